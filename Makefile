@@ -1,0 +1,32 @@
+# make demo    set-up, synthetic data, training, evaluation, pictures: about 10 minutes on 2 cores
+# make test    set-up and the test suite
+# make setup   only the environment (.venv); MMCV_OPS=cpu, TORCH_INDEX_URL, ...: tools/bootstrap.py
+# make lint, make format, make wheel, make clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test lint format wheel clean
+
+setup:
+	@$(PYTHON) tools/bootstrap.py
+
+demo: setup
+	@$(BIN)/selnext-mm demo
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: setup
+	$(BIN)/python -m pip wheel --no-deps --no-build-isolation -w dist .
+
+clean:
+	rm -rf .venv build dist *.egg-info selnext_mm/.mim

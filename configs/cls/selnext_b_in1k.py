@@ -1,0 +1,9 @@
+# long name: selnext-b_32xb128-ema_in1k
+_base_ = './selnext_t_in1k.py'
+
+pretrained = None  # backbone weights to start from; None trains from scratch
+
+model = dict(
+    backbone=dict(arch='base', drop_path_rate=0.5, init_cfg=dict(checkpoint=pretrained)),
+    head=dict(in_channels=1024),
+)

@@ -1,0 +1,59 @@
+"""``python -m selnext_mm CMD`` and the ``selnext-mm`` script."""
+
+import importlib
+import os
+import sys
+import traceback
+
+from selnext_mm import __version__
+from selnext_mm.cli import COMMANDS
+from selnext_mm.errors import UserError
+
+
+def usage() -> str:
+    width = max(map(len, COMMANDS))
+    rows = '\n'.join(f'  {name:<{width}}  {text}' for name, (_, text) in COMMANDS.items())
+    return (
+        f'selnext-mm {__version__}\n\nusage: selnext-mm CMD [options]\n\n{rows}\n\n'
+        'selnext-mm CMD --help lists the options of a command; --debug shows the traceback\n'
+        'of an error.'
+    )
+
+
+def call(main, argv: list[str]) -> int:
+    """Run ``main(argv)`` and turn a :class:`UserError` into one message and status 2."""
+    argv = list(argv)
+    debug = '--debug' in argv or bool(os.environ.get('SELNEXT_MM_DEBUG'))
+    argv = [a for a in argv if a != '--debug']
+    try:
+        return main(argv)
+    except UserError as error:
+        if debug:
+            traceback.print_exc()
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ('-h', '--help', 'help'):
+        print(usage())
+        return 0
+    if argv[0] in ('-V', '--version'):
+        print(__version__)
+        return 0
+    if argv[0] not in COMMANDS:
+        print(
+            f'error: unknown command {argv[0]!r}; choose from {", ".join(COMMANDS)}',
+            file=sys.stderr,
+        )
+        return 2
+    module = importlib.import_module(COMMANDS[argv[0]][0])
+    return call(module.main, argv[1:])
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""Reading checkpoints without running what is in them, and writing them whole or not at all."""
+
+import argparse
+import contextlib
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from selnext_mm.errors import UserError
+
+SAVE_SUFFIXES = ('.pth', '.safetensors')
+WEIGHT_KEYS = ('model', 'state_dict', 'model_ema')  # order of preference of 'auto'
+# The first bytes of what torch.save writes: a zip archive, or a pickle before torch 1.6.
+PICKLE_MAGIC = (b'PK\x03\x04', b'\x80')
+
+
+def load_file(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
+    """Read a checkpoint: ``.safetensors``, or any other suffix with ``torch.load``.
+
+    Pickles are read with ``weights_only=True`` and there is no other way in: what needs more
+    than tensors and plain containers is refused. ``argparse.Namespace`` is let through, because
+    the official training script stores its options as one and it holds data only.
+
+    Args:
+        path: the file.
+        map_location: as for ``torch.load``; for safetensors a device, anything else means CPU.
+
+    Raises:
+        UserError: no such file, a directory, unreadable, empty, truncated, not a checkpoint,
+            or a pickle that would have to run code.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise UserError(f'{path}: no such file')
+    if path.is_dir():
+        raise UserError(f'{path} is a directory; name the checkpoint file in it')
+    try:
+        with open(path, 'rb') as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read ({error.strerror})') from error
+    if not magic:
+        raise UserError(f'{path} is empty; fetch or copy it again')
+    if path.suffix == '.safetensors':
+        return _load_safetensors(path, map_location)
+
+    checkpoint = _load_pickle(path, magic, map_location)
+    if not isinstance(checkpoint, Mapping):
+        raise UserError(f'{path} holds a {type(checkpoint).__name__}, not a dict of weights')
+    return dict(checkpoint)
+
+
+def _load_safetensors(path: Path, map_location: Any) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors.torch import load_file as load
+    except ImportError as error:
+        raise UserError(f'{path} needs the safetensors package: pip install safetensors') from error
+    device = map_location if isinstance(map_location, str | torch.device) else 'cpu'
+    try:
+        return load(path, device=str(device))
+    except Exception as error:  # SafetensorError is private to the extension module
+        raise UserError(f'{path} is truncated or not a safetensors file: {error}') from error
+
+
+def _load_pickle(path: Path, magic: bytes, map_location: Any) -> Any:
+    safe_globals = getattr(torch.serialization, 'safe_globals', None)  # torch >= 2.5
+    allowed = safe_globals([argparse.Namespace]) if safe_globals else contextlib.nullcontext()
+    try:
+        with allowed:
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not magic.startswith(PICKLE_MAGIC):
+            raise UserError(f'{path} is not a checkpoint') from error
+        name = re.search(r'GLOBAL ([\w.]+)', str(error))
+        detail = f' ({name[1]})' if name else ''
+        raise UserError(
+            f'{path} was refused: its pickle holds more than weights{detail}, and reading that '
+            'would run code from the file. Ask its author for a plain state dict or safetensors'
+        ) from error
+    except Exception as error:  # torch raises KeyError, EOFError, RuntimeError, ... on damage
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f'{path} is truncated or not a checkpoint: {reason}') from error
+
+
+def take_weights(checkpoint: Mapping[str, Any], weights: str = 'auto') -> tuple[dict, str]:
+    """The state dict inside a checkpoint, and a line on where it was.
+
+    Args:
+        checkpoint: a dict with the weights under ``model``, ``state_dict`` or ``model_ema``, or
+            a bare dict of tensors.
+        weights: ``model`` or ``model_ema`` to insist on one; ``auto`` prefers ``model``, since
+            ConvNeXt's detection recipes start from weights that were not averaged.
+
+    Raises:
+        UserError: the wanted weights are not there.
+    """
+    present = [key for key in WEIGHT_KEYS if isinstance(checkpoint.get(key), Mapping)]
+    if weights != 'auto':
+        if weights not in present:
+            found = ', '.join(present) or 'a bare state dict or none at all'
+            raise UserError(f'--weights {weights}: the checkpoint has no {weights!r}, only {found}')
+        return dict(checkpoint[weights]), f'{weights!r} (as asked)'
+    if present:
+        note = f'{present[0]!r}'
+        if 'model_ema' in present[1:]:
+            note += " ('model_ema' is there too; --weights model_ema takes it)"
+        return dict(checkpoint[present[0]]), note
+    if checkpoint and all(isinstance(value, torch.Tensor) for value in checkpoint.values()):
+        return dict(checkpoint), 'the file itself (a bare state dict)'
+    names = ', '.join(map(str, list(checkpoint)[:5])) or 'nothing'
+    raise UserError(
+        f'no weights found: looked for {", ".join(WEIGHT_KEYS)} or a bare dict of tensors; '
+        f'the file holds {names}'
+    )
+
+
+def check_suffix(path: str | Path) -> Path:
+    """``path`` as a Path; UserError unless its suffix is one that :func:`save_file` writes."""
+    path = Path(path)
+    if path.suffix not in SAVE_SUFFIXES:
+        raise UserError(
+            f'{path}: unknown suffix {path.suffix!r}; choose from {", ".join(SAVE_SUFFIXES)}'
+        )
+    return path
+
+
+def save_file(
+    state: Mapping[str, torch.Tensor], path: str | Path, metadata: Mapping[str, str]
+) -> Path:
+    """Write ``state`` and ``metadata``, atomically.
+
+    ``.pth`` holds ``dict(meta=..., state_dict=...)`` as the OpenMMLab tools read it and loads
+    with ``weights_only=True``; ``.safetensors`` keeps the metadata in its header. The file is
+    written beside ``path``, synced and then renamed: ``path`` is either as before or complete.
+
+    Raises:
+        UserError: unknown suffix, or the disk or folder does not take the file.
+    """
+    path = check_suffix(path)
+    meta = {str(key): str(value) for key, value in metadata.items()}
+    # Clones: a view would drag its whole storage into the file, and safetensors refuses sharing.
+    tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == '.safetensors':
+            from safetensors.torch import save
+
+            # Its own save_file makes files that only their owner can read.
+            temporary.write_bytes(save(tensors, metadata=meta))
+        else:
+            torch.save({'meta': meta, 'state_dict': tensors}, temporary)
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except ImportError as error:
+        raise UserError(f'{path} needs the safetensors package: pip install safetensors') from error
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+        reason = getattr(error, 'strerror', None) or str(error).splitlines()[0]
+        raise UserError(f'{path} could not be written: {reason}') from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return path
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,14 @@
+"""Command line of the package: one module per command, each with ``main(argv) -> int``."""
+
+# name -> (module, one line of help); modules are imported only when their command runs,
+# so that ``doctor`` starts in an environment where the others cannot be imported.
+COMMANDS = {
+    'demo': ('selnext_mm.cli.demo', 'data, training, evaluation and pictures in one go'),
+    'doctor': ('selnext_mm.cli.doctor', 'check the environment and say how to mend it'),
+    'make-shapes': ('selnext_mm.cli.make_shapes', 'write the synthetic COCO data set of the demo'),
+    'complexity': ('selnext_mm.cli.complexity', 'parameters and MACs beside the printed figures'),
+    'convert': ('selnext_mm.cli.convert', "turn another project's weights into ours"),
+    'panel': ('selnext_mm.cli.panel', 'draw predictions beside the ground truth'),
+    'train': ('selnext_mm.cli.train', 'train a config (the same as tools/train.py)'),
+    'test': ('selnext_mm.cli.test', 'evaluate a checkpoint (the same as tools/test.py)'),
+}

@@ -1,0 +1,113 @@
+"""``selnext-mm convert``: another project's weights, under our names."""
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+from selnext_mm import __version__
+from selnext_mm.checkpoints.files import check_suffix, load_file, save_file, take_weights
+from selnext_mm.checkpoints.keymaps import (
+    AT_INIT_ATTENTION,
+    KEY_MAPS,
+    TARGETS,
+    Arch,
+    Mapping,
+    convert_keys,
+    preview,
+)
+from selnext_mm.errors import UserError
+from selnext_mm.models.backbones.selnext import ARCHS
+
+EPILOG = """examples:
+  selnext-mm convert selnext_tiny.pth t.pth --from selnext --to detection
+  selnext-mm convert selnext_tiny.pth t_cls.pth --from selnext
+  selnext-mm convert convnext_tiny.pth t.pth --from convnext-mmpretrain --to detection
+The last line of the report says how a config takes OUT.
+"""
+# SELN holds a little under half of a backbone's tensors; without them the loader has to be told.
+SHARE_WITHOUT_ATTENTION = 0.5
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='selnext-mm convert',
+        description='Convert weights of another project. Every key is mapped, or dropped with a '
+        'reason, or an error; files are never unpickled beyond tensors and plain containers.',
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('input', metavar='IN', help='the checkpoint (.pth, .pt, .safetensors)')
+    parser.add_argument('output', metavar='OUT', help='the file to write (.pth or .safetensors)')
+    parser.add_argument(
+        '--from', dest='source', required=True, choices=KEY_MAPS, help='whose weights IN holds'
+    )
+    parser.add_argument(
+        '--to', dest='target', default='classifier', choices=TARGETS, help='default: %(default)s'
+    )
+    parser.add_argument(
+        '--weights',
+        default='auto',
+        choices=('auto', 'model', 'model_ema'),
+        help='which weights of IN; auto takes model where both are stored',
+    )
+    parser.add_argument('--force', action='store_true', help='overwrite OUT')
+    return parser
+
+
+def describe(arch: Arch) -> str:
+    """The backbone arguments that build ``arch``."""
+    names = {shape: name for name, shape in ARCHS.items()}
+    name = names.get((arch.depths, arch.channels))
+    shape = f'depths={list(arch.depths)}, channels={list(arch.channels)}'
+    text = f"arch='{name}' ({shape})" if name else f'arch=dict({shape})'
+    return text if arch.layer_scale else f'{text}, layer_scale_init_value=0'
+
+
+def report(result: Mapping, total: int, weights: str, out: Path) -> str:
+    """What was taken, mapped, dropped and left at its initial values, one line each."""
+    groups = defaultdict(list)
+    for key, reason in result.dropped.items():
+        groups[reason].append(key)
+    lines = [
+        f'weights   {weights}',
+        f'model     SELNeXt, {describe(result.arch)}',
+        f'tensors   {total} in, {len(result.state)} mapped, {len(result.dropped)} dropped',
+    ]
+    lines += [
+        f'dropped   {len(keys)}: {reason} ({preview(keys, 2)})' for reason, keys in groups.items()
+    ]
+    lines += [f'at init   {pattern}: {reason}' for pattern, reason in result.at_init.items()]
+    lines.append(f'written   {out}')
+    return '\n'.join([*lines, f'use       {usage(result, out)}'])
+
+
+def usage(result: Mapping, out: Path) -> str:
+    """The ``init_cfg`` of the backbone that reads ``out``."""
+    arguments = f"type='Pretrained', checkpoint='{out}', prefix='backbone.'"
+    if AT_INIT_ATTENTION.keys() <= result.at_init.keys():
+        arguments += f', min_loaded={SHARE_WITHOUT_ATTENTION}'
+    return f'model.backbone.init_cfg = dict({arguments})'
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = build_parser().parse_args(argv)
+    out = check_suffix(args.output)
+    if out.is_dir():
+        raise UserError(f'{out} is a directory; name a file')
+    if out.exists():
+        if not args.force:
+            raise UserError(f'{out} exists; --force overwrites it')
+        if Path(args.input).exists() and out.samefile(args.input):
+            raise UserError(f'{out} is the input itself; choose another OUT')
+    state, weights = take_weights(load_file(args.input), args.weights)
+    result = convert_keys(state, args.source, args.target)
+    metadata = {
+        'source': args.source,
+        'source_file': Path(args.input).name,
+        'target': args.target,
+        'arch': describe(result.arch),
+        'converter': f'selnext_mm {__version__}',
+    }
+    save_file(result.state, out, metadata)
+    print(report(result, len(state), weights, out))
+    return 0

@@ -1,0 +1,144 @@
+"""``selnext-mm doctor``: every requirement of the package, and the line that mends it."""
+
+import argparse
+import json
+import platform
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from selnext_mm import __version__
+from selnext_mm.analysis.environment import Row, inspect_environment
+from selnext_mm.errors import UserError
+
+HEADER = ('check', 'state', 'found', 'wanted')
+GAP = 2
+MAX_WIDTH = 120  # longer lines are hard to follow from column to column
+STYLES = {'ok': 'green', 'FAIL': 'bold red', 'warn': 'yellow', 'note': 'dim', 'mend': 'bold'}
+
+
+def table_lines(rows: Iterable[Row], width: int) -> Iterator[tuple[str, str]]:
+    """(style, line) pairs of the table; cells wrap, nothing is cut.
+
+    The line that mends a row stands whole below it, however long: it is there to be copied.
+    """
+    rows = list(rows)
+    names = max(len(text) for text in (HEADER[0], *(row.name for row in rows)))
+    states = max(map(len, STYLES | {HEADER[1]: ''}))
+    left = width - names - states - 3 * GAP
+    longest = max((len(row.found) for row in rows), default=0)
+    found = min(max(longest, len(HEADER[2])), left // 2)
+    widths = (names, states, found, left - found)
+
+    def layout(cells: tuple[str, ...]) -> Iterator[str]:
+        wrapped = [
+            textwrap.wrap(cell, size, break_on_hyphens=False) or ['']
+            for cell, size in zip(cells, widths, strict=True)
+        ]
+        for i in range(max(map(len, wrapped))):
+            parts = [
+                (part[i] if i < len(part) else '').ljust(size)
+                for part, size in zip(wrapped, widths, strict=True)
+            ]
+            yield (' ' * GAP).join(parts).rstrip()
+
+    for line in layout(HEADER):
+        yield '', line
+    yield '', '-' * min(width, sum(widths) + 3 * GAP)
+    for row in rows:
+        for line in layout((row.name, row.state, row.found, row.wanted)):
+            yield row.state, line
+        if row.remedy:
+            yield 'mend', f'  mend: {row.remedy}'
+
+
+def closing_line(rows: list[Row]) -> str:
+    failed = [row.name for row in rows if row.ok is False]
+    warned = [row.name for row in rows if row.state == 'warn']
+    tail = f'; to be looked at: {", ".join(warned)}' if warned else ''
+    if failed:
+        return f'{len(failed)} of {len(rows)} checks failed: {", ".join(failed)}{tail}'
+    return f'all {len(rows)} checks hold{tail}'
+
+
+def show(lines: Iterable[tuple[str, str]]) -> None:
+    """Print, in colour on a terminal if rich is there."""
+    console = None
+    if sys.stdout.isatty():
+        try:
+            from rich.console import Console
+
+            console = Console(highlight=False, markup=False)
+        except ImportError:
+            pass
+    for style, line in lines:
+        if console:
+            # soft_wrap leaves long lines to the terminal: a copied remedy has no line breaks
+            console.print(line, style=STYLES.get(style), soft_wrap=True)
+        else:
+            print(line)
+
+
+def report(rows: list[Row]) -> dict:
+    """The rows as plain data, for ``--json``."""
+    return {
+        'selnext_mm': __version__,
+        'python': platform.python_version(),
+        'platform': platform.platform(),
+        'ok': all(row.ok is not False for row in rows),
+        'checks': [asdict(row) | {'state': row.state} for row in rows],
+    }
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='selnext-mm doctor',
+        description='Check every requirement and print the line that mends what fails.',
+        epilog='Exit status: 0 if no check failed (warnings allowed), 1 otherwise.',
+    )
+    parser.add_argument(
+        '--json', metavar='FILE', help='write the result as JSON to FILE; - prints it instead'
+    )
+    parser.add_argument('-q', '--quiet', action='store_true', help='leave out rows that hold')
+    parser.add_argument(
+        '--min-free-gb',
+        type=float,
+        default=5.0,
+        metavar='GB',
+        help='warn below this much free disk (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--timeout',
+        type=float,
+        default=180.0,
+        metavar='S',
+        help='seconds that each check may take (default: %(default)s)',
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the table (or JSON); 0 if no check failed, 1 otherwise."""
+    args = build_parser().parse_args(argv)
+    if sys.stderr.isatty():
+        print('checking the environment (some 15 s) ...', file=sys.stderr)
+    rows = inspect_environment(args.min_free_gb, args.timeout)
+    status = int(any(row.ok is False for row in rows))
+    if args.json:
+        text = json.dumps(report(rows), indent=2)
+        if args.json == '-':
+            print(text)
+            return status
+        try:
+            Path(args.json).write_text(text + '\n', encoding='utf-8')
+        except OSError as error:
+            raise UserError(f'--json {args.json}: {error.strerror}; name a writable file') from None
+    width = min(shutil.get_terminal_size((100, 24)).columns, MAX_WIDTH)
+    chosen = [row for row in rows if row.remedy] if args.quiet else rows
+    if chosen:
+        show(table_lines(chosen, max(width, 60)))
+    show([('FAIL' if status else 'ok', closing_line(rows))])
+    return status

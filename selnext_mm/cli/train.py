@@ -1,0 +1,48 @@
+"""``tools/train.py`` and ``selnext-mm train``."""
+
+from selnext_mm.cli.common import base_parser, build_runner, prepare
+from selnext_mm.engine.preflight import check_checkpoint, check_data, resolve_resume
+from selnext_mm.errors import UserError
+
+
+def parse_args(argv: list[str] | None):
+    parser = base_parser('train.py', 'Train a detector or classifier from a config.')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='auto|PATH',
+        help='go on from the latest checkpoint of the work dir (auto) or from a file',
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision (fp16)')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the lr by (batch of this run) / auto_scale_lr.base_batch_size',
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    cfg = prepare(args)
+    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
+        if not cfg.get(key):
+            raise UserError(f'{cfg.filename} cannot be trained: it has no {key}')
+    if args.amp:
+        cfg.optim_wrapper.type = 'AutoAmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if not cfg.get('auto_scale_lr', {}).get('base_batch_size'):
+            raise UserError(
+                f'--auto-scale-lr: {cfg.filename} has no auto_scale_lr.base_batch_size, the batch '
+                'that its lr is meant for'
+            )
+        cfg.auto_scale_lr.enable = True
+    check_data(cfg, ('train_dataloader', 'val_dataloader'))
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = resolve_resume(cfg.work_dir, args.resume)
+        check_checkpoint(cfg, cfg.load_from)
+    build_runner(cfg).train()
+    return 0

@@ -1,0 +1,121 @@
+"""Work-arounds for the stack, each with its reason and the condition that makes it inert.
+
+``apply()`` runs once, when ``selnext_mm`` is imported.
+"""
+
+import importlib
+import importlib.util
+import sys
+import warnings
+
+_kept_libraries: list = []
+
+
+def declare_torchvision_ops() -> bool:
+    """Let torchvision be imported where its compiled operators cannot be loaded.
+
+    A torchvision wheel built for CUDA next to a CPU build of torch dies at import with
+    "operator torchvision::nms does not exist", and mmdet and mmpretrain with it, although they
+    use torchvision's transforms and mmcv's operators. Declaring the two schemas that its
+    module-level registrations ask for is enough; calling them still fails, as it should.
+
+    Inert if torchvision is absent or loads by itself. Returns whether it did anything.
+    """
+    if importlib.util.find_spec('torchvision') is None:
+        return False
+    try:
+        importlib.import_module('torchvision')
+        return False
+    except RuntimeError as error:
+        if 'torchvision::' not in str(error):
+            raise
+    import torch
+
+    for name in [m for m in sys.modules if m == 'torchvision' or m.startswith('torchvision.')]:
+        del sys.modules[name]
+    library = torch.library.Library('torchvision', 'FRAGMENT')
+    library.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+    library.define('qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+    # A library's definitions vanish with the object.
+    _kept_libraries.append(library)
+    importlib.import_module('torchvision')
+    return True
+
+
+def allow_checkpoint_types() -> None:
+    """Let ``torch.load(weights_only=True)`` read what mmengine itself writes.
+
+    mmengine stores its message hub, with ``HistoryBuffer`` objects made of numpy arrays, in
+    every checkpoint; torch >= 2.6 refuses them (mmengine issue 1655). Only these data classes
+    are allowed; nothing here runs code from a file.
+
+    Inert before torch 2.4, which has no allow-list.
+    """
+    import torch
+
+    if not hasattr(torch.serialization, 'add_safe_globals'):
+        return
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+
+    try:
+        from numpy._core import multiarray
+    except ImportError:  # numpy < 2
+        from numpy.core import multiarray
+    dtypes = {type(np.dtype(t)) for t in ('f2', 'f4', 'f8', 'i4', 'i8', 'u1', 'bool')}
+    torch.serialization.add_safe_globals(
+        [
+            HistoryBuffer,
+            np.ndarray,
+            np.dtype,
+            *dtypes,
+            # Files name these functions by the module path of the numpy that wrote them.
+            (multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
+            (multiarray._reconstruct, 'numpy._core.multiarray._reconstruct'),
+            (multiarray.scalar, 'numpy.core.multiarray.scalar'),
+            (multiarray.scalar, 'numpy._core.multiarray.scalar'),
+        ]
+    )
+
+
+def load_only_weights() -> None:
+    """Make mmengine's local checkpoint loader restricted, whatever the version of torch.
+
+    Stock mmengine calls ``torch.load`` with the default of the installed torch, which runs code
+    from the file before torch 2.6; forks retry unrestricted after a failure. Ours never does,
+    and it reads ``.safetensors``.
+    """
+    from mmengine.runner import CheckpointLoader
+
+    from selnext_mm.checkpoints.files import load_file
+
+    @CheckpointLoader.register_scheme(prefixes='', force=True)
+    def load_from_local(filename, map_location=None):
+        return load_file(filename, map_location=map_location)
+
+
+def open_config_namespace() -> None:
+    """Let configs inherit ``selnext_mm::mask_rcnn/selnext_t_3x_coco.py``.
+
+    mmengine resolves such names only for packages of its own list (mmengine issue 1410).
+    """
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    MODULE2PACKAGE.setdefault('selnext_mm', 'selnext_mm')
+
+
+def silence_pkg_resources() -> None:
+    """Hide the notice that pkg_resources is deprecated.
+
+    mmengine 0.10.7 imports it for every ``pkg::`` base of a config and reloads it each time,
+    about two lines per base. Inert where mmengine does not import it.
+    """
+    warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
+
+
+def apply() -> None:
+    declare_torchvision_ops()
+    allow_checkpoint_types()
+    load_only_weights()
+    open_config_namespace()
+    silence_pkg_resources()

@@ -1,0 +1,42 @@
+"""Find the package's configs, in a checkout or in an installed wheel."""
+
+import difflib
+from pathlib import Path
+
+from selnext_mm.errors import UserError
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def config_root() -> Path:
+    """Folder that holds ``mask_rcnn/``, ``cls/``, ...: the checkout's, else the wheel's."""
+    checkout = PACKAGE.parent / 'configs'
+    return checkout if (checkout / '_base_').is_dir() else PACKAGE / '.mim' / 'configs'
+
+
+def config_leaves() -> list[str]:
+    """All runnable configs, as paths relative to :func:`config_root`."""
+    root = config_root()
+    paths = (p.relative_to(root) for p in root.rglob('*.py'))
+    return sorted(p.as_posix() for p in paths if p.parts[0] != '_base_')
+
+
+def find_config(name: str | Path) -> Path:
+    """Path of a config: as given, or relative to :func:`config_root`.
+
+    ``configs/cls/x.py``, ``cls/x.py`` and ``selnext_mm::cls/x.py`` find the packaged file from
+    any folder.
+
+    Raises:
+        UserError: if there is no such file; the text names the nearest configs.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    relative = str(name).removeprefix('selnext_mm::').removeprefix('configs/')
+    packaged = config_root() / relative
+    if packaged.is_file():
+        return packaged
+    near = difflib.get_close_matches(relative, config_leaves(), n=3, cutoff=0.5)
+    hint = f'; did you mean {" or ".join(near)}?' if near else f'; configs are in {config_root()}'
+    raise UserError(f'no config {str(name)!r} here ({Path.cwd()}) or in the package{hint}')

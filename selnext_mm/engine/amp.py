@@ -1,0 +1,21 @@
+"""Mixed precision where there is an accelerator, full precision elsewhere."""
+
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
+
+AMP_ONLY = ('loss_scale', 'dtype', 'use_fsdp')
+
+
+@OPTIM_WRAPPERS.register_module()
+def AutoAmpOptimWrapper(**kwargs) -> OptimWrapper:  # noqa: N802 - a registry name, as a class
+    """Return mmengine's ``AmpOptimWrapper``, or its ``OptimWrapper`` on a machine with CPU only.
+
+    mmengine's wrapper stops with an assertion there; with this one the same config runs.
+    Arguments are those of ``AmpOptimWrapper``.
+    """
+    if get_device() != 'cpu':
+        return AmpOptimWrapper(**kwargs)
+    print_log('no accelerator: mixed precision becomes float32', 'current')
+    return OptimWrapper(**{k: v for k, v in kwargs.items() if k not in AMP_ONLY})

@@ -1,0 +1,129 @@
+"""From a config file and command-line options to the config that the runner gets."""
+
+import os
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+
+from selnext_mm.config_files import find_config
+from selnext_mm.errors import UserError
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+EVALUATORS = ('val_evaluator', 'test_evaluator')
+
+
+def load_config(name: str | Path, options: dict | None = None) -> Config:
+    """Read a config and merge ``--cfg-options`` into it.
+
+    Raises:
+        UserError: no such file, not a valid config, or options that cannot be merged.
+    """
+    path = find_config(name)
+    if path.suffix not in ('.py', '.yaml', '.yml', '.json'):
+        raise UserError(f'{path}: a config ends in .py, .yaml or .json')
+    try:
+        cfg = Config.fromfile(path)
+    # A config is executed Python: whatever goes wrong in it is the config's error.
+    except Exception as error:
+        reason = f'{type(error).__name__}: {error}'.strip().splitlines()[0]
+        raise UserError(f'cannot read the config {path}: {reason}') from error
+    if options:
+        try:
+            cfg.merge_from_dict(options)
+        except (KeyError, TypeError, IndexError, AssertionError) as error:
+            raise UserError(f'cannot merge --cfg-options {options}: {error}') from error
+    if 'model' not in cfg:
+        raise UserError(f'{path} defines no model; it is a base, name a leaf of configs/')
+    apply_pretrained(cfg)
+    return cfg
+
+
+def apply_pretrained(cfg: Config) -> None:
+    """Carry the top-level ``pretrained``, which ``--cfg-options`` can set, into the backbone.
+
+    Raises:
+        UserError: if the model has no ``backbone.init_cfg`` to take it.
+    """
+    pretrained = cfg.get('pretrained')
+    if pretrained is None:
+        return
+    backbone = cfg.model.get('backbone')
+    if backbone is None:
+        raise UserError('pretrained is set, but the model of this config has no backbone')
+    init_cfg = backbone.get('init_cfg') or {}
+    if not isinstance(init_cfg, dict):
+        raise UserError('pretrained is set, but model.backbone.init_cfg is a list; set it there')
+    backbone.init_cfg = dict(
+        init_cfg, type='Pretrained', checkpoint=pretrained, prefix=init_cfg.get('prefix')
+    )
+
+
+def default_work_dir(config_path: str | Path) -> str:
+    """``work_dirs/<folder>/<stem>``: two folders hold configs of the same name."""
+    path = Path(config_path)
+    parts = path.with_suffix('').parts
+    if 'configs' in parts:
+        last = len(parts) - 1 - parts[::-1].index('configs')
+        relative = Path(*parts[last + 1 :])
+    else:
+        relative = Path(path.resolve().parent.name, path.stem)
+    return str(Path('work_dirs') / relative)
+
+
+def _datasets(node):
+    """Yield every dict with a ``data_root`` below a loader's ``dataset``, wrappers included."""
+    if isinstance(node, dict):
+        if 'data_root' in node or 'ann_file' in node:
+            yield node
+        for value in node.values():
+            yield from _datasets(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _datasets(value)
+
+
+def iter_datasets(cfg: Config, loaders=LOADERS):
+    """Yield (loader name, dataset dict) for every dataset of the config."""
+    for name in loaders:
+        loader = cfg.get(name)
+        if loader:
+            for dataset in _datasets(loader.get('dataset')):
+                yield name, dataset
+
+
+def iter_evaluators(cfg: Config):
+    for name in EVALUATORS:
+        evaluator = cfg.get(name)
+        for item in evaluator if isinstance(evaluator, list | tuple) else [evaluator]:
+            if item:
+                yield name, item
+
+
+def set_data_root(cfg: Config, data_root: str | Path) -> None:
+    """Move every dataset and every evaluator's annotation file to ``data_root``, in place."""
+    new = str(data_root)
+    old_roots = []
+    for _, dataset in iter_datasets(cfg):
+        old = dataset.get('data_root')
+        if old:
+            old_roots.append(str(old).rstrip('/'))
+        dataset['data_root'] = new
+    for _, evaluator in iter_evaluators(cfg):
+        ann_file = evaluator.get('ann_file')
+        if not ann_file:
+            continue
+        inside = next((r for r in old_roots if str(ann_file).startswith(r + '/')), None)
+        if inside:
+            evaluator['ann_file'] = os.path.join(new, str(ann_file)[len(inside) + 1 :])
+        elif not os.path.isabs(ann_file):
+            evaluator['ann_file'] = os.path.join(new, ann_file)
+    if 'data_root' in cfg:
+        cfg.data_root = new
+
+
+def iter_hooks(cfg: Config):
+    """Yield all hook dicts, default and custom."""
+    for hook in (cfg.get('default_hooks') or {}).values():
+        if isinstance(hook, ConfigDict | dict):
+            yield hook
+    yield from cfg.get('custom_hooks') or []

@@ -1,0 +1,56 @@
+"""Make a config run on the machine at hand."""
+
+import copy
+
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+
+
+def _replace_types(node, old: str, new: str) -> int:
+    """Replace ``type=old`` in nested dicts and lists in place; return how many."""
+    count = 0
+    if isinstance(node, dict):
+        if node.get('type') == old:
+            node['type'] = new
+            count += 1
+        count += sum(_replace_types(v, old, new) for v in node.values())
+    elif isinstance(node, list | tuple):
+        count += sum(_replace_types(v, old, new) for v in node)
+    return count
+
+
+def adapt_to_device(cfg: Config, device: str | None = None) -> list[str]:
+    """Replace, in place, what only an accelerator can do; return one line per kind of change.
+
+    - ``AmpOptimWrapper`` becomes ``AutoAmpOptimWrapper`` (which is float32 on a CPU);
+    - ``SyncBN`` becomes ``BN``;
+    - the ``nccl`` backend becomes ``gloo``;
+    - persistent workers are switched off where there are no workers (any device).
+
+    Args:
+        cfg: a full runner config.
+        device: device type; found by mmengine if None.
+    """
+    lines = []
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if loader and not loader.get('num_workers') and loader.get('persistent_workers'):
+            loader['persistent_workers'] = False
+    if (device or get_device()) != 'cpu':
+        return lines
+    if cfg.get('optim_wrapper') and _replace_types(
+        cfg.optim_wrapper, 'AmpOptimWrapper', 'AutoAmpOptimWrapper'
+    ):
+        lines.append('no accelerator: AmpOptimWrapper becomes AutoAmpOptimWrapper')
+    if cfg.get('model'):
+        # Sharing of sub-dicts between heads would make a change appear twice.
+        cfg.model = ConfigDict(copy.deepcopy(cfg.model.to_dict()))
+        count = _replace_types(cfg.model, 'SyncBN', 'BN')
+        if count:
+            lines.append(f'no accelerator: SyncBN becomes BN in {count} places')
+    dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
+    if dist_cfg.get('backend') == 'nccl':
+        dist_cfg['backend'] = 'gloo'
+        if cfg.get('launcher', 'none') != 'none':
+            lines.append('no accelerator: backend nccl becomes gloo')
+    return lines

@@ -1,0 +1,5 @@
+"""Importing this package registers every model class in mmengine's root registry."""
+
+from . import attention, backbones
+
+__all__ = ['attention', 'backbones']

@@ -1,0 +1,80 @@
+"""What all backbones of the package share: outputs, freezing and strict pretrained weights."""
+
+import copy
+from collections.abc import Sequence
+
+from mmengine.model import BaseModule
+from torch import nn
+
+from selnext_mm.checkpoints.pretrained import load_pretrained
+
+
+def normalize_out_indices(out_indices: int | Sequence[int], num_stages: int) -> tuple[int, ...]:
+    """Return sorted, non-negative stage indices.
+
+    Args:
+        out_indices: one index or several; negative ones count from the last stage.
+        num_stages: number of stages of the architecture.
+
+    Raises:
+        ValueError: for an index outside the stages, an empty or a repeated one.
+        TypeError: for anything but integers.
+    """
+    indices = [out_indices] if isinstance(out_indices, int) else list(out_indices)
+    if not all(isinstance(i, int) and not isinstance(i, bool) for i in indices):
+        raise TypeError(f'out_indices={out_indices!r}; expected an int or a sequence of ints')
+    bad = [i for i in indices if not -num_stages <= i < num_stages]
+    indices = [i % num_stages for i in indices]
+    if bad or not indices or sorted(set(indices)) != indices:
+        raise ValueError(
+            f'out_indices={out_indices!r}; expected increasing stage indices out of '
+            f'{-num_stages}..{num_stages - 1}, each once'
+        )
+    return tuple(indices)
+
+
+class Backbone(BaseModule):
+    """Base class: pretrained loading that counts, and freezing that survives ``train()``.
+
+    ``init_cfg`` may be None (the class's ``default_init``), or mmengine init dicts. A dict of
+    type ``Pretrained`` is taken out of mmengine's hands, because mmengine loads it without
+    telling what did not fit: ours prints how many tensors were loaded of how many and raises
+    under ``min_loaded`` (default 0.95). With ``checkpoint=None`` it means random weights.
+    """
+
+    default_init: tuple[dict, ...] = ()
+    # Parameter names that a classification checkpoint has not got, and that do not count as lost.
+    new_in_detection: tuple[str, ...] = ()
+
+    def __init__(self, init_cfg: dict | Sequence[dict] | None = None) -> None:
+        cfgs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or ())
+        self.pretrained = None
+        others = []
+        for cfg in map(copy.deepcopy, cfgs):
+            if cfg.get('type') == 'Pretrained':
+                self.pretrained = cfg
+            else:
+                others.append(cfg)
+        super().__init__(init_cfg=others or list(copy.deepcopy(self.default_init)))
+
+    def init_weights(self) -> None:
+        """Initialise; load the pretrained weights once, the first time."""
+        first = not self.is_init
+        super().init_weights()
+        if first and self.pretrained:
+            load_pretrained(self, **{k: v for k, v in self.pretrained.items() if k != 'type'})
+
+    def frozen_modules(self) -> list[nn.Module]:
+        """Modules that are neither trained nor put into training mode."""
+        return []
+
+    def freeze(self) -> None:
+        for module in self.frozen_modules():
+            module.eval()
+            for parameter in module.parameters():
+                parameter.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'Backbone':
+        super().train(mode)
+        self.freeze()
+        return self

@@ -1,0 +1,83 @@
+"""Small layers that the backbones share."""
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Layer normalisation over the channels of an NCHW tensor, each position by itself.
+
+    Shapes: (N, C, H, W) -> (N, C, H, W). ``y = gamma * (x - mean_c) / sqrt(var_c + eps) + beta``
+    with the biased variance over the C channels.
+    """
+
+    def __init__(self, num_channels: int, eps: float = 1e-6) -> None:
+        super().__init__(num_channels, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.layer_norm(
+            x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps
+        )
+        return x.permute(0, 3, 1, 2)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: in training, drop a sample's branch with probability ``rate``.
+
+    Surviving samples are divided by ``1 - rate``, so the expectation is the input.
+
+    Raises:
+        ValueError: for a rate outside [0, 1).
+    """
+
+    def __init__(self, rate: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= rate < 1:
+            raise ValueError(f'drop path rate {rate}; expected 0 <= rate < 1')
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.rate == 0 or not self.training:
+            return x
+        keep = 1 - self.rate
+        mask = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(keep)
+        return x * mask.div_(keep)
+
+    def extra_repr(self) -> str:
+        return f'rate={self.rate:.4g}'
+
+
+def build_norm2d(cfg: dict, num_channels: int) -> nn.Module:
+    """Build the channels-first norm of ``cfg``, e.g. ``dict(type='LN2d', eps=1e-6)``.
+
+    Raises:
+        ValueError: for a type other than ``LN2d`` or an unknown key.
+    """
+    cfg = dict(cfg)
+    name = cfg.pop('type', None)
+    eps = cfg.pop('eps', 1e-6)
+    if name != 'LN2d' or cfg:
+        raise ValueError(
+            f"norm_cfg={dict(cfg, type=name)!r}; expected dict(type='LN2d', eps=<number>)"
+        )
+    return LayerNorm2d(num_channels, eps=eps)
+
+
+def build_activation(cfg: dict) -> nn.Module:
+    """Build ``cfg['type']`` from the registry or, without mmcv, from ``torch.nn``.
+
+    Raises:
+        ValueError: if neither knows the name.
+    """
+    cfg = dict(cfg)
+    name = cfg.pop('type', None)
+    cls = MODELS.get(name) if isinstance(name, str) else name
+    cls = cls or getattr(torch.nn, str(name), None)
+    if cls is None:
+        raise ValueError(
+            f'act_cfg type {name!r} is neither registered nor a class of torch.nn '
+            "(for example 'GELU', 'ReLU', 'SiLU')"
+        )
+    return cls(**cfg)

@@ -1,0 +1,269 @@
+"""SELNeXt: ConvNeXt whose block norm is replaced by SELN after the GELU."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule, ModuleList, Sequential
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .base import Backbone, normalize_out_indices
+from .layers import DropPath, build_activation, build_norm2d
+
+# name -> (depths, channels); tiny, small and base are the paper's, the others are ConvNeXt's
+# published widths and depths with our block ("ours": no printed result stands behind them).
+ARCHS = {
+    'atto': ((2, 2, 6, 2), (40, 80, 160, 320)),
+    'femto': ((2, 2, 6, 2), (48, 96, 192, 384)),
+    'pico': ((2, 2, 6, 2), (64, 128, 256, 512)),
+    'nano': ((2, 2, 8, 2), (80, 160, 320, 640)),
+    'tiny': ((3, 3, 9, 3), (96, 192, 384, 768)),
+    'small': ((3, 3, 27, 3), (96, 192, 384, 768)),
+    'base': ((3, 3, 27, 3), (128, 256, 512, 1024)),
+    'large': ((3, 3, 27, 3), (192, 384, 768, 1536)),
+}
+PAPER_ARCHS = ('tiny', 'small', 'base')
+
+
+def resolve_arch(arch: str | dict) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return (depths, channels) of an arch name or a dict with these two keys.
+
+    Raises:
+        ValueError: for an unknown name, other keys, or sequences that do not fit together.
+    """
+    if isinstance(arch, str):
+        if arch not in ARCHS:
+            raise ValueError(f'arch={arch!r}; expected one of {sorted(ARCHS)} or a dict')
+        return ARCHS[arch]
+    if not isinstance(arch, dict) or set(arch) != {'depths', 'channels'}:
+        raise ValueError(f"arch={arch!r}; expected a dict with the keys 'depths' and 'channels'")
+    depths, channels = tuple(arch['depths']), tuple(arch['channels'])
+    if len(depths) != len(channels) or not depths or min(depths + channels) < 1:
+        raise ValueError(
+            f'arch={arch!r}; expected depths and channels of equal length, all positive'
+        )
+    return depths, channels
+
+
+class SELNeXtBlock(BaseModule):
+    """One residual block: ``x + drop_path(gamma * W2 gate(GELU(W1 dwconv(x))))``.
+
+    Shapes: (N, C, H, W) -> (N, C, H, W); the gate sees the expanded ``mlp_ratio * C`` channels.
+    Source: the paper's Fig. 4; layer scale ``gamma`` and stochastic depth as in ConvNeXt.
+
+    Args:
+        in_channels: width C.
+        attention_cfg: attention on the expanded channels, or None for none.
+        act_cfg: activation after the first pointwise layer.
+        mlp_ratio: expansion.
+        linear_pw_conv: pointwise layers as linear layers on NHWC, or as 1x1 convolutions.
+        drop_path_rate: stochastic-depth rate of this block.
+        layer_scale_init_value: initial ``gamma``; no layer scale if 0 or less.
+        with_cp: recompute the block in the backward pass instead of keeping its activations.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        attention_cfg: dict | None = None,
+        act_cfg: dict | None = None,
+        mlp_ratio: float = 4.0,
+        linear_pw_conv: bool = True,
+        drop_path_rate: float = 0.0,
+        layer_scale_init_value: float = 1e-6,
+        with_cp: bool = False,
+    ) -> None:
+        super().__init__()
+        self.with_cp = with_cp
+        self.linear_pw_conv = linear_pw_conv
+        hidden = int(mlp_ratio * in_channels)
+        self.depthwise_conv = nn.Conv2d(in_channels, in_channels, 7, padding=3, groups=in_channels)
+        if linear_pw_conv:
+            self.pointwise_conv1 = nn.Linear(in_channels, hidden)
+            self.pointwise_conv2 = nn.Linear(hidden, in_channels)
+        else:
+            self.pointwise_conv1 = nn.Conv2d(in_channels, hidden, 1)
+            self.pointwise_conv2 = nn.Conv2d(hidden, in_channels, 1)
+        self.act = build_activation(act_cfg or dict(type='GELU'))
+        self.attention = None
+        if attention_cfg is not None:
+            data_format = 'channels_last' if linear_pw_conv else 'channels_first'
+            self.attention = MODELS.build(
+                dict(attention_cfg, in_channels=hidden, data_format=data_format)
+            )
+        self.gamma = None
+        if layer_scale_init_value > 0:
+            self.gamma = nn.Parameter(torch.full((in_channels,), float(layer_scale_init_value)))
+        self.drop_path = DropPath(drop_path_rate) if drop_path_rate > 0 else nn.Identity()
+
+    def _branch(self, x: Tensor) -> Tensor:
+        x = self.depthwise_conv(x)
+        if self.linear_pw_conv:
+            x = x.permute(0, 2, 3, 1)
+        x = self.act(self.pointwise_conv1(x))
+        if self.attention is not None:
+            x = self.attention(x)
+        x = self.pointwise_conv2(x)
+        if self.linear_pw_conv:
+            x = x.permute(0, 3, 1, 2)
+        if self.gamma is not None:
+            x = x * self.gamma.view(1, -1, 1, 1)
+        return self.drop_path(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.with_cp and x.requires_grad:
+            return x + checkpoint(self._branch, x, use_reentrant=False)
+        return x + self._branch(x)
+
+
+@MODELS.register_module()
+class SELNeXt(Backbone):
+    """SELNeXt backbone for classification and detection.
+
+    Argument, module and parameter names are those of mmpretrain's ConvNeXt. Stages above
+    ``max(out_indices)`` are not built, so every parameter gets a gradient.
+
+    Input (N, in_channels, H, W). Output: a tuple with one tensor per index of ``out_indices``,
+    of stride 4, 8, 16, 32 and the stage's width: (N, C_i, H_i, W_i) for detection
+    (``gap_before_final_norm=False``), each through its own norm, or (N, C_i) for classification
+    (global mean, then norm).
+
+    Source: "A Latency-Efficient Integration of Channel Attention for ConvNets", section 4 and
+    Fig. 4. Parameters of the classifiers T / S / B: 35,126,656 / 62,140,480 / 109,715,208.
+
+    Args:
+        arch: 'tiny', 'small', 'base' (the paper's), 'atto', 'femto', 'pico', 'nano', 'large'
+            (ours), or ``dict(depths=..., channels=...)``.
+        in_channels: channels of the input image.
+        stem_patch_size: kernel and stride of the stem.
+        norm_cfg: channels-first norm of stem, downsampling layers and outputs.
+        act_cfg: activation of the blocks.
+        linear_pw_conv: pointwise layers as linear layers (True) or 1x1 convolutions.
+        attention_cfg: attention on the expanded channels; None leaves it out.
+        mlp_ratio: expansion of the blocks.
+        drop_path_rate: stochastic depth, rising linearly from 0 in the first block to this
+            rate in the last one.
+        layer_scale_init_value: initial layer scale; 0 or less removes it.
+        out_indices: stage or stages to return, negative ones count from the end.
+        frozen_stages: the first n stages with their downsampling layers are not trained.
+        gap_before_final_norm: global mean before the output norm (classification).
+        with_cp: activation checkpointing per block (non-reentrant).
+        init_cfg: None for truncated normal with std 0.02; see :class:`Backbone` for
+            pretrained weights.
+
+    Raises:
+        ValueError, TypeError: for arguments outside the choices, which the message names.
+    """
+
+    default_init = (
+        dict(type='TruncNormal', layer=['Conv2d', 'Linear'], std=0.02, bias=0.0),
+        dict(type='Constant', layer=['LayerNorm', 'LayerNorm2d'], val=1.0, bias=0.0),
+    )
+    new_in_detection = (r'norm\d+\.',)
+    block_type = SELNeXtBlock
+
+    def __init__(
+        self,
+        arch: str | dict = 'tiny',
+        in_channels: int = 3,
+        stem_patch_size: int = 4,
+        norm_cfg: dict | None = None,
+        act_cfg: dict | None = None,
+        linear_pw_conv: bool = True,
+        attention_cfg: dict | None = dict(type='SELN', reduction=16),  # noqa: B006 - never mutated
+        mlp_ratio: float = 4.0,
+        drop_path_rate: float = 0.0,
+        layer_scale_init_value: float = 1e-6,
+        out_indices: int | Sequence[int] = -1,
+        frozen_stages: int = 0,
+        gap_before_final_norm: bool = True,
+        with_cp: bool = False,
+        init_cfg: dict | Sequence[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.depths, self.channels = resolve_arch(arch)
+        self.num_stages = len(self.depths)
+        self.out_indices = normalize_out_indices(out_indices, self.num_stages)
+        num_built = max(self.out_indices) + 1
+        if not isinstance(frozen_stages, int) or not 0 <= frozen_stages <= num_built:
+            raise ValueError(
+                f'frozen_stages={frozen_stages!r}; expected 0..{num_built}, the number of stages '
+                f'built for out_indices={out_indices!r}'
+            )
+        self.frozen_stages = frozen_stages
+        self.gap_before_final_norm = gap_before_final_norm
+        norm_cfg = norm_cfg or dict(type='LN2d', eps=1e-6)
+
+        rates = torch.linspace(0, drop_path_rate, sum(self.depths), device='cpu').tolist()
+        self.downsample_layers = ModuleList()
+        self.stages = ModuleList()
+        for i, (depth, width) in enumerate(zip(self.depths, self.channels, strict=True)):
+            if i == num_built:
+                break
+            if i == 0:
+                conv = nn.Conv2d(in_channels, width, stem_patch_size, stem_patch_size)
+                self.downsample_layers.append(Sequential(conv, build_norm2d(norm_cfg, width)))
+            else:
+                norm = build_norm2d(norm_cfg, self.channels[i - 1])
+                conv = nn.Conv2d(self.channels[i - 1], width, kernel_size=2, stride=2)
+                self.downsample_layers.append(Sequential(norm, conv))
+            first = sum(self.depths[:i])
+            self.stages.append(
+                Sequential(
+                    *[
+                        self.block_type(
+                            width,
+                            attention_cfg=attention_cfg,
+                            act_cfg=act_cfg,
+                            mlp_ratio=mlp_ratio,
+                            linear_pw_conv=linear_pw_conv,
+                            drop_path_rate=rate,
+                            layer_scale_init_value=layer_scale_init_value,
+                            with_cp=with_cp,
+                        )
+                        for rate in rates[first : first + depth]
+                    ]
+                )
+            )
+            if i in self.out_indices:
+                self.add_module(f'norm{i}', build_norm2d(norm_cfg, width))
+        self.freeze()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        outs = []
+        for i, (downsample, stage) in enumerate(
+            zip(self.downsample_layers, self.stages, strict=True)
+        ):
+            x = stage(downsample(x))
+            if i in self.out_indices:
+                norm = getattr(self, f'norm{i}')
+                if self.gap_before_final_norm:
+                    outs.append(norm(x.mean((2, 3), keepdim=True)).flatten(1))
+                else:
+                    outs.append(norm(x))
+        return tuple(outs)
+
+    def frozen_modules(self) -> list[nn.Module]:
+        n = self.frozen_stages
+        return [*self.downsample_layers[:n], *self.stages[:n]]
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Return (layer id, number of ids) of a parameter for layer-wise lr decay.
+
+        ConvNeXt's published grouping, n = 12 if the third stage has more than 9 blocks, else
+        6: stem 0; first stage 1; second downsampling and stage 2; third downsampling 3; block j
+        of the third stage 3 + j // 3; fourth downsampling and stage n; all others (output
+        norms, neck, heads) n + 1.
+        """
+        last = 12 if max(self.depths[2:3], default=0) > 9 else 6
+        head = last + 1
+        parts = param_name[len(prefix) :].split('.') if param_name.startswith(prefix) else ['']
+        if parts[0] == 'downsample_layers':
+            layer_id = {0: 0, 1: 2, 2: 3}.get(int(parts[1]), last)
+        elif parts[0] == 'stages':
+            stage, block = int(parts[1]), int(parts[2])
+            layer_id = {0: 1, 1: 2, 2: min(3 + block // 3, last)}.get(stage, last)
+        else:
+            layer_id = head
+        return layer_id, last + 2

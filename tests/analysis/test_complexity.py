@@ -1,0 +1,157 @@
+"""Counts against hand-counted nets and mmcv's counter; printed figures and their rounding."""
+
+import warnings
+from decimal import Decimal
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from selnext_mm.analysis.complexity import measure, measure_model
+from selnext_mm.analysis.paper_figures import PAPER_FIGURES, meets, printed_interval
+from selnext_mm.config_files import find_config
+from selnext_mm.errors import UserError
+
+
+class TinyNet(nn.Module):
+    """Input 3x16x24: a strided and a depth-wise convolution, a deconvolution, a linear layer."""
+
+    MACS = (
+        9 * 3 * 4 * (8 * 12)  # conv, 3 -> 4
+        + 9 * 4 * (8 * 12)  # depth-wise
+        + 4 * 4 * 2 * (8 * 12)  # 2x2 deconvolution, 4 -> 2, counted at its input positions
+        + 2 * 10  # linear
+    )
+    EXTRAS = 4 * 8 * 12 + 4 * 8 * 12 + 2 * 16 * 24  # conv bias, ReLU, deconvolution bias
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+        self.depthwise = nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False)
+        self.deconv = nn.ConvTranspose2d(4, 2, 2, stride=2)
+        self.norm = nn.LayerNorm(2)
+        self.fc = nn.Linear(2, 10)
+        self.fc.bias.requires_grad_(False)
+
+    def forward(self, x, mode='tensor'):
+        assert mode == 'tensor'
+        x = self.deconv(self.depthwise(self.relu(self.conv(x))))
+        return self.fc(self.norm(x.mean((2, 3))))
+
+
+def test_hand_counted_net():
+    result = measure_model(TinyNet().eval(), (16, 24))
+    assert result.macs == TinyNet.MACS
+    assert result.flops_mmcv == TinyNet.MACS + TinyNet.EXTRAS
+    assert result.params == 112 + 36 + 34 + 4 + 30
+    assert result.trainable_params == result.params - 10
+    assert result.shape == (16, 24)
+
+
+def test_mmcv_counts_the_same_operations():
+    from mmcv.cnn import get_model_complexity_info
+
+    net = TinyNet().eval()
+    net.norm = nn.Identity()  # mmcv counts LayerNorm, too; the LN of ConvNeXt is none to it
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        flops, _ = get_model_complexity_info(
+            net, (3, 16, 24), print_per_layer_stat=False, as_strings=False
+        )
+    assert measure_model(net, (16, 24)).flops_mmcv == flops
+
+
+def test_matrix_products_are_counted_and_elementwise_operations_are_not():
+    class Attention(nn.Module):
+        def forward(self, x, mode='tensor'):
+            x = x.flatten(2)
+            return torch.softmax(x @ x.transpose(1, 2), -1) * 3 + 1
+
+    assert measure_model(Attention(), (4, 5)).macs == 3 * 3 * 20
+
+
+class TinyTwoStage(nn.Module):
+    """Three box heads 5 * 2 * 2 -> 6 and one mask head, a 1x1 convolution 5 -> 7 on 4x4."""
+
+    def __init__(self, mask=True):
+        super().__init__()
+
+        def extractor(size):
+            stage = nn.Module()
+            stage.roi_layers = [SimpleNamespace(output_size=(size, size))]
+            stage.out_channels = 5
+            return stage
+
+        self.backbone = nn.Conv2d(3, 5, 4, stride=4, bias=False)
+        self.rpn_head = nn.Conv2d(5, 2, 1, bias=False)
+        self.roi_head = nn.Module()
+        self.roi_head.with_shared_head = False
+        self.roi_head.with_mask = mask
+        heads = [nn.Sequential(nn.Flatten(), nn.Linear(20, 6)) for _ in range(3)]
+        self.roi_head.bbox_head = nn.ModuleList(heads)
+        self.roi_head.bbox_roi_extractor = nn.ModuleList([extractor(2) for _ in range(3)])
+        self.roi_head.mask_head = nn.Conv2d(5, 7, 1, bias=False)
+        self.roi_head.mask_roi_extractor = extractor(4)
+
+    def extract_feat(self, x):
+        return self.backbone(x)
+
+
+@pytest.mark.parametrize('mask', [True, False])
+def test_two_stage_convention_is_1000_proposals_and_100_masks(mask):
+    result = measure_model(TinyTwoStage(mask).eval())
+    positions = (800 // 4) * (1280 // 4)
+    macs = positions * (3 * 16 * 5 + 5 * 2) + 3 * 1000 * 20 * 6
+    assert result.macs == macs + mask * 100 * 16 * 5 * 7
+    assert result.shape == (800, 1280)
+    assert ('100 masks' in result.convention) == mask
+
+
+def test_a_shared_roi_head_is_refused():
+    model = TinyTwoStage()
+    model.roi_head.with_shared_head = True
+    with pytest.raises(UserError, match='shared RoI head'):
+        measure_model(model)
+
+
+def test_a_config_without_a_model_is_refused():
+    with pytest.raises(UserError, match='describes no model'):
+        measure(Config({'lr': 1}))
+
+
+def test_gate_of_selnext_is_counted():
+    cfg = Config.fromfile(find_config('cls/selnext_t_in1k.py'))
+    cfg.model.backbone.arch = {'depths': (1, 1, 1, 1), 'channels': (16, 16, 16, 16)}
+    cfg.model.head.update(in_channels=16, num_classes=10)
+    result = measure(cfg, (64, 64))
+
+    stem, head = 48 * 16 * 256, 16 * 10
+    downsampling = sum(4 * 16 * 16 * n for n in (64, 16, 4))
+    per_position = 49 * 16 + 2 * 16 * 64
+    gate = 2 * 64 * 4
+    blocks = sum(per_position * n + gate for n in (256, 64, 16, 4))
+    assert result.macs == stem + downsampling + blocks + head
+
+
+@pytest.mark.parametrize(
+    ('text', 'low', 'high'),
+    [('262', '261.5', '262.5'), ('4.5', '4.45', '4.55'), ('0.23', '0.225', '0.235')],
+)
+def test_printed_figures_imply_their_rounding(text, low, high):
+    assert printed_interval(text) == (Decimal(low), Decimal(high))
+
+
+def test_rounding_intervals_are_half_open_and_exact():
+    assert meets(4_450_000_000, '4.5', 'flops')
+    assert not meets(4_449_999_999, '4.5', 'flops')
+    assert not meets(4_550_000_000, '4.5', 'flops')
+    assert meets(54_632_904, '55', 'params')
+    assert not meets(54_632_904, '54', 'params')
+
+
+def test_every_exact_count_prints_as_the_paper_does():
+    for figure in PAPER_FIGURES.values():
+        assert meets(figure.exact_params, figure.params, 'params')

@@ -1,0 +1,209 @@
+"""Reading refuses what is not plain weights; writing is whole or not at all."""
+
+import argparse
+import os
+import pickle
+
+import pytest
+import torch
+
+from selnext_mm.checkpoints import files
+from selnext_mm.checkpoints.files import load_file, save_file, take_weights
+from selnext_mm.errors import UserError
+
+
+class Hostile:
+    """Unpickling this creates a file."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return (open, (str(self.target), 'w'))
+
+
+@pytest.fixture
+def state():
+    generator = torch.Generator().manual_seed(0)
+    return {'a.weight': torch.randn(3, 4, generator=generator), 'a.bias': torch.arange(3)}
+
+
+def write_pickle(path, payload, kind):
+    if kind == 'zip':
+        torch.save(payload, path)
+    elif kind == 'before torch 1.6':
+        torch.save(payload, path, _use_new_zipfile_serialization=False)
+    else:
+        path.write_bytes(pickle.dumps(payload))
+
+
+@pytest.mark.parametrize('kind', ['zip', 'before torch 1.6', 'bare pickle'])
+def test_a_hostile_pickle_is_refused_and_does_nothing(tmp_path, kind):
+    planted, path = tmp_path / 'planted', tmp_path / 'hostile.pth'
+    write_pickle(path, {'model': Hostile(planted)}, kind)
+    with pytest.raises(UserError, match=r'refused.*would run code'):
+        load_file(path)
+    assert not planted.exists()
+
+
+def test_the_hostile_pickle_is_live(tmp_path):
+    planted, path = tmp_path / 'planted', tmp_path / 'hostile.pth'
+    write_pickle(path, {'model': Hostile(planted)}, 'zip')
+    torch.load(path, weights_only=False)
+    assert planted.exists()
+
+
+def test_a_whole_pickled_module_is_refused_by_name(tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / 'module.pth')
+    with pytest.raises(UserError, match=r'refused.*torch\.nn\.modules\.linear\.Linear'):
+        load_file(tmp_path / 'module.pth')
+
+
+def test_no_unrestricted_load_is_ever_tried(tmp_path, monkeypatch):
+    calls = []
+    original = torch.load
+
+    def spy(*args, **kwargs):
+        calls.append(kwargs.get('weights_only'))
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(torch, 'load', spy)
+    torch.save({'model': Hostile(tmp_path / 'planted')}, tmp_path / 'hostile.pth')
+    with pytest.raises(UserError):
+        load_file(tmp_path / 'hostile.pth')
+    assert calls == [True]
+
+
+def test_training_options_of_the_official_script_are_read(tmp_path, state):
+    path = tmp_path / 'official.pth'
+    torch.save({'model': state, 'epoch': 3, 'args': argparse.Namespace(lr=1e-3)}, path)
+    assert load_file(path)['args'].lr == 1e-3
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+@pytest.mark.parametrize(
+    'content', [b'', b'hello world', b'<html>404</html>', b'\x80', b'PK\x03\x04']
+)
+def test_what_is_no_checkpoint_is_said_so(tmp_path, suffix, content):
+    path = tmp_path / f'file{suffix}'
+    path.write_bytes(content)
+    with pytest.raises(
+        UserError, match=r'empty|not a checkpoint|not a safetensors|refused'
+    ) as caught:
+        load_file(path)
+    assert str(path) in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+@pytest.mark.parametrize('share', [0.1, 0.5, 0.9, 0.99])
+def test_a_truncated_file_is_said_so(tmp_path, state, suffix, share):
+    path = save_file(state, tmp_path / f'whole{suffix}', {})
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(UserError, match='truncated'):
+        load_file(path)
+
+
+def test_missing_paths_directories_and_lists_are_said_so(tmp_path):
+    with pytest.raises(UserError, match='no such file'):
+        load_file(tmp_path / 'none.pth')
+    with pytest.raises(UserError, match='is a directory'):
+        load_file(tmp_path)
+    torch.save([torch.zeros(1)], tmp_path / 'list.pth')
+    with pytest.raises(UserError, match='holds a list'):
+        load_file(tmp_path / 'list.pth')
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_round_trip_is_exact(tmp_path, state, suffix):
+    path = save_file(state, tmp_path / 'new' / f'out{suffix}', {'source': 'test'})
+    loaded = load_file(path)
+    weights, _ = take_weights(loaded)
+    assert set(weights) == set(state)
+    for key, value in state.items():
+        assert torch.equal(weights[key], value)
+        assert weights[key].dtype == value.dtype
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_metadata_is_kept(tmp_path, state):
+    safe_open = pytest.importorskip('safetensors').safe_open
+    save_file(state, tmp_path / 'out.pth', {'depth': 3})
+    assert load_file(tmp_path / 'out.pth')['meta'] == {'depth': '3'}
+    save_file(state, tmp_path / 'out.safetensors', {'depth': 3})
+    with safe_open(tmp_path / 'out.safetensors', 'pt') as file:
+        assert file.metadata() == {'depth': '3'}
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_a_view_is_stored_alone_and_shared_memory_is_allowed(tmp_path, suffix):
+    big = torch.zeros(1000, 1000)
+    path = save_file({'a': big[:2, :2], 'b': big[:2, :2]}, tmp_path / f'out{suffix}', {})
+    assert path.stat().st_size < 10_000
+
+
+@pytest.mark.parametrize('name', ['out', 'out.pt', 'out.pth.tar', 'out.onnx'])
+def test_unknown_suffixes_are_refused(tmp_path, state, name):
+    with pytest.raises(UserError, match=r'unknown suffix .* choose from \.pth, \.safetensors'):
+        save_file(state, tmp_path / name, {})
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, state, suffix, monkeypatch):
+    path = save_file(state, tmp_path / f'out{suffix}', {})
+    before = path.read_bytes()
+
+    def full(_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(files, '_sync', full)
+    with pytest.raises(UserError, match='could not be written: No space left'):
+        save_file({'a.weight': torch.ones(1)}, path, {})
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_file_in_place_of_the_folder_is_said_so(tmp_path, state):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(UserError, match='could not be written'):
+        save_file(state, tmp_path / 'file' / 'out.pth', {})
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_others_may_read_what_the_umask_allows(tmp_path, state, suffix):
+    umask = os.umask(0o022)
+    try:
+        path = save_file(state, tmp_path / f'out{suffix}', {})
+    finally:
+        os.umask(umask)
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_weights_are_found_where_projects_put_them(state):
+    ema = {k: v + 1 for k, v in state.items()}
+    for checkpoint, key in (
+        ({'model': state, 'epoch': 1}, "'model'"),
+        ({'state_dict': state, 'meta': {}}, "'state_dict'"),
+        ({'model_ema': state}, "'model_ema'"),
+        (state, 'bare state dict'),
+    ):
+        weights, note = take_weights(checkpoint)
+        assert weights == state
+        assert key in note
+
+    both = {'model': state, 'model_ema': ema}
+    weights, note = take_weights(both)
+    assert weights == state
+    assert '--weights model_ema' in note
+    assert take_weights(both, 'model_ema')[0] == ema
+
+
+def test_missing_weights_are_said_so(state):
+    with pytest.raises(UserError, match=r"--weights model_ema: .* no 'model_ema', only model"):
+        take_weights({'model': state}, 'model_ema')
+    with pytest.raises(UserError, match='holds epoch, optimizer'):
+        take_weights({'epoch': 1, 'optimizer': {}})
+    with pytest.raises(UserError, match='holds nothing'):
+        take_weights({})

@@ -1,0 +1,139 @@
+"""The complexity command: the printed figures are met, and a wrong one is noticed."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from selnext_mm.__main__ import main
+from selnext_mm.analysis.complexity import Complexity
+from selnext_mm.analysis.paper_figures import PAPER_FIGURES, PaperFigure
+from selnext_mm.cli import complexity
+from selnext_mm.cli.complexity import compare
+
+TINY = 'cls/selnext_t_in1k.py'
+
+
+@pytest.fixture(scope='module')
+def all_rows(tmp_path_factory):
+    """The command without CONFIG, once; status and rows."""
+    file = tmp_path_factory.mktemp('complexity') / 'rows.json'
+    status = main(['complexity', '--check', '--json', str(file)])
+    return status, json.loads(file.read_text())
+
+
+def test_all_printed_figures_are_met(all_rows):
+    status, rows = all_rows
+    assert status == 0
+    assert [row['config'] for row in rows] == list(PAPER_FIGURES)
+    assert {row['status'] for row in rows} == {'ok'}
+
+
+@pytest.mark.parametrize(
+    ('config', 'params', 'billions'),
+    [
+        ('cls/selnext_t_in1k.py', 35_126_656, '4.5'),
+        ('cls/selnext_s_in1k.py', 62_140_480, '8.7'),
+        ('cls/selnext_b_in1k.py', 109_715_208, '15.4'),
+        ('mask_rcnn/selnext_t_3x_coco.py', 54_632_904, '262'),
+        ('cascade_mask_rcnn/selnext_t_3x_coco.py', 92_468_106, '741'),
+        ('cascade_mask_rcnn/selnext_s_3x_coco.py', 119_481_930, '827'),
+        ('cascade_mask_rcnn/selnext_b_3x_coco.py', 166_923_986, '964'),
+    ],
+)
+def test_figures_of_the_paper(all_rows, config, params, billions):
+    row = next(row for row in all_rows[1] if row['config'] == config)
+    assert row['params'] == params
+    digits = len(billions.partition('.')[2])
+    assert f'{row["flops_mmcv"] / 1e9:.{digits}f}' == billions
+
+
+def figure(**changes):
+    """A figure that ``measured()`` meets, but for ``changes``."""
+    return replace(PaperFigure('35', '4.5', 'Table 2', 'macs', 35_126_656), **changes)
+
+
+def measured():
+    return Complexity(35_126_656, 35_126_656, 4_462_000_896, 4_900_000_000, (224, 224), 'one image')
+
+
+def test_a_met_figure_is_ok():
+    row = compare(TINY, measured(), figure())
+    assert row.status == 'ok'
+    assert not row.failures
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'params': '36'}, '35.127 M params is not 36'),
+        ({'flops': '4.4'}, '4.462 G is not 4.4'),
+        ({'counter': 'flops_mmcv'}, '4.900 G is not 4.5'),
+        ({'exact_params': 35_126_657}, '35,126,656 params, not 35,126,657'),
+    ],
+)
+def test_a_wrong_figure_is_a_failure(change, message):
+    row = compare(TINY, measured(), figure(**change))
+    assert row.failures == (message,)
+    assert row.status == f'differs: {message}'
+
+
+def test_a_recorded_reason_is_shown_and_is_no_failure():
+    row = compare(TINY, measured(), figure(flops='4.4', reason='misprint'))
+    assert row.status == 'differs: 4.462 G is not 4.4; misprint'
+    assert not row.failures
+    row = compare(TINY, measured(), figure(exact_params=1, reason='misprint'))
+    assert row.failures
+
+
+def test_check_turns_a_failure_into_the_exit_status(monkeypatch, capsys):
+    wrong = replace(PAPER_FIGURES[TINY], flops='4.4')
+    monkeypatch.setitem(complexity.PAPER_FIGURES, TINY, wrong)
+    monkeypatch.setattr(complexity, 'measure', lambda *_: measured())
+    assert main(['complexity', TINY, '--check']) == 1
+    assert 'differs: 4.462 G is not 4.4' in capsys.readouterr().out
+    assert main(['complexity', TINY]) == 0
+
+
+def test_a_config_without_printed_figures_has_dashes(monkeypatch, tmp_path, capsys):
+    (tmp_path / 'own.py').write_text('')
+    monkeypatch.setattr(complexity, 'measure', lambda *_: measured())
+    assert main(['complexity', str(tmp_path / 'own.py'), '--check']) == 0
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.split()[1:] == ['224x224', '35.127', '-', '4.462', '4.900', '-', '-']
+
+
+def test_another_shape_is_measured_and_not_compared(capsys):
+    assert main(['complexity', TINY, '--shape', '64', '96']) == 0
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.split()[1:4] == ['64x96', '35.127', '-']
+    assert line.endswith('-')
+
+
+def test_rows_are_named_by_the_place_in_the_package(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert complexity.config_name(complexity.find_config(TINY)) == TINY
+    own = tmp_path / 'own.py'
+    own.write_text('')
+    assert complexity.config_name(own) == str(own)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['mask_rcnn/selnext_tiny_3x_coco.py'], 'did you mean mask_rcnn/selnext_t_3x_coco.py'),
+        ([TINY, '--shape', '0', '224'], '--shape 0 224'),
+        ([TINY, '--shape', '224', '224', '--check'], 'leave out --shape'),
+    ],
+)
+def test_bad_arguments_end_in_one_message(arguments, message, capsys):
+    assert main(['complexity', *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count('\n') == 1
+
+
+def test_an_unwritable_json_file_is_said_so(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(complexity, 'measure', lambda *_: measured())
+    assert main(['complexity', TINY, '--json', str(tmp_path / 'none' / 'rows.json')]) == 2
+    assert 'could not be written' in capsys.readouterr().err

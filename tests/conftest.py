@@ -1,0 +1,74 @@
+"""Fixtures: a seed for every test, tiny real data, the COCO folder of the environment."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import selnext_mm  # noqa: F401 - registers the modules, before mmdet and mmpretrain are imported
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _default_scope():
+    """mmengine's default scope is global; a test must not leave its own behind."""
+    from mmengine.registry import DefaultScope
+
+    before = dict(DefaultScope._instance_dict)
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)
+
+
+@pytest.fixture(scope='session')
+def shapes_root(tmp_path_factory):
+    """A small synthetic COCO data set, made by the command that users run."""
+    from selnext_mm.cli.make_shapes import main
+
+    root = tmp_path_factory.mktemp('shapes') / 'shapes'
+    assert main([str(root), '--train', '16', '--val', '8', '--size', '96']) == 0
+    return root
+
+
+@pytest.fixture(scope='session')
+def coco_root():
+    """Real COCO images in the official layout, from SELNEXT_MM_COCO."""
+    root = os.environ.get('SELNEXT_MM_COCO')
+    if not root:
+        pytest.skip('set SELNEXT_MM_COCO to a COCO folder in the official layout to run this')
+    assert Path(root, 'annotations', 'instances_val2017.json').is_file(), root
+    return Path(root)
+
+
+@pytest.fixture
+def run_tool(tmp_path):
+    """Run a command of the project as a user does; return the finished process."""
+
+    def run(*command, cwd=tmp_path, env=None, timeout=600):
+        command = [str(c) for c in command]
+        if command[0].endswith('.py') or command[0] == '-m':
+            command = [sys.executable, *command]
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            env={**os.environ, 'OMP_NUM_THREADS': '2', **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def root():
+    return ROOT
