@@ -97,11 +97,13 @@ def load_only_weights() -> None:
 def open_config_namespace() -> None:
     """Let configs inherit ``selnext_mm::mask_rcnn/selnext_t_3x_coco.py``.
 
-    mmengine resolves such names only for packages of its own list (mmengine issue 1410).
+    mmengine resolves such names only for packages of its own list (mmengine issue 1410), and
+    takes the folder from the distribution, which for an editable install is the wrong one. For
+    a name that is no distribution it takes the folder of the module: hence a module's name.
     """
     from mmengine.config.utils import MODULE2PACKAGE
 
-    MODULE2PACKAGE.setdefault('selnext_mm', 'selnext_mm')
+    MODULE2PACKAGE.setdefault('selnext_mm', 'selnext_mm.config_files')
 
 
 def silence_pkg_resources() -> None:
