@@ -241,7 +241,8 @@ class SELNeXt(Backbone):
                 if self.gap_before_final_norm:
                     outs.append(norm(x.mean((2, 3), keepdim=True)).flatten(1))
                 else:
-                    outs.append(norm(x))
+                    # mmcv's RoIAlign reads other memory layouts wrongly, without a word.
+                    outs.append(norm(x).contiguous())
         return tuple(outs)
 
     def frozen_modules(self) -> list[nn.Module]:

@@ -127,3 +127,17 @@ def test_autocast_stays_close_to_float32(build, dtype):
     for out, reference in zip(outs, exact, strict=True):
         assert torch.isfinite(out).all()
         assert ((out.float() - reference).norm() / reference.norm()) < 0.05
+
+
+@pytest.mark.parametrize('training', [False, True])
+def test_region_features_do_not_depend_on_the_memory_layout(build, training):
+    """mmcv's RoIAlign reads channels-last memory as if it were NCHW, silently."""
+    from mmcv.ops import RoIAlign
+
+    outs = build().train(training)(torch.randn(2, 3, 64, 64))
+    boxes = torch.tensor([[0.0, 4.0, 8.0, 40.0, 60.0], [1.0, 0.0, 0.0, 63.0, 30.0]])
+    for out, stride in zip(outs, (4, 8, 16, 32), strict=True):
+        align = RoIAlign(3, 1 / stride, 2)
+        expected = align(out.clone(memory_format=torch.contiguous_format), boxes)
+        assert torch.equal(align(out, boxes), expected)
+        assert out.is_contiguous()
