@@ -30,8 +30,14 @@ def call(main, argv: list[str]) -> int:
     except UserError as error:
         if debug:
             traceback.print_exc()
-        print(f'error: {error}', file=sys.stderr)
+        # Under torchrun every process finds the same mistake; one of them tells it.
+        if os.environ.get('RANK', '0') == '0':
+            print(f'error: {error}', file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # The reader (head, a pager) has seen enough; the interpreter must not flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130

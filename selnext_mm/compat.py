@@ -5,6 +5,7 @@
 
 import importlib
 import importlib.util
+import pickle
 import sys
 import warnings
 
@@ -42,12 +43,22 @@ def declare_torchvision_ops() -> bool:
     return True
 
 
+def _history_method(owner: type, name: str):
+    """What a checkpoint may ask ``getattr`` for: the statistics of mmengine's ``HistoryBuffer``."""
+    from mmengine.logging import HistoryBuffer
+
+    if owner is not HistoryBuffer or name not in ('mean', 'min', 'max', 'current'):
+        raise pickle.UnpicklingError(f'GLOBAL getattr({owner!r}, {name!r}) is not allowed')
+    return getattr(owner, name)
+
+
 def allow_checkpoint_types() -> None:
     """Let ``torch.load(weights_only=True)`` read what mmengine itself writes.
 
-    mmengine stores its message hub, with ``HistoryBuffer`` objects made of numpy arrays, in
-    every checkpoint; torch >= 2.6 refuses them (mmengine issue 1655). Only these data classes
-    are allowed; nothing here runs code from a file.
+    mmengine stores its message hub in every checkpoint: ``HistoryBuffer`` objects made of numpy
+    arrays, with references to four of the class's methods, pickled as ``getattr`` calls. torch
+    >= 2.6 refuses them (mmengine issue 1655). Only these are allowed, ``getattr`` for these four
+    methods alone; nothing here runs code from a file.
 
     Inert before torch 2.4, which has no allow-list.
     """
@@ -69,6 +80,7 @@ def allow_checkpoint_types() -> None:
             np.ndarray,
             np.dtype,
             *dtypes,
+            (_history_method, 'builtins.getattr'),
             # Files name these functions by the module path of the numpy that wrote them.
             (multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
             (multiarray._reconstruct, 'numpy._core.multiarray._reconstruct'),

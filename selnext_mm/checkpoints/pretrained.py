@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 
-from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
@@ -37,8 +36,8 @@ def load_pretrained(
     prefix: str | None = None,
     map_location: str = 'cpu',
     min_loaded: float = MIN_LOADED,
-) -> None:
-    """Copy the tensors of ``checkpoint`` into ``module`` and log "loaded n of m tensors".
+) -> str:
+    """Copy the tensors of ``checkpoint`` into ``module``; return "loaded n of m tensors ...".
 
     Tensors that the module declares as new in detection (``module.new_in_detection``) and that
     the file lacks are listed but not counted.
@@ -55,8 +54,7 @@ def load_pretrained(
     """
     name = type(module).__name__
     if checkpoint is None:
-        print_log(f'{name}: random weights (pretrained = None)', 'current')
-        return
+        return f'{name}: random weights (pretrained = None)'
     loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location, logger=None)
     state = loaded.get('state_dict', loaded) if isinstance(loaded, Mapping) else loaded
     state = select_prefix(state, prefix)
@@ -88,4 +86,4 @@ def load_pretrained(
             'convert", check arch and prefix, or allow it with init_cfg.min_loaded=0'
         )
     module.load_state_dict(fits, strict=False)
-    print_log(message, 'current')
+    return message

@@ -38,6 +38,7 @@ def base_parser(prog: str, description: str) -> argparse.ArgumentParser:
 
 def prepare(args: argparse.Namespace) -> Config:
     """Config with the options of :func:`base_parser` in it, adapted to the machine."""
+    silence_known_warnings()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = load_config(args.config, args.cfg_options)
     if args.launcher == 'none' and 'TORCHELASTIC_RUN_ID' in os.environ:
@@ -55,7 +56,6 @@ def prepare(args: argparse.Namespace) -> Config:
 
 def build_runner(cfg: Config) -> Runner:
     """Runner of the config; ours unless the config names another."""
-    silence_known_warnings()
     lines = adapt_to_device(cfg)
     cfg.setdefault('runner_type', 'ConciseRunner')
     runner = RUNNERS.build(cfg)

@@ -1,7 +1,12 @@
 """``tools/train.py`` and ``selnext-mm train``."""
 
 from selnext_mm.cli.common import base_parser, build_runner, prepare
-from selnext_mm.engine.preflight import check_checkpoint, check_data, resolve_resume
+from selnext_mm.engine.preflight import (
+    check_checkpoint,
+    check_data,
+    check_pretrained,
+    resolve_resume,
+)
 from selnext_mm.errors import UserError
 
 
@@ -44,5 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         cfg.resume = True
         cfg.load_from = resolve_resume(cfg.work_dir, args.resume)
         check_checkpoint(cfg, cfg.load_from)
+    else:
+        check_pretrained(cfg)
     build_runner(cfg).train()
     return 0

@@ -18,12 +18,13 @@ SPLITS = ('train', 'val')
 SUB = 4  # sub-pixels per pixel and axis
 REFERENCE_SIZE = 224  # the scales below are for this picture size and grow with it
 MIN_OBJECTS, MAX_OBJECTS = 2, 6
-MIN_VISIBLE = 0.55  # of an object's own area: far below it a label is guesswork
+MIN_VISIBLE = 0.7  # of an object's own area: far below it a label is guesswork
 MIN_AREA = 60  # visible pixels
 MIN_SCALE = 12  # pixels: floor of the scales in small pictures
 # sqrt(area) in pixels, so that the groups are COCO's small, medium and large; the share of each
-SCALES = (((23, 31), 0.18), ((36, 92), 0.6), ((101, 118), 0.22))
+SCALES = (((24, 31), 0.2), ((34, 64), 0.64), ((100, 112), 0.16))
 PLACEMENT_TRIES = 30
+MAX_TURN = math.radians(30)  # a square on its corner would be a diamond
 
 
 @dataclass
@@ -102,7 +103,7 @@ def _fine_view(array: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarr
 def _candidate(rng: np.random.Generator, label: int, span: tuple[int, int], size: int) -> Item:
     scale = math.exp(rng.uniform(*np.log(span))) * size / REFERENCE_SIZE
     scale = max(scale, MIN_SCALE)
-    turn, stretch = rng.uniform(0, 2 * math.pi), math.sqrt(rng.uniform(1.0, 1.15))
+    turn, stretch = rng.uniform(-MAX_TURN, MAX_TURN), math.sqrt(rng.uniform(1.0, 1.15))
     cos, sin = math.cos(turn), math.sin(turn)
     warp = np.array([[cos, sin], [-sin, cos]]) * scale
     contours = [(c * (stretch, 1 / stretch)) @ warp for c in _UNIT[label]]

@@ -10,6 +10,7 @@ from mmengine.runner import find_latest_checkpoint
 from selnext_mm.checkpoints.files import load_file
 from selnext_mm.engine.config import iter_datasets, iter_evaluators
 from selnext_mm.errors import UserError
+from selnext_mm.models.backbones.base import Backbone
 
 
 def _join(root: str | None, path: str) -> Path:
@@ -74,6 +75,21 @@ def resolve_resume(work_dir: str, resume: str) -> str:
             raise UserError(f'--resume: {work_dir} points to {latest}, which is not there')
         latest = str(moved)
     return latest
+
+
+def check_pretrained(cfg: Config) -> None:
+    """Raise :class:`UserError` if the backbone's pretrained weights cannot be loaded."""
+    backbone = cfg.model.get('backbone') or {}
+    init_cfg = backbone.get('init_cfg')
+    path = init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
+    if not path or '://' in path:
+        return
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+        built = MODELS.build(backbone)
+    if isinstance(built, Backbone):
+        built.load_pretrained()
+    else:
+        load_file(path)
 
 
 def check_checkpoint(cfg: Config, path: str) -> None:

@@ -1,14 +1,14 @@
 # Training from scratch on the synthetic shapes: the COCO schedule, with its own lengths and rates.
 _base_ = './coco_adamw_3x.py'
 
-train_cfg = dict(max_epochs=14, val_interval=14)
+train_cfg = dict(max_epochs=12, val_interval=12)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
     dict(
         type='CosineAnnealingLR',
         by_epoch=True,
         begin=0,
-        end=14,
+        end=12,
         eta_min=1e-5,
         convert_to_iter_based=True,
     ),
@@ -18,4 +18,4 @@ optim_wrapper = dict(
     optimizer=dict(lr=1e-3),
     clip_grad=dict(max_norm=1.0),
 )
-auto_scale_lr = dict(base_batch_size=4)
+auto_scale_lr = dict(base_batch_size=2)

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import nn
 
@@ -62,7 +63,12 @@ class Backbone(BaseModule):
         first = not self.is_init
         super().init_weights()
         if first and self.pretrained:
-            load_pretrained(self, **{k: v for k, v in self.pretrained.items() if k != 'type'})
+            print_log(self.load_pretrained(), 'current')
+
+    def load_pretrained(self) -> str:
+        """Load what ``init_cfg`` names; return the line that tells how much of it fitted."""
+        options = {k: v for k, v in (self.pretrained or {}).items() if k != 'type'}
+        return load_pretrained(self, **{'checkpoint': None, **options})
 
     def frozen_modules(self) -> list[nn.Module]:
         """Modules that are neither trained nor put into training mode."""

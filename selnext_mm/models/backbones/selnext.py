@@ -147,7 +147,8 @@ class SELNeXt(Backbone):
         layer_scale_init_value: initial layer scale; 0 or less removes it.
         out_indices: stage or stages to return, negative ones count from the end.
         frozen_stages: the first n stages with their downsampling layers are not trained.
-        gap_before_final_norm: global mean before the output norm (classification).
+        gap_before_final_norm: global mean before the output norm (classification). None means
+            True for an integer ``out_indices`` and False for a sequence, which a detector gives.
         with_cp: activation checkpointing per block (non-reentrant).
         init_cfg: None for truncated normal with std 0.02; see :class:`Backbone` for
             pretrained weights.
@@ -177,7 +178,7 @@ class SELNeXt(Backbone):
         layer_scale_init_value: float = 1e-6,
         out_indices: int | Sequence[int] = -1,
         frozen_stages: int = 0,
-        gap_before_final_norm: bool = True,
+        gap_before_final_norm: bool | None = None,
         with_cp: bool = False,
         init_cfg: dict | Sequence[dict] | None = None,
     ) -> None:
@@ -192,6 +193,8 @@ class SELNeXt(Backbone):
                 f'built for out_indices={out_indices!r}'
             )
         self.frozen_stages = frozen_stages
+        if gap_before_final_norm is None:
+            gap_before_final_norm = isinstance(out_indices, int)
         self.gap_before_final_norm = gap_before_final_norm
         norm_cfg = norm_cfg or dict(type='LN2d', eps=1e-6)
 

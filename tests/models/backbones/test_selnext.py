@@ -88,6 +88,19 @@ def test_classification_output_is_the_norm_of_the_mean():
 
 
 @pytest.mark.parametrize(
+    ('out_indices', 'shapes'),
+    [
+        (-1, [(2, 40)]),
+        ((0, 1, 2, 3), [(2, 16, 16, 16), (2, 24, 8, 8), (2, 32, 4, 4), (2, 40, 2, 2)]),
+        ((3,), [(2, 40, 2, 2)]),
+    ],
+)
+def test_an_index_gives_a_vector_and_a_sequence_gives_maps(out_indices, shapes):
+    outs = SELNeXt(TINY, out_indices=out_indices)(torch.randn(2, 3, 64, 64))
+    assert [tuple(out.shape) for out in outs] == shapes
+
+
+@pytest.mark.parametrize(
     ('arch', 'classifier'), [('tiny', 35126656), ('small', 62140480), ('base', 109715208)]
 )
 def test_parameters_are_the_published_counts(arch, classifier):

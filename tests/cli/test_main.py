@@ -1,0 +1,62 @@
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from selnext_mm import __version__
+from selnext_mm.__main__ import call, main
+from selnext_mm.cli import COMMANDS
+from selnext_mm.errors import UserError
+
+
+def test_usage_lists_every_command(capsys):
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert all(f'  {name} ' in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize('name', sorted(COMMANDS))
+def test_every_command_has_a_main_and_a_help(name, capsys):
+    module = importlib.import_module(COMMANDS[name][0])
+    with pytest.raises(SystemExit) as stop:
+        module.main(['--help'])
+    assert stop.value.code == 0
+    assert 'usage: ' in capsys.readouterr().out
+
+
+def test_an_unknown_command_names_the_choices(capsys):
+    assert main(['trian']) == 2
+    assert 'train' in capsys.readouterr().err
+
+
+def test_script_and_module_are_the_same():
+    script = sys.executable.rpartition('/')[0] + '/selnext-mm'
+    for command in ([script], [sys.executable, '-m', 'selnext_mm']):
+        result = subprocess.run([*command, '--version'], capture_output=True, text=True)
+        assert result.stdout.strip() == __version__
+
+
+def test_a_users_mistake_is_one_line(capsys):
+    def wrong(argv):
+        raise UserError('say what to do')
+
+    assert call(wrong, []) == 2
+    assert capsys.readouterr().err == 'error: say what to do\n'
+    assert call(wrong, ['--debug']) == 2
+    assert 'Traceback' in capsys.readouterr().err
+
+
+def test_only_one_process_of_a_job_tells_it(capsys, monkeypatch):
+    def wrong(argv):
+        raise UserError('x')
+
+    monkeypatch.setenv('RANK', '1')
+    assert call(wrong, []) == 2
+    assert capsys.readouterr().err == ''
+
+
+def test_a_reader_that_stops_reading_is_no_error():
+    command = f'{sys.executable} -m selnext_mm --help | head -1'
+    result = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert 'Traceback' not in result.stderr

@@ -1,0 +1,47 @@
+"""A tiny training run, made once by the real tools."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / 'configs' / 'mask_rcnn' / 'selnext_atto_shapes.py'
+# Two epochs of 8 iterations on 96-pixel images, in the test's own process.
+SMALL = [
+    'train_cfg.max_epochs=2',
+    'train_cfg.val_interval=2',
+    'param_scheduler.1.end=2',
+    'train_dataloader.batch_size=2',
+    'train_dataloader.num_workers=0',
+    'val_dataloader.num_workers=0',
+    'test_dataloader.num_workers=0',
+    'default_hooks.logger.interval=4',
+]
+
+
+def call(*command, cwd, env=None):
+    return subprocess.run(
+        [str(c) for c in command],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+
+@pytest.fixture(scope='session')
+def trained(shapes_root, tmp_path_factory):
+    """(work dir, finished process) of a run through tools/train.py, from another folder."""
+    folder = tmp_path_factory.mktemp('run')
+    result = call(
+        *(sys.executable, ROOT / 'tools' / 'train.py', CONFIG),
+        *('--work-dir', folder / 'work', '--data-root', shapes_root),
+        *('--cfg-options', *SMALL),
+        cwd=folder,
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return folder / 'work', result

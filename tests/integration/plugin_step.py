@@ -1,0 +1,63 @@
+"""Run in a foreign project: one training step and one inference of a config's model.
+
+usage: python plugin_step.py CONFIG...; prints one line per config.
+"""
+
+import sys
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import InstanceData
+
+
+def sample(cfg):
+    image = torch.randint(0, 255, (3, 96, 128), dtype=torch.uint8)
+    if cfg.default_scope == 'mmpretrain':
+        from mmpretrain.structures import DataSample
+
+        return dict(
+            inputs=[image, image], data_samples=[DataSample().set_gt_label(i) for i in (0, 1)]
+        )
+    from mmdet.structures import DetDataSample
+
+    item = DetDataSample(
+        metainfo=dict(
+            img_shape=(96, 128),
+            ori_shape=(96, 128),
+            scale_factor=(1.0, 1.0),
+            img_id=0,
+            pad_shape=(96, 128),
+        )
+    )
+    item.gt_instances = InstanceData(
+        bboxes=torch.tensor([[8.0, 8.0, 60.0, 70.0], [40.0, 30.0, 120.0, 90.0]]),
+        labels=torch.tensor([1, 3]),
+    )
+    return dict(inputs=[image], data_samples=[item])
+
+
+def step(path):
+    cfg = Config.fromfile(path)
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        # The runner does this where the config keeps the preprocessor apart.
+        if 'data_preprocessor' in cfg:
+            cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+        model = MODELS.build(cfg.model).train()
+        data = model.data_preprocessor(sample(cfg), training=True)
+        losses = model(**data, mode='loss')
+        total, _ = model.parse_losses(losses)
+        total.backward()
+        grads = [p.grad is not None for p in model.backbone.parameters() if p.requires_grad]
+        assert torch.isfinite(total), losses
+        assert all(grads), f'{grads.count(False)} backbone parameters without a gradient'
+        model.eval()
+        with torch.no_grad():
+            (result, *_) = model.test_step(sample(cfg))
+        fields = sorted(result.keys())
+    print(path, type(model).__name__, type(model.backbone).__name__, round(float(total), 3), fields)
+
+
+for name in sys.argv[1:]:
+    step(name)

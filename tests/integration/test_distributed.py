@@ -1,0 +1,114 @@
+"""Two gloo processes against one."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from tests.integration.conftest import CONFIG, ROOT, SMALL, call
+
+pytestmark = pytest.mark.integration
+
+COMPARABLE = """
+_base_ = {config!r}
+custom_imports = dict(imports=['selnext_mm', 'tests.integration.ddp_pieces'])
+sampler = dict(_delete_=True, type='FixedCountSampler', num=32, pos_fraction=0.25)
+model = dict(
+    train_cfg=dict(
+        rpn=dict(sampler=dict(**sampler, add_gt_as_proposals=False)),
+        rcnn=dict(sampler=dict(**sampler, add_gt_as_proposals=True)),
+    )
+)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='PackDetInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.02, weight_decay=0.0))
+custom_hooks = [dict(type='WriteMeanLoss')]
+"""
+
+
+def losses(command, batch, name, shapes_root, folder):
+    config = folder / 'comparable.py'
+    config.write_text(COMPARABLE.format(config=str(CONFIG)))
+    file = folder / f'{name}.jsonl'
+    result = call(
+        *(*command(config), '--work-dir', folder / name, '--data-root', shapes_root),
+        *('--cfg-options', *SMALL, f'train_dataloader.batch_size={batch}'),
+        cwd=folder,
+        env=dict(
+            PYTHONPATH=str(ROOT), LOSS_FILE=str(file), OMP_NUM_THREADS='1', PYTHON=sys.executable
+        ),
+    )
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
+    return [json.loads(line) for line in file.read_text().splitlines()], result
+
+
+def test_two_processes_give_the_loss_curve_of_one(shapes_root, tmp_path):
+    one, _ = losses(
+        lambda config: (sys.executable, ROOT / 'tools/train.py', config),
+        *(4, 'one', shapes_root, tmp_path),
+    )
+    two, result = losses(
+        lambda config: (ROOT / 'tools/dist_train.sh', config, 2),
+        *(2, 'two', shapes_root, tmp_path),
+    )
+    assert len(one) == len(two) == 8
+    assert one[-1] < one[0]
+    assert two == pytest.approx(one, rel=1e-4)
+    assert (result.stdout + result.stderr).count('backend nccl becomes gloo') == 1
+    states = [
+        torch.load(tmp_path / name / 'epoch_2.pth', weights_only=True)['state_dict']
+        for name in ('one', 'two')
+    ]
+    for key, value in states[0].items():
+        torch.testing.assert_close(states[1][key], value, rtol=1e-3, atol=1e-4, msg=key)
+
+
+def test_two_processes_train_and_test_the_cascade(shapes_root, tmp_path):
+    """SyncBN in the heads, gloo, evaluation spread over both processes."""
+    config = 'cascade_mask_rcnn/selnext_atto_shapes.py'
+    env = dict(OMP_NUM_THREADS='1', PYTHON=sys.executable)
+    train = call(
+        *(ROOT / 'tools/dist_train.sh', config, 2, '--work-dir', 'work'),
+        *('--data-root', shapes_root, '--cfg-options', *SMALL),
+        cwd=tmp_path,
+        env=env,
+    )
+    assert train.returncode == 0, train.stderr[-3000:]
+    assert 'SyncBN becomes BN' in train.stdout + train.stderr
+    test = call(
+        *(ROOT / 'tools/dist_test.sh', config, 'work/epoch_2.pth', 2),
+        *('--data-root', shapes_root, '--cfg-options', 'test_dataloader.num_workers=0'),
+        cwd=tmp_path,
+        env=env,
+    )
+    assert test.returncode == 0, test.stderr[-3000:]
+    assert 'coco/segm_mAP' in test.stdout + test.stderr
+
+
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
+def test_scripts_say_how_they_are_called(script, tmp_path):
+    result = call(ROOT / 'tools' / script, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith('usage: ')
+
+
+def test_slurm_script_starts_one_task_per_gpu(tmp_path):
+    """A stand-in for srun, which only a cluster has, prints what it was given."""
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\necho "$@"\n')
+    srun.chmod(0o755)
+    import os
+
+    result = call(
+        *(ROOT / 'tools/slurm_train.sh', 'gpu', 'job', 'config.py', '--resume'),
+        cwd=tmp_path,
+        env=dict(PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='4'),
+    )
+    assert result.returncode == 0, result.stderr
+    assert '-p gpu --job-name=job --gres=gpu:4 --ntasks=4 --ntasks-per-node=4' in result.stdout
+    assert result.stdout.strip().endswith('train.py config.py --launcher slurm --resume')

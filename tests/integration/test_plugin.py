@@ -1,0 +1,194 @@
+"""The package in somebody else's project: a built wheel, another folder, stock configs."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import CONFIG, ROOT, call
+
+pytestmark = pytest.mark.integration
+
+HEAD = """
+_base_ = {base!r}
+custom_imports = dict(imports=['selnext_mm'], allow_failed_imports=False)
+backbone = dict(_delete_=True, type='SELNeXt', arch={arch!r}, out_indices={out})
+model = dict(backbone=backbone, {rest})
+"""
+CHANNELS = '[96, 192, 384, 768]'
+# name -> (base config, arch, out_indices, what else changes)
+PROJECTS = {
+    'retinanet': (
+        'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', 'tiny', '(0, 1, 2, 3)',
+        f'neck=dict(in_channels={CHANNELS})',
+    ),
+    'fcos': (
+        'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py', 'tiny', '(0, 1, 2, 3)',
+        f'neck=dict(in_channels={CHANNELS})',
+    ),
+    'faster_rcnn': (
+        'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', 'tiny', '(0, 1, 2, 3)',
+        f'neck=dict(in_channels={CHANNELS})',
+    ),
+    'cascade_rcnn': (
+        'mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py', 'tiny', '(0, 1, 2, 3)',
+        f'neck=dict(in_channels={CHANNELS})',
+    ),
+    'rtmdet': (
+        'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', 'atto', '(1, 2, 3)',
+        'neck=dict(in_channels=[80, 160, 320])',
+    ),
+    'dino': (
+        'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py', 'tiny', '(1, 2, 3)',
+        'neck=dict(in_channels=[192, 384, 768])',
+    ),
+    'detr': (
+        'mmdet::detr/detr_r50_8xb2-150e_coco.py', 'tiny', '(3,)', 'neck=dict(in_channels=[768])',
+    ),
+    'classifier': (
+        'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py', 'tiny', '-1',
+        'head=dict(in_channels=768)',
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    """The wheel, built from a copy of the tracked files so that the checkout stays clean."""
+    folder = tmp_path_factory.mktemp('wheel')
+    source = folder / 'source'
+    files = call('git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard', cwd=ROOT)
+    for name in filter(None, files.stdout.split('\0')):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    result = call(
+        *(sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation'),
+        *('-w', folder, source),
+        cwd=folder,
+    )
+    assert result.returncode == 0, result.stderr
+    (path,) = folder.glob('selnext_mm-*.whl')
+    return path
+
+
+@pytest.fixture(scope='module')
+def site(wheel, tmp_path_factory):
+    """Environment variables that put the installed wheel before the checkout."""
+    folder = tmp_path_factory.mktemp('site')
+    command = [sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--target', folder, wheel]
+    subprocess.run([str(c) for c in command], check=True, capture_output=True)
+    return dict(PYTHONPATH=str(folder)), folder
+
+
+def test_wheel_carries_configs_tools_and_index(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    for name in (
+        'selnext_mm/.mim/model-index.yml',
+        'selnext_mm/.mim/configs/mask_rcnn/selnext_t_3x_coco.py',
+        'selnext_mm/.mim/configs/_base_/models/mask_rcnn_selnext_fpn.py',
+        'selnext_mm/.mim/configs/cls/metafile.yml',
+        'selnext_mm/.mim/tools/train.py',
+    ):
+        assert name in names
+    assert not any('__pycache__' in n or n.startswith('tests') for n in names)
+
+
+def test_a_wheel_requires_nothing_that_would_replace_a_fork(wheel):
+    archive = zipfile.ZipFile(wheel)
+    (metadata,) = [n for n in archive.namelist() if n.endswith('METADATA')]
+    required = [
+        line
+        for line in archive.read(metadata).decode().splitlines()
+        if line.startswith('Requires-Dist') and 'extra' not in line
+    ]
+    assert required
+    assert not any(name in line for line in required for name in ('mm', 'torch', 'opencv'))
+
+
+@pytest.mark.parametrize('name', sorted(PROJECTS))
+def test_stock_configs_train_and_infer_with_our_backbone(name, site, tmp_path):
+    base, arch, out, rest = PROJECTS[name]
+    (tmp_path / 'mine.py').write_text(HEAD.format(base=base, arch=arch, out=out, rest=rest))
+    script = Path(__file__).with_name('plugin_step.py')
+    result = call(sys.executable, '-W', 'ignore', script, 'mine.py', cwd=tmp_path, env=site[0])
+    assert result.returncode == 0, result.stderr[-3000:]
+    line = result.stdout.splitlines()[-1]
+    assert 'SELNeXt' in line
+    assert ('pred_label' if name == 'classifier' else 'pred_instances') in line
+
+
+def test_configs_resolve_from_the_installed_wheel(site, tmp_path):
+    (tmp_path / 'mine.py').write_text("_base_ = 'selnext_mm::mask_rcnn/selnext_t_3x_coco.py'\n")
+    code = (
+        'import selnext_mm; from mmengine.config import Config; '
+        "cfg = Config.fromfile('mine.py'); "
+        'from selnext_mm.config_files import config_root; '
+        'print(selnext_mm.__file__, config_root(), cfg.model.backbone.type, '
+        'cfg.train_cfg.max_epochs)'
+    )
+    result = call(sys.executable, '-W', 'ignore', '-c', code, cwd=tmp_path, env=site[0])
+    assert result.returncode == 0, result.stderr[-2000:]
+    file, root, kind, epochs = result.stdout.split()[-4:]
+    assert file.startswith(str(site[1]))
+    assert root.startswith(str(site[1]))
+    assert (kind, epochs) == ('SELNeXt', '36')
+
+
+def stock_tool(package, name):
+    code = f'import {package}, os; print(os.path.dirname({package}.__file__))'
+    folder = call(sys.executable, '-W', 'ignore', '-c', code, cwd='/').stdout.split()[-1]
+    return Path(folder, '.mim', 'tools', name)
+
+
+def test_mmdets_own_tools_train_and_test_our_config(shapes_root, tmp_path):
+    """The stock scripts know neither --data-root nor our runner."""
+    (tmp_path / 'data').mkdir()
+    os.symlink(shapes_root, tmp_path / 'data' / 'shapes')
+    options = [
+        'train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'train_dataloader.batch_size=4',
+        'param_scheduler.1.end=1',
+    ]  # fmt: skip
+    for loader in ('train', 'val', 'test'):
+        options += [
+            f'{loader}_dataloader.num_workers=0',
+            f'{loader}_dataloader.persistent_workers=False',
+        ]
+    train = call(
+        *(sys.executable, stock_tool('mmdet', 'train.py'), CONFIG, '--work-dir', 'work'),
+        *('--cfg-options', *options),
+        cwd=tmp_path,
+    )
+    assert train.returncode == 0, train.stderr[-3000:]
+    test = call(
+        *(sys.executable, stock_tool('mmdet', 'test.py'), CONFIG, 'work/epoch_1.pth'),
+        *('--cfg-options', *options),
+        cwd=tmp_path,
+    )
+    assert test.returncode == 0, test.stderr[-3000:]
+    assert 'coco/segm_mAP' in test.stdout + test.stderr
+
+
+def test_stock_inferencers_work_from_another_folder(trained, shapes_root, tmp_path):
+    image = next((shapes_root / 'val2017').glob('*.jpg'))
+    code = f"""
+from mmdet.apis import DetInferencer
+detector = DetInferencer({str(CONFIG)!r}, {str(trained[0] / 'epoch_2.pth')!r}, device='cpu')
+result = detector({str(image)!r}, no_save_vis=True, return_datasamples=True)
+print(len(result['predictions']), detector.visualizer.dataset_meta['classes'][2])
+
+import torch
+from mmengine.config import Config
+from mmpretrain.apis import ImageClassificationInferencer
+cfg = Config.fromfile({str(ROOT / 'configs/cls/selnext_t_in1k.py')!r})
+cfg.model.backbone.arch, cfg.model.head.in_channels = 'atto', 320
+classifier = ImageClassificationInferencer(cfg, device='cpu')
+print(classifier({str(image)!r})[0]['pred_scores'].shape)
+"""
+    result = call(sys.executable, '-W', 'ignore', '-c', code, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert '1 triangle' in result.stdout
+    assert '(1000,)' in result.stdout

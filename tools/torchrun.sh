@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# torchrun.sh SCRIPT CONFIG PROCESSES [arguments]: what dist_train.sh and dist_test.sh share.
+set -euo pipefail
+tools=$(cd "$(dirname "$0")" && pwd)
+script=$1 config=$2 processes=$3
+shift 3
+python=${PYTHON:-python3}
+# The project's own environment, unless an activated one can import the package.
+if ! "$python" -c 'import selnext_mm.config_files' 2>/dev/null && [ -x "$tools/../.venv/bin/python" ]; then
+  python=$tools/../.venv/bin/python
+fi
+if [ "${NNODES:-1}" = 1 ]; then
+  # A free port, so that two jobs on one machine do not meet.
+  rendezvous=(--standalone)
+else
+  rendezvous=(--nnodes "$NNODES" --node_rank "${NODE_RANK:?set NODE_RANK on every machine}"
+    --master_addr "${MASTER_ADDR:?set MASTER_ADDR to the first machine}"
+    --master_port "${MASTER_PORT:-29500}")
+fi
+exec "$python" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node "$processes" \
+  "$tools/$script" "$config" "$@" --launcher pytorch
