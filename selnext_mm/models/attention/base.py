@@ -19,18 +19,18 @@ def linear(layer: nn.Linear, x: Tensor) -> Tensor:
     return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
 
 
-def squeeze_width(in_channels: int, reduction: int, divisor: int = 1) -> int:
-    """``in_channels / reduction``, rounded to a multiple of ``divisor``.
+def make_divisible(width: float, divisor: int = 8) -> int:
+    """``width`` to the nearest multiple of ``divisor``, half up, but not under 90 % of it."""
+    rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
+    return rounded if rounded >= 0.9 * width else rounded + divisor
 
-    With ``divisor=1`` it is rounded down. With a larger one it is rounded to the nearest
-    multiple (half up), is at least one multiple, and never loses more than 10 % (MobileNet's
-    rule): 120 channels with reduction 4 and divisor 8 give 32, not 30.
+
+def squeeze_width(in_channels: int, reduction: int, divisor: int = 1) -> int:
+    """``in_channels // reduction`` made divisible by ``divisor``.
+
+    120 channels with reduction 4 give 30, and with divisor 8 MobileNetV3's 32.
     """
-    if divisor == 1:
-        return in_channels // reduction
-    exact = in_channels // reduction
-    width = max(divisor, (exact + divisor // 2) // divisor * divisor)
-    return width if width >= 0.9 * exact else width + divisor
+    return make_divisible(in_channels // reduction, divisor)
 
 
 class ChannelAttention(nn.Module):
