@@ -99,6 +99,7 @@ def draw_scales(
         row[0].set_ylabel('scale', fontsize=8)
     for axes in grid[-1]:
         axes.set_xlabel('channel, by its scale before', fontsize=8)
-    grid[0][0].legend(fontsize=7, markerscale=3, loc='upper left')
+    handles, names = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, names, fontsize=8, markerscale=3, ncols=2, loc='outside upper right')
     figure.suptitle(note, fontsize=9, color='0.35')
     _save(figure, out)
