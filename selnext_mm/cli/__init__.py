@@ -8,6 +8,11 @@ COMMANDS = {
     'make-shapes': ('selnext_mm.cli.make_shapes', 'write the synthetic COCO data set of the demo'),
     'complexity': ('selnext_mm.cli.complexity', 'parameters and MACs beside the printed figures'),
     'convert': ('selnext_mm.cli.convert', "turn another project's weights into ours"),
+    'feature-distance': (
+        'selnext_mm.cli.feature_distance',
+        'how different the channels of each block are (Fig. 2)',
+    ),
+    'gate-scales': ('selnext_mm.cli.gate_scales', 'channel scales around the gate (Fig. 3)'),
     'panel': ('selnext_mm.cli.panel', 'draw predictions beside the ground truth'),
     'train': ('selnext_mm.cli.train', 'train a config (the same as tools/train.py)'),
     'test': ('selnext_mm.cli.test', 'evaluate a checkpoint (the same as tools/test.py)'),

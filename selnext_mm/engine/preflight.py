@@ -36,7 +36,9 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
         prefixes = prefix.values() if isinstance(prefix, dict) else [prefix]
         for value in filter(None, prefixes):
             wanted.setdefault(_join(root, value), f'data_prefix of {loader}')
-        if dataset.get('split') and not dataset.get('ann_file') and not prefix and root:
+        # Of mmpretrain's classes with a split only ImageNet names a folder after it.
+        folders = str(dataset.get('type')).endswith('ImageNet') and dataset.get('split')
+        if folders and not dataset.get('ann_file') and not prefix and root:
             wanted.setdefault(_join(root, dataset['split']), f'split of {loader}')
     for name, evaluator in iter_evaluators(cfg):
         ann_file = evaluator.get('ann_file')

@@ -153,5 +153,7 @@ def test_rounding_intervals_are_half_open_and_exact():
 
 
 def test_every_exact_count_prints_as_the_paper_does():
-    for figure in PAPER_FIGURES.values():
-        assert meets(figure.exact_params, figure.params, 'params')
+    for name, figure in PAPER_FIGURES.items():
+        cut_off = name == 'cls/mobilenet_v3_l_grn_in1k.py'
+        assert meets(figure.exact_params, figure.params, 'params') != cut_off
+        assert not cut_off or '3.979 cut off' in figure.reason

@@ -26,7 +26,27 @@ def test_all_printed_figures_are_met(all_rows):
     status, rows = all_rows
     assert status == 0
     assert [row['config'] for row in rows] == list(PAPER_FIGURES)
-    assert {row['status'] for row in rows} == {'ok'}
+    other = {row['config']: row['status'] for row in rows if row['status'] != 'ok'}
+    assert set(other) == {f'cls/mobilenet_v3_l_{x}_in1k.py' for x in ('se', 'grn', 'eca', 'seln')}
+    assert all(PAPER_FIGURES[config].reason in status for config, status in other.items())
+    assert '0.215 G is not 0.24' in other['cls/mobilenet_v3_l_eca_in1k.py']
+    assert '3.979 M params is not 3.97' in other['cls/mobilenet_v3_l_grn_in1k.py']
+
+
+@pytest.mark.parametrize(
+    ('config', 'giga_macs'),
+    [
+        ('cls/ablation/convnext_t_baseline_in1k.py', '4.456'),
+        ('cls/ablation/convnext_t_se_in1k.py', '4.462'),
+        ('cls/ablation/convnext_t_seln_noln_in1k.py', '4.462'),
+        ('cls/mobilenet_v3_l_se_in1k.py', '0.217'),
+        ('cls/mobilenet_v3_l_none_in1k.py', '0.215'),
+        ('cls/mobilenet_v3_l_seln_in1k.py', '0.217'),
+    ],
+)
+def test_macs_of_the_ablations(all_rows, config, giga_macs):
+    row = next(row for row in all_rows[1] if row['config'] == config)
+    assert f'{row["macs"] / 1e9:.3f}' == giga_macs
 
 
 @pytest.mark.parametrize(

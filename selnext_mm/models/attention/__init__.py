@@ -1,5 +1,8 @@
 """Attention modules, one per file; each takes ``in_channels`` first."""
 
+from .eca import EfficientChannelAttention
+from .grn import GlobalResponseNorm
+from .se import SqueezeExcitation
 from .seln import SELN
 
-__all__ = ['SELN']
+__all__ = ['SELN', 'EfficientChannelAttention', 'GlobalResponseNorm', 'SqueezeExcitation']

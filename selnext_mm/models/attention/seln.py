@@ -1,23 +1,17 @@
 """Squeeze-and-excitation with layer normalisation in place of the sigmoid (SELN)."""
 
-from contextlib import nullcontext
-
-import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from .base import TwoLayerAttention
+
 # PyTorch's default; the norms around it in SELNeXt use 1e-6, and unifying them changes the model.
 GATE_NORM_EPS = 1e-5
-DATA_FORMATS = ('channels_last', 'channels_first')
-
-
-def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
-    return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
 
 
 @MODELS.register_module()
-class SELN(nn.Module):
+class SELN(TwoLayerAttention):
     """Rescale each channel by the layer-normalised output of a squeeze-and-excitation branch.
 
     ``y = x * LN(W2 relu(W1 mean_hw(x) + b1) + b2)`` with ``W1`` of shape (R, C), ``W2`` of
@@ -37,47 +31,24 @@ class SELN(nn.Module):
         in_channels: number of channels C.
         reduction: ratio between C and the hidden width R, rounded down.
         data_format: where the channels are, one of ``DATA_FORMATS``.
+        divisor: R is a multiple of it (see ``squeeze_width``); 8 in MobileNetV3.
 
     Raises:
-        ValueError: for an unknown ``data_format``, or a ``reduction`` outside 1..C.
+        ValueError: for an unknown ``data_format``, a ``reduction`` outside 1..C, or a
+            ``divisor`` under 1.
     """
 
     def __init__(
-        self, in_channels: int, reduction: int = 16, data_format: str = 'channels_last'
+        self,
+        in_channels: int,
+        reduction: int = 16,
+        data_format: str = 'channels_last',
+        divisor: int = 1,
     ) -> None:
-        super().__init__()
-        if data_format not in DATA_FORMATS:
-            raise ValueError(f'data_format={data_format!r}; expected one of {DATA_FORMATS}')
-        if not 1 <= reduction <= in_channels:
-            raise ValueError(
-                f'reduction={reduction!r} with in_channels={in_channels}; expected 1..{in_channels}'
-            )
-        hidden = int(in_channels // reduction)
-        self.in_channels = in_channels
-        self.reduction = reduction
-        self.data_format = data_format
-        self.fc1 = nn.Linear(in_channels, hidden)
-        self.fc2 = nn.Linear(hidden, in_channels)
+        super().__init__(in_channels, reduction, data_format, divisor)
         self.norm = nn.LayerNorm(in_channels, eps=GATE_NORM_EPS)
 
-    def gate(self, mean: Tensor) -> Tensor:
-        """Scales (N, C) for spatial means (N, C), in the dtype of ``mean``."""
-        device = mean.device.type
-        # Shape inference on the meta device knows no autocast.
-        with nullcontext() if device == 'meta' else torch.autocast(device, enabled=False):
-            s = _linear(self.fc2, F.relu(_linear(self.fc1, mean)))
-            norm = self.norm
-            weight, bias = norm.weight.to(s.dtype), norm.bias.to(s.dtype)
-            return F.layer_norm(s, norm.normalized_shape, weight, bias, norm.eps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        spatial = (1, 2) if self.data_format == 'channels_last' else (2, 3)
-        # Half precision overflows in the sum over H * W, hence the wider accumulator.
-        mean = x.mean(spatial, dtype=torch.promote_types(x.dtype, torch.float32))
-        gate = self.gate(mean).to(x.dtype)
-        if self.data_format == 'channels_last':
-            return x * gate[:, None, None, :]
-        return x * gate[:, :, None, None]
-
-    def extra_repr(self) -> str:
-        return f'{self.in_channels}, reduction={self.reduction}, data_format={self.data_format!r}'
+    def activate(self, s: Tensor) -> Tensor:
+        norm = self.norm
+        weight, bias = norm.weight.to(s.dtype), norm.bias.to(s.dtype)
+        return F.layer_norm(s, norm.normalized_shape, weight, bias, norm.eps)

@@ -47,14 +47,16 @@ def resolve_arch(arch: str | dict) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 class SELNeXtBlock(BaseModule):
-    """One residual block: ``x + drop_path(gamma * W2 gate(GELU(W1 dwconv(x))))``.
+    """One residual block: ``x + drop_path(gamma * W2 gate(GELU(W1 norm(dwconv(x)))))``.
 
     Shapes: (N, C, H, W) -> (N, C, H, W); the gate sees the expanded ``mlp_ratio * C`` channels.
-    Source: the paper's Fig. 4; layer scale ``gamma`` and stochastic depth as in ConvNeXt.
+    Source: the paper's Fig. 4, which has no norm; layer scale ``gamma`` and stochastic depth as
+    in ConvNeXt, whose block is this one with a norm and without attention.
 
     Args:
         in_channels: width C.
         attention_cfg: attention on the expanded channels, or None for none.
+        block_norm_cfg: channels-first norm after the depth-wise convolution, or None for none.
         act_cfg: activation after the first pointwise layer.
         mlp_ratio: expansion.
         linear_pw_conv: pointwise layers as linear layers on NHWC, or as 1x1 convolutions.
@@ -67,6 +69,7 @@ class SELNeXtBlock(BaseModule):
         self,
         in_channels: int,
         attention_cfg: dict | None = None,
+        block_norm_cfg: dict | None = None,
         act_cfg: dict | None = None,
         mlp_ratio: float = 4.0,
         linear_pw_conv: bool = True,
@@ -79,6 +82,9 @@ class SELNeXtBlock(BaseModule):
         self.linear_pw_conv = linear_pw_conv
         hidden = int(mlp_ratio * in_channels)
         self.depthwise_conv = nn.Conv2d(in_channels, in_channels, 7, padding=3, groups=in_channels)
+        self.norm = None
+        if block_norm_cfg is not None:
+            self.norm = build_norm2d(block_norm_cfg, in_channels)
         if linear_pw_conv:
             self.pointwise_conv1 = nn.Linear(in_channels, hidden)
             self.pointwise_conv2 = nn.Linear(hidden, in_channels)
@@ -99,6 +105,8 @@ class SELNeXtBlock(BaseModule):
 
     def _branch(self, x: Tensor) -> Tensor:
         x = self.depthwise_conv(x)
+        if self.norm is not None:
+            x = self.norm(x)
         if self.linear_pw_conv:
             x = x.permute(0, 2, 3, 1)
         x = self.act(self.pointwise_conv1(x))
@@ -141,6 +149,8 @@ class SELNeXt(Backbone):
         act_cfg: activation of the blocks.
         linear_pw_conv: pointwise layers as linear layers (True) or 1x1 convolutions.
         attention_cfg: attention on the expanded channels; None leaves it out.
+        block_norm_cfg: norm after the depth-wise convolution, None for SELNeXt. With
+            ``dict(type='LN2d', eps=1e-6)`` and ``attention_cfg=None`` the model is ConvNeXt.
         mlp_ratio: expansion of the blocks.
         drop_path_rate: stochastic depth, rising linearly from 0 in the first block to this
             rate in the last one.
@@ -173,6 +183,7 @@ class SELNeXt(Backbone):
         act_cfg: dict | None = None,
         linear_pw_conv: bool = True,
         attention_cfg: dict | None = dict(type='SELN', reduction=16),  # noqa: B006 - never mutated
+        block_norm_cfg: dict | None = None,
         mlp_ratio: float = 4.0,
         drop_path_rate: float = 0.0,
         layer_scale_init_value: float = 1e-6,
@@ -218,6 +229,7 @@ class SELNeXt(Backbone):
                         self.block_type(
                             width,
                             attention_cfg=attention_cfg,
+                            block_norm_cfg=block_norm_cfg,
                             act_cfg=act_cfg,
                             mlp_ratio=mlp_ratio,
                             linear_pw_conv=linear_pw_conv,

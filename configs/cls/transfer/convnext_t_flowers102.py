@@ -1,0 +1,12 @@
+# long name: convnext-t_8xb32_flowers102
+_base_ = './selnext_t_flowers102.py'
+
+pretrained = None  # ImageNet-1k weights, e.g. of cls/ablation/convnext_t_baseline_in1k.py
+
+model = dict(
+    backbone=dict(
+        attention_cfg=None,
+        block_norm_cfg=dict(type='LN2d', eps=1e-6),
+        init_cfg=dict(checkpoint=pretrained),
+    )
+)

@@ -1,0 +1,130 @@
+"""What the channel attentions share: data formats, the wide mean, the gate in float32."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+DATA_FORMATS = ('channels_last', 'channels_first')
+
+
+def full_precision(device: torch.device) -> AbstractContextManager:
+    """Autocast switched off; shape inference on the meta device knows no autocast."""
+    return nullcontext() if device.type == 'meta' else torch.autocast(device.type, enabled=False)
+
+
+def linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    """``layer(x)`` in the dtype of ``x``, whatever the layer's."""
+    return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
+
+
+def make_divisible(width: float, divisor: int = 8) -> int:
+    """``width`` to the nearest multiple of ``divisor``, half up, but not under 90 % of it."""
+    rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
+    return rounded if rounded >= 0.9 * width else rounded + divisor
+
+
+def squeeze_width(in_channels: int, reduction: int, divisor: int = 1) -> int:
+    """``in_channels // reduction`` made divisible by ``divisor``.
+
+    120 channels with reduction 4 give 30, and with divisor 8 MobileNetV3's 32.
+    """
+    return make_divisible(in_channels // reduction, divisor)
+
+
+class ChannelAttention(nn.Module):
+    """``y = x * gate(mean_hw(x))``, one scale per channel; subclasses define the gate.
+
+    The gate is ``activate(excite(mean))``: ``excite`` maps the spatial means (N, C) to raw
+    scales (N, C), ``activate`` bounds or normalises them. Both run in float32 (float64 for
+    float64 input) whatever the input's precision and the autocast state; the product has the
+    input's dtype.
+
+    Shapes: (N, H, W, C) for ``data_format='channels_last'``, (N, C, H, W) for
+    ``'channels_first'``; output as input.
+
+    Raises:
+        ValueError: for an unknown ``data_format``.
+    """
+
+    def __init__(self, in_channels: int, data_format: str = 'channels_last') -> None:
+        super().__init__()
+        if data_format not in DATA_FORMATS:
+            raise ValueError(f'data_format={data_format!r}; expected one of {DATA_FORMATS}')
+        self.in_channels = in_channels
+        self.data_format = data_format
+
+    @property
+    def spatial(self) -> tuple[int, int]:
+        """The dimensions of height and width."""
+        return (1, 2) if self.data_format == 'channels_last' else (2, 3)
+
+    def expand(self, scales: Tensor) -> Tensor:
+        """(N, C), or (C) for one row, to a shape that multiplies the input."""
+        if self.data_format == 'channels_last':
+            return scales[..., None, None, :]
+        return scales[..., :, None, None]
+
+    def squeeze(self, x: Tensor) -> Tensor:
+        """Spatial means (N, C) of the input, in float32 or wider."""
+        # Half precision overflows in the sum over H * W, hence the wider accumulator.
+        return x.mean(self.spatial, dtype=torch.promote_types(x.dtype, torch.float32))
+
+    def excite(self, mean: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def activate(self, s: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def gate(self, mean: Tensor) -> Tensor:
+        """Scales (N, C) for spatial means (N, C), in the dtype of ``mean``."""
+        with full_precision(mean.device):
+            return self.activate(self.excite(mean))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.expand(self.gate(self.squeeze(x)).to(x.dtype))
+
+    def extra_repr(self) -> str:
+        return f'{self.in_channels}, data_format={self.data_format!r}'
+
+
+class TwoLayerAttention(ChannelAttention):
+    """Channel attention with ``excite(g) = W2 relu(W1 g + b1) + b2``.
+
+    ``W1`` has the shape (R, C) and ``W2`` (C, R), R being :func:`squeeze_width`.
+
+    Args:
+        in_channels: number of channels C.
+        reduction: ratio between C and the hidden width R.
+        data_format: where the channels are, one of ``DATA_FORMATS``.
+        divisor: R is a multiple of it; 8 in MobileNetV3.
+
+    Raises:
+        ValueError: for a ``reduction`` outside 1..C or a ``divisor`` under 1.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        reduction: int = 16,
+        data_format: str = 'channels_last',
+        divisor: int = 1,
+    ) -> None:
+        super().__init__(in_channels, data_format)
+        if not 1 <= reduction <= in_channels:
+            raise ValueError(
+                f'reduction={reduction!r} with in_channels={in_channels}; expected 1..{in_channels}'
+            )
+        if divisor < 1:
+            raise ValueError(f'divisor={divisor!r}; expected 1 or more')
+        hidden = squeeze_width(in_channels, int(reduction), divisor)
+        self.reduction = reduction
+        self.fc1 = nn.Linear(in_channels, hidden)
+        self.fc2 = nn.Linear(hidden, in_channels)
+
+    def excite(self, mean: Tensor) -> Tensor:
+        return linear(self.fc2, F.relu(linear(self.fc1, mean)))
+
+    def extra_repr(self) -> str:
+        return f'{self.in_channels}, reduction={self.reduction}, data_format={self.data_format!r}'

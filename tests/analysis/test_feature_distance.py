@@ -1,0 +1,148 @@
+"""Feature distance and gate scales against the oracles, on ours and mmpretrain's models."""
+
+import pytest
+import torch
+from mmengine.registry import MODELS
+
+from selnext_mm.analysis.feature_distance import cosine_distances, feature_distance, probes
+from selnext_mm.analysis.gate_scales import gate_scales
+from selnext_mm.errors import UserError
+from selnext_mm.models.backbones import AttentionMobileNetV3, SELNeXt
+from tests.oracles.feature_distance import feature_distance as oracle
+
+TINY = dict(depths=(1, 1, 2, 1), channels=(8, 12, 16, 20))
+
+
+def selnext(**kwargs):
+    model = SELNeXt(TINY, layer_scale_init_value=0.5, **kwargs).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+@pytest.mark.parametrize('scale', [1e-30, 1.0, 1e30])
+def test_equals_the_pairwise_equations(scale):
+    x = torch.randn(3, 7, 4, 5, dtype=torch.float64)
+    x[0, 2] = 0
+    x[1, 3] = 2 * x[1, 4]
+    x[2, 5] = -x[2, 6]
+    x[2, :4] = 0
+    ours, zeros = cosine_distances(x * scale)
+    expected = [oracle(image.flatten(1).tolist()) for image in x]
+    assert ours.tolist() == pytest.approx(expected, rel=1e-12)
+    assert zeros.tolist() == pytest.approx([1 / 7, 0, 4 / 7])
+
+
+def test_limits():
+    same = torch.rand(1, 1, 3, 3).expand(1, 6, 3, 3)
+    assert cosine_distances(same)[0].item() == pytest.approx(0, abs=1e-15)
+    opposite = torch.cat([same, -same], 1)
+    assert cosine_distances(opposite)[0].item() == pytest.approx(0.5)
+    orthogonal = torch.eye(9).view(1, 9, 3, 3)
+    assert cosine_distances(orthogonal)[0].item() == pytest.approx(0.5 * 8 / 9)
+
+
+def test_positive_gates_do_not_change_it_and_signs_do():
+    x = torch.rand(1, 16, 5, 5)
+    before = cosine_distances(x)[0].item()
+    positive = cosine_distances(x * torch.rand(1, 16, 1, 1).add(0.1))[0].item()
+    signed = cosine_distances(x * torch.randn(1, 16, 1, 1))[0].item()
+    assert positive == pytest.approx(before)
+    assert signed > before + 0.1
+
+
+@pytest.mark.parametrize('place', ['expansion', 'gated', 'block'])
+@pytest.mark.parametrize('linear_pw_conv', [True, False])
+def test_blocks_of_selnext(place, linear_pw_conv):
+    model = selnext(linear_pw_conv=linear_pw_conv)
+    images = torch.randn(5, 3, 64, 64)
+    results = feature_distance(model, images.split(2), place)
+    assert [b.block for b in results] == [
+        f'stages.{s}' for s in ('0.0', '1.0', '2.0', '2.1', '3.0')
+    ]
+    block = model.stages[0][0]
+    x = model.downsample_layers[0](images)
+    if place == 'block':
+        features = block(x)
+    else:
+        y = block.depthwise_conv(x)
+        y = y.permute(0, 2, 3, 1) if linear_pw_conv else y
+        y = block.act(block.pointwise_conv1(y))
+        y = block.attention(y) if place == 'gated' else y
+        features = y.permute(0, 3, 1, 2) if linear_pw_conv else y
+    values = [oracle(f.flatten(1).double().tolist()) for f in features]
+    assert results[0].mean == pytest.approx(sum(values) / 5, rel=1e-5)
+    assert results[0].std == pytest.approx(torch.tensor(values).std(correction=0).item(), rel=1e-3)
+    assert results[0].channels == features.shape[1]
+    assert all(b.attention for b in results)
+
+
+def test_mobilenet_counts_the_blocks_with_an_expansion():
+    """Fig. 2: blocks 2 to 4 and 9 to 13 have the attention."""
+    model = AttentionMobileNetV3(width_mult=0.25).eval()
+    results = feature_distance(model, [torch.randn(2, 3, 64, 64)])
+    assert len(results) == 14
+    assert [b.index for b in results if b.attention] == [2, 3, 4, 9, 10, 11, 12, 13]
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'count'),
+    [
+        (dict(type='mmpretrain.ConvNeXt', arch=TINY), 5),
+        (dict(type='mmpretrain.MobileNetV3', arch='large'), 14),
+    ],
+)
+def test_mmpretrains_models_are_known(cfg, count):
+    pytest.importorskip('mmpretrain.models')
+    model = MODELS.build(cfg)
+    model.eval()  # returns None
+    assert len(feature_distance(model, [torch.randn(1, 3, 64, 64)])) == count
+
+
+def test_no_hook_stays_behind():
+    model = selnext()
+
+    def fail():
+        yield torch.randn(1, 3, 64, 64)
+        raise RuntimeError('stop')
+
+    for function in (feature_distance, gate_scales):
+        with pytest.raises(RuntimeError, match='stop'):
+            function(model, fail())
+    hooks = [m._forward_hooks or m._forward_pre_hooks for m in model.modules()]
+    assert not any(hooks)
+
+
+def test_what_cannot_be_measured_is_told():
+    with pytest.raises(UserError, match='no blocks of a known kind'):
+        probes(torch.nn.Conv2d(3, 3, 1), 'block')
+    with pytest.raises(UserError, match='expected one of expansion'):
+        probes(selnext(), 'stem')
+    with pytest.raises(UserError, match='no images'):
+        feature_distance(selnext(), [])
+    with pytest.raises(UserError, match='no images'):
+        gate_scales(selnext(), [])
+    with pytest.raises(UserError, match='no channel attention'):
+        gate_scales(selnext(attention_cfg=None), [])
+
+
+def test_scales_are_those_of_the_equations():
+    model = selnext()
+    images = torch.randn(7, 3, 64, 64)
+    scales = gate_scales(model, images.split(3))[0]
+    block = model.stages[0][0]
+    inputs = []
+    block.attention.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    model(images)
+    u, attention = inputs[0], block.attention
+    s = attention.fc2(torch.relu(attention.fc1(u.mean((1, 2)))))
+    v = attention.norm(s)
+    for ours, theirs in (
+        (scales.before, s.mean(0)),
+        (scales.before_std, s.std(0, correction=0)),
+        (scales.after, v.mean(0)),
+        (scales.after_std, v.std(0, correction=0)),
+    ):
+        torch.testing.assert_close(ours.float(), theirs, rtol=1e-4, atol=1e-5)
+    assert (scales.kind, scales.module) == ('SELN', 'stages.0.0.attention')
+    assert scales.negative == (scales.after < 0).double().mean()
