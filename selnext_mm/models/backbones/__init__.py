@@ -1,5 +1,14 @@
 """Backbones for classification and detection."""
 
+from . import lazy
 from .selnext import SELNeXt
 
 __all__ = ['SELNeXt']
+
+lazy.register()
+
+
+def __getattr__(name: str) -> type:
+    if name in lazy.LAZY:
+        return lazy.load(name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
