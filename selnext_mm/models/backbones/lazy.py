@@ -11,6 +11,7 @@ from mmengine.registry import MODELS
 
 # class -> (its module, the package that it derives from)
 LAZY = {
+    'NAMobileNetV2': ('.na_mobilenet_v2', 'mmpretrain'),
     'NAResNet': ('.na_resnet', 'mmdet'),
 }
 
