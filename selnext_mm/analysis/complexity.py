@@ -6,10 +6,11 @@ Two counts of one forward pass of one image, in eval mode, without loading weigh
     multiply-accumulates of convolutions, linear layers and matrix products, nothing else
     (torch's ``FlopCounterMode``, which counts two operations per MAC, divided by 2).
 ``flops_mmcv``
-    ``macs`` plus one operation per output of a convolution with bias and of a ReLU. This is
-    how ``mmcv.cnn.get_model_complexity_info`` counts, the counter of MMDetection 2 and of the
-    FLOPs in detection papers. That one looks at modules, so it misses the ReLU of the RPN and
-    the linear layers of SELN, 0.03 G of 262 G in Mask R-CNN.
+    what ``mmcv.cnn.get_model_complexity_info`` counts, the counter of MMDetection 2 and of the
+    FLOPs in many papers: module by module, MACs plus one operation per output of a biased
+    convolution and of a ReLU, two per element of an affine norm, one per input of a pooling
+    layer. Only modules of torch's own types are seen, so matrix products, functional calls (the
+    ReLU of the RPN, SELN's linear layers, NA's weighted sum) and SyncBN do not count.
 
 A two-stage detector is counted by MMDetection 2's convention as well: backbone, neck and RPN on
 the image, every box head on 1000 proposals, every mask head on 100 boxes. The RoI features are
@@ -20,6 +21,8 @@ proposals and so gives more.)
 Nothing is computed: the pass runs on tensors that have shapes but no data.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +31,6 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from selnext_mm.errors import UserError
@@ -37,7 +39,6 @@ CLASSIFIER_SHAPE = (224, 224)
 DETECTOR_SHAPE = (800, 1280)
 NUM_PROPOSALS = 1000
 NUM_MASKS = 100
-aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
@@ -52,20 +53,23 @@ class Complexity:
     convention: str
 
 
-class BiasAndReluCounter(TorchDispatchMode):
-    """Sums the outputs of convolutions with a bias and of ReLUs."""
+@contextmanager
+def mmcv_hooks(model: nn.Module) -> Iterator[Callable[[], int]]:
+    """Attach mmcv's counting hooks to ``model``; yield a function that returns their sum."""
+    from mmcv.cnn.utils.flops_counter import get_modules_mapping
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        op = func.overloadpacket
-        biased = op is aten.convolution and args[2] is not None
-        if biased or op in (aten.relu, aten.relu_):
-            self.total += out.numel()
-        return out
+    hooks = get_modules_mapping()
+    counted = [module for module in model.modules() if type(module) in hooks]
+    handles = []
+    for module in counted:
+        module.__flops__ = 0
+        handles.append(module.register_forward_hook(hooks[type(module)]))
+    try:
+        yield lambda: sum(module.__flops__ for module in counted)
+    finally:
+        for module, handle in zip(counted, handles, strict=True):
+            handle.remove()
+            del module.__flops__
 
 
 def build_model(config: Config) -> nn.Module:
@@ -114,16 +118,17 @@ def measure_model(model: nn.Module, shape: tuple[int, int] | None = None) -> Com
     """
     if shape is None:
         shape = DETECTOR_SHAPE if is_detector(model) else CLASSIFIER_SHAPE
-    products, extras = FlopCounterMode(display=False), BiasAndReluCounter()
+    products = FlopCounterMode(display=False)
     # Real parameters meet fake inputs: nothing is computed, and a detector takes milliseconds.
-    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), products, extras:
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    with torch.no_grad(), mmcv_hooks(model) as flops_mmcv, fake, products:
         convention = run_once(model, torch.empty(1, 3, *shape))
-    macs = products.get_total_flops() // 2
+        flops = int(flops_mmcv())
     return Complexity(
         params=sum(p.numel() for p in model.parameters()),
         trainable_params=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        macs=macs,
-        flops_mmcv=macs + extras.total,
+        macs=products.get_total_flops() // 2,
+        flops_mmcv=flops,
         shape=tuple(shape),
         convention=convention,
     )

@@ -41,13 +41,15 @@ class Mapping:
         dropped: key of the source -> why it has no place in the target.
         at_init: pattern of our names -> why no source tensor exists; these parameters keep
             the model's initial values.
-        arch: the architecture that the tensors belong to.
+        arch: the architecture that the tensors belong to, or the backbone's arguments as text.
+        model: type of the backbone.
     """
 
     state: StateDict
-    arch: Arch
+    arch: Arch | str
     dropped: dict[str, str] = field(default_factory=dict)
     at_init: dict[str, str] = field(default_factory=dict)
+    model: str = 'SELNeXt'
 
 
 @dataclass(frozen=True)
@@ -273,10 +275,18 @@ def map_convnext_mmpretrain(state: StateDict, target: str) -> Mapping:
     return Mapping(mapped, arch, dropped, at_init)
 
 
+def map_nanet(state: StateDict, target: str) -> Mapping:
+    """Published NA-ResNet and NA-MobileNetV2 weights (torchvision's names and ``na.weight2``)."""
+    from selnext_mm.checkpoints import nanet  # imports this module
+
+    return nanet.map_keys(state, target)
+
+
 # A new source is one function (state, target) -> Mapping and one row here.
 KEY_MAPS: dict[str, Callable[[StateDict, str], Mapping]] = {
     'selnext': map_selnext,
     'convnext-mmpretrain': map_convnext_mmpretrain,
+    'nanet': map_nanet,
 }
 
 

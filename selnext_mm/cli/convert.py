@@ -22,6 +22,7 @@ EPILOG = """examples:
   selnext-mm convert selnext_tiny.pth t.pth --from selnext --to detection
   selnext-mm convert selnext_tiny.pth t_cls.pth --from selnext
   selnext-mm convert convnext_tiny.pth t.pth --from convnext-mmpretrain --to detection
+  selnext-mm convert na_resnet50.pth r50.pth --from nanet
 The last line of the report says how a config takes OUT.
 """
 # SELN holds a little under half of a backbone's tensors; without them the loader has to be told.
@@ -54,8 +55,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def describe(arch: Arch) -> str:
+def describe(arch: Arch | str) -> str:
     """The backbone arguments that build ``arch``."""
+    if isinstance(arch, str):
+        return arch or 'no arguments'
     names = {shape: name for name, shape in ARCHS.items()}
     name = names.get((arch.depths, arch.channels))
     shape = f'depths={list(arch.depths)}, channels={list(arch.channels)}'
@@ -70,7 +73,7 @@ def report(result: Mapping, total: int, weights: str, out: Path) -> str:
         groups[reason].append(key)
     lines = [
         f'weights   {weights}',
-        f'model     SELNeXt, {describe(result.arch)}',
+        f'model     {result.model}, {describe(result.arch)}',
         f'tensors   {total} in, {len(result.state)} mapped, {len(result.dropped)} dropped',
     ]
     lines += [
@@ -105,6 +108,7 @@ def main(argv: list[str] | None = None) -> int:
         'source': args.source,
         'source_file': Path(args.input).name,
         'target': args.target,
+        'model': result.model,
         'arch': describe(result.arch),
         'converter': f'selnext_mm {__version__}',
     }

@@ -24,7 +24,8 @@ class TinyNet(nn.Module):
         + 4 * 4 * 2 * (8 * 12)  # 2x2 deconvolution, 4 -> 2, counted at its input positions
         + 2 * 10  # linear
     )
-    EXTRAS = 4 * 8 * 12 + 4 * 8 * 12 + 2 * 16 * 24  # conv bias, ReLU, deconvolution bias
+    # conv bias, ReLU, deconvolution bias, affine norm
+    EXTRAS = 4 * 8 * 12 + 4 * 8 * 12 + 2 * 16 * 24 + 2 * 2
 
     def __init__(self):
         super().__init__()
@@ -55,13 +56,35 @@ def test_mmcv_counts_the_same_operations():
     from mmcv.cnn import get_model_complexity_info
 
     net = TinyNet().eval()
-    net.norm = nn.Identity()  # mmcv counts LayerNorm, too; the LN of ConvNeXt is none to it
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         flops, _ = get_model_complexity_info(
             net, (3, 16, 24), print_per_layer_stat=False, as_strings=False
         )
     assert measure_model(net, (16, 24)).flops_mmcv == flops
+
+
+def test_the_hooks_leave_nothing_behind():
+    net = TinyNet().eval()
+    before = {name: dict(vars(m)) for name, m in net.named_modules()}
+    measure_model(net, (16, 24))
+    for name, module in net.named_modules():
+        assert vars(module).keys() == before[name].keys()
+        assert not module._forward_hooks
+
+
+def test_functional_calls_are_none_to_mmcvs_count():
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3, affine=False)
+            self.pool = nn.MaxPool2d(2)
+
+        def forward(self, x, mode='tensor'):
+            return torch.relu(self.pool(self.norm(x)))
+
+    result = measure_model(Functional().eval(), (4, 6))
+    assert (result.macs, result.flops_mmcv) == (0, 3 * 24 + 3 * 24)
 
 
 def test_matrix_products_are_counted_and_elementwise_operations_are_not():
@@ -71,6 +94,7 @@ def test_matrix_products_are_counted_and_elementwise_operations_are_not():
             return torch.softmax(x @ x.transpose(1, 2), -1) * 3 + 1
 
     assert measure_model(Attention(), (4, 5)).macs == 3 * 3 * 20
+    assert measure_model(Attention(), (4, 5)).flops_mmcv == 0
 
 
 class TinyTwoStage(nn.Module):

@@ -68,6 +68,26 @@ def test_figures_of_the_paper(all_rows, config, params, billions):
     assert f'{row["flops_mmcv"] / 1e9:.{digits}f}' == billions
 
 
+@pytest.mark.parametrize(
+    ('config', 'params', 'counter', 'billions'),
+    [
+        ('cls/na_resnet50_in1k.py', 25_557_064, 'params', '4.122'),
+        ('cls/na_mobilenet_v2_in1k.py', 3_504_906, 'params', '0.320'),
+        ('retinanet/r50_2x_coco.py', 37_743_348, 'trainable_params', '239.32'),
+        ('retinanet/se_r50_2x_coco.py', 40_248_948, 'trainable_params', '239.43'),
+        ('retinanet/na_r50_2x_coco.py', 37_743_374, 'trainable_params', '239.32'),
+        ('cascade_rcnn/r50_2x_coco.py', 69_169_422, 'trainable_params', '234.71'),
+        ('cascade_rcnn/gc_r50_2x_coco.py', 71_691_163, 'trainable_params', '234.82'),
+        ('cascade_rcnn/na_r50_2x_coco.py', 69_169_448, 'trainable_params', '234.71'),
+    ],
+)
+def test_figures_of_the_na_paper(all_rows, config, params, counter, billions):
+    row = next(row for row in all_rows[1] if row['config'] == config)
+    assert row[counter] == params
+    digits = len(billions.partition('.')[2])
+    assert f'{row["flops_mmcv"] / 1e9:.{digits}f}' == billions
+
+
 def figure(**changes):
     """A figure that ``measured()`` meets, but for ``changes``."""
     return replace(PaperFigure('35', '4.5', 'Table 2', 'macs', 35_126_656), **changes)
@@ -96,6 +116,12 @@ def test_a_wrong_figure_is_a_failure(change, message):
     row = compare(TINY, measured(), figure(**change))
     assert row.failures == (message,)
     assert row.status == f'differs: {message}'
+
+
+def test_frozen_parameters_are_left_out_where_the_paper_does():
+    frozen = replace(measured(), params=40_000_000)
+    assert compare(TINY, frozen, figure(params_counter='trainable_params')).status == 'ok'
+    assert '40.000 M params is not 35' in compare(TINY, frozen, figure()).status
 
 
 def test_a_recorded_reason_is_shown_and_is_no_failure():

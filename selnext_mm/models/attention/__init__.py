@@ -2,7 +2,14 @@
 
 from .eca import EfficientChannelAttention
 from .grn import GlobalResponseNorm
+from .na import NAModule
 from .se import SqueezeExcitation
 from .seln import SELN
 
-__all__ = ['SELN', 'EfficientChannelAttention', 'GlobalResponseNorm', 'SqueezeExcitation']
+__all__ = [
+    'SELN',
+    'EfficientChannelAttention',
+    'GlobalResponseNorm',
+    'NAModule',
+    'SqueezeExcitation',
+]

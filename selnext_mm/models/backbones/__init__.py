@@ -1,6 +1,15 @@
 """Backbones for classification and detection."""
 
+from . import lazy
 from .mobilenet_v3 import AttentionMobileNetV3
 from .selnext import SELNeXt
 
 __all__ = ['AttentionMobileNetV3', 'SELNeXt']
+
+lazy.register()
+
+
+def __getattr__(name: str) -> type:
+    if name in lazy.LAZY:
+        return lazy.load(name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

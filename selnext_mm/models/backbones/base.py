@@ -34,20 +34,19 @@ def normalize_out_indices(out_indices: int | Sequence[int], num_stages: int) -> 
     return tuple(indices)
 
 
-class Backbone(BaseModule):
-    """Base class: pretrained loading that counts, and freezing that survives ``train()``.
+class CountedPretrained:
+    """Mixin of mmengine modules: pretrained loading that counts.
 
-    ``init_cfg`` may be None (the class's ``default_init``), or mmengine init dicts. A dict of
+    ``init_cfg`` may be None (the class's own initialisation), or mmengine init dicts. A dict of
     type ``Pretrained`` is taken out of mmengine's hands, because mmengine loads it without
     telling what did not fit: ours prints how many tensors were loaded of how many and raises
     under ``min_loaded`` (default 0.95). With ``checkpoint=None`` it means random weights.
     """
 
-    default_init: tuple[dict, ...] = ()
     # Parameter names that a classification checkpoint has not got, and that do not count as lost.
     new_in_detection: tuple[str, ...] = ()
 
-    def __init__(self, init_cfg: dict | Sequence[dict] | None = None) -> None:
+    def __init__(self, *args, init_cfg: dict | Sequence[dict] | None = None, **kwargs) -> None:
         cfgs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or ())
         self.pretrained = None
         others = []
@@ -56,7 +55,8 @@ class Backbone(BaseModule):
                 self.pretrained = cfg
             else:
                 others.append(cfg)
-        super().__init__(init_cfg=others or list(copy.deepcopy(self.default_init)))
+        # A class's default for init_cfg holds where no other initialisation is asked for.
+        super().__init__(*args, **kwargs, **({'init_cfg': others} if others else {}))
 
     def init_weights(self) -> None:
         """Initialise; load the pretrained weights once, the first time."""
@@ -69,6 +69,16 @@ class Backbone(BaseModule):
         """Load what ``init_cfg`` names; return the line that tells how much of it fitted."""
         options = {k: v for k, v in (self.pretrained or {}).items() if k != 'type'}
         return load_pretrained(self, **{'checkpoint': None, **options})
+
+
+class Backbone(CountedPretrained, BaseModule):
+    """Base class of our own backbones: counted loading, and freezing that survives ``train()``."""
+
+    default_init: tuple[dict, ...] = ()
+
+    def __init__(self, init_cfg: dict | Sequence[dict] | None = None) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.init_cfg = self.init_cfg or list(copy.deepcopy(self.default_init))
 
     def frozen_modules(self) -> list[nn.Module]:
         """Modules that are neither trained nor put into training mode."""

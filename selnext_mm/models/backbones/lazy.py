@@ -1,0 +1,37 @@
+"""Backbones that derive from another package's: registered by name, imported when first built.
+
+mmdet and mmpretrain are optional, and importing them with this package would make every start a
+third slower. A name whose package is not installed is not registered.
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+
+from mmengine.registry import MODELS
+
+# class -> (its module, the package that it derives from)
+LAZY = {
+    'NAMobileNetV2': ('.na_mobilenet_v2', 'mmpretrain'),
+    'NAResNet': ('.na_resnet', 'mmdet'),
+}
+
+
+def load(name: str) -> type:
+    """The class called ``name``, one of :data:`LAZY`."""
+    return getattr(import_module(LAZY[name][0], __package__), name)
+
+
+def _builder(name: str):
+    def build(*args, **kwargs):
+        return load(name)(*args, **kwargs)
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f'Import and build :class:`{__package__}{LAZY[name][0]}.{name}`.'
+    return build
+
+
+def register() -> None:
+    """Register every backbone of :data:`LAZY` whose package is installed."""
+    for name, (_, package) in LAZY.items():
+        if find_spec(package):
+            MODELS.register_module(name=name, module=_builder(name))
