@@ -183,3 +183,38 @@ def test_debug_shows_the_traceback(tmp_path):
     result = call(*TRAIN, CONFIG, '--data-root', 'nowhere', '--debug', cwd=tmp_path)
     assert result.returncode == 2
     assert 'Traceback' in result.stderr
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize('folder', ['mask_rcnn', 'cascade_mask_rcnn'])
+def test_coco_recipes_train_resume_and_test_on_real_images(folder, coco_root, tmp_path):
+    """The tiny recipe at a reduced size: real pictures and annotations, few iterations."""
+    options = [
+        'train_dataloader.dataset.indices=4',
+        'val_dataloader.dataset.indices=2',
+        'test_dataloader.dataset.indices=2',
+        'model.backbone.arch=atto',
+        'model.neck.in_channels=[40,80,160,320]',
+        'train_cfg.val_interval=9',
+    ]
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        options.append(f'{loader}.num_workers=0')
+    config = f'{folder}/selnext_t_1x_coco.py'
+    where = ('--data-root', coco_root, '--work-dir', 'work')
+    train = call(
+        *(*TRAIN, config, *where, '--cfg-options', *options, 'train_cfg.max_epochs=1'),
+        cwd=tmp_path,
+    )
+    assert train.returncode == 0, train.stderr[-3000:]
+    resumed = call(
+        *(*TRAIN, config, *where, '--resume', '--cfg-options', *options),
+        'train_cfg.max_epochs=2',
+        cwd=tmp_path,
+    )
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert 'Epoch(train)' in resumed.stdout + resumed.stderr
+    test = call(
+        *(*TEST, config, 'work/epoch_2.pth', *where, '--cfg-options', *options), cwd=tmp_path
+    )
+    assert test.returncode == 0, test.stderr[-3000:]
+    assert 'Average Precision  (AP) @[ IoU=0.50:0.95' in test.stdout + test.stderr
