@@ -29,7 +29,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
 from selnext_mm.errors import UserError
 
@@ -38,6 +38,10 @@ DETECTOR_SHAPE = (800, 1280)
 NUM_PROPOSALS = 1000
 NUM_MASKS = 100
 aten = torch.ops.aten
+# The counter knows the attention kernels of GPUs, but not the one that the CPU dispatches to.
+EXTRA_COUNTS = {
+    aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop(q, k, v)
+}
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,8 @@ def measure_model(model: nn.Module, shape: tuple[int, int] | None = None) -> Com
     """
     if shape is None:
         shape = DETECTOR_SHAPE if is_detector(model) else CLASSIFIER_SHAPE
-    products, extras = FlopCounterMode(display=False), BiasAndReluCounter()
+    products = FlopCounterMode(display=False, custom_mapping=EXTRA_COUNTS)
+    extras = BiasAndReluCounter()
     # Real parameters meet fake inputs: nothing is computed, and a detector takes milliseconds.
     with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), products, extras:
         convention = run_once(model, torch.empty(1, 3, *shape))
