@@ -14,9 +14,9 @@ from selnext_mm.errors import UserError
 HEADER = ('config', 'shape', 'params M', 'paper', 'MACs G', 'FLOPs G', 'paper', 'status')
 LEGEND = """\
 MACs: convolutions, linear layers and matrix products. FLOPs: MACs plus one operation per output
-of a biased convolution and of a ReLU, the counter of MMDetection 2. The printed FLOPs of Table 2
-are held against MACs, those of Table 5 against FLOPs. Detectors: box heads on 1000 proposals,
-mask heads on 100 boxes. A figure is met if it rounds to the printed digits."""
+of a biased convolution and of a ReLU, the counter of MMDetection 2. The printed FLOPs of
+classifiers are held against MACs, those of detectors against FLOPs. Detectors: box heads on 1000
+proposals, mask heads on 100 boxes. A figure is met if it rounds to the printed digits."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """PATNet: partial convolution with partial channel, spatial and self-attention."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from selnext_mm.models.attention.channel_gates import MeanStdGate
 
 from .base import Backbone, normalize_out_indices
-from .layers import DropPath, build_activation
+from .layers import DropPath, build_activation, keep_running_stats
 from .patnet_deploy import fold_patnet
 
 
@@ -58,21 +58,6 @@ def resolve_arch(arch: str | dict) -> Arch:
     if not len(depths) == len(channels) == 4 or min(depths + channels) < 1:
         raise ValueError(f'arch={arch!r}; expected four positive depths and channels')
     return Arch(depths, channels)
-
-
-@contextmanager
-def _keep_running_stats(module: nn.Module) -> Iterator[None]:
-    """Let no batch norm update its running statistics, which a recomputation would do twice."""
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    before = [(m, m.momentum, m.num_batches_tracked.clone()) for m in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum, batches in before:
-            norm.momentum = momentum
-            norm.num_batches_tracked.copy_(batches)
 
 
 class PATNetBlock(BaseModule):
@@ -129,7 +114,7 @@ class PATNetBlock(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.with_cp and x.requires_grad:
-            contexts = lambda: (nullcontext(), _keep_running_stats(self))  # noqa: E731
+            contexts = lambda: (nullcontext(), keep_running_stats(self))  # noqa: E731
             return checkpoint(self._forward, x, use_reentrant=False, context_fn=contexts)
         return self._forward(x)
 
