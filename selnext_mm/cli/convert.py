@@ -16,12 +16,14 @@ from selnext_mm.checkpoints.keymaps import (
     preview,
 )
 from selnext_mm.errors import UserError
+from selnext_mm.models.backbones import patnet
 from selnext_mm.models.backbones.selnext import ARCHS
 
 EPILOG = """examples:
   selnext-mm convert selnext_tiny.pth t.pth --from selnext --to detection
   selnext-mm convert selnext_tiny.pth t_cls.pth --from selnext
   selnext-mm convert convnext_tiny.pth t.pth --from convnext-mmpretrain --to detection
+  selnext-mm convert patnet_s.pth s.pth --from partialnet --to detection
 The last line of the report says how a config takes OUT.
 """
 # SELN holds a little under half of a backbone's tensors; without them the loader has to be told.
@@ -56,10 +58,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 def describe(arch: Arch) -> str:
     """The backbone arguments that build ``arch``."""
-    names = {shape: name for name, shape in ARCHS.items()}
+    archs = patnet.ARCHS if arch.model == 'PATNet' else ARCHS
+    names = {tuple(settings[:2]): name for name, settings in archs.items()}
     name = names.get((arch.depths, arch.channels))
     shape = f'depths={list(arch.depths)}, channels={list(arch.channels)}'
     text = f"arch='{name}' ({shape})" if name else f'arch=dict({shape})'
+    if arch.num_heads and arch.num_heads != (archs[name].num_heads if name else 6):
+        text += f', num_heads={arch.num_heads}'
+    if not arch.spatial:
+        text += ', spatial_cfg=None'
     return text if arch.layer_scale else f'{text}, layer_scale_init_value=0'
 
 
@@ -70,7 +77,7 @@ def report(result: Mapping, total: int, weights: str, out: Path) -> str:
         groups[reason].append(key)
     lines = [
         f'weights   {weights}',
-        f'model     SELNeXt, {describe(result.arch)}',
+        f'model     {result.arch.model}, {describe(result.arch)}',
         f'tensors   {total} in, {len(result.state)} mapped, {len(result.dropped)} dropped',
     ]
     lines += [
