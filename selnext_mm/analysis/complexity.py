@@ -31,7 +31,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
 from selnext_mm.errors import UserError
 
@@ -39,6 +39,12 @@ CLASSIFIER_SHAPE = (224, 224)
 DETECTOR_SHAPE = (800, 1280)
 NUM_PROPOSALS = 1000
 NUM_MASKS = 100
+# The counter knows the attention kernels of GPUs, but not the one that the CPU dispatches to.
+EXTRA_COUNTS = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop(
+        q, k, v
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ def measure_model(model: nn.Module, shape: tuple[int, int] | None = None) -> Com
     """
     if shape is None:
         shape = DETECTOR_SHAPE if is_detector(model) else CLASSIFIER_SHAPE
-    products = FlopCounterMode(display=False)
+    products = FlopCounterMode(display=False, custom_mapping=EXTRA_COUNTS)
     # Real parameters meet fake inputs: nothing is computed, and a detector takes milliseconds.
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     with torch.no_grad(), mmcv_hooks(model) as flops_mmcv, fake, products:

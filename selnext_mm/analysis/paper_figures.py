@@ -13,8 +13,9 @@ class PaperFigure:
     Attributes:
         params: printed parameters in millions, digit for digit.
         flops: printed FLOPs in billions, digit for digit.
-        source: paper and table; without a paper's name, "A Latency-Efficient Integration of
-            Channel Attention for ConvNets".
+        source: table of "A Latency-Efficient Integration of Channel Attention for ConvNets"; with
+            "NA, " before it of "Attention Meets Normalization and Beyond", with "PATNet, " of
+            "Partial Convolution Meets Visual Attention".
         counter: which of the two counts of :mod:`selnext_mm.analysis.complexity` the print is
             compared with, ``'macs'`` or ``'flops_mmcv'``.
         exact_params: the count that reproduces the printed one; the model must have it exactly.
@@ -52,6 +53,59 @@ def _na(
     source = f'NA, Table {table}'
     return PaperFigure(params, flops, source, 'flops_mmcv', exact_params, params_counter)
 
+
+# PATNet's tables were counted on merged models (docs/patnet.md): Conv-BN pairs for the parameters,
+# PAT_sp's convolution too for the MACs. A config describes the model that is trained.
+MERGED_MACS = 'printed MACs are those of the deployed model'
+MERGED_PARAMS = 'printed parameters are those with Conv-BN merged'
+OTHER_DETECTOR_COUNT = "Table 2's count is not stated (its ResNet-50 has 253 G, ours 259)"
+
+
+def patnet(params: str, flops: str, exact: int, *reasons: str) -> PaperFigure:
+    return PaperFigure(params, flops, 'PATNet, Table 6', 'macs', exact, '; '.join(reasons))
+
+
+def patnet_detector(params: str, flops: str, exact: int, reason: str) -> PaperFigure:
+    reasons = f'{reason}; {OTHER_DETECTOR_COUNT}'
+    return PaperFigure(params, flops, 'PATNet, Table 2', 'flops_mmcv', exact, reasons)
+
+
+PATNET_FIGURES = {
+    'cls/patnet_t0_in1k.py': patnet('4.3', '0.25', 4_292_072, f'{MERGED_MACS} (0.250)'),
+    'cls/patnet_t1_in1k.py': patnet(
+        '7.8',
+        '0.55',
+        7_808_112,
+        'Table 6 prints 2 blocks in stage 1, and 0.55 G needs 1 (deployed: 0.586 with 2)',
+    ),
+    'cls/patnet_t2_in1k.py': patnet(
+        '12.6', '1.03', 12_651_072, f'{MERGED_PARAMS} (12.641)', f'{MERGED_MACS} (1.0346)'
+    ),
+    'cls/patnet_s_in1k.py': patnet('29.0', '2.71', 28_976_352, f'{MERGED_MACS} (2.708)'),
+    'cls/patnet_m_in1k.py': patnet(
+        '61.3',
+        '6.69',
+        61_367_424,
+        f'{MERGED_PARAMS} (61.332)',
+        'no count has 6.69 G, deployed 6.679',
+    ),
+    'cls/patnet_l_in1k.py': patnet(
+        '104.4',
+        '11.91',
+        104_465_984,
+        f'{MERGED_PARAMS} (104.415)',
+        'no count has 11.91 G, deployed 11.891',
+    ),
+    'mask_rcnn/patnet_s_1x_coco.py': patnet_detector(
+        '46.9', '216', 46_989_096, 'with Conv-BN merged 46.970 M: the print seems cut off'
+    ),
+    'mask_rcnn/patnet_m_1x_coco.py': patnet_detector(
+        '78.2', '295', 79_176_328, 'no configuration has 78.2 M (without PAT_sp 76.99)'
+    ),
+    'mask_rcnn/patnet_l_1x_coco.py': patnet_detector(
+        '122.0', '397', 122_071_048, f'{MERGED_PARAMS} (122.020)'
+    ),
+}
 
 # Table 5 prints the classic count of the OpenMMLab tools (see complexity.py): the MACs alone of
 # the cascades T and S, 740.2 and 826.5 G, would be printed one lower. The NA paper prints that
@@ -111,4 +165,5 @@ PAPER_FIGURES = {
     'cascade_rcnn/r50_2x_coco.py': _na('69.17', '234.71', 4, 69_169_422, 'trainable_params'),
     'cascade_rcnn/gc_r50_2x_coco.py': _na('71.69', '234.82', 4, 71_691_163, 'trainable_params'),
     'cascade_rcnn/na_r50_2x_coco.py': _na('69.17', '234.71', 4, 69_169_448, 'trainable_params'),
+    **PATNET_FIGURES,
 }

@@ -25,11 +25,14 @@ _PARAM = r'(weight|bias)'
 
 @dataclass(frozen=True)
 class Arch:
-    """The SELNeXt that a checkpoint describes, read off its keys and shapes."""
+    """The model that a checkpoint describes, read off its keys and shapes."""
 
     depths: Shape
     channels: Shape
     layer_scale: bool = True
+    model: str = 'SELNeXt'
+    num_heads: int | None = None
+    spatial: bool = True
 
 
 @dataclass(frozen=True)
@@ -282,11 +285,19 @@ def map_nanet(state: StateDict, target: str) -> Mapping:
     return nanet.map_keys(state, target)
 
 
+def map_partialnet(state: StateDict, target: str) -> Mapping:
+    """Published PATNet weights; see :mod:`selnext_mm.checkpoints.partialnet_keys`."""
+    from selnext_mm.checkpoints.partialnet_keys import map_partialnet as mapping
+
+    return mapping(state, target)
+
+
 # A new source is one function (state, target) -> Mapping and one row here.
 KEY_MAPS: dict[str, Callable[[StateDict, str], Mapping]] = {
     'selnext': map_selnext,
     'convnext-mmpretrain': map_convnext_mmpretrain,
     'nanet': map_nanet,
+    'partialnet': map_partialnet,
 }
 
 

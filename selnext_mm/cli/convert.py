@@ -16,6 +16,7 @@ from selnext_mm.checkpoints.keymaps import (
     preview,
 )
 from selnext_mm.errors import UserError
+from selnext_mm.models.backbones import patnet
 from selnext_mm.models.backbones.selnext import ARCHS
 
 EPILOG = """examples:
@@ -23,6 +24,7 @@ EPILOG = """examples:
   selnext-mm convert selnext_tiny.pth t_cls.pth --from selnext
   selnext-mm convert convnext_tiny.pth t.pth --from convnext-mmpretrain --to detection
   selnext-mm convert na_resnet50.pth r50.pth --from nanet
+  selnext-mm convert patnet_s.pth s.pth --from partialnet --to detection
 The last line of the report says how a config takes OUT.
 """
 # SELN holds a little under half of a backbone's tensors; without them the loader has to be told.
@@ -59,10 +61,15 @@ def describe(arch: Arch | str) -> str:
     """The backbone arguments that build ``arch``."""
     if isinstance(arch, str):
         return arch or 'no arguments'
-    names = {shape: name for name, shape in ARCHS.items()}
+    archs = patnet.ARCHS if arch.model == 'PATNet' else ARCHS
+    names = {tuple(settings[:2]): name for name, settings in archs.items()}
     name = names.get((arch.depths, arch.channels))
     shape = f'depths={list(arch.depths)}, channels={list(arch.channels)}'
     text = f"arch='{name}' ({shape})" if name else f'arch=dict({shape})'
+    if arch.num_heads and arch.num_heads != (archs[name].num_heads if name else 6):
+        text += f', num_heads={arch.num_heads}'
+    if not arch.spatial:
+        text += ', spatial_cfg=None'
     return text if arch.layer_scale else f'{text}, layer_scale_init_value=0'
 
 

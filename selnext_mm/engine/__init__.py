@@ -1,7 +1,13 @@
 """Pieces for mmengine's runner: registered on import."""
 
 from .amp import AutoAmpOptimWrapper
+from .batch_resize import BatchResizeHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .runner import ConciseRunner
 
-__all__ = ['AutoAmpOptimWrapper', 'ConciseRunner', 'LayerDecayOptimWrapperConstructor']
+__all__ = [
+    'AutoAmpOptimWrapper',
+    'BatchResizeHook',
+    'ConciseRunner',
+    'LayerDecayOptimWrapperConstructor',
+]

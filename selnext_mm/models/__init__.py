@@ -1,5 +1,5 @@
 """Importing this package registers every model class in mmengine's root registry."""
 
-from . import attention, backbones
+from . import attention, backbones, necks
 
-__all__ = ['attention', 'backbones']
+__all__ = ['attention', 'backbones', 'necks']

@@ -1,8 +1,15 @@
 """Attention modules, one per file; each takes ``in_channels`` first."""
 
+from .channel_gates import MeanStdGate, SqueezeExciteGate
 from .eca import EfficientChannelAttention
 from .grn import GlobalResponseNorm
 from .na import NAModule
+from .partial import (
+    PartialChannelAttention,
+    PartialConv,
+    PartialSelfAttention,
+    PartialSpatialAttention,
+)
 from .se import SqueezeExcitation
 from .seln import SELN
 
@@ -10,6 +17,12 @@ __all__ = [
     'SELN',
     'EfficientChannelAttention',
     'GlobalResponseNorm',
+    'MeanStdGate',
     'NAModule',
+    'PartialChannelAttention',
+    'PartialConv',
+    'PartialSelfAttention',
+    'PartialSpatialAttention',
     'SqueezeExcitation',
+    'SqueezeExciteGate',
 ]

@@ -2,9 +2,10 @@
 
 from . import lazy
 from .mobilenet_v3 import AttentionMobileNetV3
+from .patnet import PATNet
 from .selnext import SELNeXt
 
-__all__ = ['AttentionMobileNetV3', 'SELNeXt']
+__all__ = ['AttentionMobileNetV3', 'PATNet', 'SELNeXt']
 
 lazy.register()
 

@@ -1,9 +1,13 @@
 """Small layers that the backbones share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -81,3 +85,18 @@ def build_activation(cfg: dict) -> nn.Module:
             "(for example 'GELU', 'ReLU', 'SiLU')"
         )
     return cls(**cfg)
+
+
+@contextmanager
+def keep_running_stats(module: nn.Module) -> Iterator[None]:
+    """Let no batch norm update its running statistics, which a recomputation would do twice."""
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    before = [(m, m.momentum, m.num_batches_tracked.clone()) for m in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum, batches in before:
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(batches)

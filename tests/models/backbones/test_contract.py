@@ -11,6 +11,14 @@ from selnext_mm.models.backbones.base import Backbone
 DETECTION = dict(out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
 # class name -> arguments of a small instance for detection
 SMALL = {
+    'PATNet': dict(
+        arch=dict(depths=(1, 1, 2, 1), channels=(16, 24, 32, 40)),
+        # Dropout would make two runs of one model differ.
+        last_mixer_cfg=dict(type='PartialSelfAttention', attn_drop=0.0, proj_drop=0.0),
+        out_indices=(0, 1, 2, 3),
+        output_norm=True,
+        gate_norm_eval=True,
+    ),
     'SELNeXt': dict(
         arch=dict(depths=(1, 1, 2, 1), channels=(16, 24, 32, 40)),
         layer_scale_init_value=0.5,
