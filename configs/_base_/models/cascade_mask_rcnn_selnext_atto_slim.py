@@ -29,7 +29,7 @@ def stage(iou):
             min_pos_iou=iou,
             match_low_quality=False,
         ),
-        sampler=dict(type='RandomSampler', num=32, pos_fraction=0.25, add_gt_as_proposals=True),
+        sampler=dict(type='RandomSampler', num=64, pos_fraction=0.5, add_gt_as_proposals=True),
         mask_size=28,
         pos_weight=-1,
         debug=False,
