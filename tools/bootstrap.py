@@ -50,8 +50,11 @@ def run(*command: str, **kwargs) -> None:
         stop(f'"{" ".join(map(str, command))}" failed with status {code}; all output: {log}')
 
 
-def pip(*arguments: str, **kwargs) -> None:
-    run(str(PYTHON), '-m', 'pip', 'install', '--disable-pip-version-check', *arguments, **kwargs)
+def pip(*arguments: str) -> None:
+    # torch asks for setuptools without a bound, and mmcv and mmengine need one below 81.
+    constraints = ['-c', str(ROOT / 'requirements' / 'lock.txt')]
+    command = [str(PYTHON), '-m', 'pip', 'install', '--disable-pip-version-check', *constraints]
+    run(*command, *arguments)
 
 
 def find_python() -> str:
@@ -225,7 +228,7 @@ def main() -> None:
     say(f'environment in {VENV}')
     make_venv(python)
     STAMP.unlink(missing_ok=True)
-    pip('setuptools<81', 'wheel', 'ninja', 'packaging', 'psutil', 'numpy==2.2.6')
+    pip('setuptools', 'wheel', 'ninja', 'packaging', 'psutil', 'numpy')
     say('torch and torchvision ...')
     facts = install_torch()
     # An early look, so that a set-up that cannot end does not begin to download the rest.

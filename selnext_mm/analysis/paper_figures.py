@@ -62,12 +62,13 @@ OTHER_DETECTOR_COUNT = "Table 2's count is not stated (its ResNet-50 has 253 G, 
 
 
 def patnet(params: str, flops: str, exact: int, *reasons: str) -> PaperFigure:
-    return PaperFigure(params, flops, 'PATNet, Table 6', 'macs', exact, '; '.join(reasons))
+    reason = '; '.join(reasons)
+    return PaperFigure(params, flops, 'PATNet, Table 6', 'macs', exact, reason=reason)
 
 
 def patnet_detector(params: str, flops: str, exact: int, reason: str) -> PaperFigure:
     reasons = f'{reason}; {OTHER_DETECTOR_COUNT}'
-    return PaperFigure(params, flops, 'PATNet, Table 2', 'flops_mmcv', exact, reasons)
+    return PaperFigure(params, flops, 'PATNet, Table 2', 'flops_mmcv', exact, reason=reasons)
 
 
 PATNET_FIGURES = {
