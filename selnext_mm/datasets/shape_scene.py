@@ -24,6 +24,7 @@ MIN_SCALE = 12  # pixels: floor of the scales in small pictures
 # sqrt(area) in pixels, so that the groups are COCO's small, medium and large; the share of each
 SCALES = (((24, 31), 0.2), ((34, 64), 0.64), ((100, 112), 0.16))
 PLACEMENT_TRIES = 30
+COLOUR_HINT = 0.8  # share of the objects that have the colour of their class; the rest any
 MAX_TURN = math.radians(30)  # a square on its corner would be a diamond
 
 
@@ -281,7 +282,9 @@ def draw_scene(seed: int, split: str, index: int, size: int = REFERENCE_SIZE) ->
     masks = np.zeros((len(items), size, size), bool)
     annotations = []
     for i, item in enumerate(items):
-        _paint(rng, image, item, _fill_colour(rng, hue + 0.381966 * i, ground), light)
+        own = rng.uniform() < COLOUR_HINT
+        tint = item.label / len(CLASSES) if own else hue + 0.381966 * i
+        _paint(rng, image, item, _fill_colour(rng, tint, ground), light)
         visible = _fine_view(labels, item.window) == i + 1
         x0, y0, x1, y1 = item.window
         counts = cv2.resize(  # of visible fine pixels, as the mean of 0 and SUB**2
