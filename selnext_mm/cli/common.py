@@ -9,7 +9,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from selnext_mm.engine.config import default_work_dir, load_config, set_data_root
-from selnext_mm.engine.device import adapt_to_device
+from selnext_mm.engine.device import adapt_to_device, init_cpu_group
 
 
 def base_parser(prog: str, description: str) -> argparse.ArgumentParser:
@@ -57,6 +57,7 @@ def prepare(args: argparse.Namespace) -> Config:
 def build_runner(cfg: Config) -> Runner:
     """Runner of the config; ours unless the config names another."""
     lines = adapt_to_device(cfg)
+    init_cpu_group(cfg)
     cfg.setdefault('runner_type', 'ConciseRunner')
     runner = RUNNERS.build(cfg)
     for line in lines:

@@ -1,9 +1,13 @@
 """Make a config run on the machine at hand."""
 
 import copy
+from datetime import timedelta
 
+import torch.distributed as dist
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
+
+from selnext_mm.errors import UserError
 
 
 def _replace_types(node, old: str, new: str) -> int:
@@ -49,8 +53,36 @@ def adapt_to_device(cfg: Config, device: str | None = None) -> list[str]:
         if count:
             lines.append(f'no accelerator: SyncBN becomes BN in {count} places')
     dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
+    distributed = cfg.get('launcher', 'none') != 'none'
     if dist_cfg.get('backend') == 'nccl':
         dist_cfg['backend'] = 'gloo'
-        if cfg.get('launcher', 'none') != 'none':
+        if distributed:
             lines.append('no accelerator: backend nccl becomes gloo')
+    if distributed:
+        # By default mmengine gives the wrapper a GPU's number.
+        wrapper = cfg.get('model_wrapper_cfg') or dict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
+        cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
     return lines
+
+
+def init_cpu_group(cfg: Config) -> None:
+    """Start the gloo group of torchrun's processes on a machine without an accelerator.
+
+    mmengine's own start selects a GPU whatever the backend; it leaves a group that is there alone.
+
+    Raises:
+        UserError: for another launcher, which would need mmengine's start.
+    """
+    launcher = cfg.get('launcher', 'none')
+    if launcher == 'none' or get_device() != 'cpu' or dist.is_initialized():
+        return
+    if launcher != 'pytorch':
+        raise UserError(
+            f'--launcher {launcher} needs an accelerator; on CPUs start with tools/dist_train.sh'
+        )
+    seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
+    dist.init_process_group('gloo', timeout=timedelta(seconds=seconds))

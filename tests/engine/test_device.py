@@ -32,6 +32,7 @@ def test_cpu_gets_what_a_cpu_can_do():
     assert cfg.model.neck.norm_cfg.type == 'GN'
     assert cfg.optim_wrapper.type == 'AutoAmpOptimWrapper'
     assert cfg.env_cfg.dist_cfg == dict(backend='gloo', timeout=7200)
+    assert cfg.model_wrapper_cfg.device_ids is None
     assert len(lines) == 3
     assert 'SyncBN becomes BN in 2 places' in lines[1]
 

