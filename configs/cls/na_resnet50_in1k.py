@@ -12,3 +12,4 @@ pretrained = None  # backbone weights to start from; None trains from scratch
 
 # Tables 2 and 3: backbone.attention_cfg=dict(type='NAModule', embedding=True), context='mean'.
 model = dict(backbone=dict(init_cfg=dict(checkpoint=pretrained)))
+auto_scale_lr = dict(enable=False)

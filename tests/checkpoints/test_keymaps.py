@@ -235,7 +235,9 @@ def test_an_empty_state_is_refused(source):
 
 
 def test_unknown_source_and_target_name_the_choices(official):
-    with pytest.raises(UserError, match='choose from selnext, convnext-mmpretrain, partialnet'):
+    with pytest.raises(
+        UserError, match='choose from selnext, convnext-mmpretrain, nanet, partialnet'
+    ):
         convert_keys(official, 'resnet')
     with pytest.raises(UserError, match='choose from classifier, detection'):
         convert_keys(official, 'selnext', 'segmentation')

@@ -9,4 +9,4 @@ param_scheduler = dict(
 )
 
 # 8 processes x 64 images
-auto_scale_lr = dict(base_batch_size=512)
+auto_scale_lr = dict(enable=False, base_batch_size=512)
