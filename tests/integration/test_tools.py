@@ -107,6 +107,10 @@ def test_a_classifier_goes_through_the_same_tools(tmp_path):
     options = [
         'model.backbone.arch=atto',
         'model.head.in_channels=320',
+        'model.head.num_classes=2',
+        'data_preprocessor.num_classes=2',
+        'val_evaluator.topk=1',
+        'test_evaluator.topk=1',
         'train_dataloader.batch_size=2',
         'train_cfg.max_epochs=1',
         'train_dataloader.num_workers=0',
@@ -115,6 +119,7 @@ def test_a_classifier_goes_through_the_same_tools(tmp_path):
     ]
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         options.append(f'{loader}.persistent_workers=False')
+        options.append(f'{loader}.dataset.metainfo.classes=a,b')
     train = call(
         *(*TRAIN, 'cls/selnext_t_in1k.py', '--data-root', 'data', '--work-dir', 'work'),
         *('--cfg-options', *options),
