@@ -19,7 +19,7 @@ ALLOWED = {
     'models.attention': set(),
     'ops': set(),
     'models.backbones': {'models.attention', 'ops', 'checkpoints', 'errors'},
-    'models.necks': set(),
+    'models.necks': {'models.backbones'},
     'models': {'models.attention', 'models.backbones', 'models.necks'},
     'checkpoints': {'errors', ''},
     'engine': {'errors', 'config_files', 'checkpoints', 'models.backbones'},
