@@ -1,10 +1,11 @@
 # make demo    set-up, synthetic data, training, evaluation, pictures: about 10 minutes on 2 cores
-# make test    set-up and the test suite
+# make test    set-up and the test suite; ARGS="-k seln", JOBS=0 (one process)
 # make setup   only the environment (.venv); MMCV_OPS=cpu, TORCH_INDEX_URL, ...: tools/bootstrap.py
 # make lint, make format, make wheel, make clean
 
 PYTHON ?= python3
 BIN := .venv/bin
+JOBS ?= auto
 
 .PHONY: setup demo test lint format wheel clean
 
@@ -15,7 +16,7 @@ demo: setup
 	@$(BIN)/selnext-mm demo
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist worksteal $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
