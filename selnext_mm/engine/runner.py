@@ -9,6 +9,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import collect_env
 
+from selnext_mm.engine.empty_results import evaluate_empty_results
+
 
 @RUNNERS.register_module()
 class ConciseRunner(Runner):
@@ -28,6 +30,11 @@ class ConciseRunner(Runner):
             f'{self.world_size} process(es), seed {self.seed}'
         )
         self.logger.info(f'config, log and checkpoints: {self.work_dir}')
+
+    def build_evaluator(self, evaluator):
+        evaluator = super().build_evaluator(evaluator)
+        evaluate_empty_results(evaluator)
+        return evaluator
 
     @master_only
     def _write_hooks(self, text: str) -> None:
