@@ -45,6 +45,11 @@ def parse_row(text: str) -> Row:
     return row.with_variants(*variants)
 
 
+def is_meant(row: Row, text: str) -> bool:
+    """Whether the row, or what it is compared with, has ``text`` in its name."""
+    return text in row.label or text in row.baseline
+
+
 def pick_rows(args: argparse.Namespace) -> list[Row]:
     """The rows of the command line, with the baselines that it asks for.
 
@@ -55,10 +60,10 @@ def pick_rows(args: argparse.Namespace) -> list[Row]:
     if args.only:
         if not args.suite:
             raise UserError('--only chooses rows of a --suite')
-        lost = [text for text in args.only if not any(text in row.label for row in rows)]
+        lost = [text for text in args.only if not any(is_meant(row, text) for row in rows)]
         if lost:
             raise UserError(f'--only {lost[0]!r}: no row of {args.suite} has it; see --list')
-        rows = [row for row in rows if any(text in row.label for text in args.only)]
+        rows = [row for row in rows if any(is_meant(row, text) for text in args.only)]
     # The baseline of a suite's row holds within the suite.
     rows += [replace(parse_row(text), baseline='') for text in args.models]
     if not rows:

@@ -100,7 +100,9 @@ def build(row: Row) -> nn.Module:
             need(scope)
             import_module(f'{scope}.models')
         with quiet():
-            return MODELS.build(dict(row.source, **row.options)).eval()
+            model = MODELS.build(dict(row.source, **row.options))
+        model.eval()  # mmpretrain's ConvNeXt returns None here, so no chain
+        return model
     kind, separator, name = row.source.partition('::')
     if separator and kind == 'timm':
         return build_timm(row, name).eval()
@@ -139,7 +141,8 @@ def settle_batch_norms(model: nn.Module, x: Tensor) -> None:
     before = [m.momentum for m in norms]
     for norm in norms:
         norm.momentum = 1.0
-    model.train()(x if len(x) > 1 else torch.cat([x, x.flip(-1)]))
+    model.train()
+    model(x if len(x) > 1 else torch.cat([x, x.flip(-1)]))
     model.eval()
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum

@@ -50,7 +50,7 @@ def base_parser(prog: str, description: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     add('models', nargs='*', metavar='MODEL', help='see above; in addition to --suite')
     add('--suite', choices=list(SUITES), help='the models, sizes and figures of a table')
-    add('--only', nargs='+', metavar='TEXT', help='rows of the suite whose name has one of these')
+    add('--only', nargs='+', metavar='TEXT', help='rows with this in their name or baseline')
     add('--baseline', metavar='MODEL', help="ratios to it; default: the suite's, or the first")
     add('--device', default='cpu', help='cpu, cuda or cuda:N (default: cpu)')
     add('--batch', type=positive, help="images (default: the suite's; 8, on a GPU 96)")

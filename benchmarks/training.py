@@ -58,7 +58,8 @@ def make_training(row: Row, setting: Setting) -> Candidate:
     if 'deploy' in row.variants:
         raise UnavailableError('a deployed model is not trained')
     plain, x, _ = start(row, setting)
-    model, x = reshape(row, setting, plain.train(), x)
+    plain.train()
+    model, x = reshape(row, setting, plain, x)
 
     def forward() -> Tensor:
         with autocast(setting):

@@ -7,8 +7,10 @@ import _models
 import latency
 import pytest
 import torch
+from _choose import pick_rows
 from _models import Setting, UnavailableError, make, relative_error, settle_batch_norms
-from _rows import Row
+from _rows import Row, find_baseline
+from _session import base_parser
 from mmengine.registry import MODELS
 from torch import nn
 
@@ -125,6 +127,28 @@ def test_a_wrong_command_line_is_one_message(argv, message, capsys, root, monkey
     assert out == ''
     assert len(err.splitlines()) == 1
     assert re.search(message, err), err
+
+
+def test_only_takes_a_row_or_a_group_by_its_baseline():
+    def labels(*argv):
+        return [row.label for row in pick_rows(base_parser('x', '').parse_args(argv))]
+
+    group = ['ShuffleNetV2 x2', 'GhostNet x1.3', 'FasterNet-T1', 'PATNet-T1', 'PATNet-T1@deploy']
+    found = labels('--suite', 'patnet', '--only', 'FasterNet-T1')
+    assert set(group) < set(found)
+    assert len(found) == 9
+    assert labels('--suite', 'table9', '--only', 'GRN', 'mmpretrain') == [
+        'ConvNeXt-T block + GRN',
+        'ConvNeXt-T of mmpretrain',
+        'ConvNeXt V2-T of mmpretrain',
+    ]
+
+
+def test_options_for_all_keep_the_baseline():
+    argv = ['--suite', 'table9', '--compile', '--memory-format', 'channels_last']
+    rows = pick_rows(base_parser('x', '').parse_args(argv))
+    assert {row.variants for row in rows} == {('compile', 'channels_last')}
+    assert all(find_baseline(row, rows).name == 'ConvNeXt-T block' for row in rows)
 
 
 def test_a_variant_that_computes_something_else_is_refused(tiny):

@@ -1,7 +1,8 @@
 """The tables of benchmarks/: their models exist, their printed ratios are the papers'."""
 
 import pytest
-from _models import packaged_config
+import torch
+from _models import Setting, packaged_config, start, tensors
 from _rows import find_baseline, paper_ratio
 from _suites import SUITES
 
@@ -19,6 +20,20 @@ def test_the_suites_have_the_rows_of_their_tables():
         labels = [row.label for row in suite.rows]
         assert len(labels) == len(set(labels))
         assert all(find_baseline(row, suite.rows) for row in suite.rows)
+
+
+@pytest.mark.parametrize('suite', ['fast', 'fast-detection', 'training'])
+def test_backbones_build_and_give_what_the_suite_needs(suite):
+    pytest.importorskip('mmpretrain')
+    setting = Setting(device=torch.device('cpu'), batch=1, size=(64, 96))
+    for row in SUITES[suite].rows:
+        if row.variants or not ('-T' in row.name or 'SELNeXt' in row.name):
+            continue
+        model, _, out = start(row, setting)
+        assert not model.training
+        maps = [tuple(t.shape[-2:]) for t in tensors(out) if t.ndim == 4]
+        if suite == 'fast-detection':
+            assert maps == [(16, 24), (8, 12), (4, 6), (2, 3)], row.label
 
 
 @pytest.mark.parametrize('row', ROWS)

@@ -75,6 +75,12 @@ def test_a_deployed_model_is_left_out():
         make_training(row, Setting(device=CPU, batch=2, size=(64, 64)))
 
 
+def test_a_backbone_whose_train_returns_nothing():
+    pytest.importorskip('mmpretrain')
+    row = Row('x', dict(type='mmpretrain.ConvNeXt', arch='atto'))
+    assert make_training(row, Setting(device=CPU, batch=1, size=(32, 32))).facts['saved_bytes'] > 0
+
+
 def test_a_run_reports_time_and_bytes(tmp_path, capsys):
     pytest.importorskip('mmpretrain')
     path = tmp_path / 'r.json'
