@@ -62,6 +62,7 @@ setup(
         'openmmlab': requirements('openmmlab'),
         'onedl': requirements('onedl'),
         'timm': requirements('timm'),
+        'analysis': requirements('analysis'),
         'dev': requirements('dev'),
     },
     entry_points={'console_scripts': ['selnext-mm = selnext_mm.__main__:main']},

@@ -43,8 +43,7 @@ def call(main, argv: list[str]) -> int:
         return 130
 
 
-def main(argv: list[str] | None = None) -> int:
-    argv = list(sys.argv[1:] if argv is None else argv)
+def dispatch(argv: list[str]) -> int:
     if not argv or argv[0] in ('-h', '--help', 'help'):
         print(usage())
         return 0
@@ -57,8 +56,11 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    module = importlib.import_module(COMMANDS[argv[0]][0])
-    return call(module.main, argv[1:])
+    return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
+
+
+def main(argv: list[str] | None = None) -> int:
+    return call(dispatch, sys.argv[1:] if argv is None else argv)
 
 
 if __name__ == '__main__':

@@ -1,8 +1,11 @@
 """Drawing of COCO instances over a picture, and sheets of such pictures under a legend."""
 
 import colorsys
+import io
+import os
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import matplotlib
@@ -10,8 +13,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as mask_utils
 
+from selnext_mm.errors import UserError
+
 TILE_HEIGHT, MAX_ASPECT = 340, 1.5  # a wider picture is scaled to the width instead
 MARGIN, PAIR_GAP, CELL_GAP, ROW_GAP, CAPTION, FOOT = 28, 6, 26, 14, 22, 20
+CAPTION_SIZE = 14
 WIDTH = 1500  # of a sheet whose columns are left open
 CROWDED = 12  # with more objects, labels shrink and those of the tiniest are left out
 INK, QUIET, PAPER = (28, 30, 36), (110, 115, 125), (255, 255, 255)
@@ -160,6 +166,16 @@ def draw_instances(
     return np.asarray(picture)
 
 
+def elide(text: str, width: int) -> str:
+    """``text``, cut off with an ellipsis so that a caption of it is no wider than ``width``."""
+    font = _font(CAPTION_SIZE)
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + '\u2026') > width:
+        text = text[:-1]
+    return text.rstrip(' ,:') + '\u2026'
+
+
 def _rows(cells: list[Cell], columns: int | None) -> list[list[Cell]]:
     """Rows of ``columns`` cells; or, if None, each cell in the first row with room for it."""
     if columns is not None:
@@ -181,7 +197,7 @@ def compose(
     """Cells in rows under a title, a note and a legend of (name, RGB)."""
     rows = _rows(cells, columns)
     heights = [max(t.shape[0] for c in row for t in c.tiles) for row in rows]
-    head, text = _font(20, bold=True), _font(14)
+    head, text = _font(20, bold=True), _font(CAPTION_SIZE)
     total = max(sum(c.width + CELL_GAP for c in row) - CELL_GAP for row in rows)
     total = max(total, round(head.getlength(title)), round(text.getlength(note)))
     spots, x, y = [], 0, 0
@@ -215,3 +231,14 @@ def compose(
             x += cell.width + CELL_GAP
         y += tall + CAPTION + FOOT + ROW_GAP
     return sheet
+
+
+def save_sheet(sheet: Image.Image, out: str | os.PathLike) -> None:
+    """Write the whole PNG or none; :class:`UserError` if the disk or folder does not take it."""
+    data = io.BytesIO()
+    sheet.save(data, 'PNG')
+    try:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        Path(out).write_bytes(data.getvalue())
+    except OSError as error:
+        raise UserError(f'cannot write {out}: {error.strerror or error}') from error

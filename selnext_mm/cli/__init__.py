@@ -13,6 +13,8 @@ COMMANDS = {
         'how different the channels of each block are (Fig. 2)',
     ),
     'gate-scales': ('selnext_mm.cli.gate_scales', 'channel scales around the gate (Fig. 3)'),
+    'cam': ('selnext_mm.cli.cam', 'heat maps of what classifiers look at (Fig. 6)'),
+    'trade-off': ('selnext_mm.cli.trade_off', 'accuracy against its costs (Fig. 5)'),
     'panel': ('selnext_mm.cli.panel', 'draw predictions beside the ground truth'),
     'train': ('selnext_mm.cli.train', 'train a config (the same as tools/train.py)'),
     'test': ('selnext_mm.cli.test', 'evaluate a checkpoint (the same as tools/test.py)'),

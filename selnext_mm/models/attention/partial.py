@@ -1,5 +1,7 @@
 """PATNet's three partial attentions: a convolution on some channels, attention on the others."""
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
@@ -53,7 +55,7 @@ class PartialConv(nn.Module):
         return torch.cat(self.halves(x), 1)
 
 
-class _PartialAttention(PartialConv):
+class _PartialAttention(PartialConv, ABC):
     """A partial convolution whose other channels (``scope='rest'``) or whole result are attended.
 
     ``attention_channels`` is the number of channels that :meth:`attend` gets.
@@ -68,8 +70,9 @@ class _PartialAttention(PartialConv):
         if not self.attention_channels:
             raise ValueError(f'ratio={ratio!r} leaves no channel for the attention')
 
+    @abstractmethod
     def attend(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The attended channels, of the shape of ``x``."""
 
     def forward(self, x: Tensor) -> Tensor:
         convolved, rest = self.halves(x)
