@@ -14,6 +14,7 @@ COMMANDS = {
     ),
     'gate-scales': ('selnext_mm.cli.gate_scales', 'channel scales around the gate (Fig. 3)'),
     'panel': ('selnext_mm.cli.panel', 'draw predictions beside the ground truth'),
+    'predict': ('selnext_mm.cli.predict', 'run a detector or classifier over pictures'),
     'train': ('selnext_mm.cli.train', 'train a config (the same as tools/train.py)'),
     'test': ('selnext_mm.cli.test', 'evaluate a checkpoint (the same as tools/test.py)'),
 }

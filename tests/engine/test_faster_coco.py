@@ -139,9 +139,7 @@ def test_the_metric_returns_what_mmdet_s_returns(shapes_ann, tmp_path, capsys):
     for kind in ('CocoMetric', 'FasterCocoMetric'):
         options = dict(ann_file=str(shapes_ann), metric=['bbox', 'segm'], classwise=True)
         with DefaultScope.overwrite_default_scope('mmdet'):
-            metric = METRICS.build(
-                dict(type=kind, outfile_prefix=str(tmp_path / kind), **options)
-            )
+            metric = METRICS.build(dict(type=kind, outfile_prefix=str(tmp_path / kind), **options))
         metric.dataset_meta = dict(classes=[c['name'] for c in coco.dataset['categories']])
         with faster_coco.record_evaluations() as evaluations:
             outcome[kind] = metric.compute_metrics(as_mmdet(coco, results))
