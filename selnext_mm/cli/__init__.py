@@ -8,6 +8,7 @@ COMMANDS = {
     'make-shapes': ('selnext_mm.cli.make_shapes', 'write the synthetic COCO data set of the demo'),
     'complexity': ('selnext_mm.cli.complexity', 'parameters and MACs beside the printed figures'),
     'convert': ('selnext_mm.cli.convert', "turn another project's weights into ours"),
+    'export': ('selnext_mm.cli.export', 'a model as ONNX, torch.export or safetensors file'),
     'feature-distance': (
         'selnext_mm.cli.feature_distance',
         'how different the channels of each block are (Fig. 2)',

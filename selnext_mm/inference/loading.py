@@ -1,5 +1,6 @@
 """A model for inference from a config and a checkpoint, with the names of its classes."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch import nn
 
-from selnext_mm.checkpoints.files import load_file, take_weights
+from selnext_mm.checkpoints.files import load_file, read_metadata, take_weights
 from selnext_mm.engine.config import load_config
 from selnext_mm.engine.device import adapt_to_device
 from selnext_mm.errors import UserError
@@ -134,17 +135,28 @@ def find_classes(cfg: Config, meta: dict, count: int | None) -> tuple[tuple[str,
     )
 
 
+def _meta(content: dict, path: str | Path) -> dict:
+    """The ``meta`` of a checkpoint; of a safetensors file the classes in its header."""
+    meta = content.get('meta')
+    if isinstance(meta, dict):
+        return meta
+    try:
+        return dict(classes=json.loads(read_metadata(path).get('classes', 'null')))
+    except ValueError:
+        return {}
+
+
 def load_for_inference(
     config: str | Path,
     checkpoint: str | Path,
     device: str = 'auto',
     classes: list[str] | None = None,
     options: dict | None = None,
+    deployed: bool = True,
 ) -> LoadedModel:
     """Build the model of ``config``, load all weights of ``checkpoint`` and make it fast.
 
-    Weights only are read from the file. The model is in eval mode on ``device`` and deployed
-    (``switch_to_deploy``) where it can be.
+    Weights only are read from the file. The model is in eval mode on ``device``.
 
     Args:
         config: file or name of a config.
@@ -152,6 +164,7 @@ def load_for_inference(
         device: 'auto', or as for ``torch.device``.
         classes: names of the classes; by default the checkpoint's, else the config's.
         options: values to override in the config, as ``--cfg-options``.
+        deployed: merge what can be merged (:func:`deploy`).
 
     Raises:
         UserError: for a config, checkpoint, device or class names that cannot be used.
@@ -161,7 +174,6 @@ def load_for_inference(
     adapt_to_device(cfg, where.type)
     content = load_file(checkpoint)
     state, _ = take_weights(content)
-    meta = content.get('meta')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         model = MODELS.build(cfg.model)
     load_strictly(model, state, str(checkpoint))
@@ -171,7 +183,8 @@ def load_for_inference(
             raise UserError(f'--classes names {len(classes)} classes and the model has {count}')
         names, source = tuple(classes), '--classes'
     else:
-        names, source = find_classes(cfg, meta if isinstance(meta, dict) else {}, count)
+        names, source = find_classes(cfg, _meta(content, checkpoint), count)
     model.eval()
-    deploy(model)
+    if deployed:
+        deploy(model)
     return LoadedModel(model.to(where), cfg, str(checkpoint), names, source)
