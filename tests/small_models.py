@@ -14,7 +14,7 @@ from selnext_mm.engine.device import adapt_to_device
 
 SHAPES = ('circle', 'square', 'triangle', 'star', 'ring', 'cross')
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-TINY = 'dict(depths=[1, 1, 1, 1], channels=[16, 24, 32, 40])'
+TINY = 'dict(_delete_=True, depths=[1, 1, 1, 1], channels=[16, 24, 32, 40])'
 
 
 def save_model(folder, text: str, classes, seed=0) -> SimpleNamespace:
