@@ -25,6 +25,8 @@ def save_model(folder, text: str, classes, seed=0) -> SimpleNamespace:
     cfg = load_config(config)
     adapt_to_device(cfg, 'cpu')
     torch.manual_seed(seed)
+    if 'data_preprocessor' in cfg:
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = MODELS.build(cfg.model)
     model.init_weights()

@@ -116,8 +116,9 @@ def find_classes(cfg: Config, meta: dict, count: int | None) -> tuple[tuple[str,
     dataset = tested_dataset(cfg)
     candidates['the config'] = (dataset.get('metainfo') or {}).get('classes')
     if dataset.get('type'):
-        with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
-            cls = DATASETS.get(dataset['type'])
+        scope = cfg.get('default_scope', 'mmengine')
+        with DATASETS.switch_scope_and_registry(scope) as registry:
+            cls = registry.get(dataset['type'])
         candidates[f"the data set's class {dataset['type']}"] = getattr(cls, 'METAINFO', {}).get(
             'classes'
         )
@@ -174,6 +175,9 @@ def load_for_inference(
     adapt_to_device(cfg, where.type)
     content = load_file(checkpoint)
     state, _ = take_weights(content)
+    if cfg.get('data_preprocessor'):
+        # The runner does this: mmpretrain's configs hold the normalisation beside the model.
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         model = MODELS.build(cfg.model)
     load_strictly(model, state, str(checkpoint))

@@ -97,7 +97,9 @@ def test_a_grey_and_a_transparent_picture_are_pictures(detector, tmp_path):
 def test_boxes_and_masks_are_the_model_s(detector, pictures):
     """Against mmdet's own inference of one picture."""
     from mmdet.apis import inference_detector
+    from mmengine.registry import init_default_scope
 
+    init_default_scope('mmdet')
     model = detector.model
     model.cfg = detector.cfg
     sample = inference_detector(model, str(pictures / 'b.png'))
