@@ -104,6 +104,22 @@ def test_equal_where_an_image_has_more_detections_than_100(shapes_ann):
     assert_same(shapes_ann, results, [1, 10, 100])
 
 
+def test_no_detection_at_all_is_zero(shapes_ann):
+    stats = []
+    for cls in (COCOeval, faster_coco.evaluator_class()):
+        truth, nothing = COCO(str(shapes_ann)), COCO()
+        nothing.dataset = {**truth.dataset, 'annotations': []}
+        nothing.createIndex()
+        run = cls(truth, nothing, 'bbox')
+        run.params.maxDets = list(MANY)
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+        stats.append(run.stats)
+    np.testing.assert_array_equal(*stats)
+    assert stats[0][0] == 0
+
+
 @pytest.mark.realdata
 def test_equal_on_real_coco_images_with_crowds(coco_root):
     path = coco_root / 'annotations' / 'instances_val2017.json'
