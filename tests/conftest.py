@@ -11,6 +11,7 @@ import torch
 import selnext_mm  # noqa: F401 - registers the modules, before mmdet and mmpretrain are imported
 
 ROOT = Path(__file__).resolve().parents[1]
+pytest_plugins = ['tests.small_models']
 if 'PYTEST_XDIST_WORKER' in os.environ:
     # Test processes side by side: more threads than cores would wait for each other.
     torch.set_num_threads(1)

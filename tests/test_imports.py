@@ -29,6 +29,8 @@ ALLOWED = {
         *('errors', 'config_files', 'datasets', 'checkpoints', 'engine', ''),
         'models.attention',
     },
+    'inference': {'errors', 'checkpoints', 'engine', 'analysis'},
+    'export': {'errors', 'inference'},
 }
 HEAVY = {'mmcv', 'mmdet', 'mmpretrain', 'torchvision'}
 

@@ -58,7 +58,7 @@ class Cell:
 
 
 @lru_cache
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+def label_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     name = 'DejaVuSans-Bold.ttf' if bold else 'DejaVuSans.ttf'  # comes with matplotlib
     return ImageFont.truetype(f'{matplotlib.get_data_path()}/fonts/ttf/{name}', size)
 
@@ -148,7 +148,7 @@ def draw_instances(
         if with_boxes:
             cv2.rectangle(canvas, box[:2].tolist(), box[2:].tolist(), colours[item.category_id], 1)
     picture = Image.fromarray(canvas)
-    pen, font, taken = ImageDraw.Draw(picture), _font(10 if crowded else 12, bold=True), []
+    pen, font, taken = ImageDraw.Draw(picture), label_font(10 if crowded else 12, bold=True), []
     for item in reversed(order):  # small objects choose their place first
         if crowded and min(boxes[id(item)][2:] - boxes[id(item)][:2]) < 18:
             continue
@@ -168,7 +168,7 @@ def draw_instances(
 
 def elide(text: str, width: int) -> str:
     """``text``, cut off with an ellipsis so that a caption of it is no wider than ``width``."""
-    font = _font(CAPTION_SIZE)
+    font = label_font(CAPTION_SIZE)
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + '\u2026') > width:
@@ -197,7 +197,7 @@ def compose(
     """Cells in rows under a title, a note and a legend of (name, RGB)."""
     rows = _rows(cells, columns)
     heights = [max(t.shape[0] for c in row for t in c.tiles) for row in rows]
-    head, text = _font(20, bold=True), _font(CAPTION_SIZE)
+    head, text = label_font(20, bold=True), label_font(CAPTION_SIZE)
     total = max(sum(c.width + CELL_GAP for c in row) - CELL_GAP for row in rows)
     total = max(total, round(head.getlength(title)), round(text.getlength(note)))
     spots, x, y = [], 0, 0
@@ -227,7 +227,7 @@ def compose(
                 sheet.paste(Image.fromarray(tile), (left, y + CAPTION))
                 left += tile.shape[1] + PAIR_GAP
             below = y + CAPTION + max(t.shape[0] for t in cell.tiles) + 4
-            pen.text((x, below), cell.foot, fill=QUIET, font=_font(12))
+            pen.text((x, below), cell.foot, fill=QUIET, font=label_font(12))
             x += cell.width + CELL_GAP
         y += tall + CAPTION + FOOT + ROW_GAP
     return sheet

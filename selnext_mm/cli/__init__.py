@@ -8,6 +8,7 @@ COMMANDS = {
     'make-shapes': ('selnext_mm.cli.make_shapes', 'write the synthetic COCO data set of the demo'),
     'complexity': ('selnext_mm.cli.complexity', 'parameters and MACs beside the printed figures'),
     'convert': ('selnext_mm.cli.convert', "turn another project's weights into ours"),
+    'export': ('selnext_mm.cli.export', 'a model as ONNX, torch.export or safetensors file'),
     'feature-distance': (
         'selnext_mm.cli.feature_distance',
         'how different the channels of each block are (Fig. 2)',
@@ -16,6 +17,7 @@ COMMANDS = {
     'cam': ('selnext_mm.cli.cam', 'heat maps of what classifiers look at (Fig. 6)'),
     'trade-off': ('selnext_mm.cli.trade_off', 'accuracy against its costs (Fig. 5)'),
     'panel': ('selnext_mm.cli.panel', 'draw predictions beside the ground truth'),
+    'predict': ('selnext_mm.cli.predict', 'run a detector or classifier over pictures'),
     'train': ('selnext_mm.cli.train', 'train a config (the same as tools/train.py)'),
     'test': ('selnext_mm.cli.test', 'evaluate a checkpoint (the same as tools/test.py)'),
 }

@@ -109,7 +109,7 @@ def run_models(args: argparse.Namespace, measure: Callable) -> tuple[dict[str, A
     results = {}
     with Progress(console=Console(stderr=True)) as progress:
         for label, config, checkpoint in zip(labels, args.configs, checkpoints, strict=True):
-            with _quiet():
+            with quiet():
                 model = load_model(config, None if checkpoint == 'none' else checkpoint).to(device)
             task = progress.add_task(label, total=len(paths))
             results[label] = measure(
@@ -121,7 +121,7 @@ def run_models(args: argparse.Namespace, measure: Callable) -> tuple[dict[str, A
 
 
 @contextlib.contextmanager
-def _quiet():
+def quiet():
     """Without the remarks that models log when they are built and initialised."""
     logging.disable(logging.INFO)
     try:

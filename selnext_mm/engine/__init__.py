@@ -2,6 +2,7 @@
 
 from .amp import AutoAmpOptimWrapper
 from .batch_resize import BatchResizeHook
+from .faster_coco import FasterCocoMetric
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .runner import ConciseRunner
 
@@ -9,5 +10,6 @@ __all__ = [
     'AutoAmpOptimWrapper',
     'BatchResizeHook',
     'ConciseRunner',
+    'FasterCocoMetric',
     'LayerDecayOptimWrapperConstructor',
 ]

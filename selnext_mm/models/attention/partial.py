@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from .relative_position import RelativePositionBias
+from .relative_position import RelativePositionBias, exporting
 
 SCOPES = ('rest', 'all')
 TOKEN_NORM_EPS = 1e-6
@@ -169,13 +169,14 @@ class PartialSelfAttention(_PartialAttention):
         tokens = self.norm(x.flatten(2).transpose(1, 2))
         qkv = self.qkv(tokens).unflatten(2, (3, self.num_heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        y = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=self.position(x).to(q.dtype)[None],
-            dropout_p=self.attn_drop if self.training else 0.0,
-        )
+        bias = self.position(x).to(q.dtype)[None]
+        if exporting():
+            # The fused kernels are chosen by the sizes, which an export has to leave open.
+            logits = q @ k.transpose(2, 3) * q.shape[3] ** -0.5 + bias
+            y = logits.softmax(3) @ v
+        else:
+            dropout = self.attn_drop if self.training else 0.0
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
         y = self.proj_drop(self.proj(y.transpose(1, 2).flatten(2)))
         return y.transpose(1, 2).unflatten(2, x.shape[2:])
 
