@@ -61,6 +61,7 @@ setup(
     extras_require={
         'openmmlab': requirements('openmmlab'),
         'onedl': requirements('onedl'),
+        'timm': requirements('timm'),
         'dev': requirements('dev'),
     },
     entry_points={'console_scripts': ['selnext-mm = selnext_mm.__main__:main']},

@@ -17,6 +17,7 @@ SELN = 'A Latency-Efficient Integration of Channel Attention for ConvNets'
 PAPERS = {
     'na': 'Attention Meets Normalization and Beyond',
     'patnet': 'Partial Convolution Meets Visual Attention',
+    'fasternet': "Run, Don't Walk: Chasing Higher FLOPS for Faster Neural Networks",
 }
 DATA = {
     'shapes': 'Shapes (synthetic)',
@@ -54,7 +55,12 @@ def collection(leaf: str) -> dict:
     folder, kind = Path(leaf).parts[0], Path(leaf).stem.split('_')[0]
     detector_of_na = folder in ('retinanet', 'cascade_rcnn')
     paper = PAPERS['na'] if detector_of_na else PAPERS.get(kind, SELN)
-    names = {SELN: 'SELN', PAPERS['na']: 'NA', PAPERS['patnet']: 'PATNet'}
+    names = {
+        SELN: 'SELN',
+        PAPERS['na']: 'NA',
+        PAPERS['patnet']: 'PATNet',
+        PAPERS['fasternet']: 'FasterNet',
+    }
     return {
         'Name': f'{names[paper]} {folder}',
         'Paper': {'Title': paper},
