@@ -8,8 +8,8 @@ from selnext_mm.config_files import config_leaves
 from selnext_mm.errors import UserError
 
 FOLDER = 'cls/cifar10'
-# What a machine without an accelerator does within about an hour and a half on two cores.
-REDUCED = dict(train_images=4000, val_images=1000, epochs=5)
+# What two cores do in about half an hour for all configs and three seeds.
+REDUCED = dict(train_images=4000, val_images=1000, epochs=5, size=32)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -44,6 +44,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--epochs', type=int, help=f"0 for the configs' own (these, on a CPU {REDUCED['epochs']})"
     )
+    parser.add_argument(
+        '--size',
+        type=int,
+        help="side that the pictures are resized to, 0 for the configs' own "
+        f'(these, on a CPU {REDUCED["size"]})',
+    )
     parser.add_argument('--threads', type=int, help='CPU threads of this process')
     parser.add_argument(
         '--workers', type=int, help="data-loading processes (the configs', on a CPU none)"
@@ -58,12 +64,14 @@ def check(args: argparse.Namespace) -> None:
         UserError: naming the option.
     """
     for name, low in (
-        *(('train_images', 0), ('val_images', 0), ('epochs', 0)),
+        *(('train_images', 0), ('val_images', 0), ('epochs', 0), ('size', 0)),
         *(('threads', 1), ('workers', 0)),
     ):
         value = getattr(args, name)
         if value is not None and value < low:
             raise UserError(f'--{name.replace("_", "-")} {value}; expected {low} or more')
+    if args.size and args.size < 32:
+        raise UserError(f'--size {args.size}; the backbones need 32 or more')
     if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
         raise UserError(f'--seeds {args.seeds}; expected different numbers from 0 on')
 
@@ -85,7 +93,8 @@ def main(argv: list[str] | None = None) -> int:
     import torch
     from mmengine.device import get_device
 
-    from selnext_mm.analysis.comparison import load_models, plan, run_all
+    from selnext_mm.analysis.comparison import load_models, plan
+    from selnext_mm.analysis.comparison_runs import run_all
     from selnext_mm.analysis.comparison_table import write_tables
     from selnext_mm.cli.common import silence_known_warnings
 
@@ -97,14 +106,13 @@ def main(argv: list[str] | None = None) -> int:
     out = Path(args.out)
     root = data_root(args.data_root, out)
     cpu = get_device() == 'cpu'
-    train, val, epochs = (
-        (value if value is not None else REDUCED[name] if cpu else 0) or None
-        for name, value in (
-            *(('train_images', args.train_images), ('val_images', args.val_images)),
-            ('epochs', args.epochs),
-        )
-    )
-    runs, protocol = plan(models, args.seeds, root, out, epochs, train, val)
+    amount = {}
+    for name, reduced in REDUCED.items():
+        given = getattr(args, name)
+        if given is None:
+            given = reduced if cpu else 0
+        amount[name.replace('val', 'test')] = given or None
+    runs, protocol = plan(models, args.seeds, root, out, **amount)
     print(f'{"REDUCED" if protocol.reduced else "FULL"} comparison on {get_device()}: {protocol}')
     command = 'selnext-mm compare ' + shlex.join(argv or [])
     try:
