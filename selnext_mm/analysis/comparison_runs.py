@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.runner import find_latest_checkpoint
 
 from selnext_mm.analysis.comparison import (
     PLACES,
@@ -64,14 +63,15 @@ def run_config(run: Run, protocol: Protocol, root: Path, out: Path, workers: int
     cfg.param_scheduler[0].total_steps = epochs
     for resize in resizes(cfg) if protocol.size else ():
         resize.scale = (protocol.size, protocol.size)
-    for name, split in (('train', 'train'), ('test', 'test')):
-        loader = cfg[f'{name}_dataloader']
+    for split in ('train', 'test'):
+        loader = cfg[f'{split}_dataloader']
         loader.dataset.update(
             data_root=str(root), data_prefix=split, ann_file=str((out / f'{split}.txt').resolve())
         )
-        if workers is None:
-            workers = 0 if get_device() == 'cpu' else loader.num_workers
-        loader.update(num_workers=workers, persistent_workers=workers > 0)
+        count = loader.num_workers if workers is None else workers
+        if workers is None and get_device() == 'cpu':
+            count = 0
+        loader.update(num_workers=count, persistent_workers=count > 0)
     # The test set is looked at once, after the last epoch.
     cfg.update(val_dataloader=None, val_cfg=None, val_evaluator=None)
     checkpoint = dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best=None)
@@ -80,9 +80,10 @@ def run_config(run: Run, protocol: Protocol, root: Path, out: Path, workers: int
     cfg.experiment_name = run.folder.name
     cfg.work_dir = str(run.folder)
     cfg.launcher = 'none'
-    latest = find_latest_checkpoint(str(run.folder))
-    if latest:
-        latest = run.folder / Path(latest).name  # the folder may have been moved
+    pointer = run.folder / 'last_checkpoint'
+    if pointer.is_file():
+        # Its name counts: the folder may have been moved.
+        latest = run.folder / Path(pointer.read_text().strip()).name
         if latest.is_file():
             cfg.update(resume=True, load_from=str(latest))
     adapt_to_device(cfg)

@@ -2,5 +2,7 @@
 _base_ = './convnext_atto_cifar10.py'
 
 model = dict(
-    backbone=dict(attention_cfg=dict(type='SqueezeExcitation', reduction=16, gate='sigmoid'))
+    backbone=dict(
+        attention_cfg=dict(_delete_=True, type='SqueezeExcitation', reduction=16, gate='sigmoid')
+    )
 )

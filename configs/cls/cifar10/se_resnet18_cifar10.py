@@ -3,6 +3,8 @@ _base_ = './resnet18_cifar10.py'
 
 model = dict(
     backbone=dict(
-        attention_cfg=dict(type='SqueezeExcitation', reduction=16, data_format='channels_first')
+        attention_cfg=dict(
+            _delete_=True, type='SqueezeExcitation', reduction=16, data_format='channels_first'
+        )
     )
 )
