@@ -32,13 +32,13 @@ from selnext_mm.errors import UserError
 
 
 class QuietRunner(ConciseRunner):
-    """The runner with its log in the file only; warnings still reach the screen."""
+    """The runner with its log in the file only; errors still reach the screen."""
 
     def build_logger(self, *args, **kwargs) -> logging.Logger:
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
-                handler.setLevel(logging.WARNING)
+                handler.setLevel(logging.ERROR)
         return logger
 
 
