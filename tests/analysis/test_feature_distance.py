@@ -111,7 +111,8 @@ def test_expansions_of_the_other_families(cfg, package, count, expanded):
     pytest.importorskip(package)
     if package == 'mmpretrain':
         pytest.importorskip('mmpretrain.models')
-    model = MODELS.build(cfg).eval()
+    model = MODELS.build(cfg)
+    model.eval()  # mmpretrain's returns None
     results = feature_distance(model, images := [torch.randn(2, 3, 64, 64)])
     assert len(results) == count
     name, channels = expanded
