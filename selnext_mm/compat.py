@@ -43,11 +43,20 @@ def declare_torchvision_ops() -> bool:
     return True
 
 
-def _history_method(owner: type, name: str):
-    """What a checkpoint may ask ``getattr`` for: the statistics of mmengine's ``HistoryBuffer``."""
-    from mmengine.logging import HistoryBuffer
+def _known_method(owner: type, name: str):
+    """What a checkpoint may ask ``getattr`` for: six functions of mmengine's, all of them pure.
 
-    if owner is not HistoryBuffer or name not in ('mean', 'min', 'max', 'current'):
+    The statistics of ``HistoryBuffer``, and the curves of the one-cycle schedule, which keeps
+    the chosen one in its state.
+    """
+    from mmengine.logging import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+
+    known = {
+        HistoryBuffer: ('mean', 'min', 'max', 'current'),
+        OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
+    }
+    if not isinstance(owner, type) or name not in known.get(owner, ()):
         raise pickle.UnpicklingError(f'GLOBAL getattr({owner!r}, {name!r}) is not allowed')
     return getattr(owner, name)
 
@@ -56,9 +65,10 @@ def allow_checkpoint_types() -> None:
     """Let ``torch.load(weights_only=True)`` read what mmengine itself writes.
 
     mmengine stores its message hub in every checkpoint: ``HistoryBuffer`` objects made of numpy
-    arrays, with references to four of the class's methods, pickled as ``getattr`` calls. torch
-    >= 2.6 refuses them (mmengine issue 1655). Only these are allowed, ``getattr`` for these four
-    methods alone; nothing here runs code from a file.
+    arrays, with references to four of the class's methods, pickled as ``getattr`` calls, and a
+    one-cycle schedule likewise refers to its curve. torch >= 2.6 refuses them (mmengine issue
+    1655). Only these are allowed, ``getattr`` for these methods alone; nothing here runs code
+    from a file.
 
     Inert before torch 2.4, which has no allow-list.
     """
@@ -68,6 +78,7 @@ def allow_checkpoint_types() -> None:
         return
     import numpy as np
     from mmengine.logging import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
     try:
         from numpy._core import multiarray
@@ -77,10 +88,11 @@ def allow_checkpoint_types() -> None:
     torch.serialization.add_safe_globals(
         [
             HistoryBuffer,
+            OneCycleParamScheduler,
             np.ndarray,
             np.dtype,
             *dtypes,
-            (_history_method, 'builtins.getattr'),
+            (_known_method, 'builtins.getattr'),
             # Files name these functions by the module path of the numpy that wrote them.
             (multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
             (multiarray._reconstruct, 'numpy._core.multiarray._reconstruct'),

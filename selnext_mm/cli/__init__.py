@@ -6,6 +6,7 @@ COMMANDS = {
     'demo': ('selnext_mm.cli.demo', 'data, training, evaluation and pictures in one go'),
     'doctor': ('selnext_mm.cli.doctor', 'check the environment and say how to mend it'),
     'make-shapes': ('selnext_mm.cli.make_shapes', 'write the synthetic COCO data set of the demo'),
+    'compare': ('selnext_mm.cli.compare', 'train configs x seeds by one recipe, one table'),
     'complexity': ('selnext_mm.cli.complexity', 'parameters and MACs beside the printed figures'),
     'convert': ('selnext_mm.cli.convert', "turn another project's weights into ours"),
     'export': ('selnext_mm.cli.export', 'a model as ONNX, torch.export or safetensors file'),
