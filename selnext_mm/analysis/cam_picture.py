@@ -64,8 +64,8 @@ def _scaled(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def _caption(label: str, item: ClassMap, names: Mapping[int, str], with_target: bool) -> str:
-    text = f'{label}: {short(names[item.predicted])} {item.score:.2f}'
-    return f'{text} ({item.target_score:.2f})' if with_target else text
+    scores = f' {item.score:.2f}' + (f' ({item.target_score:.2f})' if with_target else '')
+    return elide(f'{label}: {short(names[item.predicted])}', TILE, scores)
 
 
 def short(name: str) -> str:
@@ -97,11 +97,11 @@ def draw_cams(
     folder = os.path.commonpath([path.parent for path in paths])
     for i, path in enumerate(paths):
         image = read_image(path, size)
-        tiles, captions = [_scaled(image, TILE)], [os.path.relpath(path, folder)]
+        tiles, captions = [_scaled(image, TILE)], [elide(os.path.relpath(path, folder), TILE)]
         for label, maps in results.items():
             tiles.append(overlay(image, maps[i].heat))
             captions.append(_caption(label, maps[i], names[label], with_target))
-        cells.append(Cell(tiles, [elide(text, TILE) for text in captions], ''))
+        cells.append(Cell(tiles, captions, ''))
     layers = {label: maps[0].layer for label, maps in results.items()}
     if len(set(layers.values())) == 1:
         where = next(iter(layers.values()))

@@ -166,14 +166,14 @@ def draw_instances(
     return np.asarray(picture)
 
 
-def elide(text: str, width: int) -> str:
-    """``text``, cut off with an ellipsis so that a caption of it is no wider than ``width``."""
+def elide(text: str, width: int, tail: str = '') -> str:
+    """``text + tail``, the text cut off with an ellipsis so that the caption fits ``width``."""
     font = label_font(CAPTION_SIZE)
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + '\u2026') > width:
+    if font.getlength(text + tail) <= width:
+        return text + tail
+    while text and font.getlength(f'{text}\u2026{tail}') > width:
         text = text[:-1]
-    return text.rstrip(' ,:') + '\u2026'
+    return f'{text.rstrip(" ,:")}\u2026{tail}'
 
 
 def _rows(cells: list[Cell], columns: int | None) -> list[list[Cell]]:

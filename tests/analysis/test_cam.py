@@ -9,6 +9,7 @@ from torch import nn
 from selnext_mm.analysis.cam import METHODS, choose_layer, class_maps
 from selnext_mm.analysis.cam_picture import class_name, find_class, overlay
 from selnext_mm.analysis.complexity import build_model
+from selnext_mm.analysis.draw import elide
 from selnext_mm.cli.cam import METHODS as CHOICES
 from selnext_mm.errors import UserError
 from tests.oracles import cam as oracle
@@ -151,3 +152,11 @@ def test_the_overlay_is_warm_where_the_map_is_high():
     red, _, blue = overlay(image, heat, 64)[32, [2, 60]].astype(int).T
     assert red[1] > red[0]
     assert blue[1] < 100
+
+
+def test_a_long_name_is_cut_and_its_score_is_not():
+    assert elide('SELNeXt: frog', 248, ' 0.61') == 'SELNeXt: frog 0.61'
+    cut = elide('SELNeXt: ' + 'Egyptian cat ' * 5, 248, ' 0.61')
+    assert cut.startswith('SELNeXt: Egyptian')
+    assert cut.endswith('\u2026 0.61')
+    assert len(cut) < 45
