@@ -58,9 +58,8 @@ def markdown(
     lines = [
         f'{kind} comparison: {protocol}.',
         '',
-        '| model | params (M) | seeds | top-1 % | distance, expansion | distance, block '
-        '| s per run |',
-        '|---|---|---|---|---|---|---|',
+        '| model | params (M) | seeds | top-1 % | distance, expansion | distance, block |',
+        '|---|---|---|---|---|---|',
     ]
     for row in rows:
         seeds = ' '.join(map(str, row['seeds'])) or 'not run'
@@ -72,7 +71,6 @@ def markdown(
             seeds,
             shown(row['top1'], row['top1_std'], 1),
             *(shown(row[f'distance_{p}'], row[f'distance_{p}_std'], 3) for p in PLACES),
-            shown(row['seconds'], None, 0),
         ]
         lines.append(f'| {" | ".join(cells)} |')
     lines += [

@@ -54,6 +54,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--workers', type=int, help="data-loading processes (the configs', on a CPU none)"
     )
+    parser.add_argument(
+        '--table-only', action='store_true', help='run nothing, write the table of what is finished'
+    )
     return parser.parse_args(argv)
 
 
@@ -114,9 +117,11 @@ def main(argv: list[str] | None = None) -> int:
         amount[name.replace('val', 'test')] = given or None
     runs, protocol = plan(models, args.seeds, root, out, **amount)
     print(f'{"REDUCED" if protocol.reduced else "FULL"} comparison on {get_device()}: {protocol}')
-    command = 'selnext-mm compare ' + shlex.join(argv or [])
+    given = [a for a in argv or [] if a != '--table-only']
+    command = f'selnext-mm compare {shlex.join(given)}'
     try:
-        run_all(runs, protocol, root, out, args.workers, lambda x: print(x, flush=True))
+        if not args.table_only:
+            run_all(runs, protocol, root, out, args.workers, lambda x: print(x, flush=True))
     finally:
         text = write_tables(runs, protocol, out, command)
     print(f'\n{text}\nwrote {out / "comparison.md"}, .csv and .json')

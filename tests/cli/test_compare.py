@@ -57,6 +57,11 @@ def test_runs_are_made_once_and_tabled(drawn, tmp_path, capsys):
     # The second seed is new, the first one is not made again.
     text = compare(capsys, *options, 1, 2)
     assert '2 runs, 1 finished before' in text
+    text = compare(capsys, *options, 1, 2, 3, '--table-only')
+    assert '| 1 2 (not run: 3) |' in text
+    assert not list(out.glob('runs/*seed3'))
+    text = compare(capsys, *options, 1, 2)
+    assert '2 runs, 2 finished before' in text
     assert '| mobilenet_v3_l_none_cifar10 |' in text
     assert json.loads((folder / 'result.json').read_text()) == before
     table = json.loads((out / 'comparison.json').read_text())
