@@ -51,10 +51,15 @@ def _quiet():
 def _export(graph: Graph) -> torch.export.ExportedProgram:
     dynamic = torch.export.Dim.DYNAMIC
     shapes = ({0: dynamic, 2: dynamic, 3: dynamic},)
-    # Otherwise a batch of one, which torch treats as a constant, would be refused.
+    # Otherwise a batch of one would be refused: torch takes a 1 for a constant, and looks at the
+    # batch to choose the kernel of a convolution.
     from torch.fx.experimental import _config
 
-    with torch.no_grad(), _config.patch(backed_size_oblivious=True):
+    with (
+        torch.no_grad(),
+        _config.patch(backed_size_oblivious=True),
+        torch.backends.mkldnn.flags(enabled=False),
+    ):
         return torch.export.export(graph, (torch.zeros(EXAMPLE),), dynamic_shapes=shapes)
 
 
