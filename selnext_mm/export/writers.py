@@ -31,8 +31,18 @@ def require(target: str) -> None:
         raise UserError(
             f"--to {target} needs {', '.join(missing)}: pip install 'selnext_mm[export]'"
         )
-    if target != 'safetensors' and not hasattr(torch.export, 'save'):
-        raise UserError(f'--to {target} needs torch 2.6 or later; this is {torch.__version__}')
+    if target == 'safetensors':
+        return
+    try:
+        from torch.fx.experimental import _config
+
+        new_enough = hasattr(_config, 'backed_size_oblivious')
+    except ImportError:
+        new_enough = False
+    if not new_enough:
+        raise UserError(
+            f'--to {target} needs a newer torch (tested: 2.13); this is {torch.__version__}'
+        )
 
 
 @contextlib.contextmanager
