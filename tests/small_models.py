@@ -60,7 +60,9 @@ model = dict(
 def classifier(tmp_path_factory):
     text = f"""
 _base_ = '{CONFIGS}/cls/patnet_t0_in1k.py'
-model = dict(head=dict(num_classes=4))
+model = dict(
+    backbone=dict(arch={TINY}), neck=dict(in_channels=40), head=dict(num_classes=4)
+)
 """
     return save_model(tmp_path_factory.mktemp('classifier'), text, ('ant', 'bee', 'cat', 'dog'))
 

@@ -8,10 +8,9 @@ from selnext_mm.inference.loading import is_classifier
 
 PARTS = ('classifier', 'backbone', 'backbone-neck', 'detector')
 NO_DETECTOR = (
-    'a whole detector is not supported: proposals, NMS and RoIAlign are compiled operators of mmcv '
-    "that torch's exporters cannot trace, and no export of them gave the same numbers. Export "
-    '--part backbone-neck (nearly all of the time is spent there) and run the heads in PyTorch, '
-    'or use selnext-mm predict'
+    'a whole detector is not supported: its NMS and RoIAlign are compiled operators of mmcv, which '
+    "torch's exporters cannot trace. Export "
+    '--part backbone-neck and run the heads in PyTorch, or use selnext-mm predict'
 )
 
 

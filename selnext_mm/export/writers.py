@@ -31,8 +31,18 @@ def require(target: str) -> None:
         raise UserError(
             f"--to {target} needs {', '.join(missing)}: pip install 'selnext_mm[export]'"
         )
-    if target != 'safetensors' and not hasattr(torch.export, 'save'):
-        raise UserError(f'--to {target} needs torch 2.6 or later; this is {torch.__version__}')
+    if target == 'safetensors':
+        return
+    try:
+        from torch.fx.experimental import _config
+
+        new_enough = hasattr(_config, 'backed_size_oblivious')
+    except ImportError:
+        new_enough = False
+    if not new_enough:
+        raise UserError(
+            f'--to {target} needs a newer torch (tested: 2.13); this is {torch.__version__}'
+        )
 
 
 @contextlib.contextmanager
@@ -51,10 +61,15 @@ def _quiet():
 def _export(graph: Graph) -> torch.export.ExportedProgram:
     dynamic = torch.export.Dim.DYNAMIC
     shapes = ({0: dynamic, 2: dynamic, 3: dynamic},)
-    # Otherwise a batch of one, which torch treats as a constant, would be refused.
+    # Otherwise a batch of one would be refused: torch takes a 1 for a constant, and looks at the
+    # batch to choose the kernel of a convolution.
     from torch.fx.experimental import _config
 
-    with torch.no_grad(), _config.patch(backed_size_oblivious=True):
+    with (
+        torch.no_grad(),
+        _config.patch(backed_size_oblivious=True),
+        torch.backends.mkldnn.flags(enabled=False),
+    ):
         return torch.export.export(graph, (torch.zeros(EXAMPLE),), dynamic_shapes=shapes)
 
 

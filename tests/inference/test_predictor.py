@@ -12,7 +12,7 @@ from selnext_mm.errors import UserError
 from selnext_mm.inference import Predictor, predict
 from selnext_mm.inference.images import ImageFile
 from selnext_mm.inference.predictor import Loaded
-from tests.small_models import CONFIGS, SHAPES, save_model
+from tests.small_models import CONFIGS, SHAPES, TINY, save_model
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmpretrain')
@@ -152,7 +152,9 @@ def test_top_k_may_exceed_the_classes(classifier, pictures):
 def test_names_come_from_the_checkpoint_then_the_config(tmp_path):
     text = f"""
 _base_ = '{CONFIGS}/cls/patnet_t0_in1k.py'
-model = dict(head=dict(num_classes=2))
+model = dict(
+    backbone=dict(arch={TINY}), neck=dict(in_channels=40), head=dict(num_classes=2)
+)
 """
     unnamed = save_model(tmp_path / 'unnamed', text, None)
     # ImageNet's 1000 names are those of the config's data set, and not the model's.
