@@ -8,7 +8,7 @@ from mmengine.dist import is_main_process
 
 from selnext_mm.cli.common import base_parser, build_runner, prepare
 from selnext_mm.engine.config import iter_evaluators, iter_hooks
-from selnext_mm.engine.preflight import check_checkpoint, check_data
+from selnext_mm.engine.preflight import check_checkpoint, check_class_names, check_data
 from selnext_mm.errors import UserError
 
 
@@ -74,11 +74,14 @@ def main(argv: list[str] | None = None) -> int:
         set_show_dir(cfg, args.show_dir)
     check_data(cfg, ('test_dataloader',))
     check_checkpoint(cfg, args.checkpoint)
+    remark = check_class_names(cfg, args.checkpoint)
     if args.out:
         set_out(cfg, Path(args.out))
     cfg.load_from = args.checkpoint
     cfg.resume = False
     runner = build_runner(cfg)
+    if remark:
+        runner.logger.warning(remark)
     metrics = runner.test()
     if args.out and args.out.endswith('.json') and is_main_process():
         summary = dict(config=cfg.filename, checkpoint=args.checkpoint, metrics=metrics)

@@ -1,13 +1,15 @@
 """Checks before a run: what is missing is said in one message, before anything is written."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import find_latest_checkpoint
 
+from selnext_mm.checkpoints.compare import Comparison, compare, state_dict_of, stored_classes
 from selnext_mm.checkpoints.files import load_file
+from selnext_mm.checkpoints.keymaps import preview
+from selnext_mm.checkpoints.pretrained import MIN_LOADED
 from selnext_mm.engine.config import iter_datasets, iter_evaluators
 from selnext_mm.errors import UserError
 from selnext_mm.models.backbones.base import Backbone
@@ -94,23 +96,67 @@ def check_pretrained(cfg: Config) -> None:
         load_file(path)
 
 
+def _compare(cfg: Config, path: str) -> tuple[Comparison, dict]:
+    """The config's model against the checkpoint at ``path``, and the checkpoint."""
+    checkpoint = load_file(path)
+    state = state_dict_of(checkpoint, path)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+        own = MODELS.build(cfg.model).state_dict()
+    return compare(own, state), checkpoint
+
+
 def check_checkpoint(cfg: Config, path: str) -> None:
     """Raise :class:`UserError` unless ``path`` holds all weights of the config's model."""
     if '://' in path:
         return
-    checkpoint = load_file(path)
-    state = checkpoint.get('state_dict', checkpoint)
-    if not isinstance(state, Mapping):
-        raise UserError(f'{path}: no state_dict in this checkpoint')
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
-        own = MODELS.build(cfg.model).state_dict()
-    state = {k.removeprefix('module.'): v for k, v in state.items()}
-    missing = [k for k in own if k not in state]
-    other = [k for k in state if k in own and state[k].shape != own[k].shape]
-    if missing or other:
-        shown = ', '.join((missing + other)[:4])
+    result, checkpoint = _compare(cfg, path)
+    bad = [*result.missing, *result.misshapen]
+    if not bad:
+        return
+    if len(bad) == len(result.class_layers):
+        name = bad[0]
+        classes = stored_classes(checkpoint)
+        known = f' ({preview(classes)})' if classes else ''
         raise UserError(
-            f'{path} is not a checkpoint of this model: of {len(own)} tensors {len(missing)} are '
-            f'missing and {len(other)} have another shape ({shown}, ...). Use the config that '
-            'trained it (a copy lies beside every checkpoint)'
+            f'{path} was trained for another number of classes{known}: {name} has '
+            f'{result.misshapen[name][0][0]} rows, the config {result.misshapen[name][1][0]}. Use '
+            'the config that trained it, or set its num_classes and metainfo.classes'
         )
+    raise UserError(
+        f'{path} is not a checkpoint of this model: of {result.counted} tensors '
+        f'{len(result.missing)} are missing and {len(result.misshapen)} have another shape '
+        f'({preview(bad, 4)}). Use the config that trained it (a copy lies beside every checkpoint)'
+    )
+
+
+def check_load_from(cfg: Config) -> None:
+    """Raise :class:`UserError` unless ``cfg.load_from`` is a start for the config's model.
+
+    Heads for other classes, or other heads, may differ; of the backbone 95 % have to fit.
+    """
+    path = cfg.get('load_from')
+    if not path or '://' in path:
+        return
+    result, _ = _compare(cfg, path)
+    prefix = 'backbone.' if 'backbone' in cfg.model else ''
+    if result.share(prefix) < MIN_LOADED:
+        raise UserError(
+            f'{result.sentence("load_from", path)}. That is under {MIN_LOADED:.0%} of the '
+            'backbone; check that the config is of the same model, or for backbone weights alone '
+            'use --cfg-options pretrained=FILE'
+        )
+
+
+def check_class_names(cfg: Config, path: str) -> str | None:
+    """A line to log if the classes stored in ``path`` are not those of the test set."""
+    if '://' in path:
+        return None
+    stored = stored_classes(load_file(path))
+    dataset = next((d for _, d in iter_datasets(cfg, ('test_dataloader',))), {})
+    wanted = (dataset.get('metainfo') or {}).get('classes')
+    if stored is None or not isinstance(wanted, list | tuple) or tuple(wanted) == stored:
+        return None
+    return (
+        f'{path} was trained on the classes {preview(stored)}; the config names '
+        f'{preview(wanted)}: results carry the names of the config'
+    )
