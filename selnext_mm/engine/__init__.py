@@ -4,10 +4,13 @@ from .amp import AutoAmpOptimWrapper
 from .batch_resize import BatchResizeHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .runner import ConciseRunner
+from .unreadable import GuardedLoad, UnreadableImagesHook
 
 __all__ = [
     'AutoAmpOptimWrapper',
     'BatchResizeHook',
     'ConciseRunner',
+    'GuardedLoad',
     'LayerDecayOptimWrapperConstructor',
+    'UnreadableImagesHook',
 ]
