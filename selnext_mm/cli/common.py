@@ -54,6 +54,12 @@ def prepare(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def is_first_process() -> bool:
+    """Is this process the one that speaks for a distributed run, before it is started?"""
+    names = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+    return next((os.environ[n] for n in names if n in os.environ), '0') == '0'
+
+
 def build_runner(cfg: Config) -> Runner:
     """Runner of the config; ours unless the config names another."""
     lines = adapt_to_device(cfg)

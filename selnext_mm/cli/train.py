@@ -1,9 +1,11 @@
 """``tools/train.py`` and ``selnext-mm train``."""
 
-from selnext_mm.cli.common import base_parser, build_runner, prepare
+from selnext_mm.cli.common import base_parser, build_runner, is_first_process, prepare
+from selnext_mm.datasets.config_check import stop_on_bad_data
 from selnext_mm.engine.preflight import (
     check_checkpoint,
     check_data,
+    check_load_from,
     check_pretrained,
     resolve_resume,
 )
@@ -25,6 +27,11 @@ def parse_args(argv: list[str] | None):
         action='store_true',
         help='scale the lr by (batch of this run) / auto_scale_lr.base_batch_size',
     )
+    parser.add_argument(
+        '--skip-data-check',
+        action='store_true',
+        help='start even if the annotation files have what would ruin the run (see check-data)',
+    )
     return parser.parse_args(argv)
 
 
@@ -44,12 +51,20 @@ def main(argv: list[str] | None = None) -> int:
                 'that its lr is meant for'
             )
         cfg.auto_scale_lr.enable = True
-    check_data(cfg, ('train_dataloader', 'val_dataloader'))
+    loaders = ('train_dataloader', 'val_dataloader')
+    check_data(cfg, loaders)
+    lines = []
+    if not args.skip_data_check and is_first_process():
+        lines = stop_on_bad_data(cfg, loaders)
     if args.resume:
         cfg.resume = True
         cfg.load_from = resolve_resume(cfg.work_dir, args.resume)
         check_checkpoint(cfg, cfg.load_from)
     else:
         check_pretrained(cfg)
-    build_runner(cfg).train()
+        check_load_from(cfg)
+    runner = build_runner(cfg)
+    for line in lines:
+        runner.logger.info(line)
+    runner.train()
     return 0
