@@ -12,7 +12,9 @@ from selnext_mm.errors import UserError
 MIN_LOADED = 0.95
 
 
-def select_prefix(state: Mapping[str, Tensor], prefix: str | None) -> dict[str, Tensor]:
+def select_prefix(
+    state: Mapping[str, Tensor], prefix: str | None, source: str = 'the checkpoint'
+) -> dict[str, Tensor]:
     """Return the entries under ``prefix`` with the prefix removed.
 
     Raises:
@@ -23,7 +25,7 @@ def select_prefix(state: Mapping[str, Tensor], prefix: str | None) -> dict[str, 
     chosen = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
     if not chosen:
         raise UserError(
-            f'no key of the checkpoint starts with prefix={prefix!r}; its keys look like '
+            f'no key of {source} starts with prefix={prefix!r}; its keys look like '
             f'{preview(sorted(state), 3)}. Set the prefix in init_cfg, or convert the file '
             'with "selnext-mm convert"'
         )
@@ -56,7 +58,7 @@ def load_pretrained(
     if checkpoint is None:
         return f'{name}: random weights (pretrained = None)'
     loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location, logger=None)
-    state = select_prefix(state_dict_of(loaded, checkpoint), prefix)
+    state = select_prefix(state_dict_of(loaded, checkpoint), prefix, checkpoint)
     result = compare(module.state_dict(), state, module.new_in_detection)
     message = result.sentence(name, checkpoint)
     if result.share() < min_loaded:

@@ -5,8 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from mmengine.config import DictAction
-
+from selnext_mm.cli.checks import Options
 from selnext_mm.errors import UserError
 
 EPILOG = """Exit status: 0 if there is no error (warnings allowed), 1 if there is one, 2 for a
@@ -37,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--workers', type=int, metavar='N', help='threads that read images (one per processor)'
     )
     parser.add_argument('--json', metavar='FILE', help='write the result to FILE; - prints it')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value ...')
+    parser.add_argument('--cfg-options', nargs='+', action=Options, help='key=value ...')
     return parser
 
 

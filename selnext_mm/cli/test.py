@@ -6,9 +6,11 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from selnext_mm.cli.common import base_parser, build_runner, prepare
+from selnext_mm.cli.checks import check_folder
+from selnext_mm.cli.common import base_parser, build_runner, prepare, quick_data_check
 from selnext_mm.engine.config import iter_evaluators, iter_hooks
 from selnext_mm.engine.preflight import check_checkpoint, check_class_names, check_data
+from selnext_mm.engine.settings import check_numbers, check_types
 from selnext_mm.errors import UserError
 
 
@@ -30,6 +32,7 @@ def set_out(cfg: Config, out: Path) -> None:
     """Make the evaluators write to ``out``."""
     if out.suffix not in ('.json', '.pkl'):
         raise UserError(f'--out {out}: the name has to end in .json or .pkl')
+    check_folder('--out', out.parent)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == '.pkl':
         dump = 'DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
@@ -44,6 +47,7 @@ def set_out(cfg: Config, out: Path) -> None:
 
 def set_show_dir(cfg: Config, folder: str) -> None:
     """Switch the drawing hook of mmdet or mmpretrain on."""
+    check_folder('--show-dir', folder)
     for hook in iter_hooks(cfg):
         kind = hook.get('type', '')
         if kind.endswith('DetVisualizationHook'):
@@ -72,14 +76,19 @@ def main(argv: list[str] | None = None) -> int:
             evaluator['classwise'] = True
     if args.show_dir:
         set_show_dir(cfg, args.show_dir)
+    check_types(cfg)
+    check_numbers(cfg)
     check_data(cfg, ('test_dataloader',))
     check_checkpoint(cfg, args.checkpoint)
+    lines = quick_data_check(args, cfg, ('test_dataloader',))
     remark = check_class_names(cfg, args.checkpoint)
     if args.out:
         set_out(cfg, Path(args.out))
     cfg.load_from = args.checkpoint
     cfg.resume = False
     runner = build_runner(cfg)
+    for line in lines:
+        runner.logger.info(line)
     if remark:
         runner.logger.warning(remark)
     metrics = runner.test()

@@ -1,7 +1,6 @@
 """``tools/train.py`` and ``selnext-mm train``."""
 
-from selnext_mm.cli.common import base_parser, build_runner, is_first_process, prepare
-from selnext_mm.datasets.config_check import stop_on_bad_data
+from selnext_mm.cli.common import base_parser, build_runner, prepare, quick_data_check
 from selnext_mm.engine.preflight import (
     check_checkpoint,
     check_data,
@@ -9,6 +8,7 @@ from selnext_mm.engine.preflight import (
     check_pretrained,
     resolve_resume,
 )
+from selnext_mm.engine.settings import build_model, check_numbers, check_types
 from selnext_mm.errors import UserError
 
 
@@ -27,11 +27,6 @@ def parse_args(argv: list[str] | None):
         action='store_true',
         help='scale the lr by (batch of this run) / auto_scale_lr.base_batch_size',
     )
-    parser.add_argument(
-        '--skip-data-check',
-        action='store_true',
-        help='start even if the annotation files have what would ruin the run (see check-data)',
-    )
     return parser.parse_args(argv)
 
 
@@ -45,24 +40,25 @@ def main(argv: list[str] | None = None) -> int:
         cfg.optim_wrapper.type = 'AutoAmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:
-        if not cfg.get('auto_scale_lr', {}).get('base_batch_size'):
+        if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
             raise UserError(
                 f'--auto-scale-lr: {cfg.filename} has no auto_scale_lr.base_batch_size, the batch '
                 'that its lr is meant for'
             )
         cfg.auto_scale_lr.enable = True
+    check_types(cfg)
+    check_numbers(cfg)
     loaders = ('train_dataloader', 'val_dataloader')
     check_data(cfg, loaders)
-    lines = []
-    if not args.skip_data_check and is_first_process():
-        lines = stop_on_bad_data(cfg, loaders)
+    lines = quick_data_check(args, cfg, loaders)
     if args.resume:
         cfg.resume = True
         cfg.load_from = resolve_resume(cfg.work_dir, args.resume)
-        check_checkpoint(cfg, cfg.load_from)
+        check_checkpoint(cfg, cfg.load_from, build_model(cfg), training=True)
     else:
-        check_pretrained(cfg)
-        check_load_from(cfg)
+        model = build_model(cfg)
+        check_load_from(cfg, model)
+        check_pretrained(cfg, model)
     runner = build_runner(cfg)
     for line in lines:
         runner.logger.info(line)

@@ -7,13 +7,14 @@ LEVELS = ('error', 'warn', 'note')
 SHOWN = 3  # examples per finding
 
 
-def short(value, limit: int = 120) -> str:
-    """``value`` as one line of at most ``limit`` characters."""
+def short(value, limit: int = 160) -> str:
+    """``value`` as one line of at most ``limit`` characters; the middle of a long one is cut."""
     try:
         text = ' '.join(str(value).split())
     except (RecursionError, ValueError):  # nested too deep, or an integer of too many digits
         text = type(value).__name__
-    return text if len(text) <= limit else f'{text[: limit - 3]}...'
+    half = limit // 2 - 2
+    return text if len(text) <= limit else f'{text[:half]}...{text[-half:]}'
 
 
 @dataclass(frozen=True)
