@@ -212,6 +212,10 @@ ARGUMENTS = {
     ),
     'threads': Case(f'{LOOK} DATA --workers 0', ('--workers 0',)),
     'report into a missing folder': Case(f'{LOOK} DATA --json no/a.json', ('no/a.json', 'folder')),
+    'report onto a full disk': Case(f'{LOOK} DATA --json /dev/full', ('/dev/full', 'No space')),
+    'table onto a full disk': Case(
+        f'complexity {CFG} --json /dev/full', ('/dev/full', 'No space left')
+    ),
     'report into a folder': Case(f'{LOOK} DATA --json .', ('--json .',)),
     'shape': Case(f'complexity {CFG} --shape 8 8', ('--shape 8 8', '32')),
     'pictures for the demo': Case('demo --images 0 10 --data d --work-dir w', ('--images 0',)),

@@ -1,6 +1,7 @@
 """Checks before a run: what is missing is said in one message, before anything is written."""
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 
 from mmengine.config import Config
@@ -192,7 +193,9 @@ def check_class_names(cfg: Config, path: str) -> str | None:
     wanted = (dataset.get('metainfo') or {}).get('classes')
     if stored is None or not isinstance(wanted, list | tuple) or tuple(wanted) == stored:
         return None
+    pairs = enumerate(zip_longest(stored, wanted))
+    place, there, here = next((i, a, b) for i, (a, b) in pairs if a != b)
     return (
-        f'{path} was trained on the classes {preview(stored)}; the config names '
-        f'{preview(wanted)}: results carry the names of the config'
+        f'{path} was trained on other classes: number {place} is {there!r} there and {here!r} in '
+        'the config; results carry the names of the config'
     )

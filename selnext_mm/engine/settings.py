@@ -142,7 +142,7 @@ def build_model(cfg: Config) -> nn.Module:
             if match := re.search(r'(\S+) is not in the \S+ registry', text):
                 with MODELS.switch_scope_and_registry(None) as scoped:
                     text = match[0] + near_names(scoped, match[1])
-            if isinstance(error, ImportError):
+            if isinstance(error, ImportError) or 'is used but incompatible' in text:
                 text += '. "selnext-mm doctor" checks the environment'
             raise UserError(
                 f'the model of {cfg.filename} cannot be built: {type(error).__name__}: {text}'
