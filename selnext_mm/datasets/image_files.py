@@ -60,7 +60,8 @@ def inspect(path: str | os.PathLike) -> tuple[int, int] | str:
     """(width, height) as training reads the file, or what is wrong with it in words.
 
     OpenCV decodes, as in the pipelines, so a picture that a camera turned has its sides swapped.
-    It fills up what a truncated file lacks; a file without the end mark is read by Pillow, too.
+    Some versions of it fill up what a truncated file lacks, so a file without the end mark is read
+    by Pillow, too.
     """
     import cv2
     import numpy as np
@@ -75,11 +76,11 @@ def inspect(path: str | os.PathLike) -> tuple[int, int] | str:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         return f'cannot be decoded: {getattr(error, "err", None) or error}'
+    end = next((end for start, end in END_MARKS.items() if data.startswith(start)), None)
     if image is None:
-        return 'is not a picture that OpenCV can read'
-    for start, end in END_MARKS.items():
-        if data.startswith(start) and end not in data[-TAIL:] and not _whole(path):
-            return 'is truncated'
+        return 'is truncated or damaged' if end else 'is not a picture that OpenCV can read'
+    if end and end not in data[-TAIL:] and not _whole(path):
+        return 'is truncated or damaged'
     return image.shape[1], image.shape[0]
 
 

@@ -32,11 +32,11 @@ def test_unusual_colours_are_readable(tmp_path, mode):
 @pytest.mark.parametrize('suffix', ['jpg', 'png'])
 @pytest.mark.parametrize('share', [0.3, 0.6, 0.95])
 def test_a_truncated_picture_is_told(tmp_path, suffix, share):
-    """OpenCV reads such a JPEG without a word and fills it up with grey."""
+    """Some versions of OpenCV read such a JPEG without a word and fill it up with grey."""
     path = write(tmp_path / f'a.{suffix}', (200, 150))
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    assert inspect(path) in ('is truncated', 'is not a picture that OpenCV can read')
+    assert inspect(path) == 'is truncated or damaged'
 
 
 def test_bytes_after_the_end_are_no_truncation(tmp_path):
