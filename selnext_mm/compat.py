@@ -107,11 +107,17 @@ def load_only_weights() -> None:
 
     Stock mmengine calls ``torch.load`` with the default of the installed torch, which runs code
     from the file before torch 2.6; forks retry unrestricted after a failure. Ours never does,
-    and it reads ``.safetensors``.
+    and it reads ``.safetensors``. Addresses (http, torchvision, open-mmlab, ...) go through
+    ``torch.hub``, which runs code from the file whatever the version: they are fetched into the
+    same folder and read like a local file. What else the module loads (s3, petrel) is restricted.
     """
-    from mmengine.runner import CheckpointLoader
+    from mmengine.runner import CheckpointLoader, checkpoint
 
     from selnext_mm.checkpoints.files import load_file
+    from selnext_mm.checkpoints.remote import RestrictedTorch, load_url
+
+    checkpoint.load_url = load_url
+    checkpoint.torch = RestrictedTorch()
 
     @CheckpointLoader.register_scheme(prefixes='', force=True)
     def load_from_local(filename, map_location=None):

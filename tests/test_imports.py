@@ -23,7 +23,8 @@ ALLOWED = {
     'models': {'models.attention', 'models.backbones', 'models.necks'},
     'checkpoints': {'errors', ''},
     'engine': {'errors', 'config_files', 'checkpoints', 'models.backbones'},
-    'datasets': {'errors', ''},
+    # Which files a config names is engine's knowledge.
+    'datasets': {'errors', 'engine', ''},
     # gate_scales looks into the attention modules.
     'analysis': {
         *('errors', 'config_files', 'datasets', 'checkpoints', 'engine', ''),

@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 
+from selnext_mm.checkpoints.sniff import PICKLE, ZIP, check_file
 from selnext_mm.errors import UserError
 
 SAVE_SUFFIXES = ('.pth', '.safetensors')
 WEIGHT_KEYS = ('model', 'state_dict', 'model_ema')  # order of preference of 'auto'
-# The first bytes of what torch.save writes: a zip archive, or a pickle before torch 1.6.
-PICKLE_MAGIC = (b'PK\x03\x04', b'\x80')
 
 
 def load_file(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
@@ -32,20 +31,10 @@ def load_file(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
 
     Raises:
         UserError: no such file, a directory, unreadable, empty, truncated, not a checkpoint,
-            or a pickle that would have to run code.
+            an archive that would fill the memory, or a pickle that would have to run code.
     """
     path = Path(path).expanduser()
-    if not path.exists():
-        raise UserError(f'{path}: no such file')
-    if path.is_dir():
-        raise UserError(f'{path} is a directory; name the checkpoint file in it')
-    try:
-        with open(path, 'rb') as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise UserError(f'{path}: cannot be read ({error.strerror})') from error
-    if not magic:
-        raise UserError(f'{path} is empty; fetch or copy it again')
+    magic = check_file(path)
     if path.suffix == '.safetensors':
         return _load_safetensors(path, map_location)
 
@@ -85,7 +74,7 @@ def _load_pickle(path: Path, magic: bytes, map_location: Any) -> Any:
         with allowed:
             return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        if not magic.startswith(PICKLE_MAGIC):
+        if not magic.startswith((ZIP, PICKLE)):
             raise UserError(f'{path} is not a checkpoint') from error
         name = re.search(r'GLOBAL ([\w.]+)', str(error))
         detail = f' ({name[1]})' if name else ''

@@ -72,8 +72,8 @@ CLASSIFIER_ONLY = (
 
 
 def preview(names: Iterable[str], limit: int = 5) -> str:
-    """The first ``limit`` names and how many more there are."""
-    names = list(names)
+    """The first ``limit`` names, each on one line, and how many more there are."""
+    names = [name if str(name).isprintable() else repr(name) for name in names]
     more = f' and {len(names) - limit} more' if len(names) > limit else ''
     return ', '.join(names[:limit]) + more
 

@@ -35,7 +35,9 @@ def run(command: str, *arguments: str) -> None:
     print(f'\n$ selnext-mm {command} {shlex.join(arguments)}', flush=True)
     code = subprocess.run([sys.executable, '-m', 'selnext_mm', command, *arguments]).returncode
     if code:
-        raise UserError(f'the step "selnext-mm {command}" of the demo ended with status {code}')
+        # The step has told why.
+        print(f'the demo stopped in the step "selnext-mm {command}"', file=sys.stderr)
+        raise SystemExit(code)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -76,6 +78,10 @@ def train(args: argparse.Namespace, config: str, work: Path) -> Path:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
+    if min(args.images) < 1:
+        raise UserError(f'--images {args.images[0]} {args.images[1]}; expected 1 or more each')
+    if args.epochs is not None and args.epochs < 1:
+        raise UserError(f'--epochs {args.epochs}; expected 1 or more')
     started = time.time()
     config = str(find_config(args.config))
     work, data = Path(args.work_dir), Path(args.data)

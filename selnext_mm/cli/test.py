@@ -10,10 +10,12 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from selnext_mm import __version__
-from selnext_mm.cli.common import base_parser, build_runner, prepare
+from selnext_mm.cli.checks import check_folder
+from selnext_mm.cli.common import base_parser, build_runner, prepare, quick_data_check
 from selnext_mm.engine.config import iter_evaluators, iter_hooks
 from selnext_mm.engine.faster_coco import STOCK, per_class, record_evaluations, use_faster_coco
-from selnext_mm.engine.preflight import check_checkpoint, check_data
+from selnext_mm.engine.preflight import check_checkpoint, check_class_names, check_data
+from selnext_mm.engine.settings import check_numbers, check_types
 from selnext_mm.errors import UserError
 
 COCO_METRICS = (*STOCK, 'FasterCocoMetric')
@@ -55,6 +57,7 @@ def check_out(out: Path) -> None:
         raise UserError(f'--out {out}: the name has to end in .json or .pkl')
     if out.is_dir():
         raise UserError(f'--out {out} is a directory; name a file')
+    check_folder('--out', out.parent)
 
 
 def set_out(cfg: Config, out: Path, folder: str) -> None:
@@ -95,6 +98,7 @@ def summary(cfg: Config, checkpoint: str, metrics: dict, out: Path, evaluations:
 
 def show_in(cfg: Config, folder: str) -> None:
     """Switch the drawing hook of mmdet or mmpretrain on."""
+    check_folder('--show-dir', folder)
     for hook in iter_hooks(cfg):
         kind = hook.get('type', '')
         if kind.endswith('DetVisualizationHook'):
@@ -106,8 +110,13 @@ def show_in(cfg: Config, folder: str) -> None:
     raise UserError('--show-dir: the config has no visualization hook in default_hooks')
 
 
-def run(cfg: Config, checkpoint: str, out: Path | None) -> None:
-    """Test, and move what was written to its place when all of it is there."""
+def run(
+    cfg: Config, checkpoint: str, out: Path | None, lines: list[str], remark: str | None
+) -> None:
+    """Test, and move what was written to its place when all of it is there.
+
+    ``lines`` and the warning ``remark`` go into the log first.
+    """
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         place = tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.stem}.')
@@ -116,7 +125,12 @@ def run(cfg: Config, checkpoint: str, out: Path | None) -> None:
     with place as folder, record_evaluations() as evaluations:
         if out:
             set_out(cfg, out, folder)
-        metrics = build_runner(cfg).test()
+        runner = build_runner(cfg)
+        for line in lines:
+            runner.logger.info(line)
+        if remark:
+            runner.logger.warning(remark)
+        metrics = runner.test()
         if not out or not is_main_process():
             return
         if out.suffix == '.json':
@@ -145,9 +159,13 @@ def main(argv: list[str] | None = None) -> int:
         use_faster_coco(coco_evaluators(cfg, '--fast-eval'))
     if args.show_dir:
         show_in(cfg, args.show_dir)
+    check_types(cfg)
+    check_numbers(cfg)
     check_data(cfg, ('test_dataloader',))
     check_checkpoint(cfg, args.checkpoint)
+    lines = quick_data_check(args, cfg, ('test_dataloader',))
+    remark = check_class_names(cfg, args.checkpoint)
     cfg.load_from = args.checkpoint
     cfg.resume = False
-    run(cfg, args.checkpoint, out)
+    run(cfg, args.checkpoint, out, lines, remark)
     return 0

@@ -1,12 +1,14 @@
 """``tools/train.py`` and ``selnext-mm train``."""
 
-from selnext_mm.cli.common import base_parser, build_runner, prepare
+from selnext_mm.cli.common import base_parser, build_runner, prepare, quick_data_check
 from selnext_mm.engine.preflight import (
     check_checkpoint,
     check_data,
+    check_load_from,
     check_pretrained,
     resolve_resume,
 )
+from selnext_mm.engine.settings import build_model, check_numbers, check_types
 from selnext_mm.errors import UserError
 
 
@@ -38,18 +40,27 @@ def main(argv: list[str] | None = None) -> int:
         cfg.optim_wrapper.type = 'AutoAmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:
-        if not cfg.get('auto_scale_lr', {}).get('base_batch_size'):
+        if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
             raise UserError(
                 f'--auto-scale-lr: {cfg.filename} has no auto_scale_lr.base_batch_size, the batch '
                 'that its lr is meant for'
             )
         cfg.auto_scale_lr.enable = True
-    check_data(cfg, ('train_dataloader', 'val_dataloader'))
+    check_types(cfg)
+    check_numbers(cfg)
+    loaders = ('train_dataloader', 'val_dataloader')
+    check_data(cfg, loaders)
+    lines = quick_data_check(args, cfg, loaders)
     if args.resume:
         cfg.resume = True
         cfg.load_from = resolve_resume(cfg.work_dir, args.resume)
-        check_checkpoint(cfg, cfg.load_from)
+        check_checkpoint(cfg, cfg.load_from, build_model(cfg), training=True)
     else:
-        check_pretrained(cfg)
-    build_runner(cfg).train()
+        model = build_model(cfg)
+        check_load_from(cfg, model)
+        check_pretrained(cfg, model)
+    runner = build_runner(cfg)
+    for line in lines:
+        runner.logger.info(line)
+    runner.train()
     return 0

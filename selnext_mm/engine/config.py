@@ -24,8 +24,10 @@ def load_config(name: str | Path, options: dict | None = None) -> Config:
     try:
         cfg = Config.fromfile(path)
     # A config is executed Python: whatever goes wrong in it is the config's error.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f'{type(error).__name__}: {error}'.strip().splitlines()[0]
+        if isinstance(error, ImportError) or 'is used but incompatible' in reason:
+            reason += '. "selnext-mm doctor" checks the environment'
         raise UserError(f'cannot read the config {path}: {reason}') from error
     if options:
         try:

@@ -1,15 +1,20 @@
 """mmengine's runner with a short log and strict checkpoints."""
 
 import platform
+import re
 from pathlib import Path
 
 import torch
 from mmengine.dist import is_main_process, master_only
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 from mmengine.utils.dl_utils import collect_env
 
+from selnext_mm.checkpoints.compare import compare, state_dict_of
 from selnext_mm.engine.empty_results import evaluate_empty_results
+from selnext_mm.engine.unreadable import UnreadableImagesHook, guard, record_file
+from selnext_mm.errors import UserError
 
 
 @RUNNERS.register_module()
@@ -18,7 +23,50 @@ class ConciseRunner(Runner):
 
     The environment and the order of the hooks go to ``environment.txt`` beside the log, the
     config to its own file as always; the per-parameter list of initialisers is left out.
+    Images that cannot be read are handled by :class:`UnreadableImagesHook`.
     """
+
+    def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
+        super().register_hooks(default_hooks, custom_hooks)
+        if not any(isinstance(hook, UnreadableImagesHook) for hook in self.hooks):
+            self.register_hook(UnreadableImagesHook())
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location='cpu',
+        strict: bool = False,
+        revise_keys: list = [(r'^module\.', '')],  # noqa: B006 - as in the base class
+    ) -> dict:
+        """Load what fits, and say in one line what did not; else as the base class."""
+        checkpoint = CheckpointLoader.load_checkpoint(filename, map_location, logger=None)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        state = state_dict_of(checkpoint, filename)
+        for pattern, replacement in revise_keys:
+            state = {re.sub(pattern, replacement, k): v for k, v in state.items()}
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        result = compare(model.state_dict(), state)
+        self.logger.info(result.sentence(type(model).__name__, filename))
+        if strict and (result.missing or result.misshapen):
+            raise UserError(f'{filename} does not hold all weights of this model')
+        model.load_state_dict({k: state[k] for k in result.loaded}, strict=False)
+        self._has_loaded = True
+        return checkpoint
+
+    def build_train_loop(self, loop):
+        if isinstance(loop, dict):
+            self._train_dataloader = guard(self._train_dataloader, str(record_file(self)))
+        return super().build_train_loop(loop)
+
+    def build_val_loop(self, loop):
+        if isinstance(loop, dict):
+            self._val_dataloader = guard(self._val_dataloader)
+        return super().build_val_loop(loop)
+
+    def build_test_loop(self, loop):
+        if isinstance(loop, dict):
+            self._test_dataloader = guard(self._test_dataloader)
+        return super().build_test_loop(loop)
 
     def _log_env(self, env_cfg: dict) -> None:
         lines = [f'{k}: {v}' for k, v in {**collect_env(), **env_cfg}.items()]

@@ -7,6 +7,9 @@ import sys
 import pytest
 import torch
 
+from selnext_mm.checkpoints.compare import stored_classes
+from selnext_mm.checkpoints.files import load_file
+from selnext_mm.datasets.shapes import CLASSES
 from tests.integration.conftest import CONFIG, ROOT, SMALL, call
 
 pytestmark = pytest.mark.integration
@@ -23,6 +26,15 @@ def test_training_writes_a_checkpoint_and_its_config(trained):
     assert checkpoint(trained).is_file()
     assert (work / 'selnext_atto_shapes.py').is_file()
     assert 'coco/bbox_mAP' in result.stdout + result.stderr
+
+
+def test_the_class_names_stay_with_the_weights(trained):
+    assert stored_classes(load_file(checkpoint(trained))) == CLASSES
+
+
+def test_the_data_is_looked_at_before_the_run(trained):
+    text = trained[1].stdout + trained[1].stderr
+    assert re.search(r'train_dataloader: 16 images, \d+ of \d+ annotations used', text)
 
 
 def test_the_first_loss_is_within_60_lines(trained):
