@@ -14,6 +14,7 @@ COMMANDS = {
     ),
     'gate-scales': ('selnext_mm.cli.gate_scales', 'channel scales around the gate (Fig. 3)'),
     'panel': ('selnext_mm.cli.panel', 'draw predictions beside the ground truth'),
+    'report': ('selnext_mm.cli.report', 'one HTML page of one or several runs'),
     'train': ('selnext_mm.cli.train', 'train a config (the same as tools/train.py)'),
     'test': ('selnext_mm.cli.test', 'evaluate a checkpoint (the same as tools/test.py)'),
 }
