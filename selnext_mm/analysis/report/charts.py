@@ -12,6 +12,7 @@ from selnext_mm.analysis.report.work_dir import Run
 COLOURS = ('#3b82d6', '#e4793a', '#1fa37a', '#a566c9', '#d6526f', '#0fa3b5', '#b08d1f', '#7d8794')
 MAIN_METRICS = ('bbox_mAP', 'segm_mAP', 'top1', 'top5', 'f1-score')
 POINTS = 2000  # of a curve; more are thinned out
+FEW = 15  # classes of a confusion matrix whose counts are written into it
 DASHES = ('solid', 'dash', 'dot', 'dashdot')
 
 
@@ -112,7 +113,10 @@ def validation(runs: list[Run]) -> list[dict]:
         return []
     keys = metric_keys(runs)
     main = main_metrics(keys)
-    axis = {'title': {'text': 'epoch' if all(r.by_epoch for r in runs) else 'step'}}
+    unit = 'epoch' if all(r.by_epoch for r in runs) else 'iteration'
+    axis = {'title': {'text': unit}}
+    if max(row['step'] for run in runs for row in run.val) <= 16:
+        axis['dtick'] = 1
     data = []
     for run, colour in zip(runs, COLOURS * len(runs), strict=False):
         for key, dash in zip(main, DASHES * len(main), strict=False):
@@ -125,7 +129,9 @@ def validation(runs: list[Run]) -> list[dict]:
     if not data:
         return []
     noun = 'AP' if any('mAP' in k for k in main) else 'Metrics'
-    title = f'{noun} over {"epochs" if all(r.by_epoch for r in runs) else "iterations"}'
+    # A single line has no legend, which would name it.
+    noun = main[0].split('/')[-1] if len(main) == 1 else noun
+    title = f'{noun} over {unit}s'
     charts = [chart('metrics', title, data, xaxis=axis, yaxis={'rangemode': 'tozero'})]
     for key in (k for k in keys if k not in main):
         data = []
@@ -247,10 +253,17 @@ def precision_recall(runs: dict[str, Scores]) -> dict:
 
 
 def confusion(name: str, ident: str, labels: list[str], table: np.ndarray, note: str) -> dict:
-    """Share of each row's objects; the counts are shown on hover, and in small tables."""
+    """Share of each row's objects; the counts are shown on hover, and in small tables.
+
+    Of many classes those without an object and a prediction are left out.
+    """
+    if len(labels) > FEW:
+        keep = np.flatnonzero(table.sum(0) + table.sum(1) > 0)
+        labels, table = [labels[k] for k in keep], table[np.ix_(keep, keep)]
     total = table.sum(1, keepdims=True)
     share = np.divide(table, total, out=np.zeros(table.shape), where=total > 0)
-    few = len(labels) <= 15
+    few = len(labels) <= FEW
+    every = {'dtick': 1, 'tickfont': {'size': 12 if few else 10}}  # no label is left out
     data = {
         'type': 'heatmap',
         'x': labels,
@@ -272,7 +285,7 @@ def confusion(name: str, ident: str, labels: list[str], table: np.ndarray, note:
         name,
         [data],
         note,
-        height=(26 if few else 13) * len(labels) + 150,
-        xaxis={'title': {'text': 'predicted', 'standoff': 8}, 'side': 'bottom', 'tickangle': -45},
-        yaxis={'title': {'text': 'truth', 'standoff': 12}, 'autorange': 'reversed'},
+        height=(26 if few else 16) * len(labels) + 150,
+        xaxis={'title': {'text': 'predicted', 'standoff': 8}, 'tickangle': -45, **every},
+        yaxis={'title': {'text': 'truth', 'standoff': 12}, 'autorange': 'reversed', **every},
     )

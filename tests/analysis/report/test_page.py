@@ -208,6 +208,21 @@ def test_only_real_differences_of_configs_are_listed(tmp_path, shapes_root):
     ]
 
 
+def test_a_classifier_has_its_accuracy_and_no_boxes(tmp_path, monkeypatch):
+    kept = {}
+    monkeypatch.setattr(page, 'as_json', lambda value: kept.update(value) or as_json(value))
+    val = [json.dumps({'accuracy/top1': 50.0 + i, 'step': i}) + '\n' for i in (1, 2)]
+    session(tmp_path, '20260101_000000', rows(10, 20) + ''.join(val))
+    config = "default_scope = 'mmpretrain'\nmodel = dict(type='ImageClassifier')\n"
+    (tmp_path / '20260101_000000' / 'vis_data' / 'config.py').write_text(config)
+    found = build_report([tmp_path], tmp_path / 'a.html')
+    assert [c['title'] for c in kept['charts']] == ['Loss', 'Learning rate', 'top1 over epochs']
+    assert kept['charts'][-1]['data'][0]['y'] == [51, 52]
+    assert [note for _, note in found['notes']] == [
+        'a classification run has no boxes: its metrics are under Validation'
+    ]
+
+
 def test_long_curves_are_thinned_out():
     many = [{'iter': i, 'loss': 1.0, 'lr': 1.0} for i in range(1, 10**5)]
     x, y = charts._series(many, 'iter', 'loss')
