@@ -1,13 +1,18 @@
 """Pieces for mmengine's runner: registered on import."""
 
 from .amp import AutoAmpOptimWrapper
+from .banner import BannerHook
 from .batch_resize import BatchResizeHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
+from .progress import ConciseLogProcessor, ProgressBarHook
 from .runner import ConciseRunner
 
 __all__ = [
     'AutoAmpOptimWrapper',
+    'BannerHook',
     'BatchResizeHook',
+    'ConciseLogProcessor',
     'ConciseRunner',
     'LayerDecayOptimWrapperConstructor',
+    'ProgressBarHook',
 ]
