@@ -68,7 +68,7 @@ def collection(leaf: str) -> dict:
     return {
         'Name': f'{names[paper]} {folder}',
         'Paper': {'Title': paper},
-        'README': f'configs/{folder}/README.md',
+        'README': 'README.md',  # modelindex looks beside the metafile
     }
 
 

@@ -1,6 +1,7 @@
 """``tools/train.py`` and ``selnext-mm train``."""
 
 from selnext_mm.cli.common import base_parser, build_runner, prepare, quick_data_check
+from selnext_mm.engine.config import add_tensorboard
 from selnext_mm.engine.preflight import (
     check_checkpoint,
     check_data,
@@ -27,6 +28,11 @@ def parse_args(argv: list[str] | None):
         action='store_true',
         help='scale the lr by (batch of this run) / auto_scale_lr.base_batch_size',
     )
+    parser.add_argument(
+        '--tensorboard',
+        action='store_true',
+        help='write the scalars for TensorBoard, too (vis_data/ in the dated folder)',
+    )
     return parser.parse_args(argv)
 
 
@@ -46,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
                 'that its lr is meant for'
             )
         cfg.auto_scale_lr.enable = True
+    if args.tensorboard:
+        add_tensorboard(cfg)
     check_types(cfg)
     check_numbers(cfg)
     loaders = ('train_dataloader', 'val_dataloader')

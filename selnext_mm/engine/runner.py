@@ -1,10 +1,8 @@
 """mmengine's runner with a short log and strict checkpoints."""
 
-import platform
 import re
 from pathlib import Path
 
-import torch
 from mmengine.dist import is_main_process, master_only
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
@@ -12,7 +10,9 @@ from mmengine.runner import CheckpointLoader, Runner
 from mmengine.utils.dl_utils import collect_env
 
 from selnext_mm.checkpoints.compare import compare, state_dict_of
+from selnext_mm.engine.banner import BannerHook
 from selnext_mm.engine.empty_results import evaluate_empty_results
+from selnext_mm.engine.progress import ProgressBarHook, on_terminal
 from selnext_mm.engine.unreadable import UnreadableImagesHook, guard, record_file
 from selnext_mm.errors import UserError
 
@@ -21,9 +21,11 @@ from selnext_mm.errors import UserError
 class ConciseRunner(Runner):
     """Stock ``Runner`` whose log reaches the first loss within 60 lines.
 
-    The environment and the order of the hooks go to ``environment.txt`` beside the log, the
-    config to its own file as always; the per-parameter list of initialisers is left out.
-    Images that cannot be read are handled by :class:`UnreadableImagesHook`.
+    A banner says what is trained on what; progress is one short line per interval, and a bar on
+    a terminal (:mod:`selnext_mm.engine.progress`). The environment and the order of the hooks
+    go to ``environment.txt`` beside the log, the config to its own file as always; the
+    per-parameter list of initialisers is left out. Images that cannot be read are handled by
+    :class:`UnreadableImagesHook`.
     """
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
@@ -72,12 +74,25 @@ class ConciseRunner(Runner):
         lines = [f'{k}: {v}' for k, v in {**collect_env(), **env_cfg}.items()]
         if is_main_process():
             Path(self._log_dir, 'environment.txt').write_text('\n'.join(lines) + '\n')
-        device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
-        self.logger.info(
-            f'python {platform.python_version()}, torch {torch.__version__}, {device}, '
-            f'{self.world_size} process(es), seed {self.seed}'
-        )
-        self.logger.info(f'config, log and checkpoints: {self.work_dir}')
+
+    def build_log_processor(self, log_processor):
+        if isinstance(log_processor, dict) and log_processor.get('type') in (None, 'LogProcessor'):
+            log_processor = {**log_processor, 'type': 'ConciseLogProcessor'}
+        return super().build_log_processor(log_processor)
+
+    def train(self):
+        """Train: a banner first, and on a terminal a bar."""
+        if not is_main_process():
+            return super().train()
+        self.register_hook(BannerHook())
+        if not on_terminal():
+            return super().train()
+        bar = ProgressBarHook()
+        self.register_hook(bar)
+        try:
+            return super().train()
+        finally:
+            bar.stop()
 
     def build_evaluator(self, evaluator):
         evaluator = super().build_evaluator(evaluator)
