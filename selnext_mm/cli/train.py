@@ -1,5 +1,9 @@
 """``tools/train.py`` and ``selnext-mm train``."""
 
+import os
+
+from mmengine.config import Config
+
 from selnext_mm.cli.common import base_parser, build_runner, prepare
 from selnext_mm.engine.preflight import (
     check_checkpoint,
@@ -7,6 +11,7 @@ from selnext_mm.engine.preflight import (
     check_pretrained,
     resolve_resume,
 )
+from selnext_mm.engine.safety import lr_for_batch, make_safe
 from selnext_mm.errors import UserError
 
 
@@ -16,8 +21,9 @@ def parse_args(argv: list[str] | None):
         '--resume',
         nargs='?',
         const='auto',
-        metavar='auto|PATH',
-        help='go on from the latest checkpoint of the work dir (auto) or from a file',
+        metavar='auto|if-any|PATH',
+        help='go on from the newest intact checkpoint of the work dir (auto), from a file, or '
+        'from the newest if there is one (if-any, for jobs that are started again)',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision (fp16)')
     parser.add_argument(
@@ -26,6 +32,23 @@ def parse_args(argv: list[str] | None):
         help='scale the lr by (batch of this run) / auto_scale_lr.base_batch_size',
     )
     return parser.parse_args(argv)
+
+
+def set_resume(cfg: Config, resume: str | None) -> list[str]:
+    """Put what ``--resume`` means into ``cfg``; return the lines to log about it."""
+    if int(os.environ.get('TORCHELASTIC_RESTART_COUNT') or 0) > 0:
+        # torchrun has started the processes again: go on from where they were, if anywhere.
+        newest = resolve_resume(cfg.work_dir, 'if-any')
+    else:
+        newest = None
+    if newest is None and resume:
+        newest = resolve_resume(cfg.work_dir, resume)
+    if newest is None:
+        return []
+    cfg.resume = True
+    cfg.load_from = str(newest.path)
+    check_checkpoint(cfg, cfg.load_from)
+    return newest.lines()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,11 +68,14 @@ def main(argv: list[str] | None = None) -> int:
             )
         cfg.auto_scale_lr.enable = True
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = resolve_resume(cfg.work_dir, args.resume)
-        check_checkpoint(cfg, cfg.load_from)
-    else:
+    make_safe(cfg)
+    lines = set_resume(cfg, args.resume)
+    if not lines:
         check_pretrained(cfg)
-    build_runner(cfg).train()
+    runner = build_runner(cfg)
+    for line in lines:
+        runner.logger.info(line)
+    if warning := lr_for_batch(cfg, runner.world_size):
+        runner.logger.warning(warning)
+    runner.train()
     return 0
