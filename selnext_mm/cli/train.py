@@ -14,6 +14,9 @@ from selnext_mm.engine.preflight import (
 from selnext_mm.engine.safety import lr_for_batch, make_safe
 from selnext_mm.errors import UserError
 
+# How often the job was started again: by torchrun, by Slurm, by tools/slurm_train.sh.
+RESTARTS = ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT', 'SELNEXT_MM_RESTARTS')
+
 
 def parse_args(argv: list[str] | None):
     parser = base_parser('train.py', 'Train a detector or classifier from a config.')
@@ -35,12 +38,14 @@ def parse_args(argv: list[str] | None):
 
 
 def set_resume(cfg: Config, resume: str | None) -> list[str]:
-    """Put what ``--resume`` means into ``cfg``; return the lines to log about it."""
-    if int(os.environ.get('TORCHELASTIC_RESTART_COUNT') or 0) > 0:
-        # torchrun has started the processes again: go on from where they were, if anywhere.
+    """Put what ``--resume`` means into ``cfg``; return the lines to log about it.
+
+    A job that torchrun, Slurm or slurm_train.sh has started again goes on from its newest
+    checkpoint whatever the option says; if it has none yet, the option counts.
+    """
+    newest = None
+    if any(int(os.environ.get(name) or 0) for name in RESTARTS):
         newest = resolve_resume(cfg.work_dir, 'if-any')
-    else:
-        newest = None
     if newest is None and resume:
         newest = resolve_resume(cfg.work_dir, resume)
     if newest is None:

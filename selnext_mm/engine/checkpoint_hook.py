@@ -154,7 +154,7 @@ class SafeCheckpointHook(CheckpointHook):
         step = runner.iter + 1
         minutes = (time.monotonic() - self._saved_time) / 60
         due = bool(self.every_minutes) and minutes >= self.every_minutes
-        due = due or bool(self.every_iters) and step - self._saved_iter >= self.every_iters
+        due = due or 0 < self.every_iters <= step - self._saved_iter
         received = self.signals.received if self.signals else 0
         received, due = highest(received, due)
         if not (received or due) or not at_update(runner):

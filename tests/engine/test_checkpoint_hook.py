@@ -72,7 +72,7 @@ def test_a_kill_at_each_step_of_a_write(tmp_path, monkeypatch, moment):
         return wrapped
 
     folder = tmp_path / 'parts'
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         if moment == 'before the rename':
             patch.setattr(atomic, 'damage', second(atomic.damage))
         elif moment == 'before the pointer':
@@ -80,7 +80,8 @@ def test_a_kill_at_each_step_of_a_write(tmp_path, monkeypatch, moment):
             patch.setattr(target, second(atomic.write_text))
         else:
             patch.setattr(SafeCheckpointHook, '_remove', second(SafeCheckpointHook._remove))
-        run(folder, **options)
+        with pytest.raises(Killed):
+            run(folder, **options)
     expected = {
         'before the rename': (['epoch_1.pth'], 'epoch_1.pth', 'epoch_1.pth'),
         'before the pointer': (['epoch_1.pth', 'epoch_2.pth'], 'epoch_1.pth', 'epoch_2.pth'),
@@ -211,9 +212,10 @@ def test_an_evaluation_that_was_cut_off_is_made_up_for(tmp_path, monkeypatch, st
     """Due after 10 iterations; the kill is before its end, or after it."""
     options = dict(val_evaluator=[CountRuns()], **hook(every_iters=1))
     if step == 10:
-        with monkeypatch.context() as patch, pytest.raises(Killed):
+        with monkeypatch.context() as patch:
             patch.setattr(CountRuns, 'compute_metrics', lambda self, results: kill(None))
-            run(tmp_path, **options)
+            with pytest.raises(Killed):
+                run(tmp_path, **options)
     else:
         interrupted(tmp_path, step, **options)
     before = CountRuns.runs
@@ -246,9 +248,10 @@ def test_told_to_stop_during_the_evaluation(tmp_path, monkeypatch):
         os.kill(os.getpid(), signal.SIGTERM)
         process(self, *args)
 
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
+    with monkeypatch.context() as patch:
         patch.setattr(ToyMetric, 'process', told)
-        run(tmp_path / 'parts')
+        with pytest.raises(Stopped):
+            run(tmp_path / 'parts')
     assert find_newest(tmp_path / 'parts').iter == 10
     assert_same(everything(resumed(tmp_path / 'parts')), whole)
 

@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
 
 from tests.engine.toy import IMAGES, At, Killed, ToyData, assert_same, build, everything, kill
 
 EVERY = dict(checkpoint=dict(every_iters=2))
+EVERY_ONE = dict(default_hooks=dict(checkpoint=dict(every_iters=1)))
 
 
 def run(folder, **options):
@@ -28,7 +31,7 @@ def test_killed_at_any_iteration(tmp_path, step):
     """15 iterations in 3 epochs; the evaluation after the second draws random numbers."""
     whole = everything(run(tmp_path / 'whole', default_hooks=EVERY))
     if step == 1:
-        interrupted(tmp_path / 'parts', step, default_hooks=dict(checkpoint=dict(every_iters=1)))
+        interrupted(tmp_path / 'parts', step, **EVERY_ONE)
     else:
         interrupted(tmp_path / 'parts', step, default_hooks=EVERY)
     assert_same(everything(resumed(tmp_path / 'parts', default_hooks=EVERY)), whole)
@@ -101,7 +104,7 @@ def test_the_passes_differ_in_augmentation(tmp_path):
 
 @pytest.mark.parametrize('iters', [None, 12])
 def test_what_was_trained_on_is_not_loaded_again(tmp_path, iters):
-    options = dict(default_hooks=dict(checkpoint=dict(every_iters=1)), iters=iters, val=False)
+    options = dict(**EVERY_ONE, iters=iters, val=False)
     interrupted(tmp_path, 8, **options)
     ToyData.loaded.clear()
     runner = resumed(tmp_path, **options)
@@ -129,8 +132,48 @@ def test_gradient_accumulation_across_the_checkpoint(tmp_path):
     assert_same(everything(resumed(tmp_path / 'parts', **options)), whole)
 
 
+@OPTIM_WRAPPERS.register_module()
+class ScaledOnCpu(AmpOptimWrapper):
+    """mmengine's wrapper with a scaler that works without an accelerator, and grows quickly."""
+
+    def __init__(self, **kwargs):
+        OptimWrapper.__init__(self, **kwargs)
+        self.loss_scaler = torch.amp.GradScaler('cpu', init_scale=2.0**120, growth_interval=2)
+        self._scale_update_param = None
+
+    optim_context = OptimWrapper.optim_context
+
+
+def test_the_loss_scale(tmp_path):
+    """It overflows at first, is halved until it fits, and grows every second iteration."""
+    scaled = dict(optim_wrapper=dict(type='ScaledOnCpu'), **EVERY_ONE, val=False)
+    scales = []
+    keep = [
+        At(step, lambda r: scales.append(r.optim_wrapper.loss_scaler.get_scale()))
+        for step in (2, 15)
+    ]
+    whole = run(tmp_path / 'whole', hooks=keep, **scaled)
+    assert scales[0] != scales[1]
+    interrupted(tmp_path / 'parts', 8, **scaled)
+    again = resumed(tmp_path / 'parts', **scaled)
+    assert (
+        again.optim_wrapper.loss_scaler.state_dict() == whole.optim_wrapper.loss_scaler.state_dict()
+    )
+    assert_same(everything(again), everything(whole))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+def test_random_state_of_cuda():
+    from selnext_mm.engine.random_state import get_random_state, set_random_state
+
+    state = get_random_state()
+    first = torch.rand(5, device='cuda')
+    set_random_state(state)
+    assert torch.equal(torch.rand(5, device='cuda'), first)
+
+
 def test_another_batch_size_goes_on_at_the_same_image(tmp_path):
-    interrupted(tmp_path, 8, default_hooks=dict(checkpoint=dict(every_iters=1)), val=False)
+    interrupted(tmp_path, 8, **EVERY_ONE, val=False)
     ToyData.loaded.clear()
     resumed(tmp_path, val=False, train_dataloader=dict(batch_size=5))
     # 3 of 5 batches were done in the second epoch, 6 images: one of 2 batches.
