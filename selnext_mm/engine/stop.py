@@ -1,5 +1,6 @@
 """Being told to stop: SIGTERM, SIGUSR1 and Ctrl-C end the run after the iteration."""
 
+import os
 import signal
 import threading
 import time
@@ -21,17 +22,24 @@ class Stopped(SystemExit):
 
 
 class StopSignals:
-    """Takes the signals and remembers the first one; a second one after 2 s acts at once."""
+    """Takes the signals and remembers the first one; a second one after 2 s acts at once.
+
+    Data-loader workers inherit the handlers when they are forked. Schedulers and terminals signal
+    them too, and the iteration needs their images: they ignore the signals, but for a second
+    SIGTERM, with which their own process ends them.
+    """
 
     def __init__(self) -> None:
         self.received = 0
         self._when = 0.0
+        self._process = 0
         self._former: dict = {}
 
     def install(self) -> None:
         """From now on the signals are kept. Outside the main thread python cannot take any."""
         if threading.current_thread() is not threading.main_thread():
             return
+        self._process = os.getpid()
         for number in CODES:
             self._former.setdefault(number, signal.signal(number, self._take))
 
@@ -42,7 +50,11 @@ class StopSignals:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def _take(self, number: int, frame) -> None:
-        if not self.received:
+        if os.getpid() != self._process:
+            if number == signal.SIGTERM and self.received == signal.SIGTERM:
+                os._exit(128 + number)
+            self.received = max(self.received, number)
+        elif not self.received:
             self.received, self._when = number, time.monotonic()
         elif time.monotonic() - self._when > INSIST_AFTER:
             self.remove()

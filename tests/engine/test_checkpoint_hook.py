@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -266,6 +268,21 @@ def test_a_second_signal_is_not_waited_for(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, hooks=[BeforeEnd(3, twice)])
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_to_the_workers_too(tmp_path, root, number):
+    """As schedulers and terminals send it; nobody is left behind."""
+    result = subprocess.run(
+        [sys.executable, root / 'tests/engine/toy_signalled.py', tmp_path, '2', str(int(number))],
+        env={**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == (130 if number == signal.SIGINT else 75), result.stderr[-2000:]
+    assert 'Traceback' not in result.stderr
+    assert find_newest(tmp_path).iter == 7
 
 
 def test_signals_are_given_back(tmp_path):
