@@ -74,7 +74,8 @@ class FiniteLossHook(Hook):
         losses = {
             name: float(value)
             for name, value in (outputs or {}).items()
-            if not isinstance(value, torch.Tensor) or value.numel() == 1
+            if isinstance(value, int | float)
+            or (isinstance(value, torch.Tensor) and value.numel() == 1)
         }
         wrong = {name: value for name, value in losses.items() if not math.isfinite(value)}
         if not highest(bool(wrong))[0]:

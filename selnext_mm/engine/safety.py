@@ -33,6 +33,11 @@ def make_safe(cfg: Config) -> None:
     present = {str(h.get('type')) for h in iter_hooks(cfg) if isinstance(h, dict)}
     if 'FiniteLossHook' not in present:
         hooks.finite_loss = dict(type='FiniteLossHook')
+    # The copy of the config beside the checkpoints has to load in other tools.
+    custom = cfg.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
+    names = [custom['imports']] if isinstance(custom['imports'], str) else custom['imports']
+    if 'selnext_mm' not in names:
+        cfg.custom_imports = dict(custom, imports=[*names, 'selnext_mm'])
 
 
 def lr_for_batch(cfg: Config, processes: int) -> str | None:

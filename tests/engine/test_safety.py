@@ -33,6 +33,14 @@ def test_a_foreign_config_gets_what_it_did_not_choose_itself(train_cfg, expected
     make_safe(cfg)
     assert cfg.train_cfg.type == expected
     assert cfg.default_hooks.checkpoint == dict(type='SafeCheckpointHook', interval=1)
+    assert cfg.custom_imports.imports == ['selnext_mm']
+
+
+def test_imports_of_a_config_are_kept():
+    for names in ('mine', ['mine'], ['mine', 'selnext_mm']):
+        cfg = Config(dict(train_cfg=dict(type='X'), custom_imports=dict(imports=names)))
+        make_safe(cfg)
+        assert cfg.custom_imports.imports == ['mine', 'selnext_mm']
 
 
 def test_what_a_config_chose_stays():
