@@ -3,6 +3,7 @@
 ``apply()`` runs once, when ``selnext_mm`` is imported.
 """
 
+import functools
 import importlib
 import importlib.util
 import pickle
@@ -124,6 +125,35 @@ def load_only_weights() -> None:
         return load_file(filename, map_location=map_location)
 
 
+def write_checkpoints_atomically() -> None:
+    """Let mmengine write its checkpoints to local disks whole or not at all.
+
+    Stock mmengine writes in place: a kill or a full disk leaves a broken file under the name
+    that ``last_checkpoint`` may give. Other file backends are left to mmengine.
+    """
+    import mmengine.runner
+    from mmengine.runner import checkpoint as module
+    from mmengine.runner import runner
+
+    from selnext_mm.checkpoints.atomic import write_checkpoint
+
+    stock = module.save_checkpoint
+    if getattr(stock, 'is_atomic', False):
+        return
+
+    @functools.wraps(stock)
+    def save_checkpoint(checkpoint, filename, file_client_args=None, backend_args=None):
+        if file_client_args or backend_args or '://' in str(filename):
+            stock(checkpoint, filename, file_client_args, backend_args)
+        else:
+            write_checkpoint(checkpoint, filename)
+
+    save_checkpoint.is_atomic = True
+    for owner in (module, runner, mmengine.runner):
+        if getattr(owner, 'save_checkpoint', None) is stock:
+            owner.save_checkpoint = save_checkpoint
+
+
 def open_config_namespace() -> None:
     """Let configs inherit ``selnext_mm::mask_rcnn/selnext_t_3x_coco.py``.
 
@@ -149,5 +179,6 @@ def apply() -> None:
     declare_torchvision_ops()
     allow_checkpoint_types()
     load_only_weights()
+    write_checkpoints_atomically()
     open_config_namespace()
     silence_pkg_resources()

@@ -3,8 +3,11 @@
 from .amp import AutoAmpOptimWrapper
 from .banner import BannerHook
 from .batch_resize import BatchResizeHook
+from .checkpoint_hook import SafeCheckpointHook
 from .faster_coco import FasterCocoMetric
+from .finite import FiniteLossHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
+from .loops import ResumableEpochBasedTrainLoop, ResumableIterBasedTrainLoop
 from .progress import ConciseLogProcessor, ProgressBarHook
 from .runner import ConciseRunner
 from .unreadable import GuardedLoad, UnreadableImagesHook
@@ -16,8 +19,12 @@ __all__ = [
     'ConciseLogProcessor',
     'ConciseRunner',
     'FasterCocoMetric',
+    'FiniteLossHook',
     'GuardedLoad',
     'LayerDecayOptimWrapperConstructor',
     'ProgressBarHook',
+    'ResumableEpochBasedTrainLoop',
+    'ResumableIterBasedTrainLoop',
+    'SafeCheckpointHook',
     'UnreadableImagesHook',
 ]

@@ -12,14 +12,22 @@ from mmengine.utils.dl_utils import collect_env
 from selnext_mm.checkpoints.compare import compare, state_dict_of
 from selnext_mm.engine.banner import BannerHook
 from selnext_mm.engine.empty_results import evaluate_empty_results
+from selnext_mm.engine.newest import find_newest
 from selnext_mm.engine.progress import ProgressBarHook, on_terminal
+from selnext_mm.engine.schedule import Schedule
 from selnext_mm.engine.unreadable import UnreadableImagesHook, guard, record_file
+from selnext_mm.engine.votes import from_first
 from selnext_mm.errors import UserError
 
 
 @RUNNERS.register_module()
 class ConciseRunner(Runner):
-    """Stock ``Runner`` whose log reaches the first loss within 60 lines.
+    """Stock ``Runner`` with a short log, and a resume that says what it does.
+
+    - ``resume=True`` without ``load_from`` takes the newest intact checkpoint of the work dir,
+      and is an error where there is none.
+    - A schedule that was changed in the config counts on resume, from the present iteration on.
+    - The log reaches the first loss within 60 lines.
 
     A banner says what is trained on what; progress is one short line per interval, and a bar on
     a terminal (:mod:`selnext_mm.engine.progress`). The environment and the order of the hooks
@@ -53,6 +61,7 @@ class ConciseRunner(Runner):
             raise UserError(f'{filename} does not hold all weights of this model')
         model.load_state_dict({k: state[k] for k in result.loaded}, strict=False)
         self._has_loaded = True
+        self._loaded_schedulers = checkpoint.get('param_schedulers')
         return checkpoint
 
     def build_train_loop(self, loop):
@@ -114,3 +123,20 @@ class ConciseRunner(Runner):
         model._dump_init_info = lambda *args, **kwargs: None
         super()._init_model_weights()
         del model._dump_init_info
+
+    def load_or_resume(self) -> None:
+        if self._resume and self._load_from is None and not self._has_loaded:
+            newest = find_newest(self.work_dir)
+            if newest is None:
+                raise UserError(f'resume=True, but there is no checkpoint in {self.work_dir}')
+            for line in newest.lines():
+                self.logger.info(line)
+            self._load_from = str(newest.path)
+        # All processes go on from one file, even if a shared disk shows them different ones.
+        self._load_from = from_first(self._load_from)
+        super().load_or_resume()
+
+    def resume(self, *args, **kwargs) -> None:
+        schedule = Schedule(self)
+        super().resume(*args, **kwargs)
+        schedule.apply_changes(self, self._loaded_schedulers)
