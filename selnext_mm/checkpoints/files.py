@@ -41,7 +41,20 @@ def load_file(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
     checkpoint = _load_pickle(path, magic, map_location)
     if not isinstance(checkpoint, Mapping):
         raise UserError(f'{path} holds a {type(checkpoint).__name__}, not a dict of weights')
-    return dict(checkpoint)
+    return without_program(checkpoint)
+
+
+def without_program(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """``checkpoint`` without ``meta['config']``, a text that mmengine's resume would execute.
+
+    mmengine looks into it for ``gpu_ids`` of years ago, by running it as a Python config. Its own
+    runs store their config under another name (``cfg``), which nothing here executes.
+    """
+    checkpoint = dict(checkpoint)
+    meta = checkpoint.get('meta')
+    if isinstance(meta, Mapping) and 'config' in meta:
+        checkpoint['meta'] = {key: value for key, value in meta.items() if key != 'config'}
+    return checkpoint
 
 
 def _load_safetensors(path: Path, map_location: Any) -> dict[str, torch.Tensor]:
@@ -160,8 +173,13 @@ def save_file(
         _sync(path.parent)
     except ImportError as error:
         raise UserError(f'{path} needs the safetensors package: pip install safetensors') from error
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
-        reason = getattr(error, 'strerror', None) or str(error).splitlines()[0]
+    except OSError as error:
+        raise UserError(f'{path} could not be written: {error.strerror or error}') from error
+    except RuntimeError as error:
+        # torch.save's word for a short write is a file position.
+        reason = str(error).splitlines()[0]
+        if 'inline_container' in reason or 'PytorchStreamWriter' in reason:
+            reason = 'the disk is full, or a limit on the size of files is reached'
         raise UserError(f'{path} could not be written: {reason}') from error
     finally:
         with contextlib.suppress(OSError):

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,7 +10,7 @@ from urllib.parse import urlparse
 
 import torch
 
-from selnext_mm.checkpoints.files import load_file
+from selnext_mm.checkpoints.files import load_file, without_program
 from selnext_mm.errors import UserError
 
 
@@ -52,9 +53,10 @@ class RestrictedTorch(ModuleType):
     def load(file, *args, **kwargs):
         kwargs['weights_only'] = True
         try:
-            return torch.load(file, *args, **kwargs)
+            loaded = torch.load(file, *args, **kwargs)
         except pickle.UnpicklingError as error:
             raise UserError(
                 'the checkpoint was refused: its pickle holds more than weights, and reading that '
                 'would run code from the file. Ask its author for a plain state dict or safetensors'
             ) from error
+        return without_program(loaded) if isinstance(loaded, Mapping) else loaded

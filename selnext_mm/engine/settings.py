@@ -1,6 +1,7 @@
 """Settings that would end a run with a traceback, told before anything is written."""
 
 import difflib
+import importlib
 import math
 import re
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from torch import nn
 
 from selnext_mm.engine.config import LOADERS, iter_evaluators, iter_hooks
 from selnext_mm.errors import UserError
+from selnext_mm.registry import FALLBACK_SCOPES
 
 # path -> (lowest, highest or None, is it a whole number); what is not set is not looked at
 LIMITS = {
@@ -115,8 +117,15 @@ def near_names(known: Registry, name: str) -> str:
 
 
 def check_types(cfg: Config) -> None:
-    """Raise :class:`UserError` for a ``type`` that nothing is registered under."""
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+    """Raise :class:`UserError` for a ``type`` that nothing is registered under.
+
+    ImportError, or mmdet's AssertionError on a version, if the package of the scope is broken.
+    """
+    scope = cfg.get('default_scope', 'mmengine')
+    if scope in FALLBACK_SCOPES:
+        # mmengine's registries take a package that cannot be imported for one that knows nothing.
+        importlib.import_module(scope)
+    with DefaultScope.overwrite_default_scope(scope):
         for place, name, known in _types(cfg):
             if not isinstance(name, str):
                 continue

@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.model import BaseModel
 from torch import nn
+from torch.utils.data import Dataset
 
+from selnext_mm.checkpoints.files import load_file
 from selnext_mm.engine.config import load_config
 from selnext_mm.engine.preflight import (
     check_checkpoint,
@@ -53,6 +56,57 @@ def test_a_run_starts_from_weights_for_other_classes_and_says_so(tmp_path, monke
     (line,) = [line for line in lines if 'loaded' in line]
     assert line.startswith(f'Model: loaded 2 of 4 tensors from {tmp_path}/w.pth; for another')
     assert 'head.weight (80 -> 2), head.bias (80 -> 2)' in line
+
+
+class Tensors(Dataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return dict(inputs=torch.ones(3))
+
+
+def trainer(tmp_path, name, **kwargs):
+    class Trained(Model):
+        def forward(self, inputs, data_samples=None, mode='tensor'):
+            return dict(loss=super().forward(inputs).sum())
+
+    return ConciseRunner(
+        model=Trained(2),
+        work_dir=str(tmp_path / 'work'),
+        train_dataloader=dict(
+            dataset=Tensors(),
+            batch_size=2,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+        ),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        experiment_name=f'{name}_{tmp_path.name}',
+        **kwargs,
+    )
+
+
+def test_a_program_in_the_meta_data_is_not_executed_by_a_resume(tmp_path):
+    """mmengine runs ``meta['config']`` as a config when it resumes; no pickle trick is needed."""
+    trainer(tmp_path, 'first', train_cfg=dict(by_epoch=True, max_epochs=1)).train()
+    path = tmp_path / 'work' / 'epoch_1.pth'
+    content = torch.load(path, weights_only=True)
+    planted = tmp_path / 'planted'
+    content['meta']['config'] = f"gpu_ids = [open({str(planted)!r}, 'w').fileno()]\n"
+    torch.save(content, path)
+    run = trainer(
+        *(tmp_path, 'second'),
+        train_cfg=dict(by_epoch=True, max_epochs=2),
+        load_from=str(path),
+        resume=True,
+    )
+    run.train()
+    assert run.epoch == 2
+    assert not planted.exists()
+    assert 'cfg' in load_file(path)['meta']
+    # The text is live: this is what mmengine would have done with it.
+    Config.fromstring(content['meta']['config'], file_format='.py')
+    assert planted.exists()
 
 
 def test_strict_loading_is_strict(tmp_path):
