@@ -74,9 +74,7 @@ def run_config(run: Run, protocol: Protocol, root: Path, out: Path, workers: int
         loader.update(num_workers=count, persistent_workers=count > 0)
     # The test set is looked at once, after the last epoch.
     cfg.update(val_dataloader=None, val_cfg=None, val_evaluator=None)
-    # Two, because the hook removes the oldest before it has written the newest.
-    checkpoint = dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best=None)
-    cfg.default_hooks.update(checkpoint=checkpoint)
+    cfg.default_hooks.checkpoint = dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=1)
     cfg.randomness = dict(seed=run.seed, deterministic=False)
     cfg.experiment_name = run.folder.name
     cfg.work_dir = str(run.folder)

@@ -46,7 +46,7 @@ def parse_args(argv: list[str] | None):
     return parser.parse_args(argv)
 
 
-def set_resume(cfg: Config, resume: str | None, model: nn.Module) -> list[str]:
+def set_resume(cfg: Config, resume: str | None, model: nn.Module | None = None) -> list[str]:
     """Put what ``--resume`` means into ``cfg``; return the lines to log about it.
 
     A job that torchrun, Slurm or slurm_train.sh has started again goes on from its newest

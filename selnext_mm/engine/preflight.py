@@ -77,8 +77,10 @@ def resolve_resume(work_dir: str, resume: str) -> Newest | None:
     if resume in ('auto', 'if-any'):
         newest = find_newest(work_dir) if Path(work_dir).is_dir() else None
         if newest is None and resume == 'auto':
+            pointer = Path(work_dir, 'last_checkpoint')
+            gone = f' (it points to {pointer.read_text().strip()})' if pointer.is_file() else ''
             raise UserError(
-                f"--resume: no checkpoint in {work_dir}; name one (--resume PATH), give the run's "
+                f"--resume: no checkpoint in {work_dir}{gone}; name one (--resume PATH), give the run's "
                 'folder (--work-dir DIR), or drop --resume to start from scratch'
             )
         return newest
@@ -89,7 +91,10 @@ def resolve_resume(work_dir: str, resume: str) -> Newest | None:
     try:
         meta = read_meta(path)
     except ValueError as error:
-        raise UserError(f'--resume {resume}: {error}') from error
+        raise UserError(
+            f'--resume {resume}: {error}. To start from these weights: '
+            f'--cfg-options load_from={resume}'
+        ) from error
     if problem := damage(path):
         raise UserError(f'--resume {resume}: {problem}')
     return Newest(path, meta['epoch'], meta['iter'])

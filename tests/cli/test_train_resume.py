@@ -11,7 +11,7 @@ from selnext_mm.errors import UserError
 
 @pytest.fixture
 def cfg(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, 'check_checkpoint', lambda cfg, path: None)
+    monkeypatch.setattr(train, 'check_checkpoint', lambda *args, **kwargs: None)
     for name in train.RESTARTS:
         monkeypatch.delenv(name, raising=False)
     return Config(dict(work_dir=str(tmp_path)))

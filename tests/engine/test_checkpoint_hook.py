@@ -258,6 +258,15 @@ def test_told_to_stop_during_the_evaluation(tmp_path, monkeypatch):
     assert_same(everything(resumed(tmp_path / 'parts')), whole)
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as in a terminal; a shell's background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures('interruptible')
 def test_a_second_signal_is_not_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr('selnext_mm.engine.stop.INSIST_AFTER', 0.0)
 
@@ -285,6 +294,7 @@ def test_a_signal_to_the_workers_too(tmp_path, root, number):
     assert find_newest(tmp_path).iter == 7
 
 
+@pytest.mark.usefixtures('interruptible')
 def test_signals_are_given_back(tmp_path):
     run(tmp_path, val=False)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

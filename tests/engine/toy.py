@@ -127,7 +127,9 @@ def build(work_dir, hooks=(), ema=True, val=True, workers=0, iters=None, epochs=
             config[key] = merge(config[key], value)
         else:
             config[key] = value
-    return ConciseRunner(**config)
+    # The one setting that the runner takes from its config alone.
+    wrapper = config.pop('model_wrapper_cfg', None)
+    return ConciseRunner(**config, cfg=dict(model_wrapper_cfg=wrapper) if wrapper else None)
 
 
 def merge(old, new):

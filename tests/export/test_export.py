@@ -69,7 +69,9 @@ def test_every_backbone_with_open_batch_and_size(name, target, tmp_path):
         sizes = content.graph.input[0].type.tensor_type.shape.dim
         assert [d.dim_param or d.dim_value for d in sizes] == ['batch', 3, 'height', 'width']
         norms = [n for n in content.graph.node if n.op_type == 'BatchNormalization']
-        assert len(norms) == 0 or name == 'PATNet', 'batch norms are part of the convolutions'
+        # timm's FasterNet has no deployed form; PATNet keeps the norm inside its gate.
+        kept = name in ('PATNet', 'FasterNet')
+        assert kept or not norms, 'batch norms are part of the convolutions'
     else:
         kept = {'metadata.json': ''}
         torch.export.load(path, extra_files=kept)
