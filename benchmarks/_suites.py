@@ -219,7 +219,7 @@ def fast(**options) -> tuple[Row, ...]:
         rows += [convnext, selnext, selnext.with_variants('deploy')]
     maps = {k: v for k, v in options.items() if k == 'out_indices'}
     for name, source in T_BACKBONES.items():
-        more = options if source['type'].endswith('ConvNeXt') else maps
+        more = options if source['type'].endswith(('ConvNeXt', 'HorNet')) else maps
         rows.append(Row(f'{name} backbone', dict(source, **more), 'ConvNeXt-T backbone'))
     return tuple(rows)
 

@@ -80,8 +80,8 @@ def resolve_resume(work_dir: str, resume: str) -> Newest | None:
             pointer = Path(work_dir, 'last_checkpoint')
             gone = f' (it points to {pointer.read_text().strip()})' if pointer.is_file() else ''
             raise UserError(
-                f"--resume: no checkpoint in {work_dir}{gone}; name one (--resume PATH), give the run's "
-                'folder (--work-dir DIR), or drop --resume to start from scratch'
+                f'--resume: no checkpoint in {work_dir}{gone}; name one (--resume PATH), give the '
+                "run's folder (--work-dir DIR), or drop --resume to start from scratch"
             )
         return newest
     path = Path(resume)

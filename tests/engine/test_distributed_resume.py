@@ -17,7 +17,12 @@ def torchrun(root, folder, *arguments):
             *('--nproc_per_node', '2', '--max_restarts', '1'),
             *(str(root / 'tests' / 'engine' / 'toy_ddp.py'), str(folder), *arguments),
         ],
-        env={**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'},
+        env={
+            **os.environ,
+            'PYTHONPATH': str(root),
+            'OMP_NUM_THREADS': '1',
+            'GLOO_SOCKET_IFNAME': 'lo',
+        },
         capture_output=True,
         text=True,
         timeout=300,
