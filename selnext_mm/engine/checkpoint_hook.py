@@ -144,6 +144,10 @@ class SafeCheckpointHook(CheckpointHook):
             self._saved = state['saved']
 
     def after_run(self, runner) -> None:
+        self.give_back_signals()
+
+    def give_back_signals(self) -> None:
+        """Leave the signals to whoever had them before the training; twice does no harm."""
         if self.signals:
             self.signals.remove()
 

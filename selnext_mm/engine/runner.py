@@ -11,6 +11,7 @@ from mmengine.utils.dl_utils import collect_env
 
 from selnext_mm.checkpoints.compare import compare, state_dict_of
 from selnext_mm.engine.banner import BannerHook
+from selnext_mm.engine.checkpoint_hook import SafeCheckpointHook
 from selnext_mm.engine.empty_results import evaluate_empty_results
 from selnext_mm.engine.newest import find_newest
 from selnext_mm.engine.progress import ProgressBarHook, on_terminal
@@ -91,6 +92,15 @@ class ConciseRunner(Runner):
 
     def train(self):
         """Train: a banner first, and on a terminal a bar."""
+        try:
+            return self._train()
+        finally:
+            # A run that failed must not keep the Ctrl-C of the notebook that it ran in.
+            for hook in self.hooks:
+                if isinstance(hook, SafeCheckpointHook):
+                    hook.give_back_signals()
+
+    def _train(self):
         if not is_main_process():
             return super().train()
         self.register_hook(BannerHook())

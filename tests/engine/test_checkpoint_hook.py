@@ -301,6 +301,14 @@ def test_signals_are_given_back(tmp_path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures('interruptible')
+def test_signals_are_given_back_by_a_run_that_failed(tmp_path):
+    with pytest.raises(Killed):
+        run(tmp_path, hooks=[At(3, kill)])
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_checkpoints_load_without_running_code(tmp_path):
     run(tmp_path)
     checkpoint = torch.load(tmp_path / 'epoch_3.pth', weights_only=True)
