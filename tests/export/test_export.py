@@ -25,7 +25,7 @@ BACKBONES = {
     **{name: dict(SMALL[name], type=name) for name in SMALL},
     'NAResNet': dict(type='NAResNet', depth=18, base_channels=16),
 }
-SHAPES = ((1, 96, 128), (3, 64, 160), (2, 101, 133))
+SHAPES = ((1, 96, 128), (3, 64, 160), (2, 101, 133), (1, 64, 64))
 
 
 class Detector(nn.Module):
