@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import logging
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -58,19 +59,38 @@ def _quiet():
         logging.disable(before)
 
 
+def _open_batch_of_one(program: torch.export.ExportedProgram) -> None:
+    """Let the program take a batch of one, in place.
+
+    The tracer looks at the batch to choose memory formats and the kernels of convolutions, and
+    notes "more than one" as a condition of the whole program. The operators that it wrote down
+    are the same for one picture, which the comparison afterwards shows.
+    """
+    (shape,) = (
+        node.meta['val'].shape
+        for node in program.graph.nodes
+        if node.op == 'placeholder' and node.name == program.graph_signature.user_inputs[0]
+    )
+    symbol = shape[0].node.expr
+    if symbol in program.range_constraints:
+        allowed = program.range_constraints[symbol]
+        program.range_constraints[symbol] = type(allowed)(1, allowed.upper)
+    guards = getattr(program, '_guards_code', None) or []
+    alone = re.compile(r'\.size\(\)\[0\]')
+    sides = re.compile(r'\.size\(\)\[[1-9]\]')
+    program._guards_code = [g for g in guards if not alone.search(g) or sides.search(g)]
+
+
 def _export(graph: Graph) -> torch.export.ExportedProgram:
     dynamic = torch.export.Dim.DYNAMIC
     shapes = ({0: dynamic, 2: dynamic, 3: dynamic},)
-    # Otherwise a batch of one would be refused: torch takes a 1 for a constant, and looks at the
-    # batch to choose the kernel of a convolution.
+    # Otherwise every 1 would be taken for a constant.
     from torch.fx.experimental import _config
 
-    with (
-        torch.no_grad(),
-        _config.patch(backed_size_oblivious=True),
-        torch.backends.mkldnn.flags(enabled=False),
-    ):
-        return torch.export.export(graph, (torch.zeros(EXAMPLE),), dynamic_shapes=shapes)
+    with torch.no_grad(), _config.patch(backed_size_oblivious=True):
+        program = torch.export.export(graph, (torch.zeros(EXAMPLE),), dynamic_shapes=shapes)
+    _open_batch_of_one(program)
+    return program
 
 
 def write_torch_export(graph: Graph, path: Path, metadata: dict[str, str]) -> Run:

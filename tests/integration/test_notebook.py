@@ -21,7 +21,10 @@ def test_every_cell_runs(tmp_path, monkeypatch):
     monkeypatch.setenv('SELNEXT_MM_QUICK', '1')
     notebook = nbformat.read(PATH, 4)
     client = nbclient.NotebookClient(
-        notebook, timeout=300, resources=dict(metadata=dict(path=str(tmp_path)))
+        notebook,
+        timeout=300,
+        startup_timeout=300,  # a kernel takes its time beside other test processes
+        resources=dict(metadata=dict(path=str(tmp_path))),
     )
     client.execute()
     cells = [c for c in notebook.cells if c.cell_type == 'code']
