@@ -60,8 +60,7 @@ def call(main, argv: list[str]) -> int:
         return 130
 
 
-def main(argv: list[str] | None = None) -> int:
-    argv = list(sys.argv[1:] if argv is None else argv)
+def dispatch(argv: list[str]) -> int:
     if not argv or argv[0] in ('-h', '--help', 'help'):
         print(usage())
         return 0
@@ -74,11 +73,11 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
 
-    def command(arguments: list[str]) -> int:
-        return importlib.import_module(COMMANDS[argv[0]][0]).main(arguments)
 
-    return call(command, argv[1:])
+def main(argv: list[str] | None = None) -> int:
+    return call(dispatch, sys.argv[1:] if argv is None else argv)
 
 
 if __name__ == '__main__':

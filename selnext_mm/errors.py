@@ -1,4 +1,7 @@
-"""The one exception that reaches a user as a message instead of a traceback."""
+"""What reaches a user: the exception that is a message, and the exit statuses."""
+
+# Exit statuses of the commands: 0 done, 2 a UserError, 130 Ctrl-C, and
+STOPPED = 75  # EX_TEMPFAIL: told to stop (SIGTERM, SIGUSR1), state saved; start again with --resume
 
 
 class UserError(Exception):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from selnext_mm.checkpoints.keymaps import preview
+from selnext_mm.checkpoints.rules import preview
 from selnext_mm.errors import UserError
 
 Shape = tuple[int, ...]

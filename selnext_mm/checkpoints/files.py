@@ -69,6 +69,17 @@ def _load_safetensors(path: Path, map_location: Any) -> dict[str, torch.Tensor]:
         raise UserError(f'{path} is truncated or not a safetensors file: {error}') from error
 
 
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The strings in the header of a ``.safetensors`` file; {} for any other suffix."""
+    path = Path(path).expanduser()
+    if path.suffix != '.safetensors':
+        return {}
+    from safetensors import safe_open
+
+    with safe_open(path, 'pt') as file:
+        return dict(file.metadata() or {})
+
+
 def _load_pickle(path: Path, magic: bytes, map_location: Any) -> Any:
     safe_globals = getattr(torch.serialization, 'safe_globals', None)  # torch >= 2.5
     allowed = safe_globals([argparse.Namespace]) if safe_globals else contextlib.nullcontext()

@@ -6,7 +6,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from selnext_mm.checkpoints.compare import compare, state_dict_of
-from selnext_mm.checkpoints.keymaps import preview
+from selnext_mm.checkpoints.rules import preview
 from selnext_mm.errors import UserError
 
 MIN_LOADED = 0.95

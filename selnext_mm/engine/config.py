@@ -129,3 +129,23 @@ def iter_hooks(cfg: Config):
         if isinstance(hook, ConfigDict | dict):
             yield hook
     yield from cfg.get('custom_hooks') or []
+
+
+def add_tensorboard(cfg: Config) -> None:
+    """Let the visualizer write TensorBoard's event files beside the scalars, in place.
+
+    Raises:
+        UserError: if tensorboard is not installed.
+    """
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f'--tensorboard: {error}; pip install "selnext_mm[tensorboard]" (or: pip install '
+            'tensorboard). Without it, "selnext-mm report WORK_DIR" draws the same curves'
+        ) from error
+    visualizer = cfg.setdefault('visualizer', ConfigDict(type='Visualizer'))
+    backends = visualizer.get('vis_backends') or [dict(type='LocalVisBackend')]
+    if not any(b.get('type', '').endswith('TensorboardVisBackend') for b in backends):
+        backends = [*backends, dict(type='TensorboardVisBackend')]
+    visualizer['vis_backends'] = backends

@@ -5,15 +5,17 @@ from itertools import zip_longest
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import CheckpointLoader, find_latest_checkpoint
+from mmengine.runner import CheckpointLoader
 from torch import nn
 
+from selnext_mm.checkpoints.atomic import damage
 from selnext_mm.checkpoints.compare import Comparison, compare, state_dict_of, stored_classes
 from selnext_mm.checkpoints.files import load_file
-from selnext_mm.checkpoints.keymaps import preview
 from selnext_mm.checkpoints.pretrained import MIN_LOADED
+from selnext_mm.checkpoints.rules import preview
 from selnext_mm.engine.config import iter_datasets, iter_evaluators
 from selnext_mm.engine.device import is_first_process
+from selnext_mm.engine.newest import Newest, find_newest, read_meta
 from selnext_mm.engine.settings import build_model
 from selnext_mm.errors import UserError
 from selnext_mm.models.backbones.base import Backbone
@@ -60,29 +62,37 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
         )
 
 
-def resolve_resume(work_dir: str, resume: str) -> str:
-    """Checkpoint for ``--resume``: the latest of ``work_dir`` for 'auto', else the given file.
+def resolve_resume(work_dir: str, resume: str) -> Newest | None:
+    """What ``--resume`` goes on from.
+
+    Args:
+        work_dir: of the run.
+        resume: ``auto``, the newest intact checkpoint of ``work_dir``; ``if-any``, the same, or
+            None where there are no checkpoints at all; or a file.
 
     Raises:
-        UserError: if there is none; a run never starts from scratch because of ``--resume``.
+        UserError: if there is none. A run never starts from scratch because of ``auto`` or a
+            file, nor beside checkpoints that are all damaged.
     """
-    if resume != 'auto':
-        if not Path(resume).is_file():
-            raise UserError(f'--resume {resume}: no such file')
-        return resume
-    latest = find_latest_checkpoint(work_dir) if Path(work_dir).is_dir() else None
-    if latest is None:
-        raise UserError(
-            f"--resume: no checkpoint in {work_dir}; name one (--resume PATH), give the run's "
-            'folder (--work-dir DIR), or drop --resume to start from scratch'
-        )
-    if not Path(latest).is_file():
-        # The pointer holds an absolute path: follow a work_dir that was moved.
-        moved = Path(work_dir, Path(latest).name)
-        if not moved.is_file():
-            raise UserError(f'--resume: {work_dir} points to {latest}, which is not there')
-        latest = str(moved)
-    return latest
+    if resume in ('auto', 'if-any'):
+        newest = find_newest(work_dir) if Path(work_dir).is_dir() else None
+        if newest is None and resume == 'auto':
+            raise UserError(
+                f"--resume: no checkpoint in {work_dir}; name one (--resume PATH), give the run's "
+                'folder (--work-dir DIR), or drop --resume to start from scratch'
+            )
+        return newest
+    path = Path(resume)
+    if not path.is_file():
+        raise UserError(f'--resume {resume}: no such file')
+    load_file(path)  # refuses whatever is not a checkpoint, with a message of its own
+    try:
+        meta = read_meta(path)
+    except ValueError as error:
+        raise UserError(f'--resume {resume}: {error}') from error
+    if problem := damage(path):
+        raise UserError(f'--resume {resume}: {problem}')
+    return Newest(path, meta['epoch'], meta['iter'])
 
 
 def _is_mine(path: str) -> bool:
