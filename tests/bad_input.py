@@ -166,11 +166,17 @@ def pictures(room):
     room.write('pictures/1.jpg', b'no picture')
 
 
+def one_picture(room):
+    source = sorted((room.data / 'val2017').iterdir())[0]
+    room.write('pictures/1.jpg', source.read_bytes())
+
+
 OPT = '--cfg-options'
 T = f'train {CFG} --data-root DATA'
 MINE = f'train {CFG} --data-root mine'
 E = f'test {CFG} CKPT --data-root DATA'
 LOOK = f'check-data {CFG} --data-root'
+PREDICT = f'predict {CFG} CKPT pictures --out out'
 FEATURES = f'feature-distance {CFG} --images pictures --out a.png'
 
 ARGUMENTS = {
@@ -217,6 +223,18 @@ ARGUMENTS = {
         f'complexity {CFG} --json /dev/full', ('/dev/full', 'No space left')
     ),
     'report into a folder': Case(f'{LOOK} DATA --json .', ('--json .',)),
+    'option of predict without a value': Case(
+        f'{PREDICT} {OPT} lr', ('--cfg-options', 'key=value')
+    ),
+    'score of predict above one': Case(f'{PREDICT} --score-thr 2', ('--score-thr 2',)),
+    'prediction of nothing': Case(PREDICT, ('pictures',)),
+    'predictions into a file': Case(
+        PREDICT, ('out',), lambda room: (one_picture(room), room.write('out'))
+    ),
+    'export to a format of nobody': Case(
+        f'export {CFG} CKPT --to tflite --out m.tflite', ('tflite', 'onnx')
+    ),
+    'report of nothing': Case('report nowhere', ('nowhere',)),
     'shape': Case(f'complexity {CFG} --shape 8 8', ('--shape 8 8', '32')),
     'pictures for the demo': Case('demo --images 0 10 --data d --work-dir w', ('--images 0',)),
 }
@@ -336,6 +354,7 @@ DATA = {
     'folder without pictures': Case(
         FEATURES, ('no pictures', 'pictures'), config('', 'pictures/notes.txt')
     ),
+    'broken picture, predicted': Case(PREDICT, ('none of the 1 pictures',), pictures),
     'broken picture': Case(FEATURES, ('1.jpg', 'not a picture'), pictures),
 }
 CHECKPOINTS = {
@@ -374,6 +393,24 @@ CHECKPOINTS = {
     ),
     'hostile, converted': Case(
         'convert w.pth out.pth --from selnext', ('w.pth', 'refused'), checkpoint(hostile)
+    ),
+    'hostile, predicted': Case(
+        f'predict {CFG} w.pth pictures --out out',
+        ('w.pth', 'refused'),
+        lambda room: (one_picture(room), checkpoint(hostile)(room)),
+    ),
+    'hostile, exported': Case(
+        f'export {CFG} w.pth --to onnx --out m.onnx', ('w.pth', 'refused'), checkpoint(hostile)
+    ),
+    'hostile, looked at': Case(
+        f'cam {CLS} --checkpoints w.pth --images pictures --out a.png',
+        ('w.pth', 'refused'),
+        lambda room: (one_picture(room), checkpoint(hostile)(room)),
+    ),
+    'predicted by another model': Case(
+        'predict retinanet/r50_2x_coco.py CKPT pictures --out out',
+        ('retinanet', 'CKPT'),
+        one_picture,
     ),
     'hostile, measured': Case(
         f'{FEATURES} --checkpoints w.pth',

@@ -8,9 +8,8 @@ import json
 import os
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from selnext_mm import __version__
+from selnext_mm.cli.checks import Options
 from selnext_mm.errors import UserError
 
 TARGETS = ('onnx', 'torch-export', 'safetensors')
@@ -81,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         metavar='KEY=VALUE',
         help='override values of the config',
     )

@@ -7,8 +7,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from mmengine.config import DictAction
-
+from selnext_mm.cli.checks import Options
 from selnext_mm.errors import UserError
 
 EPILOG = """examples:
@@ -50,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         metavar='KEY=VALUE',
         help='override values of the config',
     )
