@@ -8,6 +8,7 @@ import torch.distributed as dist
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 
+from selnext_mm.engine.rendezvous import init_method
 from selnext_mm.errors import UserError
 
 
@@ -76,6 +77,13 @@ def is_first_process() -> bool:
     return next((os.environ[n] for n in names if n in os.environ), '0') == '0'
 
 
+def meet_anew(cfg: Config) -> None:
+    """Make mmengine's start of torchrun's processes safe for those that are started again."""
+    if cfg.get('launcher') == 'pytorch' and init_method() != 'env://':
+        env = cfg.setdefault('env_cfg', ConfigDict())
+        env.setdefault('dist_cfg', ConfigDict()).setdefault('init_method', init_method())
+
+
 def init_cpu_group(cfg: Config) -> None:
     """Start the gloo group of torchrun's processes on a machine without an accelerator.
 
@@ -92,4 +100,4 @@ def init_cpu_group(cfg: Config) -> None:
             f'--launcher {launcher} needs an accelerator; on CPUs start with tools/dist_train.sh'
         )
     seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
-    dist.init_process_group('gloo', timeout=timedelta(seconds=seconds))
+    dist.init_process_group('gloo', init_method=init_method(), timeout=timedelta(seconds=seconds))
