@@ -1,6 +1,8 @@
 """Make a config run on the machine at hand."""
 
+import atexit
 import copy
+import gc
 import os
 from datetime import timedelta
 
@@ -88,6 +90,8 @@ def init_cpu_group(cfg: Config) -> None:
     """Start the gloo group of torchrun's processes on a machine without an accelerator.
 
     mmengine's own start selects a GPU whatever the backend; it leaves a group that is there alone.
+    The group is left before the interpreter ends: a thread of gloo that still holds a tensor then
+    aborts the finished process (https://github.com/pytorch/pytorch/pull/179291).
 
     Raises:
         UserError: for another launcher, which would need mmengine's start.
@@ -101,3 +105,10 @@ def init_cpu_group(cfg: Config) -> None:
         )
     seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
     dist.init_process_group('gloo', init_method=init_method(), timeout=timedelta(seconds=seconds))
+    atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    gc.collect()  # wrappers of finished models hold the group, too; with it its threads end
