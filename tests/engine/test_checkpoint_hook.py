@@ -279,8 +279,15 @@ def test_a_second_signal_is_not_waited_for(tmp_path, monkeypatch):
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
-@pytest.mark.parametrize(('moment', 'step'), [((), 7), (('val',), 10)])
+@pytest.mark.parametrize(
+    ('number', 'moment', 'step'),
+    [
+        (signal.SIGTERM, (), 7),
+        (signal.SIGTERM, ('val',), 10),
+        (signal.SIGUSR1, (), 7),
+        (signal.SIGINT, (), 7),
+    ],
+)
 def test_a_signal_to_the_workers_too(tmp_path, root, number, moment, step):
     """As torchrun, schedulers and terminals send it; nobody is left behind."""
     arguments = (tmp_path, '2', str(int(number)), *moment)
