@@ -10,7 +10,7 @@ Before a bash or python fence stands what becomes of it:
 ``<!-- not run: reason -->``        it cannot run here
 
 ``<!-- output -->`` before a fence: its lines are in the output of the block before, in this order;
-``...`` stands for any lines, and a digit for any number.
+``...`` stands for any lines, in a line for any characters, and a number for any number.
 """
 
 import importlib.util
@@ -95,7 +95,8 @@ def missing_lines(shown: str, printed: str) -> list[str]:
         wanted = normal(line)
         if wanted in ('', '...'):
             continue
-        place = next((i for i, r in enumerate(rest) if r.startswith(wanted)), None)
+        pattern = re.compile('.*?'.join(re.escape(part.strip()) for part in wanted.split('...')))
+        place = next((i for i, r in enumerate(rest) if pattern.match(r)), None)
         if place is None:
             missing.append(line)
         else:
@@ -172,6 +173,8 @@ def test_a_line_that_is_not_printed_is_noticed():
     assert missing_lines('loss 1.75 (12 it/s)\n...\nwrote a.png', printed) == []
     assert missing_lines('wrote a.png\nloss 1.75 (12 it/s)', printed) == ['loss 1.75 (12 it/s)']
     assert missing_lines('wrote b.png', printed) == ['wrote b.png']
+    assert missing_lines('... 0.1 (... it/s)', printed) == []
+    assert missing_lines('... 0.1 (... s/it)', printed) == ['... 0.1 (... s/it)']
 
 
 def test_marks_are_read(tmp_path):
