@@ -16,6 +16,7 @@ Before a bash or python fence stands what becomes of it:
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -215,6 +216,7 @@ def test_the_blocks_of_a_page_run_and_print_what_it_shows(page, needs, tmp_path)
         else:
             missing = missing_lines(block.text, printed)
             assert missing == [], f'{page}:{block.line} {missing}\n{printed[-3000:]}'
+    shutil.rmtree(tmp_path)  # an unpacked data set may be large
 
 
 def test_the_site_builds_without_a_broken_link(tmp_path):

@@ -193,6 +193,24 @@ def test_parts(classifier, detector):
         choose_part(detector.model, 'classifier')
 
 
+def test_the_reason_against_whole_detectors_holds():
+    """Where this fails, mmcv's operators can be traced, and the refusal is to be thought over."""
+    ops = pytest.importorskip('mmcv.ops')
+
+    class Suppress(nn.Module):
+        def forward(self, boxes, scores):
+            return ops.nms(boxes, scores, 0.5)[0]
+
+    rois, boxes = torch.tensor([[0, 1, 1, 9, 9.0]]), torch.tensor([[1, 1, 9, 9.0]])
+    for module, inputs in (
+        (ops.RoIAlign(7, 0.25), (torch.rand(1, 3, 16, 16), rois)),
+        (Suppress(), (boxes, torch.ones(1))),
+    ):
+        assert module(*inputs).numel() > 0
+        with pytest.raises(RuntimeError, match='custom kernel'):
+            torch.export.export(module, inputs)
+
+
 @pytest.mark.parametrize(
     ('target', 'name', 'more', 'text'),
     [
