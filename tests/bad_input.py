@@ -409,7 +409,7 @@ CHECKPOINTS = {
     ),
     'predicted by another model': Case(
         'predict retinanet/r50_2x_coco.py CKPT pictures --out out',
-        ('retinanet', 'CKPT'),
+        ('CKPT', 'is not a checkpoint of this model'),
         one_picture,
     ),
     'hostile, measured': Case(

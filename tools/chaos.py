@@ -255,6 +255,7 @@ def main() -> int:
     import mmdet.models
     import torch
 
+    from selnext_mm.analysis.machine import machine
     from selnext_mm.cli.make_shapes import main as make_shapes
 
     torch.set_num_threads(1)
@@ -265,9 +266,8 @@ def main() -> int:
     print(report.table(args.every_iters, time.time() - started))
     if args.out:
         versions = {m.__name__: m.__version__ for m in (selnext_mm, torch, mmcv, mmdet)}
-        content = dict(
-            command=' '.join(['tools/chaos.py', *sys.argv[1:]]), versions=versions, **asdict(report)
-        )
+        command = ' '.join(['tools/chaos.py', *sys.argv[1:]])
+        content = dict(command=command, machine=machine(), versions=versions, **asdict(report))
         Path(args.out).write_text(json.dumps(content, indent=1) + '\n')
     for text in (*report.failed_lives, *report.damaged_checkpoints):
         print(text, file=sys.stderr)

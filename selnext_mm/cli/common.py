@@ -11,7 +11,12 @@ from mmengine.runner import Runner
 from selnext_mm.cli.checks import Options, check_folder, check_launcher
 from selnext_mm.datasets.config_check import stop_on_bad_data
 from selnext_mm.engine.config import default_work_dir, load_config, set_data_root
-from selnext_mm.engine.device import adapt_to_device, init_cpu_group, is_first_process
+from selnext_mm.engine.device import (
+    adapt_to_device,
+    init_cpu_group,
+    is_first_process,
+    meet_anew,
+)
 
 
 def base_parser(prog: str, description: str) -> argparse.ArgumentParser:
@@ -73,6 +78,7 @@ def quick_data_check(args: argparse.Namespace, cfg: Config, loaders: tuple[str, 
 def build_runner(cfg: Config) -> Runner:
     """Runner of the config; ours unless the config names another."""
     lines = adapt_to_device(cfg)
+    meet_anew(cfg)
     init_cpu_group(cfg)
     cfg.setdefault('runner_type', 'ConciseRunner')
     runner = RUNNERS.build(cfg)

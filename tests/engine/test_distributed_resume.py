@@ -35,8 +35,6 @@ def final(folder):
     return checkpoint
 
 
-# After the kill gloo now and then aborts while torchrun starts the processes again (one in four).
-@pytest.mark.xfail(reason='gloo aborts in the restart now and then', strict=False)
 @pytest.mark.parametrize('rank', ['0', '1'])
 def test_a_dead_process_costs_at_most_the_interval(root, tmp_path, rank):
     whole = torchrun(root, tmp_path / 'whole')
