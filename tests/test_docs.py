@@ -1,14 +1,22 @@
-"""The documentation: blocks marked to run are run, output shown is printed, links hold.
+"""The documentation: blocks are run, output shown is printed, every command is shown, links hold.
 
-``<!-- run -->`` before a fence: a bash or python block is run, one with a title is written to that
-file; all blocks of a page one after another in an empty folder. ``<!-- output -->`` before a fence:
-its lines are in the output of the block before, in this order; ``...`` stands for any lines, and a
-digit for any number.
+Before a bash or python fence stands what becomes of it:
+
+``<!-- run -->``                    run; one with a title is written to that file. All blocks of a
+                                    page one after another in an empty folder
+``<!-- run with VAR as PATH -->``   the same in a folder of their own, in which PATH leads to the
+                                    data that the environment variable VAR names
+``<!-- tested by FILE -->``         that file runs the commands of the block
+``<!-- not run: reason -->``        it cannot run here
+
+``<!-- output -->`` before a fence: its lines are in the output of the block before, in this order;
+``...`` stands for any lines, in a line for any characters, and a number for any number.
 """
 
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,36 +24,64 @@ from pathlib import Path
 
 import pytest
 
+from selnext_mm.__main__ import usage
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / 'docs'
-FENCE = re.compile(
-    r'<!-- (?P<mark>run|output) -->\n(?P<tick>```+)(?P<language>\w*)'
-    r'(?: title="(?P<title>[^"]+)")?[^\n]*\n(?P<text>.*?)\n(?P=tick)',
-    re.S,
+MARK = re.compile(
+    r'<!-- (?:(?P<mark>run|output)(?: with (?P<needs>[A-Z0-9_]+) as (?P<place>\S+))?'
+    r'|tested by (?P<tests>\S+)|not run: (?P<reason>.+)) -->'
 )
+FENCE = re.compile(r'(?P<tick>```+)(?P<language>\w*)(?: title="(?P<title>[^"]+)")?')
 
 
 @dataclass
 class Block:
+    """A fence: ``mark`` is the match of :data:`MARK` in the line before, if there is one."""
+
     page: str
-    mark: str
+    line: int
+    mark: re.Match | None
     language: str
     title: str | None
     text: str
 
+    @property
+    def does(self) -> str | None:
+        return self.mark and self.mark['mark']
+
 
 def blocks(page: Path) -> list[Block]:
-    text = page.read_text()
-    found = [
-        Block(page.name, m['mark'], m['language'], m['title'], m['text'])
-        for m in FENCE.finditer(text)
-    ]
-    marks = len(re.findall(r'<!-- (?:run|output) -->', text))
-    assert len(found) == marks, f'{page.name}: a mark does not stand directly before its fence'
+    lines = page.read_text().splitlines()
+    found, marks, i = [], 0, 0
+    while i < len(lines):
+        marks += lines[i].startswith('<!--')
+        fence = FENCE.match(lines[i])
+        if fence:
+            end = next(j for j in range(i + 1, len(lines)) if lines[j] == fence['tick'])
+            mark = MARK.fullmatch(lines[i - 1])
+            text = '\n'.join(lines[i + 1 : end])
+            found.append(Block(page.name, i + 1, mark, fence['language'], fence['title'], text))
+            i = end
+        i += 1
+    known = sum(b.mark is not None for b in found)
+    assert known == marks, f'{page.name}: a mark is not known, or not directly before its fence'
     return found
 
 
-PAGES = {p.name: b for p in sorted(DOCS.glob('*.md')) if (b := blocks(p))}
+def parts(page: list[Block]) -> dict[str, list[Block]]:
+    """What runs together, each with its outputs: '' or the variable that names the data."""
+    result, name = {}, ''
+    for block in page:
+        if block.does == 'run':
+            name = block.mark['needs'] or ''
+        if block.does:
+            result.setdefault(name, []).append(block)
+    return result
+
+
+PAGES = {p.name: blocks(p) for p in sorted(DOCS.glob('*.md'))}
+PARTS = {(name, needs): part for name, page in PAGES.items() for needs, part in parts(page).items()}
 
 
 def normal(line: str) -> str:
@@ -60,7 +96,8 @@ def missing_lines(shown: str, printed: str) -> list[str]:
         wanted = normal(line)
         if wanted in ('', '...'):
             continue
-        place = next((i for i, r in enumerate(rest) if r.startswith(wanted)), None)
+        pattern = re.compile('.*?'.join(re.escape(part.strip()) for part in wanted.split('...')))
+        place = next((i for i, r in enumerate(rest) if pattern.match(r)), None)
         if place is None:
             missing.append(line)
         else:
@@ -92,9 +129,44 @@ def run(block: Block, folder: Path) -> str:
 
 
 def test_there_are_pages_with_blocks_to_run():
-    runnable = [b for page in PAGES.values() for b in page if b.mark == 'run']
-    assert len(PAGES) >= 3
-    assert len(runnable) >= 10
+    runnable = [b for part in PARTS.values() for b in part if b.does == 'run']
+    assert len({b.page for b in runnable}) >= 5
+    assert len(runnable) >= 20
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_every_block_is_run_or_says_why_not(page):
+    for block in PAGES[page]:
+        if block.language in ('bash', 'python'):
+            where = f'{page}:{block.line}'
+            assert block.mark, f'{where}: say before the block what becomes of it, see {__file__}'
+            if block.mark['tests']:
+                tests = (ROOT / block.mark['tests']).read_text()
+                for command in re.findall(r'selnext-mm ([a-z-]+)', block.text):
+                    assert re.search(rf'\b{command.replace("-", "[-_]")}\b', tests), where
+
+
+def commands() -> list[str]:
+    """The commands that ``selnext-mm --help`` lists."""
+    return re.findall(r'^  ([a-z][a-z-]+)  ', usage(), re.M)
+
+
+def test_help_lists_the_commands():
+    assert len(commands()) >= 15
+    assert {'train', 'check-data', 'trade-off'} <= set(commands())
+
+
+@pytest.mark.parametrize('command', commands())
+def test_every_command_is_shown_with_its_output(command):
+    lines = (DOCS / 'commands.md').read_text().splitlines()
+    assert f'## {command}' in lines, f'docs/commands.md has no section about {command}'
+    start = lines.index(f'## {command}') + 1
+    end = next((i for i in range(start, len(lines)) if lines[i].startswith('## ')), len(lines))
+    section = [b for b in PAGES['commands.md'] if start < b.line <= end]
+    shown = [i for i, b in enumerate(section) if f'selnext-mm {command} ' in f'{b.text} ']
+    assert shown, f'docs/commands.md shows no call of {command}'
+    outputs = [b for b in section[shown[0] :] if b.does == 'output' or not b.language]
+    assert any(b.text.strip(' .\n') for b in outputs), f'docs/commands.md: no output of {command}'
 
 
 def test_a_line_that_is_not_printed_is_noticed():
@@ -102,17 +174,49 @@ def test_a_line_that_is_not_printed_is_noticed():
     assert missing_lines('loss 1.75 (12 it/s)\n...\nwrote a.png', printed) == []
     assert missing_lines('wrote a.png\nloss 1.75 (12 it/s)', printed) == ['loss 1.75 (12 it/s)']
     assert missing_lines('wrote b.png', printed) == ['wrote b.png']
+    assert missing_lines('... 0.1 (... it/s)', printed) == []
+    assert missing_lines('... 0.1 (... s/it)', printed) == ['... 0.1 (... s/it)']
+
+
+def test_marks_are_read(tmp_path):
+    page = tmp_path / 'a.md'
+    text = '<!-- run -->\n```bash\na\n```\n<!-- run with X_1 as d/e -->\n```bash\nb\n```\n'
+    page.write_text(text + '<!-- output -->\n```\nc\n```\n````\n```\nd\n```\n````\n')
+    found = blocks(page)
+    assert [(b.line, b.does, b.text) for b in found] == [
+        (2, 'run', 'a'),
+        (6, 'run', 'b'),
+        (10, 'output', 'c'),
+        (13, None, '```\nd\n```'),
+    ]
+    assert {n: [b.text for b in part] for n, part in parts(found).items()} == {
+        '': ['a'],
+        'X_1': ['b', 'c'],
+    }
+    assert (found[1].mark['needs'], found[1].mark['place']) == ('X_1', 'd/e')
+    page.write_text(text.replace('<!-- run -->', '<!-- runs -->'))
+    with pytest.raises(AssertionError, match='a mark is not known'):
+        blocks(page)
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize('page', PAGES)
-def test_the_blocks_of_a_page_run_and_print_what_it_shows(page, tmp_path):
+@pytest.mark.parametrize(('page', 'needs'), PARTS)
+def test_the_blocks_of_a_page_run_and_print_what_it_shows(page, needs, tmp_path):
+    if needs and not os.environ.get(needs):
+        pytest.skip(f'set {needs} to run the blocks of {page} that need it')
     printed = ''
-    for block in PAGES[page]:
-        if block.mark == 'run':
+    for block in PARTS[page, needs]:
+        if block.does == 'run':
+            if needs:
+                place = tmp_path / block.mark['place']
+                place.parent.mkdir(parents=True, exist_ok=True)
+                if not place.exists():
+                    place.symlink_to(os.environ[needs])
             printed = run(block, tmp_path)
         else:
-            assert missing_lines(block.text, printed) == [], printed[-3000:]
+            missing = missing_lines(block.text, printed)
+            assert missing == [], f'{page}:{block.line} {missing}\n{printed[-3000:]}'
+    shutil.rmtree(tmp_path)  # an unpacked data set may be large
 
 
 def test_the_site_builds_without_a_broken_link(tmp_path):

@@ -73,7 +73,9 @@ def train(args: argparse.Namespace, config: str, work: Path) -> Path:
     else:
         run('train', *arguments)
         done.touch()
-    return Path(pointer.read_text().strip())
+    checkpoint = Path(pointer.read_text().strip())
+    here = Path.cwd()
+    return checkpoint.relative_to(here) if checkpoint.is_relative_to(here) else checkpoint
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -78,6 +78,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument('--opset', type=int, help="ONNX operator set (the exporter's default)")
     result.add_argument(
+        '--classes', nargs='+', metavar='NAME', help="class names; default: the checkpoint's"
+    )
+    result.add_argument(
         '--cfg-options',
         nargs='+',
         action=Options,
@@ -213,7 +216,12 @@ def main(argv: list[str] | None = None) -> int:
 
     with quiet():
         loaded = load_for_inference(
-            args.config, args.checkpoint, 'cpu', options=args.cfg_options, deployed=False
+            args.config,
+            args.checkpoint,
+            'cpu',
+            classes=args.classes,
+            options=args.cfg_options,
+            deployed=False,
         )
     if args.target == 'safetensors':
         return export_weights(args, loaded, out)

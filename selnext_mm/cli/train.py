@@ -6,7 +6,7 @@ from mmengine.config import Config
 from torch import nn
 
 from selnext_mm.cli.common import base_parser, build_runner, prepare, quick_data_check
-from selnext_mm.engine.config import add_tensorboard
+from selnext_mm.engine.config import add_tensorboard, check_backends
 from selnext_mm.engine.preflight import (
     check_checkpoint,
     check_data,
@@ -83,6 +83,7 @@ def main(argv: list[str] | None = None) -> int:
         cfg.auto_scale_lr.enable = True
     if args.tensorboard:
         add_tensorboard(cfg)
+    check_backends(cfg)
     check_types(cfg)
     check_numbers(cfg)
     loaders = ('train_dataloader', 'val_dataloader')

@@ -1,5 +1,6 @@
 """From a config file and command-line options to the config that the runner gets."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -131,6 +132,17 @@ def iter_hooks(cfg: Config):
     yield from cfg.get('custom_hooks') or []
 
 
+# mmengine's visualizer backends that need a package, by its import and install name.
+BACKEND_PACKAGES = {
+    'WandbVisBackend': 'wandb',
+    'MLflowVisBackend': 'mlflow',
+    'ClearMLVisBackend': 'clearml',
+    'NeptuneVisBackend': 'neptune',
+    'DVCLiveVisBackend': 'dvclive',
+    'AimVisBackend': 'aim',
+}
+
+
 def add_tensorboard(cfg: Config) -> None:
     """Let the visualizer write TensorBoard's event files beside the scalars, in place.
 
@@ -149,3 +161,18 @@ def add_tensorboard(cfg: Config) -> None:
     if not any(b.get('type', '').endswith('TensorboardVisBackend') for b in backends):
         backends = [*backends, dict(type='TensorboardVisBackend')]
     visualizer['vis_backends'] = backends
+
+
+def check_backends(cfg: Config) -> None:
+    """Raise :class:`UserError` for a visualizer's backend whose package is not installed.
+
+    mmengine would find out when the work dir is made and the model is built.
+    """
+    for backend in (cfg.get('visualizer') or {}).get('vis_backends') or []:
+        name = backend.get('type')
+        package = BACKEND_PACKAGES.get(name.split('.')[-1]) if isinstance(name, str) else None
+        if package and importlib.util.find_spec(package) is None:
+            raise UserError(
+                f'visualizer: {name} needs {package}: pip install {package}, or take it out of '
+                'visualizer.vis_backends'
+            )

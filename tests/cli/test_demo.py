@@ -21,6 +21,7 @@ def test_demo_ends_with_numbers_and_a_picture(tmp_path):
         return
     assert 'demo finished' in first.stdout
     assert 'mask mAP' in first.stdout
+    assert 'weights       work_dirs/demo/epoch_1.pth\n' in first.stdout
     panel = cv2.imread(str(tmp_path / 'work_dirs' / 'demo' / 'panel.png'))
     assert panel is not None
     assert panel.std() > 10

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from urllib.parse import unquote
 
 import pytest
 
@@ -14,40 +15,47 @@ from tests.analysis.report.conftest import degrade, make_run
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome')
 
 
+# A frame may be as narrow as a phone, a window of headless Chromium not. The answer of the page in
+# it goes into the document, which the browser prints when all is quiet.
+FRAME = """<!doctype html><pre id="answer"></pre>
+<script>
+addEventListener('message', (e) => { document.getElementById('answer').textContent = e.data; });
+</script>
+<iframe src="%s" style="width:%dpx;height:900px;border:0"></iframe>"""
+
+
 @pytest.fixture
 def browse(tmp_path):
-    """Open a page in headless Chromium, run a script in it, return (its answer, console)."""
+    """Open a page in headless Chromium, run a script in it; its answer, and the console."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         pytest.skip(f'no browser on PATH; install one of {", ".join(BROWSERS)} to run this')
 
-    def run(page, script, *options):
-        copy = page.with_name('tested.html')
-        # The answer goes into the document, which the browser prints when the page is quiet.
+    def run(page, script, width=1280):
+        probed, outer = page.with_name('tested.html'), page.with_name('outer.html')
         tail = (
             '<script>addEventListener("load", () => setTimeout(() => {'
             f'const answer = (() => {{ {script} }})();'
-            'const node = document.createElement("pre"); node.id = "answer";'
-            'node.textContent = encodeURIComponent(JSON.stringify(answer));'
-            'document.body.append(node); }, 300));</script></body>'
+            'parent.postMessage(encodeURIComponent(JSON.stringify(answer)), "*"); }, 300));'
+            '</script></body>'
         )
         head, _, end = page.read_text().rpartition('</body>')
-        copy.write_text(head + tail + end)
+        probed.write_text(head + tail + end)
+        outer.write_text(FRAME % (probed.name, width))
         result = subprocess.run(
             [
                 *(browser, '--headless', '--no-sandbox', '--disable-gpu', '--dump-dom'),
                 *('--enable-logging=stderr', '--v=0', '--virtual-time-budget=20000'),
-                *(f'--user-data-dir={tmp_path / "profile"}', *options, copy.as_uri()),
+                *(f'--user-data-dir={tmp_path / "profile"}', '--window-size=1300,1000'),
+                outer.as_uri(),
             ],
             capture_output=True,
             text=True,
             timeout=240,
         )
         console = [line for line in result.stderr.splitlines() if ':CONSOLE' in line]
-        found = re.search(r'<pre id="answer">(.*?)</pre>', result.stdout, re.S)
+        found = re.search(r'<pre id="answer">(.+?)</pre>', result.stdout, re.S)
         assert found, (console, result.stderr[-1000:])
-        from urllib.parse import unquote
-
         return json.loads(unquote(found[1])), console
 
     return run
@@ -117,15 +125,16 @@ return {
   empty: charts.filter((c) => !c.querySelector(mark)).map((c) => c.id),
   images: [...document.querySelectorAll('.frame img')].filter((i) => i.naturalWidth > 0).length,
   frames: document.querySelectorAll('.frame img').length,
-  overflow, before, after: lines(),
+  overflow, before, after: lines(), width: innerWidth,
+  wide: [...document.querySelectorAll('main *')].filter((n) => !n.closest('.scroll, pre, .plot') &&
+    n.getBoundingClientRect().right > innerWidth + 1).map((n) => `${n.tagName}.${n.className}`),
   options: [...select.options].map((o) => o.text),
-  ink: getComputedStyle(document.body).color,
 };
 """
 
 
 def test_all_charts_are_drawn_and_the_console_is_silent(pages, browse):
-    found, console = browse(pages, CHARTS, '--window-size=1280,900')
+    found, console = browse(pages, CHARTS)
     assert console == []
     assert found['empty'] == []
     assert sorted(found['drawn']) == sorted(found['all'])
@@ -140,10 +149,12 @@ def test_all_charts_are_drawn_and_the_console_is_silent(pages, browse):
 
 
 def test_a_phone_shows_it_without_scrolling_sideways(pages, browse):
-    found, console = browse(pages, CHARTS, '--window-size=500,900')
+    found, console = browse(pages, CHARTS, width=390)
     assert console == []
+    assert found['width'] == 390
     assert found['empty'] == []
     assert found['overflow'] <= 0
+    assert found['wide'] == []
 
 
 def test_the_gallery_filters_work(pages, browse, annotations):
@@ -166,6 +177,33 @@ def test_the_gallery_filters_work(pages, browse, annotations):
     assert found['names'] == ['any', *(c['name'] for c in content['categories'])]
     assert found['text'] == 'No image here fits these filters.'
     assert found['theme'] == 'light'
+
+
+THEMES = """
+const light = (node, what) => {
+  const [r, g, b] = getComputedStyle(node)[what].match(/[\\d.]+/g).map(Number);
+  return (r + g + b) / 765;
+};
+const look = () => ({
+  theme: document.documentElement.dataset.theme,
+  page: light(document.body, 'backgroundColor'),
+  ink: [light(document.body, 'color'), light(document.querySelector('.plot text'), 'fill')],
+});
+const steps = [look()];
+for (let i = 0; i < 3; i += 1) { document.querySelector('#theme').click(); steps.push(look()); }
+return steps;
+"""
+
+
+def test_the_button_changes_page_and_charts(pages, browse):
+    (system, light, dark, again), console = browse(pages, THEMES)
+    assert console == []
+    assert again == system
+    assert (light['theme'], dark['theme']) == ('light', 'dark')
+    assert light['page'] > 0.9
+    assert max(light['ink']) < 0.3
+    assert dark['page'] < 0.2
+    assert min(dark['ink']) > 0.7
 
 
 ERRORS = {

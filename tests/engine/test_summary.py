@@ -1,5 +1,6 @@
 """A config in short lines, the banner, and the switch for TensorBoard."""
 
+import importlib.util
 import sys
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ from mmengine.config import Config
 from torch import nn
 
 from selnext_mm.engine import banner, summary
-from selnext_mm.engine.config import add_tensorboard, load_config
+from selnext_mm.engine.config import add_tensorboard, check_backends, load_config
 from selnext_mm.errors import UserError
 
 
@@ -85,3 +86,21 @@ def test_without_tensorboard_the_line_that_installs_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
     with pytest.raises(UserError, match=r'pip install "selnext_mm\[tensorboard\]"'):
         add_tensorboard(Config({}))
+
+
+@pytest.mark.parametrize(
+    ('type', 'package'), [('WandbVisBackend', 'wandb'), ('mmengine.MLflowVisBackend', 'mlflow')]
+)
+def test_a_backend_whose_package_is_missing_is_told_before_the_run(type, package, monkeypatch):
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    backends = [dict(type='LocalVisBackend'), dict(type=type)]
+    with pytest.raises(UserError, match=f'{type} needs {package}: pip install {package}'):
+        check_backends(Config(dict(visualizer=dict(vis_backends=backends))))
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: object())
+    check_backends(Config(dict(visualizer=dict(vis_backends=backends))))
+
+
+def test_backends_of_others_are_left_alone():
+    check_backends(Config({}))
+    check_backends(Config(dict(visualizer=dict(type='DetLocalVisualizer'))))
+    check_backends(Config(dict(visualizer=dict(vis_backends=[dict(type='Mine')]))))

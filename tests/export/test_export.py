@@ -9,6 +9,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
+from selnext_mm.checkpoints.files import read_metadata
 from selnext_mm.cli import export as command
 from selnext_mm.errors import UserError
 from selnext_mm.export import writers
@@ -121,6 +122,21 @@ def test_a_detector_gives_the_maps_of_its_neck(detector, tmp_path, capsys):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
+def test_names_that_nobody_gave_are_asked_for_and_taken(classifier, tmp_path):
+    nameless = tmp_path / 'nameless.pth'
+    torch.save(dict(state_dict=classifier.model.state_dict()), nameless)
+    config = tmp_path / 'config.py'
+    text = "test_dataloader = dict(dataset=dict(_delete_=True, type='CustomDataset'))\n"
+    config.write_text(f"_base_ = '{classifier.config}'\n{text}")
+    out = tmp_path / 'c.safetensors'
+    rest = ('--to', 'safetensors', '--out', str(out))
+    with pytest.raises(UserError, match='give them with --classes'):
+        command.main([str(config), str(nameless), *rest])
+    assert not out.exists()
+    assert command.main([str(config), str(nameless), *rest, '--classes', *'wxyz']) == 0
+    assert json.loads(read_metadata(out)['classes']) == ['w', 'x', 'y', 'z']
+
+
 def test_safetensors_hold_all_weights_and_the_names(detector, pictures, tmp_path):
     from selnext_mm.inference import predict
 
@@ -175,6 +191,24 @@ def test_parts(classifier, detector):
         choose_part(detector.model, 'detector')
     with pytest.raises(UserError, match='this is a detector'):
         choose_part(detector.model, 'classifier')
+
+
+def test_the_reason_against_whole_detectors_holds():
+    """Where this fails, mmcv's operators can be traced, and the refusal is to be thought over."""
+    ops = pytest.importorskip('mmcv.ops')
+
+    class Suppress(nn.Module):
+        def forward(self, boxes, scores):
+            return ops.nms(boxes, scores, 0.5)[0]
+
+    rois, boxes = torch.tensor([[0, 1, 1, 9, 9.0]]), torch.tensor([[1, 1, 9, 9.0]])
+    for module, inputs in (
+        (ops.RoIAlign(7, 0.25), (torch.rand(1, 3, 16, 16), rois)),
+        (Suppress(), (boxes, torch.ones(1))),
+    ):
+        assert module(*inputs).numel() > 0
+        with pytest.raises(RuntimeError, match='custom kernel'):
+            torch.export.export(module, inputs)
 
 
 @pytest.mark.parametrize(

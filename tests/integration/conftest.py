@@ -1,5 +1,6 @@
 """A tiny training run, made once by the real tools."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -21,6 +22,8 @@ SMALL = [
     'default_hooks.logger.interval=4',
 ]
 
+TENSORBOARD = ['--tensorboard'] if importlib.util.find_spec('tensorboard') else []
+
 
 def call(*command, cwd, env=None):
     return subprocess.run(
@@ -39,7 +42,7 @@ def trained(shapes_root, tmp_path_factory):
     folder = tmp_path_factory.mktemp('run')
     result = call(
         *(sys.executable, ROOT / 'tools' / 'train.py', CONFIG),
-        *('--work-dir', folder / 'work', '--data-root', shapes_root),
+        *('--work-dir', folder / 'work', '--data-root', shapes_root, *TENSORBOARD),
         *('--cfg-options', *SMALL),
         cwd=folder,
     )

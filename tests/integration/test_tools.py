@@ -46,6 +46,36 @@ def test_the_first_loss_is_within_60_lines(trained):
         assert first < 60, '\n'.join(lines[:first])
 
 
+def test_the_banner_says_in_15_lines_what_is_about_to_happen(trained):
+    work, result = trained
+    lines = (result.stdout + result.stderr).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.endswith(': selnext_atto_shapes'))
+    end = next(i for i in range(start + 1, len(lines)) if not lines[i].startswith('  '))
+    banner = lines[start:end]
+    assert len(banner) <= 15
+    facts = dict(line.split(None, 1) for line in banner[1:] if line[2] != ' ')
+    assert facts['model'] == 'MaskRCNN, backbone SELNeXt (arch atto), neck FPN'
+    assert facts['parameters'] == '5.33 M, all trained'
+    assert 'AdamW lr 0.001' in facts['schedule']
+    assert facts['batch'] == '2 images x 1 process(es) = 2'
+    assert '16 images for training, 8 for validation' in ' '.join(banner)
+    assert facts['data'].endswith(', 6 classes')
+    assert facts['files'].startswith(str(work))
+    assert {'start', 'device', 'software'} < set(facts)
+
+
+def test_one_switch_writes_the_scalars_for_tensorboard(trained):
+    pytest.importorskip('tensorboard', reason='pip install tensorboard to run this')
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (folder,) = trained[0].glob('*/vis_data')
+    events = EventAccumulator(str(folder)).Reload()
+    assert {'loss', 'loss_mask', 'lr', 'coco/bbox_mAP'} <= set(events.Tags()['scalars'])
+    rows = [json.loads(line) for line in (folder / 'scalars.json').read_text().splitlines()]
+    losses = [row['loss'] for row in rows if 'loss' in row]
+    assert [e.value for e in events.Scalars('loss')] == pytest.approx(losses)
+
+
 def test_what_a_cpu_changes_is_said_once(trained):
     text = trained[1].stdout + trained[1].stderr
     assert text.count('mixed precision becomes float32') == 1

@@ -12,12 +12,16 @@ from selnext_mm.errors import UserError
 
 @dataclass
 class Run:
-    """One run. ``train`` rows have ``iter``, ``val`` rows ``step`` (epoch or iteration)."""
+    """One run. ``train`` rows have ``iter``, ``val`` rows ``step`` (epoch or iteration).
+
+    ``config`` is the one of the training, ``test_config`` that of the newest test in the folder.
+    """
 
     name: str
     folder: Path
     config: Config | None = None
     config_text: str = ''
+    test_config: Config | None = None
     train: list[dict] = field(default_factory=list)
     val: list[dict] = field(default_factory=list)
     test: dict = field(default_factory=dict)
@@ -60,17 +64,28 @@ def _replace(old: list[dict], new: list[dict], key: str) -> list[dict]:
     return [row for row in old if row[key] < first] + new
 
 
+def _parse(path: Path, run: Run) -> Config | None:
+    try:
+        return Config.fromfile(path, import_custom_modules=False)
+    # A config is executed Python; a report does without one that cannot be.
+    except Exception as error:
+        run.notes.append(f'the config {path.name} cannot be read: {error}')
+        return None
+
+
 def _read_config(folder: Path, sessions: list[Path], run: Run) -> None:
-    files = [s / 'config.py' for s in reversed(sessions) if (s / 'config.py').is_file()]
+    """The newest training's config, else the newest there is; and that of a later test."""
+    dumped = [s / 'config.py' for s in reversed(sessions) if (s / 'config.py').is_file()]
+    files = [p for p in dumped if _scalars(p.parent)]
+    files += [p for p in dumped if p not in files]
     files += sorted(folder.glob('*.py'), key=lambda p: p.stat().st_mtime, reverse=True)
     for path in files:
         run.config_text = path.read_text(encoding='utf-8', errors='replace')
-        try:
-            run.config = Config.fromfile(path, import_custom_modules=False)
+        run.config = _parse(path, run)
+        if run.config is not None:
+            if dumped and dumped[0] != path:
+                run.test_config = _parse(dumped[0], run)
             return
-        # A config is executed Python; a report does without one that cannot be.
-        except Exception as error:
-            run.notes.append(f'the config {path.name} cannot be read: {error}')
     if not files:
         run.notes.append('no config was found in this folder')
 
@@ -176,11 +191,12 @@ def annotations_of(run: Run) -> tuple[Path | None, Path | None, list[str] | None
     """(annotation file, image folder, class names) that the run's test set names."""
     from selnext_mm.engine.summary import inner_dataset
 
-    if run.config is None:
+    config = run.test_config or run.config
+    if config is None:
         return None, None, None
-    loader = run.config.get('test_dataloader') or run.config.get('val_dataloader')
+    loader = config.get('test_dataloader') or config.get('val_dataloader')
     dataset = inner_dataset(loader)
-    evaluators = run.config.get('test_evaluator') or run.config.get('val_evaluator')
+    evaluators = config.get('test_evaluator') or config.get('val_evaluator')
     evaluators = evaluators if isinstance(evaluators, list | tuple) else [evaluators]
     root = Path(dataset.get('data_root') or '')
     files = [e['ann_file'] for e in evaluators if e and e.get('ann_file')]

@@ -9,9 +9,14 @@ import pytest
 
 from selnext_mm.analysis.report import charts, facts, page
 from selnext_mm.analysis.report.page import as_json, build_report
-from selnext_mm.analysis.report.work_dir import find_path, prediction_files, read_run
+from selnext_mm.analysis.report.work_dir import (
+    annotations_of,
+    find_path,
+    prediction_files,
+    read_run,
+)
 from selnext_mm.errors import UserError
-from tests.analysis.report.conftest import degrade, make_run
+from tests.analysis.report.conftest import config_text, degrade, make_run
 
 
 def rows(*iterations):
@@ -105,6 +110,25 @@ def test_the_page_needs_no_network(run_dir, tmp_path):
     assert '<link rel="stylesheet"' not in head
     assert '@import' not in head
     assert 'Plotly' in text
+
+
+def test_the_config_is_that_of_the_training_and_the_test_set_that_of_the_test(
+    tmp_path, shapes_root, annotations
+):
+    run_dir = make_run(tmp_path / 'run', tmp_path / 'elsewhere', None)
+    first = run_dir / '20260101_120000' / 'vis_data' / 'config.py'
+    later = run_dir / '20260102_120000' / 'vis_data'
+    later.mkdir(parents=True)
+    # A test without the options of the training, but with a test set that is there.
+    (later / 'config.py').write_text(
+        config_text(shapes_root).replace('max_epochs=4', 'max_epochs=9')
+    )
+    run = read_run(run_dir)
+    assert run.config_text == first.read_text()
+    assert run.config.train_cfg.max_epochs == 4
+    ann, images, _ = annotations_of(run)
+    assert ann.samefile(annotations)
+    assert images.samefile(shapes_root / 'val2017')
 
 
 def test_text_from_outside_stays_text(tmp_path, shapes_root, annotations):
