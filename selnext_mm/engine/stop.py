@@ -13,6 +13,7 @@ from selnext_mm.errors import STOPPED
 CODES = {signal.SIGTERM: STOPPED, signal.SIGUSR1: STOPPED, signal.SIGINT: 130}
 # torchrun passes Ctrl-C on to processes that got it from the terminal already.
 INSIST_AFTER = 2.0
+LOOK_FOR_PARENT = 2.0  # seconds between a worker's looks for its process
 
 
 class Stopped(SystemExit):
@@ -75,17 +76,22 @@ class ShieldedWorkers:
             self.inner(worker)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        if hasattr(signal, 'sigwaitinfo'):  # not on macOS, where torch's handler stays
+        if hasattr(signal, 'sigtimedwait'):  # not on macOS, where torch's handler stays
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
             threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
 
 
 def _end_with_parent(parent: int) -> None:
-    """Wait for a SIGTERM of ``parent``, with which multiprocessing ends its children."""
-    while True:
-        sender = signal.sigwaitinfo({signal.SIGTERM}).si_pid
-        if sender == parent or os.getppid() != parent:
-            os._exit(0)
+    """Wait for a SIGTERM of ``parent``, with which multiprocessing ends its children, or its death.
+
+    torch's workers see that their process was killed, but one that has a batch to hand over then
+    waits for ever for a reader.
+    """
+    while os.getppid() == parent:
+        received = signal.sigtimedwait({signal.SIGTERM}, LOOK_FOR_PARENT)
+        if received is not None and received.si_pid == parent:
+            break
+    os._exit(0)
 
 
 def shield_workers(loader) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -301,6 +302,48 @@ def test_a_signal_to_the_workers_too(tmp_path, root, number, moment, step):
     assert result.returncode == (130 if number == signal.SIGINT else 75), result.stderr[-2000:]
     assert 'Traceback' not in result.stderr
     assert find_newest(tmp_path).iter == step
+
+
+ORPHANED = """
+import os, signal
+from torch.utils.data import DataLoader
+from selnext_mm.engine.stop import shield_workers
+
+class Large(list):
+    def __getitem__(self, index):
+        return bytes(1_000_000)  # more than a pipe holds
+
+loader = DataLoader(Large(range(9)), batch_size=None, num_workers=1)
+shield_workers(loader)
+batches = iter(loader)
+next(batches)
+print(batches._workers[0].pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, 'sigtimedwait'), reason='Linux only')
+def test_a_killed_process_leaves_no_worker_behind(root, tmp_path):
+    # Into a file: a worker that is left would hold a pipe open.
+    with open(tmp_path / 'pid', 'w') as file:
+        environment = {**os.environ, 'PYTHONPATH': str(root)}
+        subprocess.run([sys.executable, '-c', ORPHANED], env=environment, stdout=file, timeout=120)
+    worker = int((tmp_path / 'pid').read_text())
+    end = time.monotonic() + 30
+    while alive(worker) and time.monotonic() < end:
+        time.sleep(0.2)
+    orphan = alive(worker)
+    if orphan:
+        os.kill(worker, signal.SIGKILL)
+    assert not orphan
+
+
+def alive(pid):
+    """Is there such a process that is more than an entry nobody has asked for?"""
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.usefixtures('interruptible')
