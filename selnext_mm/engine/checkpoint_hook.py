@@ -16,7 +16,7 @@ from selnext_mm.engine.accumulation import at_update, partial_gradients, put_gra
 from selnext_mm.engine.finite import check_weights
 from selnext_mm.engine.loops import ResumableLoop
 from selnext_mm.engine.newest import POINTER, start_run
-from selnext_mm.engine.stop import CODES, Stopped, StopSignals
+from selnext_mm.engine.stop import CODES, Stopped, StopSignals, shield_workers
 from selnext_mm.engine.votes import from_first, highest
 from selnext_mm.errors import UserError
 
@@ -127,6 +127,8 @@ class SafeCheckpointHook(CheckpointHook):
         self._saved_iter, self._saved_time = runner.iter, time.monotonic()
         if self.signals:
             self.signals.install()
+            for each in filter(None, (loop, runner.val_loop)):
+                shield_workers(each.dataloader)
 
     def _restore(self, runner, state: dict | None) -> None:
         if self.position is None:

@@ -5,6 +5,8 @@ import signal
 import threading
 import time
 
+from torch.utils.data import DataLoader
+
 from selnext_mm.errors import STOPPED
 
 # signal -> exit status after the state was saved
@@ -24,9 +26,8 @@ class Stopped(SystemExit):
 class StopSignals:
     """Takes the signals and remembers the first one; a second one after 2 s acts at once.
 
-    Data-loader workers inherit the handlers when they are forked. Schedulers and terminals signal
-    them too, and the iteration needs their images: they ignore the signals, but for a second
-    SIGTERM, with which their own process ends them.
+    Data-loader workers that are forked inherit the handlers and do nothing. torch gives them one
+    of its own for SIGTERM, see :func:`shield_workers`.
     """
 
     def __init__(self) -> None:
@@ -51,11 +52,45 @@ class StopSignals:
 
     def _take(self, number: int, frame) -> None:
         if os.getpid() != self._process:
-            if number == signal.SIGTERM and self.received == signal.SIGTERM:
-                os._exit(128 + number)
-            self.received = max(self.received, number)
-        elif not self.received:
+            return
+        if not self.received:
             self.received, self._when = number, time.monotonic()
         elif time.monotonic() - self._when > INSIST_AFTER:
             self.remove()
             signal.raise_signal(number)
+
+
+class ShieldedWorkers:
+    """A ``worker_init_fn``: the worker heeds its own process alone.
+
+    torchrun, schedulers and terminals signal the workers, too. The iteration that is to be finished
+    needs their images; torch lets SIGTERM kill them, and the run would die of that.
+    """
+
+    def __init__(self, inner) -> None:
+        self.inner = inner
+
+    def __call__(self, worker: int) -> None:
+        if self.inner is not None:
+            self.inner(worker)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        if hasattr(signal, 'sigwaitinfo'):  # not on macOS, where torch's handler stays
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with_parent(parent: int) -> None:
+    """Wait for a SIGTERM of ``parent``, with which multiprocessing ends its children."""
+    while True:
+        sender = signal.sigwaitinfo({signal.SIGTERM}).si_pid
+        if sender == parent or os.getppid() != parent:
+            os._exit(0)
+
+
+def shield_workers(loader) -> None:
+    """Keep signals from the workers that ``loader`` is going to start; twice does no harm."""
+    if not isinstance(loader, DataLoader) or not loader.num_workers:
+        return
+    if not isinstance(loader.worker_init_fn, ShieldedWorkers):
+        loader.worker_init_fn = ShieldedWorkers(loader.worker_init_fn)

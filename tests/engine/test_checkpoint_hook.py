@@ -279,11 +279,20 @@ def test_a_second_signal_is_not_waited_for(tmp_path, monkeypatch):
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
-def test_a_signal_to_the_workers_too(tmp_path, root, number):
-    """As schedulers and terminals send it; nobody is left behind."""
+@pytest.mark.parametrize(
+    ('number', 'moment', 'step'),
+    [
+        (signal.SIGTERM, (), 7),
+        (signal.SIGTERM, ('val',), 10),
+        (signal.SIGUSR1, (), 7),
+        (signal.SIGINT, (), 7),
+    ],
+)
+def test_a_signal_to_the_workers_too(tmp_path, root, number, moment, step):
+    """As torchrun, schedulers and terminals send it; nobody is left behind."""
+    arguments = (tmp_path, '2', str(int(number)), *moment)
     result = subprocess.run(
-        [sys.executable, root / 'tests/engine/toy_signalled.py', tmp_path, '2', str(int(number))],
+        [sys.executable, root / 'tests/engine/toy_signalled.py', *arguments],
         env={**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'},
         capture_output=True,
         text=True,
@@ -291,7 +300,7 @@ def test_a_signal_to_the_workers_too(tmp_path, root, number):
     )
     assert result.returncode == (130 if number == signal.SIGINT else 75), result.stderr[-2000:]
     assert 'Traceback' not in result.stderr
-    assert find_newest(tmp_path).iter == 7
+    assert find_newest(tmp_path).iter == step
 
 
 @pytest.mark.usefixtures('interruptible')

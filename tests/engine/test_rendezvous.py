@@ -7,8 +7,8 @@ import pytest
 import torch.distributed as dist
 from mmengine.config import Config
 
-from selnext_mm.engine import rendezvous
-from selnext_mm.engine.device import meet_anew
+from selnext_mm.engine import device, rendezvous
+from selnext_mm.engine.device import init_cpu_group, meet_anew
 from selnext_mm.engine.rendezvous import SCHEME, agree
 from selnext_mm.errors import UserError
 
@@ -69,6 +69,23 @@ def test_the_groups_of_two_attempts_share_no_key(torchrun):
         assert not store.check(['key'])
         store.set('key', value)
         assert store.get('key').decode() == value
+
+
+def test_the_group_is_left_before_the_interpreter_ends(torchrun, monkeypatch):
+    """Else a thread of gloo may abort a process that has done its work."""
+    monkeypatch.setattr(device, 'get_device', lambda: 'cpu')
+    at_end = []
+    monkeypatch.setattr(device.atexit, 'register', at_end.append)
+    init_cpu_group(Config(dict(launcher='pytorch')))
+    try:
+        assert dist.get_backend() == 'gloo'
+        (leave,) = at_end
+        leave()
+        assert not dist.is_initialized()
+        leave()  # nothing to leave is no error
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def test_a_store_of_the_first_process_is_new_anyway(torchrun, monkeypatch):
