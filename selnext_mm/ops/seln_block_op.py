@@ -164,13 +164,17 @@ def fast_dtype(x: Tensor, w: BlockWeights) -> torch.dtype | None:
     """The dtype in which a fast kernel computes the block, None where the reference has to."""
     if x.device.type != 'cpu' or x.ndim != 4 or x.numel() == 0 or is_recorded():
         return None
-    if not all(is_plain(t) and t.device == x.device and t.dtype == x.dtype for t in (x, *w)):
+    own = w.w1.dtype
+    dtype = autocast_dtype('cpu') or own
+    if not all(is_plain(t) and t.device == x.device and t.dtype == own for t in w):
         return None
-    dtype = autocast_dtype('cpu') or x.dtype
-    if x.dtype not in FAST_DTYPES or dtype not in FAST_DTYPES or not has_fused_linear(dtype):
+    # Under autocast the layer before may have given the narrower dtype.
+    if not is_plain(x) or x.dtype not in (own, dtype):
+        return None
+    if own not in FAST_DTYPES or dtype not in FAST_DTYPES or not has_fused_linear(dtype):
         return None
     if needs_gradient(x, w):
-        trained = x.dtype == dtype == torch.float32 and all(t.requires_grad for t in w[:-1])
+        trained = own == dtype == torch.float32 and all(t.requires_grad for t in w[:-1])
         return dtype if trained else None
     return dtype
 
@@ -203,6 +207,7 @@ def seln_block(
     dtype = fast_dtype(x, w)
     if dtype is None:
         return block_reference(x, w, eps, keep)
+    x = x.to(w.w1.dtype)
     if needs_gradient(x, w):
         return _SelnBlock.apply(x, eps, keep, *w)
     with torch.no_grad():
