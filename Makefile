@@ -1,12 +1,14 @@
 # make demo    set-up, synthetic data, training, evaluation, pictures: about 10 minutes on 2 cores
-# make test    set-up and the test suite
+# make test    set-up and the test suite; ARGS="-k seln", JOBS=0 (one process)
 # make setup   only the environment (.venv); MMCV_OPS=cpu, TORCH_INDEX_URL, ...: tools/bootstrap.py
+# make docs    these pages as a site, in site/
 # make lint, make format, make wheel, make clean
 
 PYTHON ?= python3
 BIN := .venv/bin
+JOBS ?= auto
 
-.PHONY: setup demo test lint format wheel clean
+.PHONY: setup demo test docs lint format wheel clean
 
 setup:
 	@$(PYTHON) tools/bootstrap.py
@@ -15,7 +17,12 @@ demo: setup
 	@$(BIN)/selnext-mm demo
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist worksteal $(ARGS)
+
+docs: setup
+	@$(BIN)/python -c 'import material' 2>/dev/null || \
+		$(BIN)/python -m pip install -q -c requirements/lock.txt -r requirements/docs.txt
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: setup
 	$(BIN)/ruff check .
@@ -29,4 +36,4 @@ wheel: setup
 	$(BIN)/python -m pip wheel --no-deps --no-build-isolation -w dist .
 
 clean:
-	rm -rf .venv build dist *.egg-info selnext_mm/.mim
+	rm -rf .venv build dist site *.egg-info selnext_mm/.mim

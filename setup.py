@@ -55,13 +55,22 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['selnext_mm', 'selnext_mm.*']),
+    package_data={'selnext_mm.analysis.report': ['page.html', 'page.css', 'page.js']},
     # torch and mm* are not here: a hard requirement would replace a CUDA build or a fork that
     # installs the same import names. "selnext-mm doctor" checks them.
     install_requires=requirements('runtime'),
     extras_require={
         'openmmlab': requirements('openmmlab'),
         'onedl': requirements('onedl'),
+        'timm': requirements('timm'),
+        'analysis': requirements('analysis'),
+        'report': requirements('report'),
+        'tensorboard': requirements('tensorboard'),
+        'docs': requirements('docs'),
         'dev': requirements('dev'),
+        'export': requirements('export'),
+        'fast-eval': requirements('fast-eval'),
+        'notebook': requirements('notebook'),
     },
     entry_points={'console_scripts': ['selnext-mm = selnext_mm.__main__:main']},
     cmdclass={'build_py': BuildWithMim},

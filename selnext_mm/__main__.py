@@ -9,6 +9,8 @@ from selnext_mm import __version__
 from selnext_mm.cli import COMMANDS
 from selnext_mm.errors import UserError
 
+DOCTOR = '"selnext-mm doctor" says what is missing and how to mend it'
+
 
 def usage() -> str:
     width = max(map(len, COMMANDS))
@@ -20,20 +22,35 @@ def usage() -> str:
     )
 
 
+def tell(message: str, debug: bool) -> int:
+    """Print ``message``, the exception at hand being shown for ``debug``; return status 2."""
+    if debug:
+        traceback.print_exc()
+    # Under torchrun every process finds the same mistake; one of them tells it.
+    if os.environ.get('RANK', '0') == '0':
+        print(f'error: {message}', file=sys.stderr)
+    return 2
+
+
 def call(main, argv: list[str]) -> int:
-    """Run ``main(argv)`` and turn a :class:`UserError` into one message and status 2."""
+    """Run ``main(argv)`` and turn a :class:`UserError` into one message and status 2.
+
+    So with a package that is missing or does not fit: the text says how to find out.
+    """
     argv = list(argv)
     debug = '--debug' in argv or bool(os.environ.get('SELNEXT_MM_DEBUG'))
     argv = [a for a in argv if a != '--debug']
     try:
         return main(argv)
     except UserError as error:
-        if debug:
-            traceback.print_exc()
-        # Under torchrun every process finds the same mistake; one of them tells it.
-        if os.environ.get('RANK', '0') == '0':
-            print(f'error: {error}', file=sys.stderr)
-        return 2
+        return tell(str(error), debug)
+    except ImportError as error:
+        return tell(f'{type(error).__name__}: {" ".join(str(error).split())}. {DOCTOR}', debug)
+    except AssertionError as error:
+        # How mmdet and mmpretrain refuse an mmcv or mmengine at import.
+        if 'is used but incompatible' not in str(error):
+            raise
+        return tell(f'{" ".join(str(error).split())} {DOCTOR}', debug)
     except BrokenPipeError:
         # The reader (head, a pager) has seen enough; the interpreter must not flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -43,8 +60,7 @@ def call(main, argv: list[str]) -> int:
         return 130
 
 
-def main(argv: list[str] | None = None) -> int:
-    argv = list(sys.argv[1:] if argv is None else argv)
+def dispatch(argv: list[str]) -> int:
     if not argv or argv[0] in ('-h', '--help', 'help'):
         print(usage())
         return 0
@@ -57,8 +73,11 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    module = importlib.import_module(COMMANDS[argv[0]][0])
-    return call(module.main, argv[1:])
+    return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
+
+
+def main(argv: list[str] | None = None) -> int:
+    return call(dispatch, sys.argv[1:] if argv is None else argv)
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
 ``apply()`` runs once, when ``selnext_mm`` is imported.
 """
 
+import functools
 import importlib
 import importlib.util
 import pickle
@@ -43,11 +44,20 @@ def declare_torchvision_ops() -> bool:
     return True
 
 
-def _history_method(owner: type, name: str):
-    """What a checkpoint may ask ``getattr`` for: the statistics of mmengine's ``HistoryBuffer``."""
-    from mmengine.logging import HistoryBuffer
+def _known_method(owner: type, name: str):
+    """What a checkpoint may ask ``getattr`` for: six functions of mmengine's, all of them pure.
 
-    if owner is not HistoryBuffer or name not in ('mean', 'min', 'max', 'current'):
+    The statistics of ``HistoryBuffer``, and the curves of the one-cycle schedule, which keeps
+    the chosen one in its state.
+    """
+    from mmengine.logging import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+
+    known = {
+        HistoryBuffer: ('mean', 'min', 'max', 'current'),
+        OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
+    }
+    if not isinstance(owner, type) or name not in known.get(owner, ()):
         raise pickle.UnpicklingError(f'GLOBAL getattr({owner!r}, {name!r}) is not allowed')
     return getattr(owner, name)
 
@@ -56,9 +66,10 @@ def allow_checkpoint_types() -> None:
     """Let ``torch.load(weights_only=True)`` read what mmengine itself writes.
 
     mmengine stores its message hub in every checkpoint: ``HistoryBuffer`` objects made of numpy
-    arrays, with references to four of the class's methods, pickled as ``getattr`` calls. torch
-    >= 2.6 refuses them (mmengine issue 1655). Only these are allowed, ``getattr`` for these four
-    methods alone; nothing here runs code from a file.
+    arrays, with references to four of the class's methods, pickled as ``getattr`` calls, and a
+    one-cycle schedule likewise refers to its curve. torch >= 2.6 refuses them (mmengine issue
+    1655). Only these are allowed, ``getattr`` for these methods alone; nothing here runs code
+    from a file.
 
     Inert before torch 2.4, which has no allow-list.
     """
@@ -68,6 +79,7 @@ def allow_checkpoint_types() -> None:
         return
     import numpy as np
     from mmengine.logging import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
     try:
         from numpy._core import multiarray
@@ -77,10 +89,11 @@ def allow_checkpoint_types() -> None:
     torch.serialization.add_safe_globals(
         [
             HistoryBuffer,
+            OneCycleParamScheduler,
             np.ndarray,
             np.dtype,
             *dtypes,
-            (_history_method, 'builtins.getattr'),
+            (_known_method, 'builtins.getattr'),
             # Files name these functions by the module path of the numpy that wrote them.
             (multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
             (multiarray._reconstruct, 'numpy._core.multiarray._reconstruct'),
@@ -95,15 +108,50 @@ def load_only_weights() -> None:
 
     Stock mmengine calls ``torch.load`` with the default of the installed torch, which runs code
     from the file before torch 2.6; forks retry unrestricted after a failure. Ours never does,
-    and it reads ``.safetensors``.
+    and it reads ``.safetensors``. Addresses (http, torchvision, open-mmlab, ...) go through
+    ``torch.hub``, which runs code from the file whatever the version: they are fetched into the
+    same folder and read like a local file. What else the module loads (s3, petrel) is restricted.
     """
-    from mmengine.runner import CheckpointLoader
+    from mmengine.runner import CheckpointLoader, checkpoint
 
     from selnext_mm.checkpoints.files import load_file
+    from selnext_mm.checkpoints.remote import RestrictedTorch, load_url
+
+    checkpoint.load_url = load_url
+    checkpoint.torch = RestrictedTorch()
 
     @CheckpointLoader.register_scheme(prefixes='', force=True)
     def load_from_local(filename, map_location=None):
         return load_file(filename, map_location=map_location)
+
+
+def write_checkpoints_atomically() -> None:
+    """Let mmengine write its checkpoints to local disks whole or not at all.
+
+    Stock mmengine writes in place: a kill or a full disk leaves a broken file under the name
+    that ``last_checkpoint`` may give. Other file backends are left to mmengine.
+    """
+    import mmengine.runner
+    from mmengine.runner import checkpoint as module
+    from mmengine.runner import runner
+
+    from selnext_mm.checkpoints.atomic import write_checkpoint
+
+    stock = module.save_checkpoint
+    if getattr(stock, 'is_atomic', False):
+        return
+
+    @functools.wraps(stock)
+    def save_checkpoint(checkpoint, filename, file_client_args=None, backend_args=None):
+        if file_client_args or backend_args or '://' in str(filename):
+            stock(checkpoint, filename, file_client_args, backend_args)
+        else:
+            write_checkpoint(checkpoint, filename)
+
+    save_checkpoint.is_atomic = True
+    for owner in (module, runner, mmengine.runner):
+        if getattr(owner, 'save_checkpoint', None) is stock:
+            owner.save_checkpoint = save_checkpoint
 
 
 def open_config_namespace() -> None:
@@ -131,5 +179,6 @@ def apply() -> None:
     declare_torchvision_ops()
     allow_checkpoint_types()
     load_only_weights()
+    write_checkpoints_atomically()
     open_config_namespace()
     silence_pkg_resources()

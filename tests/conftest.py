@@ -11,6 +11,11 @@ import torch
 import selnext_mm  # noqa: F401 - registers the modules, before mmdet and mmpretrain are imported
 
 ROOT = Path(__file__).resolve().parents[1]
+pytest_plugins = ['tests.small_models']
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    # Test processes side by side: more threads than cores would wait for each other.
+    torch.set_num_threads(1)
+    os.environ['OMP_NUM_THREADS'] = '1'
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +65,7 @@ def run_tool(tmp_path):
         return subprocess.run(
             command,
             cwd=cwd,
-            env={**os.environ, 'OMP_NUM_THREADS': '2', **(env or {})},
+            env={'OMP_NUM_THREADS': '2', **os.environ, **(env or {})},
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
 from selnext_mm.checkpoints.files import load_file
 
@@ -76,15 +77,38 @@ def test_what_mmengine_stores_loads_with_weights_only(tmp_path):
     assert history.mean() == 0.75
 
 
+def test_a_one_cycle_schedule_resumes_with_weights_only(tmp_path):
+    from mmengine.optim import OneCycleLR
+
+    def schedule():
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+        return optimizer, OneCycleLR(optimizer, eta_max=0.1, total_steps=20, by_epoch=False)
+
+    optimizer, before = schedule()
+    for _ in range(8):
+        optimizer.step()
+        before.step()
+    torch.save(before.state_dict(), tmp_path / 'x.pth')
+    _, after = schedule()
+    after.load_state_dict(torch.load(tmp_path / 'x.pth', weights_only=True))
+    assert after.anneal_func is before.anneal_func
+    assert after.last_step == 8
+
+
 class AskForAnything:
+    def __init__(self, owner, name):
+        self.asked = owner, name
+
     def __reduce__(self):
-        return (getattr, (HistoryBuffer, '__init__'))
+        return (getattr, self.asked)
 
 
-def test_getattr_is_allowed_for_the_four_statistics_alone(tmp_path):
+@pytest.mark.parametrize('owner', [HistoryBuffer, OneCycleParamScheduler, 'text', [1]])
+@pytest.mark.parametrize('name', ['__init__', '__class__'])
+def test_getattr_is_allowed_for_known_functions_alone(tmp_path, owner, name):
     import pickle
 
-    torch.save(AskForAnything(), tmp_path / 'x.pth')
+    torch.save(AskForAnything(owner, name), tmp_path / 'x.pth')
     with pytest.raises(pickle.UnpicklingError):
         torch.load(tmp_path / 'x.pth', weights_only=True)
 

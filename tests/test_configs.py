@@ -70,6 +70,17 @@ def test_config_is_complete(name):
         assert not str(cfg[loader].dataset.data_root).startswith('/')
 
 
+def test_the_modelindex_library_finds_no_fault():
+    from modelindex.load_model_index import load
+
+    index = load(str(config_root().parent / 'model-index.yml'))
+    assert index.check(silent=True) == []
+    index.build_models_with_collections()
+    papers = {m.name: m.full_model.data['Paper']['Title'] for m in index.models}
+    assert len(papers) == len(LEAVES)
+    assert all(papers.values())
+
+
 def test_every_leaf_has_its_row_in_metafile_and_readme():
     rows = metafile_rows()
     assert set(rows) == set(LEAVES)

@@ -22,13 +22,16 @@ ALLOWED = {
     'models.necks': {'models.backbones'},
     'models': {'models.attention', 'models.backbones', 'models.necks'},
     'checkpoints': {'errors', ''},
-    'engine': {'errors', 'config_files', 'checkpoints', 'models.backbones'},
-    'datasets': {'errors', ''},
+    'engine': {'errors', 'config_files', 'checkpoints', 'models.backbones', 'registry', ''},
+    # Which files a config names is engine's knowledge.
+    'datasets': {'errors', 'engine', ''},
     # gate_scales looks into the attention modules.
     'analysis': {
         *('errors', 'config_files', 'datasets', 'checkpoints', 'engine', ''),
         'models.attention',
     },
+    'inference': {'errors', 'checkpoints', 'engine', 'analysis'},
+    'export': {'errors', 'inference'},
 }
 HEAVY = {'mmcv', 'mmdet', 'mmpretrain', 'torchvision'}
 

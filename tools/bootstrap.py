@@ -53,7 +53,9 @@ def run(*command: str, **kwargs) -> None:
 def pip(*arguments: str) -> None:
     # torch asks for setuptools without a bound, and mmcv and mmengine need one below 81.
     constraints = ['-c', str(ROOT / 'requirements' / 'lock.txt')]
-    command = [str(PYTHON), '-m', 'pip', 'install', '--disable-pip-version-check', *constraints]
+    # --no-compile: Python writes what it needs on first import, not all 16,000 files.
+    options = ['--disable-pip-version-check', '--no-compile', *constraints]
+    command = [str(PYTHON), '-m', 'pip', 'install', *options]
     run(*command, *arguments)
 
 

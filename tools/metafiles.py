@@ -17,8 +17,12 @@ SELN = 'A Latency-Efficient Integration of Channel Attention for ConvNets'
 PAPERS = {
     'na': 'Attention Meets Normalization and Beyond',
     'patnet': 'Partial Convolution Meets Visual Attention',
+    'fasternet': "Run, Don't Walk: Chasing Higher FLOPS for Faster Neural Networks",
 }
+# Baselines that stand beside a paper's model in the small comparison.
+PEERS = {'resnet18_cifar10': 'na', 'se_resnet18_cifar10': 'na', 'mobilenet_v2_cifar10': 'patnet'}
 DATA = {
+    'cifar10': 'CIFAR-10',
     'shapes': 'Shapes (synthetic)',
     'in1k': 'ImageNet-1k',
     'coco': 'COCO',
@@ -51,14 +55,20 @@ def row(leaf: str) -> dict:
 
 def collection(leaf: str) -> dict:
     """The collection of a config: its folder and the paper that it belongs to."""
-    folder, kind = Path(leaf).parts[0], Path(leaf).stem.split('_')[0]
+    folder, stem = Path(leaf).parts[0], Path(leaf).stem
+    kind = PEERS.get(stem, stem.split('_')[0])
     detector_of_na = folder in ('retinanet', 'cascade_rcnn')
     paper = PAPERS['na'] if detector_of_na else PAPERS.get(kind, SELN)
-    names = {SELN: 'SELN', PAPERS['na']: 'NA', PAPERS['patnet']: 'PATNet'}
+    names = {
+        SELN: 'SELN',
+        PAPERS['na']: 'NA',
+        PAPERS['patnet']: 'PATNet',
+        PAPERS['fasternet']: 'FasterNet',
+    }
     return {
         'Name': f'{names[paper]} {folder}',
         'Paper': {'Title': paper},
-        'README': f'configs/{folder}/README.md',
+        'README': 'README.md',  # modelindex looks beside the metafile
     }
 
 

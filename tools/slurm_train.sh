@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Train on a Slurm cluster, one task per GPU:
-#   [GPUS=8] [GPUS_PER_NODE=8] [CPUS_PER_TASK=5] [SRUN_ARGS=...] \
+#   [GPUS=8] [GPUS_PER_NODE=8] [CPUS_PER_TASK=5] [STOP_SECONDS=120] [SRUN_ARGS=...] \
 #     tools/slurm_train.sh PARTITION JOB_NAME CONFIG [options of tools/train.py]
+# STOP_SECONDS before its end, or when it is preempted, the job saves its state and stops with
+# status 75. Then it goes on: within sbatch the job is requeued, otherwise srun is called again.
 set -euo pipefail
 if [ $# -lt 3 ]; then
   echo "usage: $0 PARTITION JOB_NAME CONFIG [options of tools/train.py]" >&2
@@ -11,8 +13,20 @@ partition=$1 job=$2 config=$3
 shift 3
 gpus=${GPUS:-8}
 per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
-# SRUN_ARGS is a list of words on purpose.
-# shellcheck disable=SC2086
-exec srun -p "$partition" --job-name="$job" --gres="gpu:$per_node" --ntasks="$gpus" \
-  --ntasks-per-node="$per_node" --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 \
-  ${SRUN_ARGS:-} "$(dirname "$0")/train.py" "$config" --launcher slurm "$@"
+while :; do
+  code=0
+  # SRUN_ARGS is a list of words on purpose.
+  # shellcheck disable=SC2086
+  srun -p "$partition" --job-name="$job" --gres="gpu:$per_node" --ntasks="$gpus" \
+    --ntasks-per-node="$per_node" --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 \
+    --signal="USR1@${STOP_SECONDS:-120}" \
+    ${SRUN_ARGS:-} "$(dirname "$0")/train.py" "$config" --launcher slurm "$@" || code=$?
+  [ "$code" = 75 ] || exit "$code"
+  if [ "${ENVIRONMENT:-}" = BATCH ] && [ -n "${SLURM_JOB_ID:-}" ]; then
+    echo "stopped with its state saved; requeueing job $SLURM_JOB_ID" >&2
+    # Slurm starts it with SLURM_RESTART_COUNT, and train.py goes on from the newest checkpoint.
+    exec scontrol requeue "$SLURM_JOB_ID"
+  fi
+  echo "stopped with its state saved; starting again" >&2
+  export SELNEXT_MM_RESTARTS=1
+done

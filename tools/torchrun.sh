@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # torchrun.sh SCRIPT CONFIG PROCESSES [arguments]: what dist_train.sh and dist_test.sh share.
+# MAX_RESTARTS=3: after the death of a process all start again, from the newest checkpoint.
 set -euo pipefail
 tools=$(cd "$(dirname "$0")" && pwd)
 script=$1 config=$2 processes=$3
@@ -18,4 +19,5 @@ else
     --master_port "${MASTER_PORT:-29500}")
 fi
 exec "$python" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node "$processes" \
+  --max_restarts "${MAX_RESTARTS:-0}" \
   "$tools/$script" "$config" "$@" --launcher pytorch

@@ -28,11 +28,12 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
+from selnext_mm.engine import settings
+from selnext_mm.engine.config import load_config
 from selnext_mm.errors import UserError
 
 CLASSIFIER_SHAPE = (224, 224)
@@ -80,8 +81,7 @@ def mmcv_hooks(model: nn.Module) -> Iterator[Callable[[], int]]:
 
 def build_model(config: Config) -> nn.Module:
     """Build ``config.model`` in the config's scope, in eval mode, without loading weights."""
-    with DefaultScope.overwrite_default_scope(config.get('default_scope', None)):
-        return MODELS.build(config.model).eval()
+    return settings.build_model(config).eval()
 
 
 def is_detector(model: nn.Module) -> bool:
@@ -143,7 +143,7 @@ def measure_model(model: nn.Module, shape: tuple[int, int] | None = None) -> Com
 def measure(config: str | Path | Config, shape: tuple[int, int] | None = None) -> Complexity:
     """:func:`measure_model` of the model that a config (a file or a Config) describes."""
     if not isinstance(config, Config):
-        config = Config.fromfile(config)
-    if 'model' not in config:
+        config = load_config(config)
+    elif 'model' not in config:
         raise UserError(f'{config.filename or "the config"} describes no model')
     return measure_model(build_model(config), shape)

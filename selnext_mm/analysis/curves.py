@@ -1,4 +1,4 @@
-"""The pictures of ``feature-distance`` and ``gate-scales``."""
+"""The pictures of ``feature-distance``, ``gate-scales`` and ``trade-off``."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from selnext_mm.analysis.draw import PALETTE
 from selnext_mm.analysis.feature_distance import BlockDistance
 from selnext_mm.analysis.gate_scales import GateScales
+from selnext_mm.analysis.trade_off import Point
 from selnext_mm.errors import UserError
 
 COLOURS = [tuple(v / 255 for v in rgb) for rgb in PALETTE]
@@ -101,5 +102,55 @@ def draw_scales(
         axes.set_xlabel('channel, by its scale before', fontsize=8)
     handles, names = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, names, fontsize=8, markerscale=3, ncols=2, loc='outside upper right')
+    figure.suptitle(note, fontsize=9, color='0.35')
+    _save(figure, out)
+
+
+def draw_trade_off(
+    points: Sequence[Point], out: str | Path, labels: Sequence[str] = (), note: str = ''
+) -> None:
+    """Accuracy over parameters, FLOPs and printed latency, and over every measured latency.
+
+    Args:
+        points: as ``trade_off`` returns them; a line joins the sizes of a family, and a hollow
+            marker is a variant of it.
+        out: the PNG to write.
+        labels: of the measured latencies, a panel each.
+        note: second line of the title.
+    """
+    panels = [
+        ('parameters (M)', lambda p: p.params),
+        ('FLOPs (G)', lambda p: p.flops),
+        ('latency, paper (ms)', lambda p: p.latency),
+    ]
+    for label in labels:
+        panels.append((f'latency, {label} (ms)', lambda p, label=label: p.measured.get(label)))
+    figure = Figure(figsize=(3.9 * len(panels), 4.4), layout='constrained')
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    families = list(dict.fromkeys(p.family for p in points))
+    for axes, (title, value) in zip(grid, panels, strict=True):
+        for family in families:
+            shown = [p for p in points if p.family == family and value(p) is not None]
+            base, _, variant = family.partition(', ')
+            i = families.index(base if base in families else family)
+            ours = base == 'SELNeXt'
+            axes.plot(
+                *([value(p) for p in shown], [p.accuracy for p in shown]),
+                color=COLOURS[i % len(COLOURS)],
+                marker=MARKERS[i % len(MARKERS)],
+                markersize=6,
+                markerfacecolor='white' if variant else None,
+                linestyle='--' if variant else '-',
+                linewidth=2.4 if ours else 1.2,
+                zorder=3 if ours else 2,
+                label=family,
+            )
+        axes.set_xlabel(title, fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.margins(0.08)
+        _style(axes)
+    grid[0].set_ylabel('top-1 accuracy (%)', fontsize=9)
+    handles, names = grid[0].get_legend_handles_labels()
+    figure.legend(handles, names, fontsize=8, ncols=min(7, len(names)), loc='outside lower center')
     figure.suptitle(note, fontsize=9, color='0.35')
     _save(figure, out)

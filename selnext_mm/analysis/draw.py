@@ -1,8 +1,11 @@
 """Drawing of COCO instances over a picture, and sheets of such pictures under a legend."""
 
 import colorsys
+import io
+import os
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import matplotlib
@@ -10,8 +13,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as mask_utils
 
+from selnext_mm.errors import UserError
+
 TILE_HEIGHT, MAX_ASPECT = 340, 1.5  # a wider picture is scaled to the width instead
 MARGIN, PAIR_GAP, CELL_GAP, ROW_GAP, CAPTION, FOOT = 28, 6, 26, 14, 22, 20
+CAPTION_SIZE = 14
 WIDTH = 1500  # of a sheet whose columns are left open
 CROWDED = 12  # with more objects, labels shrink and those of the tiniest are left out
 INK, QUIET, PAPER = (28, 30, 36), (110, 115, 125), (255, 255, 255)
@@ -52,7 +58,7 @@ class Cell:
 
 
 @lru_cache
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+def label_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     name = 'DejaVuSans-Bold.ttf' if bold else 'DejaVuSans.ttf'  # comes with matplotlib
     return ImageFont.truetype(f'{matplotlib.get_data_path()}/fonts/ttf/{name}', size)
 
@@ -142,7 +148,7 @@ def draw_instances(
         if with_boxes:
             cv2.rectangle(canvas, box[:2].tolist(), box[2:].tolist(), colours[item.category_id], 1)
     picture = Image.fromarray(canvas)
-    pen, font, taken = ImageDraw.Draw(picture), _font(10 if crowded else 12, bold=True), []
+    pen, font, taken = ImageDraw.Draw(picture), label_font(10 if crowded else 12, bold=True), []
     for item in reversed(order):  # small objects choose their place first
         if crowded and min(boxes[id(item)][2:] - boxes[id(item)][:2]) < 18:
             continue
@@ -158,6 +164,16 @@ def draw_instances(
             (x + 4, y + label[1] / 2), text, fill=INK if bright else PAPER, font=font, anchor='lm'
         )
     return np.asarray(picture)
+
+
+def elide(text: str, width: int, tail: str = '') -> str:
+    """``text + tail``, the text cut off with an ellipsis so that the caption fits ``width``."""
+    font = label_font(CAPTION_SIZE)
+    if font.getlength(text + tail) <= width:
+        return text + tail
+    while text and font.getlength(f'{text}\u2026{tail}') > width:
+        text = text[:-1]
+    return f'{text.rstrip(" ,:")}\u2026{tail}'
 
 
 def _rows(cells: list[Cell], columns: int | None) -> list[list[Cell]]:
@@ -181,7 +197,7 @@ def compose(
     """Cells in rows under a title, a note and a legend of (name, RGB)."""
     rows = _rows(cells, columns)
     heights = [max(t.shape[0] for c in row for t in c.tiles) for row in rows]
-    head, text = _font(20, bold=True), _font(14)
+    head, text = label_font(20, bold=True), label_font(CAPTION_SIZE)
     total = max(sum(c.width + CELL_GAP for c in row) - CELL_GAP for row in rows)
     total = max(total, round(head.getlength(title)), round(text.getlength(note)))
     spots, x, y = [], 0, 0
@@ -211,7 +227,18 @@ def compose(
                 sheet.paste(Image.fromarray(tile), (left, y + CAPTION))
                 left += tile.shape[1] + PAIR_GAP
             below = y + CAPTION + max(t.shape[0] for t in cell.tiles) + 4
-            pen.text((x, below), cell.foot, fill=QUIET, font=_font(12))
+            pen.text((x, below), cell.foot, fill=QUIET, font=label_font(12))
             x += cell.width + CELL_GAP
         y += tall + CAPTION + FOOT + ROW_GAP
     return sheet
+
+
+def save_sheet(sheet: Image.Image, out: str | os.PathLike) -> None:
+    """Write the whole PNG or none; :class:`UserError` if the disk or folder does not take it."""
+    data = io.BytesIO()
+    sheet.save(data, 'PNG')
+    try:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        Path(out).write_bytes(data.getvalue())
+    except OSError as error:
+        raise UserError(f'cannot write {out}: {error.strerror or error}') from error

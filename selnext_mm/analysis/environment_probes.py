@@ -4,6 +4,10 @@
 output, one JSON object per line behind :data:`MARK`. A probe is a generator: facts that it
 yields before a broken binary ends its process are kept. Nothing but the standard library is
 imported at module level, and the package itself only where a probe asks for it.
+
+``except Exception`` stands where a package is imported or one of its operators runs, and nowhere
+else: a broken binary or a wrong mixture of versions raises whatever it likes there, from OSError
+to AssertionError, and to tell it is what the probe is for.
 """
 
 import importlib

@@ -69,8 +69,10 @@ def package_source(package: str, file: str) -> str:
     """Text of a file of an installed package, '' if there is none; imports nothing."""
     try:
         spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:  # not there, or a folder without __init__.py
+            return ''
         return Path(spec.origin).with_name(file).read_text(encoding='utf-8')
-    except Exception:
+    except (ImportError, ValueError, OSError):
         return ''
 
 

@@ -29,8 +29,13 @@ BLOCKS = (
     ('SELNeXtBlock', 'act', 'pointwise_conv2'),
     ('InvertedResidual', 'expand', 'project'),
     ('ConvNeXtBlock', 'act', 'pointwise_conv2'),  # mmpretrain's
-    ('InvertedResidual', 'expand_conv', 'linear_conv'),  # mmpretrain's
+    ('InvertedResidual', 'expand_conv', 'linear_conv'),  # mmpretrain's MobileNetV3
+    ('InvertedResidual', 'conv.0', 'conv.2'),  # mmpretrain's MobileNetV2
+    ('PATNetBlock', 'act', 'reduce'),
+    ('MLPBlock', 'mlp.2', 'mlp.3'),  # timm's FasterNet
 )
+# Blocks without an expansion layer: only their output can be measured.
+PLAIN_BLOCKS = ('BasicBlock', 'PluginBasicBlock', 'Bottleneck')
 
 
 @dataclass(frozen=True)
@@ -76,20 +81,33 @@ def probes(model: nn.Module, place: str) -> dict[str, tuple[nn.Module, bool, boo
     found = {}
     for name, block in getattr(model, 'backbone', model).named_modules():
         kind = type(block).__name__
+        attention = getattr(block, 'attention', None) is not None
+        attention |= bool(getattr(block, 'with_se', getattr(block, 'use_grn', False)))
+        if kind in PLAIN_BLOCKS and place == 'block':
+            attention |= bool(getattr(block, 'after_conv2_plugin_names', None))
+            attention |= bool(getattr(block, 'after_conv3_plugin_names', None))
+            found[name] = (block, False, False, attention)
         for cls, expansion, projection in BLOCKS:
-            fits = kind == cls and hasattr(block, projection)
-            if not fits or getattr(block, expansion, None) is None:
+            expand, project = (_part(block, path) for path in (expansion, projection))
+            if kind != cls or expand is None or project is None:
                 continue
             last = bool(getattr(block, 'linear_pw_conv', False)) and place != 'block'
-            part = {'expansion': expansion, 'gated': projection}.get(place)
-            module = getattr(block, part) if part else block
-            attention = getattr(block, 'attention', None) is not None
-            attention |= bool(getattr(block, 'with_se', getattr(block, 'use_grn', False)))
-            found[name] = (module, place == 'gated', last, attention)
+            module = {'expansion': expand, 'gated': project}.get(place, block)
+            found[name] = (module, place == 'gated', last, attention or kind == 'PATNetBlock')
     if not found:
         kinds = ', '.join(sorted({row[0] for row in BLOCKS}))
-        raise UserError(f'{type(model).__name__} has no blocks of a known kind ({kinds})')
+        raise UserError(
+            f"{type(model).__name__} has no blocks of a known kind ({kinds}; at 'block' also "
+            f'{", ".join(PLAIN_BLOCKS)})'
+        )
     return found
+
+
+def _part(block: nn.Module, path: str) -> nn.Module | None:
+    """The module at a dotted path, or None."""
+    for name in path.split('.'):
+        block = getattr(block, name, None)
+    return block
 
 
 class _Running:
@@ -121,8 +139,8 @@ def feature_distance(
     Memory does not grow with the number of images.
 
     Args:
-        model: a model with ``backbone``, or a backbone; of ours or mmpretrain's ConvNeXt and
-            MobileNetV2/V3.
+        model: a model with ``backbone``, or a backbone; of ours, mmpretrain's ConvNeXt and
+            MobileNetV2/V3 or timm's FasterNet; ResNets at 'block' only.
         inputs: normalised batches (N, 3, H, W).
         place: one of ``PLACES``.
         on_batch: called with the number of images after each batch.

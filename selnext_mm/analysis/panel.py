@@ -1,6 +1,5 @@
 """Pictures of COCO instances: predictions beside the ground truth, and a contact sheet."""
 
-import io
 import json
 import os
 from collections import defaultdict
@@ -9,7 +8,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from selnext_mm.analysis.draw import Cell, Instance, class_colours, compose, draw_instances
+from selnext_mm.analysis.draw import (
+    Cell,
+    Instance,
+    class_colours,
+    compose,
+    draw_instances,
+    save_sheet,
+)
 from selnext_mm.errors import UserError
 
 
@@ -46,16 +52,6 @@ def _truth(content: dict) -> dict[int, list[Instance]]:
     return result
 
 
-def _save(sheet: Image.Image, out: str | os.PathLike) -> None:
-    data = io.BytesIO()
-    sheet.save(data, 'PNG')
-    try:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        Path(out).write_bytes(data.getvalue())
-    except OSError as error:
-        raise UserError(f'cannot write {out}: {error.strerror or error}') from error
-
-
 def _legend(content: dict, instances: list[Instance], colours: dict) -> list[tuple]:
     used = {item.category_id for item in instances}
     return [(c['name'], colours[c['id']]) for c in content['categories'] if c['id'] in used]
@@ -82,7 +78,7 @@ def draw_sheet(
         shown += truth[i]
     note = f'{len(cells)} of {len(records)} images, {len(shown)} objects'
     sheet = compose(title, note, cells, _legend(content, shown, colours), columns)
-    _save(sheet, out)
+    save_sheet(sheet, out)
     return sheet.size
 
 
@@ -126,7 +122,7 @@ def draw_panel(
     )
     legend = _legend(content, left + right, colours)
     sheet = compose('Ground truth and prediction', note, cells, legend, columns)
-    _save(sheet, out)
+    save_sheet(sheet, out)
     return {
         'images': len(cells),
         'of': len(records),

@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 
+from selnext_mm.checkpoints.sniff import PICKLE, ZIP, check_file
 from selnext_mm.errors import UserError
 
 SAVE_SUFFIXES = ('.pth', '.safetensors')
 WEIGHT_KEYS = ('model', 'state_dict', 'model_ema')  # order of preference of 'auto'
-# The first bytes of what torch.save writes: a zip archive, or a pickle before torch 1.6.
-PICKLE_MAGIC = (b'PK\x03\x04', b'\x80')
 
 
 def load_file(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
@@ -32,27 +31,30 @@ def load_file(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
 
     Raises:
         UserError: no such file, a directory, unreadable, empty, truncated, not a checkpoint,
-            or a pickle that would have to run code.
+            an archive that would fill the memory, or a pickle that would have to run code.
     """
     path = Path(path).expanduser()
-    if not path.exists():
-        raise UserError(f'{path}: no such file')
-    if path.is_dir():
-        raise UserError(f'{path} is a directory; name the checkpoint file in it')
-    try:
-        with open(path, 'rb') as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise UserError(f'{path}: cannot be read ({error.strerror})') from error
-    if not magic:
-        raise UserError(f'{path} is empty; fetch or copy it again')
+    magic = check_file(path)
     if path.suffix == '.safetensors':
         return _load_safetensors(path, map_location)
 
     checkpoint = _load_pickle(path, magic, map_location)
     if not isinstance(checkpoint, Mapping):
         raise UserError(f'{path} holds a {type(checkpoint).__name__}, not a dict of weights')
-    return dict(checkpoint)
+    return without_program(checkpoint)
+
+
+def without_program(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """``checkpoint`` without ``meta['config']``, a text that mmengine's resume would execute.
+
+    mmengine looks into it for ``gpu_ids`` of years ago, by running it as a Python config. Its own
+    runs store their config under another name (``cfg``), which nothing here executes.
+    """
+    checkpoint = dict(checkpoint)
+    meta = checkpoint.get('meta')
+    if isinstance(meta, Mapping) and 'config' in meta:
+        checkpoint['meta'] = {key: value for key, value in meta.items() if key != 'config'}
+    return checkpoint
 
 
 def _load_safetensors(path: Path, map_location: Any) -> dict[str, torch.Tensor]:
@@ -67,6 +69,17 @@ def _load_safetensors(path: Path, map_location: Any) -> dict[str, torch.Tensor]:
         raise UserError(f'{path} is truncated or not a safetensors file: {error}') from error
 
 
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The strings in the header of a ``.safetensors`` file; {} for any other suffix."""
+    path = Path(path).expanduser()
+    if path.suffix != '.safetensors':
+        return {}
+    from safetensors import safe_open
+
+    with safe_open(path, 'pt') as file:
+        return dict(file.metadata() or {})
+
+
 def _load_pickle(path: Path, magic: bytes, map_location: Any) -> Any:
     safe_globals = getattr(torch.serialization, 'safe_globals', None)  # torch >= 2.5
     allowed = safe_globals([argparse.Namespace]) if safe_globals else contextlib.nullcontext()
@@ -74,7 +87,7 @@ def _load_pickle(path: Path, magic: bytes, map_location: Any) -> Any:
         with allowed:
             return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        if not magic.startswith(PICKLE_MAGIC):
+        if not magic.startswith((ZIP, PICKLE)):
             raise UserError(f'{path} is not a checkpoint') from error
         name = re.search(r'GLOBAL ([\w.]+)', str(error))
         detail = f' ({name[1]})' if name else ''
@@ -160,8 +173,13 @@ def save_file(
         _sync(path.parent)
     except ImportError as error:
         raise UserError(f'{path} needs the safetensors package: pip install safetensors') from error
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
-        reason = getattr(error, 'strerror', None) or str(error).splitlines()[0]
+    except OSError as error:
+        raise UserError(f'{path} could not be written: {error.strerror or error}') from error
+    except RuntimeError as error:
+        # torch.save's word for a short write is a file position.
+        reason = str(error).splitlines()[0]
+        if 'inline_container' in reason or 'PytorchStreamWriter' in reason:
+            reason = 'the disk is full, or a limit on the size of files is reached'
         raise UserError(f'{path} could not be written: {reason}') from error
     finally:
         with contextlib.suppress(OSError):

@@ -6,7 +6,19 @@ written by a parallel run. The other variants in that repository (a spatial gate
 other keys and are refused.
 """
 
-from selnext_mm.checkpoints.keymaps import Mapping, Rules, Shape, StateDict, preview, rename
+from selnext_mm.checkpoints.rules import (
+    BATCH_NORM,
+    BATCH_NORM_PARTS,
+    COUNTER,
+    PARAM,
+    Mapping,
+    Rules,
+    Shape,
+    StateDict,
+    check_shapes,
+    rename,
+    size,
+)
 from selnext_mm.errors import UserError
 
 # depth -> (is it of bottlenecks, blocks per stage)
@@ -28,16 +40,14 @@ MOBILENET_STAGES = (
     (6, 320, 1),
 )
 PARALLEL_PREFIX = 'module.'
-_PARAM = r'(weight|bias)'
-_NORM = r'(weight|bias|running_mean|running_var|num_batches_tracked)'
 
 RESNET_RULES = Rules(
     renames=(
         (r'((layer[1-4]\.\d+\.)?conv[1-3]\.weight)', r'backbone.\1'),
-        (rf'((layer[1-4]\.\d+\.)?bn[1-3]\.{_NORM})', r'backbone.\1'),
-        (rf'(layer[1-4]\.\d+\.downsample\.(0\.weight|1\.{_NORM}))', r'backbone.\1'),
-        (rf'(layer[1-4]\.\d+\.na\.){_PARAM}2', r'backbone.\1\2'),
-        (rf'fc\.{_PARAM}', r'head.fc.\1'),
+        (rf'((layer[1-4]\.\d+\.)?bn[1-3]\.{BATCH_NORM})', r'backbone.\1'),
+        (rf'(layer[1-4]\.\d+\.downsample\.(0\.weight|1\.{BATCH_NORM}))', r'backbone.\1'),
+        (rf'(layer[1-4]\.\d+\.na\.){PARAM}2', r'backbone.\1\2'),
+        (rf'fc\.{PARAM}', r'head.fc.\1'),
     )
 )
 
@@ -53,20 +63,20 @@ def mobilenet_blocks() -> list[tuple[int, int, int, int, int]]:
 
 
 def mobilenet_rules() -> Rules:
-    renames = [(rf'classifier\.1\.{_PARAM}', r'head.fc.\1')]
+    renames = [(rf'classifier\.1\.{PARAM}', r'head.fc.\1')]
     for number, name in ((0, 'conv1'), (18, 'conv2')):
         renames.append((rf'features\.{number}\.0\.weight', f'backbone.{name}.conv.weight'))
-        renames.append((rf'features\.{number}\.1\.{_NORM}', rf'backbone.{name}.bn.\1'))
+        renames.append((rf'features\.{number}\.1\.{BATCH_NORM}', rf'backbone.{name}.bn.\1'))
     for number, stage, block, expansion, _ in mobilenet_blocks():
         theirs, ours = rf'features\.{number}\.', f'backbone.layer{stage}.{block}.conv.'
         # Convolution and norm are one module before an activation; the last pair stands alone.
         last = 1 if expansion == 1 else 2
         renames += [
             (rf'{theirs}conv\.([0-{last - 1}])\.0\.weight', rf'{ours}\g<1>.conv.weight'),
-            (rf'{theirs}conv\.([0-{last - 1}])\.1\.{_NORM}', rf'{ours}\g<1>.bn.\g<2>'),
+            (rf'{theirs}conv\.([0-{last - 1}])\.1\.{BATCH_NORM}', rf'{ours}\g<1>.bn.\g<2>'),
             (rf'{theirs}conv\.{last}\.weight', f'{ours}{last}.conv.weight'),
-            (rf'{theirs}conv\.{last + 1}\.{_NORM}', rf'{ours}{last}.bn.\g<1>'),
-            (rf'{theirs}na\.{_PARAM}2', rf'{ours}na.\g<1>'),
+            (rf'{theirs}conv\.{last + 1}\.{BATCH_NORM}', rf'{ours}{last}.bn.\g<1>'),
+            (rf'{theirs}na\.{PARAM}2', rf'{ours}na.\g<1>'),
         ]
     return Rules(renames=tuple(renames))
 
@@ -76,9 +86,9 @@ class Expected(dict):
 
     def add(self, conv: str, norm: str, shape: Shape) -> None:
         self[f'backbone.{conv}.weight'] = shape
-        for name in ('weight', 'bias', 'running_mean', 'running_var'):
+        for name in BATCH_NORM_PARTS:
             self[f'backbone.{norm}.{name}'] = (shape[0],)
-        self[f'backbone.{norm}.num_batches_tracked'] = ()
+        self[f'backbone.{norm}.{COUNTER}'] = ()
 
     def add_na(self, name: str) -> None:
         self[f'backbone.{name}.weight'] = self[f'backbone.{name}.bias'] = (1,)
@@ -151,38 +161,18 @@ def read_depth(mapped: StateDict) -> int:
     )
 
 
-def check(mapped: StateDict, expected: Expected, model: str) -> None:
-    """Raise :class:`UserError` naming up to five missing, surplus and misshapen keys each."""
-    wrong = [
-        f'{key} is {tuple(mapped[key].shape)}, expected {shape}'
-        for key, shape in expected.items()
-        if key in mapped and tuple(mapped[key].shape) != shape
-    ]
-    problems = {
-        'missing': [key for key in expected if key not in mapped],
-        'too many': [key for key in mapped if key not in expected],
-        'of another shape': wrong,
-    }
-    texts = [f'{len(keys)} {text}: {preview(keys)}' for text, keys in problems.items() if keys]
-    if texts:
-        raise UserError(f'not a whole {model}; ' + '; '.join(texts))
-
-
-def map_keys(state: StateDict, target: str) -> Mapping:
-    """Map a published classifier; a detector takes the same backbone, without the head."""
+def map_nanet(state: StateDict, target: str) -> Mapping:
+    """Published NA-ResNet and NA-MobileNetV2 weights; a detector takes them without the head."""
     if state and all(key.startswith(PARALLEL_PREFIX) for key in state):
         state = {key[len(PARALLEL_PREFIX) :]: value for key, value in state.items()}
     mobilenet = any(key.startswith('features.') for key in state)
     mapped, dropped = rename(state, mobilenet_rules() if mobilenet else RESNET_RULES, target)
-    head = mapped.get('head.fc.weight')
-    classes = head.shape[0] if head is not None and len(head.shape) else 0
-    num_classes = classes if target == 'classifier' else None
+    num_classes = size(mapped.get('head.fc.weight')) if target == 'classifier' else None
     if mobilenet:
-        check(mapped, expected_mobilenet(num_classes), 'NA-MobileNetV2')
+        check_shapes(mapped, expected_mobilenet(num_classes), 'NA-MobileNetV2')
         return Mapping(mapped, '', dropped, model='NAMobileNetV2')
     depth = read_depth(mapped)
-    stem = mapped.get('backbone.conv1.weight')
-    width = stem.shape[0] if stem is not None and len(stem.shape) else 64
-    check(mapped, expected_resnet(depth, width, num_classes), f'NA-ResNet-{depth}')
+    width = size(mapped.get('backbone.conv1.weight')) or 64
+    check_shapes(mapped, expected_resnet(depth, width, num_classes), f'NA-ResNet-{depth}')
     arguments = f'depth={depth}' if width == 64 else f'depth={depth}, base_channels={width}'
     return Mapping(mapped, arguments, dropped, model='NAResNet')

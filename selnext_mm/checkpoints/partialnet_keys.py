@@ -1,20 +1,20 @@
 """The published PATNet checkpoints ("PartialNet"): names, shapes, and ours for them."""
 
-from selnext_mm.checkpoints.keymaps import (
+from selnext_mm.checkpoints.rules import (
+    BATCH_NORM,
+    BATCH_NORM_PARTS,
     NUM_STAGES,
     Arch,
     Mapping,
     Rules,
     Shape,
     StateDict,
+    check_shapes,
     first_match,
-    preview,
     rename,
+    size,
 )
-from selnext_mm.errors import UserError
 
-_BN = r'(weight|bias|running_mean|running_var|num_batches_tracked)'
-_BN_PARTS = ('weight', 'bias', 'running_mean', 'running_var')
 NUM_BUCKETS = 81
 HEAD_WIDTH = 1280
 
@@ -26,22 +26,22 @@ def _stage_rules() -> list[tuple[str, str]]:
         if i:
             layer = rf'stages\.{2 * i - 1}\.'
             rules.append((rf'{layer}reduction\.(weight)', rf'backbone.downsample_layers.{i}.0.\1'))
-            rules.append((rf'{layer}norm\.{_BN}', rf'backbone.downsample_layers.{i}.1.\1'))
+            rules.append((rf'{layer}norm\.{BATCH_NORM}', rf'backbone.downsample_layers.{i}.1.\1'))
         block, ours = rf'stages\.{2 * i}\.blocks\.(\d+)\.', rf'backbone.stages.{i}.\1.'
         for theirs, name in (
             (r'spatial_mixing\.partial_conv3\.(weight)', r'mixer.conv.\2'),
             (r'spatial_mixing\.attn\.cfc1\.(weight)', r'mixer.gate.fc.\2'),
-            (rf'spatial_mixing\.attn\.bn\.{_BN}', r'mixer.gate.norm.\2'),
-            (rf'spatial_mixing\.norm\.{_BN}', r'mixer.norm.\2'),
+            (rf'spatial_mixing\.attn\.bn\.{BATCH_NORM}', r'mixer.gate.norm.\2'),
+            (rf'spatial_mixing\.norm\.{BATCH_NORM}', r'mixer.norm.\2'),
             (r'spatial_mixing\.attn\.qkv\.(weight)', r'mixer.qkv.\2'),
             (r'spatial_mixing\.attn\.proj\.(weight|bias)', r'mixer.proj.\2'),
             (r'spatial_mixing\.attn\.rpe_k\.lookup_table_bias', r'mixer.position.table'),
             (r'mlp\.0\.(weight)', r'expand.\2'),
-            (rf'mlp\.1\.{_BN}', r'norm.\2'),
+            (rf'mlp\.1\.{BATCH_NORM}', r'norm.\2'),
             (r'mlp\.3\.(weight)', r'reduce.\2'),
             (r'mlp\.4\.conv_attn\.(weight)', r'spatial.gate.\2'),
-            (rf'mlp\.4\.norm\.{_BN}', r'spatial.gate_norm.\2'),
-            (rf'mlp\.4\.norm2\.{_BN}', r'spatial.conv_norm.\2'),
+            (rf'mlp\.4\.norm\.{BATCH_NORM}', r'spatial.gate_norm.\2'),
+            (rf'mlp\.4\.norm2\.{BATCH_NORM}', r'spatial.conv_norm.\2'),
             (r'mlp\.4\.conv\.(weight)', r'spatial.conv.\2'),
         ):
             rules.append((block + theirs, ours + name))
@@ -51,10 +51,10 @@ def _stage_rules() -> list[tuple[str, str]]:
 PARTIALNET_RULES = Rules(
     renames=(
         (r'patch_embed\.proj\.(weight)', r'backbone.downsample_layers.0.0.\1'),
-        (rf'patch_embed\.norm\.{_BN}', r'backbone.downsample_layers.0.1.\1'),
+        (rf'patch_embed\.norm\.{BATCH_NORM}', r'backbone.downsample_layers.0.1.\1'),
         *_stage_rules(),
         # Detection backbones: the norm of stage 2i in the source, of output i here.
-        *((rf'norm{2 * i}\.{_BN}', rf'backbone.norm{i}.\1') for i in range(NUM_STAGES)),
+        *((rf'norm{2 * i}\.{BATCH_NORM}', rf'backbone.norm{i}.\1') for i in range(NUM_STAGES)),
         (r'avgpool_pre_head\.1\.(weight)', r'neck.conv.\1'),
         (r'head\.(weight|bias)', r'head.fc.\1'),
     )
@@ -74,7 +74,7 @@ def expected_shapes(
     shapes: dict[str, Shape] = {}
 
     def norm(name: str, n: int) -> None:
-        shapes.update({f'{name}.{part}': (n,) for part in _BN_PARTS})
+        shapes.update({f'{name}.{part}': (n,) for part in BATCH_NORM_PARTS})
 
     for i, (depth, C) in enumerate(zip(depths, widths, strict=True)):
         layer = f'backbone.downsample_layers.{i}'
@@ -107,15 +107,11 @@ def expected_shapes(
     return shapes
 
 
-def _first(tensor, axis: int = 0) -> int:
-    return tensor.shape[axis] if tensor is not None and len(tensor.shape) > axis else 0
-
-
 def check(mapped: StateDict, target: str) -> Arch:
     """Hold ``mapped`` against the PATNet that its own keys describe, and return that one.
 
     Raises:
-        UserError: naming up to five missing keys, surplus ones and ones of a wrong shape.
+        UserError: see :func:`check_shapes`.
     """
     depths = [0] * NUM_STAGES
     for key in mapped:
@@ -123,42 +119,27 @@ def check(mapped: StateDict, target: str) -> Arch:
         if parts[1] == 'stages':
             depths[int(parts[2])] = max(depths[int(parts[2])], int(parts[3]) + 1)
     layers = [f'backbone.downsample_layers.{i}.0.weight' for i in range(NUM_STAGES)]
-    widths = tuple(_first(mapped.get(name)) for name in layers)
+    widths = tuple(size(mapped.get(name)) for name in layers)
     table = mapped.get('backbone.stages.3.0.mixer.position.table')
+    spatial = any('.spatial.' in key for key in mapped)
     expected = expected_shapes(
         tuple(depths),
         widths,
-        heads=_first(table),
-        in_channels=_first(mapped.get(layers[0]), 1),
-        spatial=any('.spatial.' in key for key in mapped),
+        heads=size(table),
+        in_channels=size(mapped.get(layers[0]), 1),
+        spatial=spatial,
     )
     if target == 'classifier':
-        classes = _first(mapped.get('head.fc.weight'))
+        classes = size(mapped.get('head.fc.weight'))
         expected['neck.conv.weight'] = (HEAD_WIDTH, widths[-1], 1, 1)
         expected['head.fc.weight'], expected['head.fc.bias'] = (classes, HEAD_WIDTH), (classes,)
     else:
         for i, C in enumerate(widths):
             if any(key.startswith(f'backbone.norm{i}.') for key in mapped):
-                expected.update({f'backbone.norm{i}.{part}': (C,) for part in _BN_PARTS})
-    problems = []
-    if missing := [key for key in expected if key not in mapped]:
-        problems.append(f'{len(missing)} missing: {preview(missing)}')
-    counters = '.num_batches_tracked'
-    if surplus := [k for k in mapped if k not in expected and not k.endswith(counters)]:
-        problems.append(f'{len(surplus)} that it has not: {preview(surplus)}')
-    wrong = [
-        f'{key} is {tuple(mapped[key].shape)}, expected {shape}'
-        for key, shape in expected.items()
-        if key in mapped and tuple(mapped[key].shape) != shape and (all(widths) or not missing)
-    ]
-    if wrong:
-        problems.append(f'{len(wrong)} of another shape: {preview(wrong)}')
-    if problems:
-        raise UserError(
-            f'not a whole PATNet (depths {tuple(depths)}, widths {widths}); ' + '; '.join(problems)
-        )
-    spatial = any('.spatial.' in key for key in mapped)
-    return Arch(tuple(depths), widths, model='PATNet', num_heads=_first(table), spatial=spatial)
+                expected.update({f'backbone.norm{i}.{part}': (C,) for part in BATCH_NORM_PARTS})
+    model = f'PATNet (depths {tuple(depths)}, widths {widths})'
+    check_shapes(mapped, expected, model, widths)
+    return Arch(tuple(depths), widths, model='PATNet', num_heads=size(table), spatial=spatial)
 
 
 def map_partialnet(state: StateDict, target: str) -> Mapping:

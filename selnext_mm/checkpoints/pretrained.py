@@ -1,18 +1,20 @@
 """Load backbone weights and tell what was loaded; refuse when too little of it fits."""
 
-import re
 from collections.abc import Mapping
 
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from selnext_mm.checkpoints.keymaps import preview
+from selnext_mm.checkpoints.compare import compare, state_dict_of
+from selnext_mm.checkpoints.rules import preview
 from selnext_mm.errors import UserError
 
 MIN_LOADED = 0.95
 
 
-def select_prefix(state: Mapping[str, Tensor], prefix: str | None) -> dict[str, Tensor]:
+def select_prefix(
+    state: Mapping[str, Tensor], prefix: str | None, source: str = 'the checkpoint'
+) -> dict[str, Tensor]:
     """Return the entries under ``prefix`` with the prefix removed.
 
     Raises:
@@ -23,7 +25,7 @@ def select_prefix(state: Mapping[str, Tensor], prefix: str | None) -> dict[str, 
     chosen = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
     if not chosen:
         raise UserError(
-            f'no key of the checkpoint starts with prefix={prefix!r}; its keys look like '
+            f'no key of {source} starts with prefix={prefix!r}; its keys look like '
             f'{preview(sorted(state), 3)}. Set the prefix in init_cfg, or convert the file '
             'with "selnext-mm convert"'
         )
@@ -56,34 +58,13 @@ def load_pretrained(
     if checkpoint is None:
         return f'{name}: random weights (pretrained = None)'
     loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location, logger=None)
-    state = loaded.get('state_dict', loaded) if isinstance(loaded, Mapping) else loaded
-    state = select_prefix(state, prefix)
-
-    own = module.state_dict()
-    fits = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
-    misshapen = [k for k in state if k in own and k not in fits]
-    missing = [k for k in own if k not in state]
-    new = [k for k in missing if any(re.match(p, k) for p in module.new_in_detection)]
-    unexpected = [k for k in state if k not in own]
-    counted = len(own) - len(new)
-
-    message = f'{name}: loaded {len(fits)} of {counted} tensors from {checkpoint}'
-    if new:
-        message += f'; new, at their initial values: {preview(new)}'
-    details = [
-        f'{title}: {preview(names)}'
-        for title, names in (
-            ('missing', [k for k in missing if k not in new]),
-            ('unexpected', unexpected),
-            ('of another shape', misshapen),
-        )
-        if names
-    ]
-    message = '; '.join([message, *details])
-    if len(fits) < min_loaded * counted:
+    state = select_prefix(state_dict_of(loaded, checkpoint), prefix, checkpoint)
+    result = compare(module.state_dict(), state, module.new_in_detection)
+    message = result.sentence(name, checkpoint)
+    if result.share() < min_loaded:
         raise UserError(
             f'{message}. That is under {min_loaded:.0%}; convert the file with "selnext-mm '
             'convert", check arch and prefix, or allow it with init_cfg.min_loaded=0'
         )
-    module.load_state_dict(fits, strict=False)
+    module.load_state_dict({k: state[k] for k in result.loaded}, strict=False)
     return message

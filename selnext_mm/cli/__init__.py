@@ -5,15 +5,22 @@
 COMMANDS = {
     'demo': ('selnext_mm.cli.demo', 'data, training, evaluation and pictures in one go'),
     'doctor': ('selnext_mm.cli.doctor', 'check the environment and say how to mend it'),
+    'check-data': ('selnext_mm.cli.check_data', 'is the data of a config fit to train on?'),
     'make-shapes': ('selnext_mm.cli.make_shapes', 'write the synthetic COCO data set of the demo'),
+    'compare': ('selnext_mm.cli.compare', 'train configs x seeds by one recipe, one table'),
     'complexity': ('selnext_mm.cli.complexity', 'parameters and MACs beside the printed figures'),
     'convert': ('selnext_mm.cli.convert', "turn another project's weights into ours"),
+    'export': ('selnext_mm.cli.export', 'a model as ONNX, torch.export or safetensors file'),
     'feature-distance': (
         'selnext_mm.cli.feature_distance',
         'how different the channels of each block are (Fig. 2)',
     ),
     'gate-scales': ('selnext_mm.cli.gate_scales', 'channel scales around the gate (Fig. 3)'),
+    'cam': ('selnext_mm.cli.cam', 'heat maps of what classifiers look at (Fig. 6)'),
+    'trade-off': ('selnext_mm.cli.trade_off', 'accuracy against its costs (Fig. 5)'),
     'panel': ('selnext_mm.cli.panel', 'draw predictions beside the ground truth'),
+    'predict': ('selnext_mm.cli.predict', 'run a detector or classifier over pictures'),
+    'report': ('selnext_mm.cli.report', 'one HTML page of one or several runs'),
     'train': ('selnext_mm.cli.train', 'train a config (the same as tools/train.py)'),
     'test': ('selnext_mm.cli.test', 'evaluate a checkpoint (the same as tools/test.py)'),
 }

@@ -4,12 +4,14 @@ import argparse
 import os
 import warnings
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from selnext_mm.cli.checks import Options, check_folder, check_launcher
+from selnext_mm.datasets.config_check import stop_on_bad_data
 from selnext_mm.engine.config import default_work_dir, load_config, set_data_root
-from selnext_mm.engine.device import adapt_to_device, init_cpu_group
+from selnext_mm.engine.device import adapt_to_device, init_cpu_group, is_first_process
 
 
 def base_parser(prog: str, description: str) -> argparse.ArgumentParser:
@@ -22,7 +24,7 @@ def base_parser(prog: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         help='override values of the config: key=value ..., nested keys with dots',
     )
     parser.add_argument(
@@ -30,6 +32,11 @@ def base_parser(prog: str, description: str) -> argparse.ArgumentParser:
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
         help='default: pytorch under torchrun, else none',
+    )
+    parser.add_argument(
+        '--skip-data-check',
+        action='store_true',
+        help='start even if the annotation files have what would ruin the run (see check-data)',
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
@@ -44,14 +51,23 @@ def prepare(args: argparse.Namespace) -> Config:
     if args.launcher == 'none' and 'TORCHELASTIC_RUN_ID' in os.environ:
         # Without it every process of torchrun would train alone, into the same folder.
         args.launcher = 'pytorch'
+    check_launcher(args.launcher)
     cfg.launcher = args.launcher
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):
         cfg.work_dir = default_work_dir(cfg.filename)
+    check_folder('--work-dir', cfg.work_dir)
     if args.data_root:
         set_data_root(cfg, args.data_root)
     return cfg
+
+
+def quick_data_check(args: argparse.Namespace, cfg: Config, loaders: tuple[str, ...]) -> list[str]:
+    """Stop on data that would ruin the run; lines to log. One process looks, for all."""
+    if args.skip_data_check or not is_first_process():
+        return []
+    return stop_on_bad_data(cfg, loaders)
 
 
 def build_runner(cfg: Config) -> Runner:

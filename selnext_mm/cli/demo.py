@@ -35,7 +35,9 @@ def run(command: str, *arguments: str) -> None:
     print(f'\n$ selnext-mm {command} {shlex.join(arguments)}', flush=True)
     code = subprocess.run([sys.executable, '-m', 'selnext_mm', command, *arguments]).returncode
     if code:
-        raise UserError(f'the step "selnext-mm {command}" of the demo ended with status {code}')
+        # The step has told why.
+        print(f'the demo stopped in the step "selnext-mm {command}"', file=sys.stderr)
+        raise SystemExit(code)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -47,7 +49,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--data', default='data/shapes', help='default: %(default)s')
     parser.add_argument('--work-dir', default='work_dirs/demo', help='default: %(default)s')
     parser.add_argument('--config', default=CONFIG, help='default: %(default)s')
-    parser.add_argument('--images', type=int, nargs=2, default=(400, 100), metavar=('TRAIN', 'VAL'))
+    parser.add_argument('--images', type=int, nargs=2, default=(900, 100), metavar=('TRAIN', 'VAL'))
     parser.add_argument('--epochs', type=int, help='fewer epochs, for a quick look')
     return parser.parse_args(argv)
 
@@ -76,6 +78,10 @@ def train(args: argparse.Namespace, config: str, work: Path) -> Path:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
+    if min(args.images) < 1:
+        raise UserError(f'--images {args.images[0]} {args.images[1]}; expected 1 or more each')
+    if args.epochs is not None and args.epochs < 1:
+        raise UserError(f'--epochs {args.epochs}; expected 1 or more')
     started = time.time()
     config = str(find_config(args.config))
     work, data = Path(args.work_dir), Path(args.data)

@@ -31,14 +31,14 @@ def main(argv: list[str] | None = None) -> int:
     def measure(model, inputs, on_batch):
         return feature_distance(model, inputs, args.at, on_batch)
 
-    results, num = run_models(args, measure)
+    results, paths = run_models(args, measure)
     from selnext_mm.analysis.curves import draw_distances
 
     rows = [{'model': label, **asdict(b)} for label, blocks in results.items() for b in blocks]
     write_rows(args, rows)
-    draw_distances(results, args.out, f'{num} images, {args.at}')
+    draw_distances(results, args.out, f'{len(paths)} images, {args.at}')
     for label, blocks in results.items():
         mean = sum(b.mean for b in blocks) / len(blocks)
-        print(f'{label}: {mean:.4f} over {len(blocks)} blocks, {num} images')
+        print(f'{label}: {mean:.4f} over {len(blocks)} blocks, {len(paths)} images')
     print(f'wrote {args.out}')
     return 0

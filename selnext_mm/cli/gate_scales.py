@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     from selnext_mm.analysis.gate_scales import gate_scales
 
-    results, num = run_models(args, gate_scales)
+    results, paths = run_models(args, gate_scales)
     from selnext_mm.analysis.curves import draw_scales
 
     columns = ('before', 'before_std', 'after', 'after_std')
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         )
     ]
     write_rows(args, rows)
-    draw_scales(results, args.out, f'mean over {num} images')
+    draw_scales(results, args.out, f'mean over {len(paths)} images')
     for label, modules in results.items():
         for s in modules:
             print(

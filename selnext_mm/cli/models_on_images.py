@@ -12,9 +12,10 @@ from typing import Any
 from selnext_mm.errors import UserError
 
 
-def base_parser(prog: str, description: str) -> argparse.ArgumentParser:
+def base_parser(prog: str, description: str, num: int | None = None) -> argparse.ArgumentParser:
+    """Options of every command; ``num`` pictures by default, None for all."""
     parser = argparse.ArgumentParser(prog=prog, description=description)
-    parser.add_argument('configs', nargs='+', metavar='CONFIG', help='configs, paths or names')
+    parser.add_argument('configs', nargs='*', metavar='CONFIG', help='configs, paths or names')
     parser.add_argument(
         '--checkpoints',
         nargs='+',
@@ -22,8 +23,15 @@ def base_parser(prog: str, description: str) -> argparse.ArgumentParser:
         help="weights, one file per config, or 'none'; default: initial weights",
     )
     parser.add_argument('--labels', nargs='+', metavar='NAME', help='names, one per config')
+    parser.add_argument(
+        '--model',
+        action='append',
+        metavar='NAME=CONFIG[@F]',
+        help='the same in one word, again for every model: name, config and checkpoint F',
+    )
     parser.add_argument('--images', required=True, metavar='DIR', help='folder of pictures')
-    parser.add_argument('--num', type=int, help='pictures to take, evenly spaced (all)')
+    text = f'pictures to take, evenly spaced ({num or "all"})'
+    parser.add_argument('--num', type=int, default=num, help=text)
     parser.add_argument('--size', type=int, default=224, help='side of the crop (%(default)s)')
     parser.add_argument('--batch-size', type=int, default=32, help='(%(default)s)')
     parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1, ... (%(default)s)')
@@ -31,6 +39,25 @@ def base_parser(prog: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument('--csv', metavar='F', help='write the rows to this file, too')
     parser.add_argument('--json', metavar='F', help='write the rows to this file, too')
     return parser
+
+
+def _take_models(args: argparse.Namespace) -> None:
+    """``--model`` as configs, labels and checkpoints."""
+    if args.model and (args.configs or args.labels or args.checkpoints):
+        raise UserError('give the models as --model or as configs, not both')
+    if not args.model and not args.configs:
+        raise UserError('no model: give configs, or --model NAME=CONFIG[@CHECKPOINT]')
+    if not args.model:
+        return
+    args.labels, args.checkpoints = [], []
+    for text in args.model:
+        name, equals, rest = text.partition('=')
+        config, _, checkpoint = rest.partition('@')
+        if not (name and equals and config):
+            raise UserError(f'--model {text}; expected NAME=CONFIG or NAME=CONFIG@CHECKPOINT')
+        args.labels.append(name)
+        args.configs.append(config)
+        args.checkpoints.append(checkpoint or 'none')
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -45,16 +72,23 @@ def _check(args: argparse.Namespace) -> None:
             raise UserError(
                 f'--{name} has {len(values)} entries for {len(args.configs)} configs; give one each'
             )
+    layers = getattr(args, 'layer', None) or [None]
+    if len(layers) not in (1, len(args.configs)):
+        raise UserError(
+            f'--layer has {len(layers)} entries for {len(args.configs)} configs; give one for all '
+            'or one each'
+        )
     if Path(args.out).suffix.lower() != '.png':
         raise UserError(f'--out {args.out}; expected a file name that ends in .png')
 
 
-def run_models(args: argparse.Namespace, measure: Callable) -> tuple[dict[str, Any], int]:
-    """``measure(model, batches, on_batch)`` for every config; label -> result, and the images.
+def run_models(args: argparse.Namespace, measure: Callable) -> tuple[dict[str, Any], list[Path]]:
+    """``measure(model, batches, on_batch)`` for every config; label -> result, and the pictures.
 
     Raises:
         UserError: for options, configs, checkpoints or pictures that cannot be used.
     """
+    _take_models(args)
     _check(args)
     import torch
     from rich.console import Console
@@ -75,7 +109,7 @@ def run_models(args: argparse.Namespace, measure: Callable) -> tuple[dict[str, A
     results = {}
     with Progress(console=Console(stderr=True)) as progress:
         for label, config, checkpoint in zip(labels, args.configs, checkpoints, strict=True):
-            with _quiet():
+            with quiet():
                 model = load_model(config, None if checkpoint == 'none' else checkpoint).to(device)
             task = progress.add_task(label, total=len(paths))
             results[label] = measure(
@@ -83,11 +117,11 @@ def run_models(args: argparse.Namespace, measure: Callable) -> tuple[dict[str, A
                 batches(paths, model, args.size, args.batch_size),
                 lambda n, task=task: progress.advance(task, n),
             )
-    return results, len(paths)
+    return results, paths
 
 
 @contextlib.contextmanager
-def _quiet():
+def quiet():
     """Without the remarks that models log when they are built and initialised."""
     logging.disable(logging.INFO)
     try:

@@ -1,13 +1,25 @@
 """``tools/train.py`` and ``selnext-mm train``."""
 
-from selnext_mm.cli.common import base_parser, build_runner, prepare
+import os
+
+from mmengine.config import Config
+from torch import nn
+
+from selnext_mm.cli.common import base_parser, build_runner, prepare, quick_data_check
+from selnext_mm.engine.config import add_tensorboard
 from selnext_mm.engine.preflight import (
     check_checkpoint,
     check_data,
+    check_load_from,
     check_pretrained,
     resolve_resume,
 )
+from selnext_mm.engine.safety import lr_for_batch, make_safe
+from selnext_mm.engine.settings import build_model, check_numbers, check_types
 from selnext_mm.errors import UserError
+
+# How often the job was started again: by torchrun, by Slurm, by tools/slurm_train.sh.
+RESTARTS = ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT', 'SELNEXT_MM_RESTARTS')
 
 
 def parse_args(argv: list[str] | None):
@@ -16,8 +28,9 @@ def parse_args(argv: list[str] | None):
         '--resume',
         nargs='?',
         const='auto',
-        metavar='auto|PATH',
-        help='go on from the latest checkpoint of the work dir (auto) or from a file',
+        metavar='auto|if-any|PATH',
+        help='go on from the newest intact checkpoint of the work dir (auto), from a file, or '
+        'from the newest if there is one (if-any, for jobs that are started again)',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision (fp16)')
     parser.add_argument(
@@ -25,7 +38,31 @@ def parse_args(argv: list[str] | None):
         action='store_true',
         help='scale the lr by (batch of this run) / auto_scale_lr.base_batch_size',
     )
+    parser.add_argument(
+        '--tensorboard',
+        action='store_true',
+        help='write the scalars for TensorBoard, too (vis_data/ in the dated folder)',
+    )
     return parser.parse_args(argv)
+
+
+def set_resume(cfg: Config, resume: str | None, model: nn.Module | None = None) -> list[str]:
+    """Put what ``--resume`` means into ``cfg``; return the lines to log about it.
+
+    A job that torchrun, Slurm or slurm_train.sh has started again goes on from its newest
+    checkpoint whatever the option says; if it has none yet, the option counts.
+    """
+    newest = None
+    if any(int(os.environ.get(name) or 0) for name in RESTARTS):
+        newest = resolve_resume(cfg.work_dir, 'if-any')
+    if newest is None and resume:
+        newest = resolve_resume(cfg.work_dir, resume)
+    if newest is None:
+        return []
+    cfg.resume = True
+    cfg.load_from = str(newest.path)
+    check_checkpoint(cfg, cfg.load_from, model, training=True)
+    return newest.lines()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,18 +75,29 @@ def main(argv: list[str] | None = None) -> int:
         cfg.optim_wrapper.type = 'AutoAmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:
-        if not cfg.get('auto_scale_lr', {}).get('base_batch_size'):
+        if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
             raise UserError(
                 f'--auto-scale-lr: {cfg.filename} has no auto_scale_lr.base_batch_size, the batch '
                 'that its lr is meant for'
             )
         cfg.auto_scale_lr.enable = True
-    check_data(cfg, ('train_dataloader', 'val_dataloader'))
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = resolve_resume(cfg.work_dir, args.resume)
-        check_checkpoint(cfg, cfg.load_from)
-    else:
-        check_pretrained(cfg)
-    build_runner(cfg).train()
+    if args.tensorboard:
+        add_tensorboard(cfg)
+    check_types(cfg)
+    check_numbers(cfg)
+    loaders = ('train_dataloader', 'val_dataloader')
+    check_data(cfg, loaders)
+    lines = quick_data_check(args, cfg, loaders)
+    make_safe(cfg)
+    model = build_model(cfg)
+    resumed = set_resume(cfg, args.resume, model)
+    if not resumed:
+        check_load_from(cfg, model)
+        check_pretrained(cfg, model)
+    runner = build_runner(cfg)
+    for line in [*lines, *resumed]:
+        runner.logger.info(line)
+    if warning := lr_for_batch(cfg, runner.world_size):
+        runner.logger.warning(warning)
+    runner.train()
     return 0

@@ -18,14 +18,14 @@ SPLITS = ('train', 'val')
 SUB = 4  # sub-pixels per pixel and axis
 REFERENCE_SIZE = 224  # the scales below are for this picture size and grow with it
 MIN_OBJECTS, MAX_OBJECTS = 2, 6
-MIN_VISIBLE = 0.7  # of an object's own area: far below it a label is guesswork
+MIN_VISIBLE = 0.8  # of an object's own area: far below it a label is guesswork
 MIN_AREA = 60  # visible pixels
 MIN_SCALE = 12  # pixels: floor of the scales in small pictures
 # sqrt(area) in pixels, so that the groups are COCO's small, medium and large; the share of each
 SCALES = (((24, 31), 0.2), ((34, 64), 0.64), ((100, 112), 0.16))
 PLACEMENT_TRIES = 30
 COLOUR_HINT = 0.8  # share of the objects that have the colour of their class; the rest any
-MAX_TURN = math.radians(30)  # a square on its corner would be a diamond
+MAX_TURN = math.radians(20)  # a square on its corner would be a diamond
 
 
 @dataclass
@@ -52,23 +52,24 @@ class Item:
     window: tuple[int, int, int, int]  # x0, y0, x1, y1: whole pixels round the object
 
 
-def _regular(n: int, radii: tuple[float, ...]) -> np.ndarray:
-    angle = np.arange(n) * 2 * math.pi / n - math.pi / 2
+def _regular(n: int, radii: tuple[float, ...], start: float = -0.25) -> np.ndarray:
+    """Polygon about the origin; ``start``: angle of the first corner in turns, -0.25 is up."""
+    angle = np.arange(n) * 2 * math.pi / n + 2 * math.pi * start
     radius = np.resize(radii, n)
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
 
 
 def _unit_contours() -> list[list[np.ndarray]]:
     """Contours of each class about the origin, scaled to area 1."""
-    a, b = 0.34, 1.0
+    a, b = 0.4, 1.0
     cross = [(-a, -b), (a, -b), (a, -a), (b, -a), (b, a), (a, a)]
     cross += [(-x, -y) for x, y in cross]
     shapes = [
         [_regular(96, (1,))],
-        [_regular(4, (1,))],
+        [_regular(4, (1,), start=0.125)],
         [_regular(3, (1,))],
-        [_regular(10, (1, 0.45))],
-        [_regular(96, (1,)), _regular(96, (0.55,))],
+        [_regular(10, (1, 0.55))],
+        [_regular(96, (1,)), _regular(96, (0.5,))],
         [np.array(cross)],
     ]
 

@@ -20,7 +20,7 @@ from selnext_mm.errors import UserError
 __all__ = ['CLASSES', 'SPLITS', 'Scene', 'Summary', 'draw_scene', 'write_shapes']
 
 GENERATOR = 'selnext_mm.datasets.shapes'
-VERSION = 1  # raise it when the same arguments draw something else
+VERSION = 2  # raise it when the same arguments draw something else
 FIRST_ID = {'train': 1, 'val': 500_001}  # unique over both splits, as in COCO
 MAX_IMAGES = 100_000
 SIZES = (64, 1024)

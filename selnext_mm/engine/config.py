@@ -24,8 +24,10 @@ def load_config(name: str | Path, options: dict | None = None) -> Config:
     try:
         cfg = Config.fromfile(path)
     # A config is executed Python: whatever goes wrong in it is the config's error.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f'{type(error).__name__}: {error}'.strip().splitlines()[0]
+        if isinstance(error, ImportError) or 'is used but incompatible' in reason:
+            reason += '. "selnext-mm doctor" checks the environment'
         raise UserError(f'cannot read the config {path}: {reason}') from error
     if options:
         try:
@@ -127,3 +129,23 @@ def iter_hooks(cfg: Config):
         if isinstance(hook, ConfigDict | dict):
             yield hook
     yield from cfg.get('custom_hooks') or []
+
+
+def add_tensorboard(cfg: Config) -> None:
+    """Let the visualizer write TensorBoard's event files beside the scalars, in place.
+
+    Raises:
+        UserError: if tensorboard is not installed.
+    """
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f'--tensorboard: {error}; pip install "selnext_mm[tensorboard]" (or: pip install '
+            'tensorboard). Without it, "selnext-mm report WORK_DIR" draws the same curves'
+        ) from error
+    visualizer = cfg.setdefault('visualizer', ConfigDict(type='Visualizer'))
+    backends = visualizer.get('vis_backends') or [dict(type='LocalVisBackend')]
+    if not any(b.get('type', '').endswith('TensorboardVisBackend') for b in backends):
+        backends = [*backends, dict(type='TensorboardVisBackend')]
+    visualizer['vis_backends'] = backends

@@ -1,6 +1,7 @@
 """Make a config run on the machine at hand."""
 
 import copy
+import os
 from datetime import timedelta
 
 import torch.distributed as dist
@@ -67,6 +68,12 @@ def adapt_to_device(cfg: Config, device: str | None = None) -> list[str]:
         )
         cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
     return lines
+
+
+def is_first_process() -> bool:
+    """Is this process the one that speaks for a distributed run, before it is started?"""
+    names = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+    return next((os.environ[n] for n in names if n in os.environ), '0') == '0'
 
 
 def init_cpu_group(cfg: Config) -> None:

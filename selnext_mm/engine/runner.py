@@ -1,33 +1,122 @@
 """mmengine's runner with a short log and strict checkpoints."""
 
-import platform
+import re
 from pathlib import Path
 
-import torch
 from mmengine.dist import is_main_process, master_only
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 from mmengine.utils.dl_utils import collect_env
+
+from selnext_mm.checkpoints.compare import compare, state_dict_of
+from selnext_mm.engine.banner import BannerHook
+from selnext_mm.engine.checkpoint_hook import SafeCheckpointHook
+from selnext_mm.engine.empty_results import evaluate_empty_results
+from selnext_mm.engine.newest import find_newest
+from selnext_mm.engine.progress import ProgressBarHook, on_terminal
+from selnext_mm.engine.schedule import Schedule
+from selnext_mm.engine.unreadable import UnreadableImagesHook, guard, record_file
+from selnext_mm.engine.votes import from_first
+from selnext_mm.errors import UserError
 
 
 @RUNNERS.register_module()
 class ConciseRunner(Runner):
-    """Stock ``Runner`` whose log reaches the first loss within 60 lines.
+    """Stock ``Runner`` with a short log, and a resume that says what it does.
 
-    The environment and the order of the hooks go to ``environment.txt`` beside the log, the
-    config to its own file as always; the per-parameter list of initialisers is left out.
+    - ``resume=True`` without ``load_from`` takes the newest intact checkpoint of the work dir,
+      and is an error where there is none.
+    - A schedule that was changed in the config counts on resume, from the present iteration on.
+    - The log reaches the first loss within 60 lines.
+
+    A banner says what is trained on what; progress is one short line per interval, and a bar on
+    a terminal (:mod:`selnext_mm.engine.progress`). The environment and the order of the hooks
+    go to ``environment.txt`` beside the log, the config to its own file as always; the
+    per-parameter list of initialisers is left out. Images that cannot be read are handled by
+    :class:`UnreadableImagesHook`.
     """
+
+    def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
+        super().register_hooks(default_hooks, custom_hooks)
+        if not any(isinstance(hook, UnreadableImagesHook) for hook in self.hooks):
+            self.register_hook(UnreadableImagesHook())
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location='cpu',
+        strict: bool = False,
+        revise_keys: list = [(r'^module\.', '')],  # noqa: B006 - as in the base class
+    ) -> dict:
+        """Load what fits, and say in one line what did not; else as the base class."""
+        checkpoint = CheckpointLoader.load_checkpoint(filename, map_location, logger=None)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        state = state_dict_of(checkpoint, filename)
+        for pattern, replacement in revise_keys:
+            state = {re.sub(pattern, replacement, k): v for k, v in state.items()}
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        result = compare(model.state_dict(), state)
+        self.logger.info(result.sentence(type(model).__name__, filename))
+        if strict and (result.missing or result.misshapen):
+            raise UserError(f'{filename} does not hold all weights of this model')
+        model.load_state_dict({k: state[k] for k in result.loaded}, strict=False)
+        self._has_loaded = True
+        self._loaded_schedulers = checkpoint.get('param_schedulers')
+        return checkpoint
+
+    def build_train_loop(self, loop):
+        if isinstance(loop, dict):
+            self._train_dataloader = guard(self._train_dataloader, str(record_file(self)))
+        return super().build_train_loop(loop)
+
+    def build_val_loop(self, loop):
+        if isinstance(loop, dict):
+            self._val_dataloader = guard(self._val_dataloader)
+        return super().build_val_loop(loop)
+
+    def build_test_loop(self, loop):
+        if isinstance(loop, dict):
+            self._test_dataloader = guard(self._test_dataloader)
+        return super().build_test_loop(loop)
 
     def _log_env(self, env_cfg: dict) -> None:
         lines = [f'{k}: {v}' for k, v in {**collect_env(), **env_cfg}.items()]
         if is_main_process():
             Path(self._log_dir, 'environment.txt').write_text('\n'.join(lines) + '\n')
-        device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
-        self.logger.info(
-            f'python {platform.python_version()}, torch {torch.__version__}, {device}, '
-            f'{self.world_size} process(es), seed {self.seed}'
-        )
-        self.logger.info(f'config, log and checkpoints: {self.work_dir}')
+
+    def build_log_processor(self, log_processor):
+        if isinstance(log_processor, dict) and log_processor.get('type') in (None, 'LogProcessor'):
+            log_processor = {**log_processor, 'type': 'ConciseLogProcessor'}
+        return super().build_log_processor(log_processor)
+
+    def train(self):
+        """Train: a banner first, and on a terminal a bar."""
+        try:
+            return self._train()
+        finally:
+            # A run that failed must not keep the Ctrl-C of the notebook that it ran in.
+            for hook in self.hooks:
+                if isinstance(hook, SafeCheckpointHook):
+                    hook.give_back_signals()
+
+    def _train(self):
+        if not is_main_process():
+            return super().train()
+        self.register_hook(BannerHook())
+        if not on_terminal():
+            return super().train()
+        bar = ProgressBarHook()
+        self.register_hook(bar)
+        try:
+            return super().train()
+        finally:
+            bar.stop()
+
+    def build_evaluator(self, evaluator):
+        evaluator = super().build_evaluator(evaluator)
+        evaluate_empty_results(evaluator)
+        return evaluator
 
     @master_only
     def _write_hooks(self, text: str) -> None:
@@ -44,3 +133,20 @@ class ConciseRunner(Runner):
         model._dump_init_info = lambda *args, **kwargs: None
         super()._init_model_weights()
         del model._dump_init_info
+
+    def load_or_resume(self) -> None:
+        if self._resume and self._load_from is None and not self._has_loaded:
+            newest = find_newest(self.work_dir)
+            if newest is None:
+                raise UserError(f'resume=True, but there is no checkpoint in {self.work_dir}')
+            for line in newest.lines():
+                self.logger.info(line)
+            self._load_from = str(newest.path)
+        # All processes go on from one file, even if a shared disk shows them different ones.
+        self._load_from = from_first(self._load_from)
+        super().load_or_resume()
+
+    def resume(self, *args, **kwargs) -> None:
+        schedule = Schedule(self)
+        super().resume(*args, **kwargs)
+        schedule.apply_changes(self, self._loaded_schedulers)

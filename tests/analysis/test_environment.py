@@ -336,3 +336,21 @@ def test_checks_import_nothing_but_the_standard_library(run_tool, root):
     )
     done = run_tool(sys.executable, '-S', '-c', code, root)  # -S: no installed packages
     assert done.returncode == 0, done.stderr
+
+
+def test_the_source_of_a_package_is_read_without_importing_it(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ('whole', 'bare'):
+        (tmp_path / name).mkdir()
+    (tmp_path / 'whole' / '__init__.py').write_text('raise RuntimeError')
+    (tmp_path / 'whole' / 'version.py').write_text("__version__ = '1'")
+    source = remedies_module.package_source
+    assert source('whole', 'version.py') == "__version__ = '1'"
+    # No such file, a folder without __init__.py, no such package, a package of no package.
+    for package, file in (
+        ('whole', 'x.py'),
+        ('bare', 'x.py'),
+        ('nowhere', 'x.py'),
+        ('no.where', 'x'),
+    ):
+        assert source(package, file) == ''

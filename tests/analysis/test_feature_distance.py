@@ -99,6 +99,46 @@ def test_mmpretrains_models_are_known(cfg, count):
     assert len(feature_distance(model, [torch.randn(1, 3, 64, 64)])) == count
 
 
+@pytest.mark.parametrize(
+    ('cfg', 'package', 'count', 'expanded'),
+    [
+        (dict(type='PATNet', arch='t0'), 'selnext_mm', 13, ('stages.0.0.act', 64)),
+        (dict(type='FasterNet', arch='t0'), 'timm', 13, ('stages.0.blocks.0.mlp.2', 80)),
+        (dict(type='mmpretrain.MobileNetV2'), 'mmpretrain', 16, ('layer2.0.conv.0', 96)),
+    ],
+)
+def test_expansions_of_the_other_families(cfg, package, count, expanded):
+    pytest.importorskip(package)
+    if package == 'mmpretrain':
+        pytest.importorskip('mmpretrain.models')
+    model = MODELS.build(cfg)
+    model.eval()  # mmpretrain's returns None
+    results = feature_distance(model, images := [torch.randn(2, 3, 64, 64)])
+    assert len(results) == count
+    name, channels = expanded
+    seen = []
+    model.get_submodule(name).register_forward_hook(lambda _, args, out: seen.append(out))
+    model(images[0])
+    values = [oracle(f.flatten(1).double().tolist()) for f in seen[0]]
+    assert results[0].mean == pytest.approx(sum(values) / 2, rel=1e-5)
+    assert results[0].channels == channels == seen[0].shape[1]
+
+
+def test_a_resnet_has_only_block_outputs():
+    pytest.importorskip('mmdet')
+    for attention_cfg in (dict(type='NAModule'), None):
+        model = MODELS.build(dict(type='NAResNet', depth=18, attention_cfg=attention_cfg)).eval()
+        images = torch.randn(2, 3, 64, 64)
+        results = feature_distance(model, [images], 'block')
+        assert [b.channels for b in results] == [64, 64, 128, 128, 256, 256, 512, 512]
+        assert all(b.attention == bool(attention_cfg) for b in results)
+        x = model.maxpool(model.relu(model.norm1(model.conv1(images))))
+        values = [oracle(f.flatten(1).double().tolist()) for f in model.layer1[0](x)]
+        assert results[0].mean == pytest.approx(sum(values) / 2, rel=1e-5)
+        with pytest.raises(UserError, match="at 'block' also BasicBlock"):
+            feature_distance(model, [images])
+
+
 def test_no_hook_stays_behind():
     model = selnext()
 

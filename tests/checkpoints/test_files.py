@@ -88,7 +88,7 @@ def test_what_is_no_checkpoint_is_said_so(tmp_path, suffix, content):
     path = tmp_path / f'file{suffix}'
     path.write_bytes(content)
     with pytest.raises(
-        UserError, match=r'empty|not a checkpoint|not a safetensors|refused'
+        UserError, match=r'empty|not a checkpoint|not a safetensors|refused|truncated|rename'
     ) as caught:
         load_file(path)
     assert str(path) in str(caught.value)

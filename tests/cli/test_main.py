@@ -47,6 +47,32 @@ def test_a_users_mistake_is_one_line(capsys):
     assert 'Traceback' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    'error',
+    [
+        ModuleNotFoundError("No module named 'mmdet'"),
+        ImportError('libGL.so.1: cannot open shared object file'),
+        AssertionError('MMCV==2.2.0 is used but incompatible.\nPlease install mmcv<2.2.0.'),
+    ],
+)
+def test_a_package_that_is_missing_or_does_not_fit_is_one_line(error, capsys):
+    def wrong(argv):
+        raise error
+
+    assert call(wrong, []) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(error).split()[0] in line
+    assert 'selnext-mm doctor' in line
+
+
+def test_other_assertions_keep_their_traceback():
+    def wrong(argv):
+        raise AssertionError('a bug')
+
+    with pytest.raises(AssertionError):
+        call(wrong, [])
+
+
 def test_only_one_process_of_a_job_tells_it(capsys, monkeypatch):
     def wrong(argv):
         raise UserError('x')

@@ -10,7 +10,7 @@ from PIL import Image
 
 from selnext_mm.__main__ import main
 from selnext_mm.analysis.complexity import build_model
-from selnext_mm.analysis.image_folder import batches, find_images, read_image
+from selnext_mm.analysis.image_folder import batches, find_images, load_model, read_image
 from selnext_mm.engine.config import load_config
 
 CONFIG = """
@@ -89,6 +89,63 @@ def test_gate_scales(models, pictures, tmp_path, capsys):
     assert Image.open(tmp_path / 'out.png').size[0] > 800
 
 
+def test_cam(models, pictures, tmp_path, capsys):
+    checkpoint = torch.load(models[1][1])
+    checkpoint['meta'] = dict(dataset_meta=dict(classes=['cat', 'dog, hound', 'cow', 'hen']))
+    torch.save(checkpoint, models[1][1])
+    assert main(arguments('cam', models, pictures, tmp_path)) == 0
+    out = capsys.readouterr().out
+    assert 'plain: 3 maps at stages.3' in out
+    assert 'seln: 3 maps at stages.3' in out
+    rows = json.loads((tmp_path / 'out.json').read_text())
+    assert [(r['model'], r['image'].rpartition('/')[2]) for r in rows] == [
+        (m, f) for m in ('plain', 'seln') for f in ('a.jpg', 'b.png', 'c.JPG')
+    ]
+    for (config, _), model, label in zip(models, (rows[:3], rows[3:]), 'ps', strict=True):
+        assert {r['method'] for r in model} == {'ablation'}
+        # The scores are those of the model itself on the same pictures.
+        net = load_model(config, config.replace('.py', '.pth'))
+        (x,) = batches(find_images(pictures), net, 64)
+        scores = net(x, mode='tensor').softmax(1)
+        assert [r['predicted'] for r in model] == scores.argmax(1).tolist()
+        assert [r['score'] for r in model] == pytest.approx(scores.amax(1).tolist(), rel=1e-4)
+        names = ['cat', 'dog, hound', 'cow', 'hen'] if label == 's' else None
+        for r in model:
+            wanted = names[r['predicted']] if names else f'class {r["predicted"]}'
+            assert r['predicted_name'] == wanted
+    picture = np.asarray(Image.open(tmp_path / 'out.png').convert('RGB')).astype(int)
+    # Three rows of three tiles: the last two columns are in the colours of a heat map.
+    assert picture.shape[0] > 3 * 248
+    assert picture.shape[1] > 3 * 248
+    third = picture.shape[1] // 3
+    warm = (picture[:, :, 0] - picture[:, :, 2] > 60).mean(0)
+    assert warm[third:].mean() > warm[:third].mean()
+
+
+def test_cam_explains_the_class_that_is_asked_for(models, pictures, tmp_path):
+    config, checkpoint = models[1]
+    args = ['--images', str(pictures), '--size', '64', '--out', str(tmp_path / 'new' / 'out.png')]
+    args += ['--json', str(tmp_path / 'out.json'), '--target-class', '2', '--layer', 'stages.2']
+    args += ['--method', 'gradcam', '--num', '1']
+    assert main(['cam', '--model', f'ours={config}@{checkpoint}', *args]) == 0
+    (row,) = json.loads((tmp_path / 'out.json').read_text())
+    net = load_model(config, checkpoint)
+    (x,) = batches(find_images(pictures, 1), net, 64)
+    score = net(x, mode='tensor').softmax(1)[0, 2].item()
+    assert (row['model'], row['target'], row['method']) == ('ours', 2, 'gradcam')
+    assert row['layer'] == 'stages.2'
+    assert row['target_score'] == pytest.approx(score, rel=1e-4)
+
+
+def test_classes_are_named_by_the_data_set_of_the_config(tmp_path):
+    config = tmp_path / 'cifar.py'
+    data = "test_dataloader = dict(dataset=dict(type='CIFAR10', data_root='x'))"
+    config.write_text(CONFIG.replace('ATTENTION', 'None') + data)
+    assert load_model(config, None).dataset_meta['classes'][3] == 'cat'
+    config.write_text(config.read_text().replace("'x'", "'x', metainfo=dict(classes=('a', 'b'))"))
+    assert load_model(config, None).dataset_meta['classes'] == ('a', 'b')
+
+
 def test_several_batches_are_one(models, pictures, tmp_path):
     results = []
     for size in ('1', '3'):
@@ -109,10 +166,41 @@ def test_several_batches_are_one(models, pictures, tmp_path):
         (['--out', 'x.jpg'], r'ends in .png'),
         (['--images', 'nowhere'], 'nowhere is not a folder'),
         (['--device', 'warp'], '--device warp'),
+        (['--model', 'a=b.py'], 'not both'),
     ],
 )
 def test_bad_options_end_in_one_message(models, pictures, tmp_path, extra, message, capsys):
     assert main(arguments('feature-distance', models, pictures, tmp_path, *extra)) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / 'out.json').exists()
+
+
+@pytest.mark.parametrize(
+    ('extra', 'message'),
+    [
+        (['--target-class', 'cat'], '--target-class cat: neither the checkpoint nor the config'),
+        (['--target-class', '4'], 'has the classes 0..3'),
+        (['--layer', 'stages.7'], 'stages.0, stages.1, stages.2, stages.3'),
+        (['--layer', 'a', 'b', 'c'], '--layer has 3 entries for 2 configs'),
+    ],
+)
+def test_bad_options_of_cam_end_in_one_message(models, pictures, tmp_path, extra, message, capsys):
+    assert main(arguments('cam', models, pictures, tmp_path, *extra)) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob('out.*'))
+
+
+@pytest.mark.parametrize(
+    ('models', 'message'),
+    [
+        ([], 'no model: give configs, or --model'),
+        (['--model', 'x.py'], '--model x.py; expected NAME=CONFIG'),
+        (['mask_rcnn/selnext_t_1x_coco.py'], 'classifiers only'),
+    ],
+)
+def test_what_is_no_classifier_is_refused(models, message, pictures, tmp_path, capsys):
+    out = ['--images', str(pictures), '--out', str(tmp_path / 'out.png')]
+    assert main(['cam', *models, *out]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -141,7 +229,11 @@ def test_a_damaged_picture_is_named(pictures, models, tmp_path, capsys):
 
 @pytest.mark.realdata
 def test_on_real_pictures(models, coco_root, tmp_path):
-    for command, chosen in (('feature-distance', models), ('gate-scales', models[1:])):
+    for command, chosen in (
+        ('feature-distance', models),
+        ('gate-scales', models[1:]),
+        ('cam', models),
+    ):
         args = arguments(command, chosen, coco_root / 'train2017', tmp_path, '--num', '8')
         assert main(args) == 0
         assert (tmp_path / 'out.png').stat().st_size > 10_000

@@ -149,7 +149,7 @@ def test_objects_stand_out_from_what_surrounds_them(scenes):
 
 @pytest.mark.parametrize(
     ('name', 'area'),
-    [('circle', 2 * 2 * np.pi / 4), ('square', 2), ('ring', np.pi * (1 - 0.55**2))],
+    [('circle', 2 * 2 * np.pi / 4), ('square', 2), ('ring', np.pi * (1 - 0.5**2))],
 )
 def test_contours_are_scaled_to_area_one(name, area):
     contours = _UNIT[CLASSES.index(name)]

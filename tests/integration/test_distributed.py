@@ -1,6 +1,7 @@
 """Two gloo processes against one."""
 
 import json
+import os
 import sys
 
 import pytest
@@ -97,18 +98,57 @@ def test_scripts_say_how_they_are_called(script, tmp_path):
     assert result.stderr.startswith('usage: ')
 
 
-def test_slurm_script_starts_one_task_per_gpu(tmp_path):
-    """A stand-in for srun, which only a cluster has, prints what it was given."""
-    srun = tmp_path / 'srun'
-    srun.write_text('#!/bin/sh\necho "$@"\n')
-    srun.chmod(0o755)
-    import os
+@pytest.fixture
+def slurm(tmp_path):
+    """Stand-ins for srun and scontrol, which only a cluster has: they write down their call.
 
-    result = call(
-        *(ROOT / 'tools/slurm_train.sh', 'gpu', 'job', 'config.py', '--resume'),
-        cwd=tmp_path,
-        env=dict(PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='4'),
-    )
-    assert result.returncode == 0, result.stderr
-    assert '-p gpu --job-name=job --gres=gpu:4 --ntasks=4 --ntasks-per-node=4' in result.stdout
-    assert result.stdout.strip().endswith('train.py config.py --launcher slurm --resume')
+    srun ends with the statuses of the file ``codes``, one after the other, then with 0.
+    """
+    (tmp_path / 'codes').touch()
+    srun = """#!/bin/sh
+echo "srun $@ restarts=${SELNEXT_MM_RESTARTS:-0}" >> calls
+code=$(head -n 1 codes)
+sed -i 1d codes
+exit ${code:-0}
+"""
+    for name, text in (('srun', srun), ('scontrol', '#!/bin/sh\necho "scontrol $@" >> calls\n')):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+
+    def submit(*codes, **env):
+        (tmp_path / 'codes').write_text(''.join(f'{code}\n' for code in codes))
+        result = call(
+            *(ROOT / 'tools/slurm_train.sh', 'gpu', 'job', 'config.py', '--resume'),
+            cwd=tmp_path,
+            env=dict(PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='4', **env),
+        )
+        return result.returncode, (tmp_path / 'calls').read_text().splitlines()
+
+    return submit
+
+
+def test_slurm_script_starts_one_task_per_gpu(slurm):
+    code, (line,) = slurm()
+    assert code == 0
+    assert '-p gpu --job-name=job --gres=gpu:4 --ntasks=4 --ntasks-per-node=4' in line
+    assert '--signal=USR1@120' in line
+    assert line.endswith('train.py config.py --launcher slurm --resume restarts=0')
+
+
+def test_slurm_script_goes_on_after_a_stop(slurm):
+    code, lines = slurm(75, 75, 0)
+    assert code == 0
+    assert [line.split()[-1] for line in lines] == ['restarts=0', 'restarts=1', 'restarts=1']
+
+
+def test_slurm_script_requeues_a_batch_job(slurm):
+    code, lines = slurm(75, ENVIRONMENT='BATCH', SLURM_JOB_ID='17')
+    assert code == 0
+    assert lines[1:] == ['scontrol requeue 17']
+
+
+@pytest.mark.parametrize('failure', [1, 2, 130])
+def test_slurm_script_passes_failures_on(slurm, failure):
+    code, lines = slurm(failure)
+    assert code == failure
+    assert len(lines) == 1

@@ -7,6 +7,9 @@ import sys
 import pytest
 import torch
 
+from selnext_mm.checkpoints.compare import stored_classes
+from selnext_mm.checkpoints.files import load_file
+from selnext_mm.datasets.shapes import CLASSES
 from tests.integration.conftest import CONFIG, ROOT, SMALL, call
 
 pytestmark = pytest.mark.integration
@@ -23,6 +26,15 @@ def test_training_writes_a_checkpoint_and_its_config(trained):
     assert checkpoint(trained).is_file()
     assert (work / 'selnext_atto_shapes.py').is_file()
     assert 'coco/bbox_mAP' in result.stdout + result.stderr
+
+
+def test_the_class_names_stay_with_the_weights(trained):
+    assert stored_classes(load_file(checkpoint(trained))) == CLASSES
+
+
+def test_the_data_is_looked_at_before_the_run(trained):
+    text = trained[1].stdout + trained[1].stderr
+    assert re.search(r'train_dataloader: 16 images, \d+ of \d+ annotations used', text)
 
 
 def test_the_first_loss_is_within_60_lines(trained):
@@ -189,3 +201,43 @@ def test_debug_shows_the_traceback(tmp_path):
     result = call(*TRAIN, CONFIG, '--data-root', 'nowhere', '--debug', cwd=tmp_path)
     assert result.returncode == 2
     assert 'Traceback' in result.stderr
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize('folder', ['mask_rcnn', 'cascade_mask_rcnn'])
+def test_coco_recipes_train_resume_and_test_on_real_images(folder, coco_root, tmp_path):
+    """The 3x recipe with a smaller backbone and pictures: real images and annotations."""
+    config = f'{folder}/selnext_t_3x_coco.py'
+    pipeline = 'train_dataloader.dataset.pipeline'
+    options = [
+        'model.backbone.arch=atto',
+        'model.neck.in_channels=[40,80,160,320]',
+        'train_dataloader.dataset.indices=4',
+        f'{pipeline}.3.transforms.0.0.scales=[(400,240)]',
+        f'{pipeline}.3.transforms.1.2.scales=[(400,240)]',
+        'train_cfg.val_interval=9',
+        'model.test_cfg.rpn.max_per_img=50',
+    ]
+    # 512 regions a picture through the cascade's four convolutions are minutes on one core.
+    stages = ['rcnn'] if folder == 'mask_rcnn' else ['rcnn.0', 'rcnn.1', 'rcnn.2']
+    options += [f'model.train_cfg.{stage}.sampler.num=32' for stage in stages]
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        options.append(f'{loader}.num_workers=0')
+        options.append(f'{loader}.persistent_workers=False')
+    for loader in ('val_dataloader', 'test_dataloader'):
+        options += [f'{loader}.dataset.indices=3', f'{loader}.dataset.pipeline.1.scale=(400,240)']
+    where = ('--data-root', coco_root, '--work-dir', 'work')
+
+    def run(tool, *arguments):
+        done = call(*tool, config, *arguments, cwd=tmp_path)
+        text = done.stdout + done.stderr
+        assert done.returncode == 0, text[-3000:]
+        return text
+
+    run(TRAIN, *where, '--cfg-options', *options, 'train_cfg.max_epochs=1')
+    text = run(TRAIN, *where, '--resume', '--cfg-options', *options, 'train_cfg.max_epochs=2')
+    assert re.search(r'Epoch\(train\)\s+\[2\]', text)
+    assert not re.search(r'Epoch\(train\)\s+\[1\]', text)
+    text = run(TEST, 'work/epoch_2.pth', *where, '--cfg-options', *options)
+    assert text.count('Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all') == 2
+    assert 'coco/segm_mAP' in text

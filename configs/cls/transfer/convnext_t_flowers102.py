@@ -1,12 +1,4 @@
 # long name: convnext-t_8xb32_flowers102
-_base_ = './selnext_t_flowers102.py'
+_base_ = ['../../_base_/transfer/convnext_t.py', '../../_base_/datasets/flowers102_224.py']
 
-pretrained = None  # ImageNet-1k weights, e.g. of cls/ablation/convnext_t_baseline_in1k.py
-
-model = dict(
-    backbone=dict(
-        attention_cfg=None,
-        block_norm_cfg=dict(type='LN2d', eps=1e-6),
-        init_cfg=dict(checkpoint=pretrained),
-    )
-)
+model = dict(head=dict(num_classes=102))

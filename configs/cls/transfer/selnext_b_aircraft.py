@@ -1,8 +1,4 @@
 # long name: selnext-b_8xb32_aircraft
-_base_ = './selnext_t_aircraft.py'
+_base_ = ['../../_base_/transfer/selnext_b.py', '../../_base_/datasets/aircraft_224.py']
 
-pretrained = None  # ImageNet-1k weights, e.g. a checkpoint of cls/selnext_b_in1k.py
-
-model = dict(
-    backbone=dict(arch='base', init_cfg=dict(checkpoint=pretrained)), head=dict(in_channels=1024)
-)
+model = dict(head=dict(num_classes=100))

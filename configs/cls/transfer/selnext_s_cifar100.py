@@ -1,6 +1,4 @@
 # long name: selnext-s_8xb32_cifar100
-_base_ = './selnext_t_cifar100.py'
+_base_ = ['../../_base_/transfer/selnext_s.py', '../../_base_/datasets/cifar100_224.py']
 
-pretrained = None  # ImageNet-1k weights, e.g. a checkpoint of cls/selnext_s_in1k.py
-
-model = dict(backbone=dict(arch='small', init_cfg=dict(checkpoint=pretrained)))
+model = dict(head=dict(num_classes=100))

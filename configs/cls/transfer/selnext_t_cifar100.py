@@ -1,14 +1,4 @@
 # long name: selnext-t_8xb32_cifar100
-_base_ = [
-    '../../_base_/models/selnext_cls.py',
-    '../../_base_/datasets/cifar100_224.py',
-    '../../_base_/schedules/transfer_adamw_40e.py',
-    '../../_base_/imagenet_runtime.py',
-]
+_base_ = ['../../_base_/transfer/selnext_t.py', '../../_base_/datasets/cifar100_224.py']
 
-pretrained = None  # ImageNet-1k weights, e.g. a checkpoint of cls/selnext_t_in1k.py
-
-model = dict(
-    backbone=dict(arch='tiny', drop_path_rate=0.0, init_cfg=dict(checkpoint=pretrained)),
-    head=dict(num_classes=100),
-)
+model = dict(head=dict(num_classes=100))

@@ -1,5 +1,6 @@
 """What the channel attentions share: data formats, the wide mean, the gate in float32."""
 
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -33,7 +34,7 @@ def squeeze_width(in_channels: int, reduction: int, divisor: int = 1) -> int:
     return make_divisible(in_channels // reduction, divisor)
 
 
-class ChannelAttention(nn.Module):
+class ChannelAttention(nn.Module, ABC):
     """``y = x * gate(mean_hw(x))``, one scale per channel; subclasses define the gate.
 
     The gate is ``activate(excite(mean))``: ``excite`` maps the spatial means (N, C) to raw
@@ -71,11 +72,13 @@ class ChannelAttention(nn.Module):
         # Half precision overflows in the sum over H * W, hence the wider accumulator.
         return x.mean(self.spatial, dtype=torch.promote_types(x.dtype, torch.float32))
 
+    @abstractmethod
     def excite(self, mean: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Raw scales (N, C) from what :meth:`squeeze` returns."""
 
+    @abstractmethod
     def activate(self, s: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Scales (N, C) from the raw ones."""
 
     def gate(self, mean: Tensor) -> Tensor:
         """Scales (N, C) for spatial means (N, C), in the dtype of ``mean``."""

@@ -56,7 +56,7 @@ class MeanStdGate(nn.Module):
         else:
             std, mean = torch.zeros_like(x), x
         norm = self.norm
-        if norm.training and len(x) == 1 and isinstance(norm, nn.BatchNorm2d):
+        if isinstance(norm, nn.BatchNorm2d) and norm.training and x.shape[0] == 1:
             raise ValueError(
                 'the batch norm inside a channel gate sees one value per image, and this batch '
                 'has one image: train with gate_norm_eval=True (running statistics), SyncBN, or '

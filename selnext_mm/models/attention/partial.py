@@ -1,11 +1,13 @@
 """PATNet's three partial attentions: a convolution on some channels, attention on the others."""
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from .relative_position import RelativePositionBias
+from .relative_position import RelativePositionBias, exporting
 
 SCOPES = ('rest', 'all')
 TOKEN_NORM_EPS = 1e-6
@@ -53,7 +55,7 @@ class PartialConv(nn.Module):
         return torch.cat(self.halves(x), 1)
 
 
-class _PartialAttention(PartialConv):
+class _PartialAttention(PartialConv, ABC):
     """A partial convolution whose other channels (``scope='rest'``) or whole result are attended.
 
     ``attention_channels`` is the number of channels that :meth:`attend` gets.
@@ -68,8 +70,9 @@ class _PartialAttention(PartialConv):
         if not self.attention_channels:
             raise ValueError(f'ratio={ratio!r} leaves no channel for the attention')
 
+    @abstractmethod
     def attend(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The attended channels, of the shape of ``x``."""
 
     def forward(self, x: Tensor) -> Tensor:
         convolved, rest = self.halves(x)
@@ -166,13 +169,14 @@ class PartialSelfAttention(_PartialAttention):
         tokens = self.norm(x.flatten(2).transpose(1, 2))
         qkv = self.qkv(tokens).unflatten(2, (3, self.num_heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        y = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=self.position(x).to(q.dtype)[None],
-            dropout_p=self.attn_drop if self.training else 0.0,
-        )
+        bias = self.position(x).to(q.dtype)[None]
+        if exporting():
+            # The fused kernels are chosen by the sizes, which an export has to leave open.
+            logits = q @ k.transpose(2, 3) * q.shape[3] ** -0.5 + bias
+            y = logits.softmax(3) @ v
+        else:
+            dropout = self.attn_drop if self.training else 0.0
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
         y = self.proj_drop(self.proj(y.transpose(1, 2).flatten(2)))
         return y.transpose(1, 2).unflatten(2, x.shape[2:])
 

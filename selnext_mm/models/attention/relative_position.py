@@ -40,6 +40,20 @@ def offset_buckets(height: int, width: int, device: torch.device) -> Tensor:
 cached_offset_buckets = lru_cache(maxsize=CACHED_SIZES)(offset_buckets)
 
 
+def pair_buckets(height: int, width: int, device: torch.device) -> Tensor:
+    """Buckets of all pairs of positions, of shape (height * width, height * width)."""
+    rows, columns = (torch.arange(n, device=device).double() for n in (height, width))
+    vertical = (rows[:, None] - rows).square()
+    horizontal = (columns[:, None] - columns).square()
+    distance = (vertical[:, None, :, None] + horizontal[None, :, None, :]).sqrt()
+    return distance_bucket(distance).reshape(height * width, height * width)
+
+
+def exporting() -> bool:
+    """Is the model being traced by ``torch.export``, for sizes that are not known?"""
+    return getattr(torch.compiler, 'is_exporting', bool)()
+
+
 class RelativePositionBias(nn.Module):
     """``bias[h, p, q] = table[h, bucket(|p - q|)]`` for the positions p, q of a map.
 
@@ -64,6 +78,9 @@ class RelativePositionBias(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The bias for the last two dimensions of ``x``, a map (..., H, W)."""
         height, width = x.shape[-2:]
+        if exporting():
+            # Windows of an open size have no form in ONNX, and no size can be cached.
+            return self.table[:, pair_buckets(height, width, x.device)]
         # Shape inference runs on tensors without data, which no later call may find in the cache.
         real = type(x) is Tensor and x.device.type != 'meta'
         buckets = (cached_offset_buckets if real else offset_buckets)(height, width, x.device)

@@ -1,11 +1,12 @@
 """Backbones for classification and detection."""
 
 from . import lazy
+from .fasternet import FasterNet
 from .mobilenet_v3 import AttentionMobileNetV3
 from .patnet import PATNet
 from .selnext import SELNeXt
 
-__all__ = ['AttentionMobileNetV3', 'PATNet', 'SELNeXt']
+__all__ = ['AttentionMobileNetV3', 'FasterNet', 'PATNet', 'SELNeXt']
 
 lazy.register()
 

@@ -1,7 +1,7 @@
 """What all backbones of the package share: outputs, freezing and strict pretrained weights."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
@@ -32,6 +32,47 @@ def normalize_out_indices(out_indices: int | Sequence[int], num_stages: int) -> 
             f'{-num_stages}..{num_stages - 1}, each once'
         )
     return tuple(indices)
+
+
+def check_frozen_stages(frozen_stages: int, num_built: int) -> int:
+    """Return ``frozen_stages``.
+
+    Raises:
+        ValueError: unless it is an int from 0 to the number of stages that are built.
+    """
+    if not isinstance(frozen_stages, int) or not 0 <= frozen_stages <= num_built:
+        raise ValueError(
+            f'frozen_stages={frozen_stages!r}; expected 0..{num_built}, the number of stages up to '
+            'the last of out_indices'
+        )
+    return frozen_stages
+
+
+def resolve_arch(arch: str | dict, archs: Mapping[str, tuple], num_stages: int = 0) -> tuple:
+    """``archs[arch]``, or (depths, channels) of a dict with these two keys.
+
+    Args:
+        arch: a name or the dict.
+        archs: the known architectures, which begin with depths and channels.
+        num_stages: how many of each a dict must have; 0 for as many as it likes.
+
+    Raises:
+        ValueError: for an unknown name, other keys, or sequences that do not fit together.
+    """
+    if isinstance(arch, str):
+        if arch not in archs:
+            raise ValueError(f'arch={arch!r}; expected one of {list(archs)} or a dict')
+        return archs[arch]
+    if not isinstance(arch, dict) or set(arch) != {'depths', 'channels'}:
+        raise ValueError(f"arch={arch!r}; expected a dict with the keys 'depths' and 'channels'")
+    depths, channels = tuple(arch['depths']), tuple(arch['channels'])
+    fits = len(depths) == (num_stages or len(depths)) == len(channels)
+    if not fits or not depths or min(depths + channels) < 1:
+        raise ValueError(
+            f'arch={arch!r}; expected depths and channels of equal length'
+            f'{f", {num_stages} each" if num_stages else ""}, all positive'
+        )
+    return depths, channels
 
 
 class CountedPretrained:

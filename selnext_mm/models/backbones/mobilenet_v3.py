@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from selnext_mm.models.attention.base import make_divisible
 
-from .base import Backbone, normalize_out_indices
+from .base import Backbone, check_frozen_stages, normalize_out_indices
 from .layers import DropPath, build_activation
 
 # (kernel, expanded width, output width, attention, activation, stride) by stage, a stage being
@@ -219,12 +219,7 @@ class AttentionMobileNetV3(Backbone):
         stages = ARCHS[arch]
         self.out_indices = normalize_out_indices(out_indices, len(stages))
         num_built = max(self.out_indices) + 1
-        if not isinstance(frozen_stages, int) or not 0 <= frozen_stages <= num_built:
-            raise ValueError(
-                f'frozen_stages={frozen_stages!r}; expected 0..{num_built}, the number of stages '
-                f'built for out_indices={out_indices!r}'
-            )
-        self.frozen_stages = frozen_stages
+        self.frozen_stages = check_frozen_stages(frozen_stages, num_built)
         self.norm_eval = norm_eval
         norm_cfg = norm_cfg or dict(type='BN')
 

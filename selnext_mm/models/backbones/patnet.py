@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from selnext_mm.models.attention.channel_gates import MeanStdGate
 
-from .base import Backbone, normalize_out_indices
+from .base import Backbone, check_frozen_stages, normalize_out_indices, resolve_arch
 from .layers import DropPath, build_activation, keep_running_stats
 from .patnet_deploy import fold_patnet
 
@@ -40,24 +40,6 @@ ARCHS = {
     'm': Arch((2, 3, 16, 4), _doubling(128)),
     'l': Arch((2, 3, 20, 4), _doubling(160)),
 }
-
-
-def resolve_arch(arch: str | dict) -> Arch:
-    """Return the architecture of a name, or of a dict with ``depths`` and ``channels``.
-
-    Raises:
-        ValueError: for an unknown name, other keys, or anything but four positive numbers each.
-    """
-    if isinstance(arch, str):
-        if arch not in ARCHS:
-            raise ValueError(f'arch={arch!r}; expected one of {list(ARCHS)} or a dict')
-        return ARCHS[arch]
-    if not isinstance(arch, dict) or set(arch) != {'depths', 'channels'}:
-        raise ValueError(f"arch={arch!r}; expected a dict with the keys 'depths' and 'channels'")
-    depths, channels = tuple(arch['depths']), tuple(arch['channels'])
-    if not len(depths) == len(channels) == 4 or min(depths + channels) < 1:
-        raise ValueError(f'arch={arch!r}; expected four positive depths and channels')
-    return Arch(depths, channels)
 
 
 class PATNetBlock(BaseModule):
@@ -187,16 +169,11 @@ class PATNet(Backbone):
         init_cfg: dict | Sequence[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        settings = resolve_arch(arch)
+        settings = Arch(*resolve_arch(arch, ARCHS, num_stages=4))
         self.depths, self.channels = settings.depths, settings.channels
         self.out_indices = normalize_out_indices(out_indices, 4)
         num_built = max(self.out_indices) + 1
-        if not isinstance(frozen_stages, int) or not 0 <= frozen_stages <= num_built:
-            raise ValueError(
-                f'frozen_stages={frozen_stages!r}; expected 0..{num_built}, the number of stages '
-                f'built for out_indices={out_indices!r}'
-            )
-        self.frozen_stages = frozen_stages
+        self.frozen_stages = check_frozen_stages(frozen_stages, num_built)
         self.output_norm = len(self.out_indices) > 1 if output_norm is None else output_norm
         self.norm_eval = norm_eval
         self.gate_norm_eval = gate_norm_eval

@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .base import Backbone, normalize_out_indices
+from .base import Backbone, check_frozen_stages, normalize_out_indices, resolve_arch
 from .layers import DropPath, build_activation, build_norm2d
 from .selnext_fast import IMPLS, PackedOnce, fast_forward
 
@@ -25,26 +25,6 @@ ARCHS = {
     'large': ((3, 3, 27, 3), (192, 384, 768, 1536)),
 }
 PAPER_ARCHS = ('tiny', 'small', 'base')
-
-
-def resolve_arch(arch: str | dict) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return (depths, channels) of an arch name or a dict with these two keys.
-
-    Raises:
-        ValueError: for an unknown name, other keys, or sequences that do not fit together.
-    """
-    if isinstance(arch, str):
-        if arch not in ARCHS:
-            raise ValueError(f'arch={arch!r}; expected one of {sorted(ARCHS)} or a dict')
-        return ARCHS[arch]
-    if not isinstance(arch, dict) or set(arch) != {'depths', 'channels'}:
-        raise ValueError(f"arch={arch!r}; expected a dict with the keys 'depths' and 'channels'")
-    depths, channels = tuple(arch['depths']), tuple(arch['channels'])
-    if len(depths) != len(channels) or not depths or min(depths + channels) < 1:
-        raise ValueError(
-            f'arch={arch!r}; expected depths and channels of equal length, all positive'
-        )
-    return depths, channels
 
 
 class SELNeXtBlock(BaseModule):
@@ -206,18 +186,13 @@ class SELNeXt(Backbone):
         init_cfg: dict | Sequence[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        self.depths, self.channels = resolve_arch(arch)
+        self.depths, self.channels = resolve_arch(arch, ARCHS)
         self.num_stages = len(self.depths)
         self.out_indices = normalize_out_indices(out_indices, self.num_stages)
         num_built = max(self.out_indices) + 1
-        if not isinstance(frozen_stages, int) or not 0 <= frozen_stages <= num_built:
-            raise ValueError(
-                f'frozen_stages={frozen_stages!r}; expected 0..{num_built}, the number of stages '
-                f'built for out_indices={out_indices!r}'
-            )
         if impl not in IMPLS:
             raise ValueError(f'impl={impl!r}; expected one of {IMPLS}')
-        self.frozen_stages = frozen_stages
+        self.frozen_stages = check_frozen_stages(frozen_stages, num_built)
         self.deployed = False
         if gap_before_final_norm is None:
             gap_before_final_norm = isinstance(out_indices, int)

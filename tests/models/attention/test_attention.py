@@ -146,3 +146,8 @@ def test_wrong_arguments_name_the_choices(cfg, text):
     cls = MODELS.get(cfg.pop('type'))
     with pytest.raises(ValueError, match=text):
         cls(32, **cfg)
+
+
+def test_a_gate_without_its_two_functions_cannot_be_built():
+    with pytest.raises(TypeError, match=r'abstract methods.*activate.*excite'):
+        ChannelAttention(8)

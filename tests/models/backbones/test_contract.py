@@ -29,7 +29,12 @@ SMALL = {
         attention_cfg=dict(type='SELN', reduction=4, divisor=8),
         out_indices=(0, 1, 2, 3),
     ),
+    'FasterNet': dict(
+        arch=dict(depths=(1, 1, 2, 1), embed_dim=16), out_indices=(0, 1, 2, 3), output_norm=True
+    ),
 }
+# class name -> the optional package that it is built from
+OPTIONAL = {'FasterNet': 'timm'}
 # Unpadded convolutions round the size of a map down, padded ones round it up.
 ROUNDS_UP = {'AttentionMobileNetV3'}
 # Relative error that half precision may cause. Batch norms subtract what was rounded: a narrow net
@@ -39,6 +44,9 @@ HALF_TOLERANCE = {'AttentionMobileNetV3': {torch.float16: 0.1, torch.bfloat16: 0
 
 @pytest.fixture(params=sorted(SMALL))
 def build(request):
+    if request.param in OPTIONAL:
+        pytest.importorskip(OPTIONAL[request.param])
+
     def make(**kwargs):
         model = MODELS.build(dict(SMALL[request.param], type=request.param, **kwargs))
         model.init_weights()

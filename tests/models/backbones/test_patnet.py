@@ -326,7 +326,7 @@ def test_stochastic_depth_rises_linearly_over_all_blocks():
     [
         (dict(arch='t3'), ValueError, "arch='t3'.*t0.*'l'"),
         (dict(arch=dict(depths=(1, 1, 1, 1))), ValueError, "'depths' and 'channels'"),
-        (dict(arch=dict(depths=(1,), channels=(8,))), ValueError, 'four positive'),
+        (dict(arch=dict(depths=(1,), channels=(8,))), ValueError, '4 each, all positive'),
         (dict(out_indices=4), ValueError, r'-4\.\.3'),
         (dict(frozen_stages=2, out_indices=0), ValueError, r'0\.\.1'),
         (dict(num_heads=7), ValueError, 'num_heads=7'),

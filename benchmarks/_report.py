@@ -1,0 +1,240 @@
+"""Results: the machine and versions they belong to, the JSON file, the table on screen or page."""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from _models import Candidate, Setting
+from _rows import Suite, find_baseline, paper_ratio
+from _timing import compare, summarize
+
+from selnext_mm.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain', 'timm', 'selnext_mm')
+
+
+def cpu_name() -> str:
+    """Model name of the processor, as the system calls it."""
+    try:
+        for line in Path('/proc/cpuinfo').read_text().splitlines():
+            if line.startswith('model name'):
+                return line.partition(':')[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def machine(device: torch.device) -> dict:
+    """Processor, cores, memory, load, and the accelerator if ``device`` is one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    facts = {'cpu': cpu_name(), 'cores': cores, 'system': platform.system()}
+    if 'SC_PHYS_PAGES' in getattr(os, 'sysconf_names', {}):
+        memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+        facts['memory_gib'] = round(memory / 2**30, 1)
+    facts['isa'] = torch.backends.cpu.get_cpu_capability()
+    if device.type == 'cuda':
+        properties = torch.cuda.get_device_properties(device)
+        facts['gpu'] = properties.name
+        facts['gpu_memory_gib'] = round(properties.total_memory / 2**30, 1)
+        facts['cuda'] = torch.version.cuda
+        facts['cudnn'] = torch.backends.cudnn.version()
+    return facts
+
+
+def versions() -> dict:
+    """Versions of Python and of all packages that take part; the commit of a checkout."""
+    found = {'python': platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    found['torch'] = torch.__version__
+    try:
+        commit = subprocess.run(
+            ['git', 'describe', '--always', '--dirty', '--exclude=*'],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found['commit'] = commit.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        pass
+    return found
+
+
+def command() -> str:
+    """The command line of this process, as one would type it."""
+    return shlex.join(['python', *sys.argv])
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec='seconds')
+
+
+def write_json(path: str | Path, result: dict) -> None:
+    """Write ``result``, the whole file or nothing of it.
+
+    Raises:
+        UserError: if that fails.
+    """
+    path = Path(path)
+    part = path.with_name(path.name + '.part')
+    try:
+        part.write_text(json.dumps(result, indent=1) + '\n')
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UserError(f'{path} could not be written: {error.strerror}') from error
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise :class:`UserError` now, not after minutes of timing."""
+    folder = Path(path).parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f'--json {path}: {folder} is no folder that can be written to')
+
+
+def read_json(path: str | Path) -> dict:
+    """A result that :func:`write_json` wrote.
+
+    Raises:
+        UserError: for anything else.
+    """
+    try:
+        result = json.loads(Path(path).read_text())
+        result['rows'], result['machine'], result['versions'], result['setting']
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror}') from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f'{path} is no result of latency.py or training.py --json') from error
+    return result
+
+
+def result_rows(
+    made: Mapping[str, Candidate],
+    seconds: Mapping[str, list[float]],
+    suite: Suite,
+    setting: Setting,
+) -> list[dict]:
+    """One dict per row: what was timed, all its times, and the ratio to its baseline."""
+    device = setting.device.type
+    rows = []
+    for label, candidate in made.items():
+        row = candidate.row
+        base = find_baseline(row, (other.row for other in made.values()))
+        ratios = {'ratio': None, 'ratio_q25': None, 'ratio_q75': None}
+        if base is not None:
+            ratios = compare(seconds[label], seconds[base.label])
+        summary = summarize(seconds[label])
+        rows.append(
+            {
+                'label': label,
+                'name': row.name,
+                'variants': list(row.variants),
+                'source': row.source if isinstance(row.source, str) else dict(row.source),
+                'options': dict(row.options),
+                'baseline': base.label if base else None,
+                'params': candidate.params,
+                'size': list(candidate.size),
+                **summary,
+                'images_per_s': setting.batch / summary['median_s'],
+                **ratios,
+                'error': candidate.error,
+                **candidate.facts,
+                'paper': row.paper.get(device) if device in suite.paper else None,
+                'paper_ratio': paper_ratio(suite, row, base, device) if base else None,
+                'seconds': [round(s, 7) for s in seconds[label]],
+            }
+        )
+    return rows
+
+
+def ratio_text(row: dict) -> str:
+    """'1.043 [1.02, 1.06]'."""
+    if row.get('ratio') is None:
+        return '-'
+    return f'{row["ratio"]:.3f} [{row["ratio_q25"]:.2f}, {row["ratio_q75"]:.2f}]'
+
+
+def memory_columns(row: dict, base: dict | None) -> Iterator[tuple[str, str]]:
+    """Headings and cells of what benchmarks/training.py counts, as far as ``row`` has it."""
+    for key, title in (('saved_bytes', 'saved MiB'), ('peak_bytes', 'peak MiB')):
+        if key in row:
+            yield title, f'{row[key] / 2**20:.1f}'
+            yield 'ratio', f'{row[key] / base[key]:.3f}' if base else '-'
+
+
+def cells(result: dict) -> list[tuple[str, ...]]:
+    """Header and rows; the paper's columns and those of memory only where there is something."""
+    rows = {row['label']: row for row in result['rows']}
+    with_paper = any(row['paper'] for row in rows.values())
+    lines = []
+    for row in rows.values():
+        columns = [
+            ('model', row['label'].replace('@', ', ')),
+            ('params M', f'{row["params"] / 1e6:.2f}'),
+            ('size', f'{row["size"][0]}x{row["size"][1]}'),
+            ('ms, mean ± std', f'{row["mean_s"] * 1e3:.1f} ± {row["std_s"] * 1e3:.1f}'),
+            ('median', f'{row["median_s"] * 1e3:.1f}'),
+            ('images/s', f'{row["images_per_s"]:.1f}'),
+            ('ratio', ratio_text(row)),
+            *memory_columns(row, rows.get(row['baseline'])),
+        ]
+        if with_paper:
+            printed = row['paper_ratio']
+            columns += [
+                ('paper', row['paper'] or '-'),
+                ('ratio, paper', '-' if printed is None else f'{printed:.3f}'),
+            ]
+        lines.append(tuple(cell for _, cell in columns))
+    return [tuple(title for title, _ in columns), *lines]
+
+
+def describe(result: dict) -> str:
+    """One paragraph: machine, versions, settings, command."""
+    facts, setting = result['machine'], result['setting']
+    where = facts.get('gpu') or f'{facts["cpu"]}, {setting["threads"]} of {facts["cores"]} cores'
+    text = (
+        f'{where}; torch {result["versions"]["torch"]}; {setting["precision"]}, batch '
+        f'{setting["batch"]}, median of {setting["repeats"]} rounds, {result["date"][:10]}. Ratio: '
+        'of medians [quartiles over the rounds]'
+    )
+    if result.get('paper'):
+        unit, place = result['paper']
+        text += f'. Paper: {unit}, {place}'
+    return f'{text}. `{result["command"]}`'
+
+
+def left_out(result: dict) -> list[str]:
+    return [f'left out: {row["label"]}: {row["reason"]}' for row in result['left_out']]
+
+
+def text_table(result: dict) -> str:
+    """For a screen: text to the left, numbers to the right."""
+    lines = cells(result)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    out = []
+    for line in lines:
+        numbers = [c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)]
+        out.append('  '.join([line[0].ljust(widths[0]), *numbers]).rstrip())
+    return '\n'.join([*out, '', describe(result), *left_out(result)])
+
+
+def markdown_table(result: dict) -> str:
+    """For a page of docs/."""
+    header, *lines = cells(result)
+    rows = [header, ('---',) * len(header), *lines]
+    table = '\n'.join(f'| {" | ".join(row)} |' for row in rows)
+    notes = ''.join(f'\n\n{line}' for line in left_out(result))
+    return f'{describe(result)}\n\n{table}{notes}'

@@ -1,0 +1,5 @@
+_base_ = './selnext_t.py'
+
+pretrained = None  # ImageNet-1k weights, e.g. a checkpoint of cls/selnext_b_in1k.py
+
+model = dict(backbone=dict(arch='base'), head=dict(in_channels=1024))

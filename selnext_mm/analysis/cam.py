@@ -1,0 +1,295 @@
+"""Class activation maps: the parts of a picture that a classifier's score rests on (Fig. 6).
+
+Ablation-CAM, the paper's choice: with ``A_k`` the channels of a layer, ``y`` the score (logit) of
+a class and ``y_k`` the same score after ``A_k`` is set to zero,
+
+    ``w_k = (y - y_k) / |y|``,   map = ``max(0, sum_k w_k A_k)``, scaled to 0..1.
+
+The maps are made by the library grad-cam. Three things differ from calling it directly:
+
+- Its ablation replaces a channel by ``min - 1e7`` where a map has negative values, as SELNeXt's
+  has everywhere; the norm before the head then sees nothing but that channel. Here it is zero, as
+  in the paper of Ablation-CAM.
+- It divides by ``y``, which turns the map inside out for a class with a negative score. Here the
+  divisor is ``|y|``; nothing changes where ``y > 0``.
+- It runs the whole model once per channel. Here the model is entered at the layer, so that the
+  last stage of SELNeXt-B costs 1024 heads and not 1024 networks.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selnext_mm.analysis.complexity import is_detector
+from selnext_mm.errors import UserError
+
+# name -> (class of grad-cam, title); those that need no more than a layer's map and its gradient
+METHODS = {
+    'ablation': ('AblationCAM', 'Ablation-CAM'),
+    'gradcam': ('GradCAM', 'Grad-CAM'),
+    'gradcam++': ('GradCAMPlusPlus', 'Grad-CAM++'),
+    'hirescam': ('HiResCAM', 'HiResCAM'),
+    'layercam': ('LayerCAM', 'LayerCAM'),
+}
+STAGE = re.compile(r'stages\.\d+|layers?\.?\d+')
+STUB = 64  # side of the picture that stands in where only the layer's map counts
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """Map of one picture: ``heat`` is float32 (h, w) in 0..1, on the layer's own grid.
+
+    ``score`` and ``target_score`` are softmax probabilities; ``target`` is the class of the map.
+    """
+
+    predicted: int
+    score: float
+    target: int
+    target_score: float
+    layer: str
+    heat: np.ndarray
+
+
+def grad_cam() -> ModuleType:
+    """The library.
+
+    Raises:
+        UserError: if it is not installed.
+    """
+    try:
+        import pytorch_grad_cam
+        import pytorch_grad_cam.ablation_cam
+        import pytorch_grad_cam.utils.model_targets
+    except ImportError as error:
+        raise UserError(
+            f'class activation maps need the library grad-cam ({error}): '
+            "pip install 'selnext_mm[analysis]', or pip install grad-cam"
+        ) from error
+    return pytorch_grad_cam
+
+
+class _FromLayer(nn.Module):
+    """A model from the output of ``layer`` on: (B, C, h, w) -> logits (B, classes).
+
+    The layers before it see ``picture`` (1, 3, H, W), and what they make of it is thrown away.
+    So a small stub will do for it, unless something leads around the layer.
+    """
+
+    def __init__(self, model: nn.Module, layer: nn.Module) -> None:
+        super().__init__()
+        self.entry = nn.Identity()  # what grad-cam takes for the layer
+        self.model, self.layer = model, layer
+        self.picture, self.stub = torch.empty(0), None
+
+    def forward(self, maps: Tensor) -> Tensor:
+        maps = self.entry(maps)
+        picture = self.picture.expand(len(maps), -1, -1, -1) if self.stub is None else self.stub
+        # A copy, for what comes next may work in place.
+        handle = self.layer.register_forward_hook(lambda *_: maps.clone())
+        try:
+            return self.model(picture, mode='tensor')
+        finally:
+            handle.remove()
+
+    def try_stub(self, maps: Tensor, logits: Tensor) -> None:
+        """Use a corner of the picture from now on if it leads to the same ``logits``."""
+        self.stub = self.picture[:, :, :STUB, :STUB]
+        try:
+            outputs = self(maps.repeat(2, 1, 1, 1))
+        except RuntimeError:  # two sizes met, as in a shortcut around the layer
+            self.stub = None
+            return
+        tolerance = 1e-5 * logits.abs().max().item()
+        if not torch.allclose(outputs, logits.expand_as(outputs), rtol=0, atol=tolerance):
+            self.stub = None
+
+
+def find_layers(model: nn.Module, x: Tensor) -> dict[str, nn.Module]:
+    """Modules of the backbone whose output is a map, in the order in which they finish.
+
+    Names are relative to the backbone. Maps of one pixel and those with the channels last do not
+    count.
+    """
+    found, handles = {}, []
+
+    def attach(name: str, module: nn.Module) -> None:
+        def look(module: nn.Module, args: tuple, output: Tensor) -> None:
+            if not isinstance(output, Tensor) or output.ndim != 4:
+                return
+            h, w = output.shape[2:]
+            if h * w > 1 and h * x.shape[3] == w * x.shape[2]:
+                found[name] = module
+
+        handles.append(module.register_forward_hook(look))
+
+    for name, module in model.backbone.named_modules():
+        if name:
+            attach(name, module)
+    try:
+        model(x[:1], mode='tensor')
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def choose_layer(model: nn.Module, x: Tensor, name: str | None = None) -> str:
+    """``name`` if it is a layer with a map, by default the last stage that has one.
+
+    Raises:
+        UserError: for an unknown name, which the text answers with the choices; or if there is no
+            map of more than one pixel.
+    """
+    layers = find_layers(model, x)
+    stages = [n for n in layers if STAGE.fullmatch(n)] or list(layers)
+    size = 'x'.join(map(str, x.shape[2:]))
+    if not stages:
+        raise UserError(
+            f'{type(model.backbone).__name__} has no map of more than one pixel at {size}; give a '
+            'larger --size'
+        )
+    if name is None:
+        return stages[-1]
+    name = name.removeprefix('backbone.')
+    if name not in layers:
+        near = difflib.get_close_matches(name, layers, n=3)
+        raise UserError(
+            f'{type(model.backbone).__name__} has no layer {name!r} with a map of more than one '
+            f'pixel at {size}; choose from {", ".join(stages)}, or one inside them such as '
+            f'{", ".join(near or list(layers)[-3:])}'
+        )
+    return name
+
+
+def _check_classifier(model: nn.Module) -> None:
+    if is_detector(model):
+        raise UserError(
+            f'{type(model).__name__} is a detector, and class activation maps are made of '
+            'classifiers only; give a config of configs/cls'
+        )
+    if getattr(model, 'head', None) is None or not hasattr(model, 'backbone'):
+        raise UserError(f'{type(model).__name__} has no backbone with a classifier on it')
+
+
+def _explainer(library: ModuleType, method: str, model: _FromLayer, batch_size: int):
+    """grad-cam's class for ``method`` on the entry of ``model``."""
+    cls = getattr(library, METHODS[method][0])
+    if method != 'ablation':
+        return cls(model, [model.entry])
+
+    class ZeroAblation(library.ablation_layer.AblationLayer):
+        def __call__(self, x: Tensor) -> Tensor:
+            rows = torch.arange(len(self.activations))
+            self.activations[rows, torch.as_tensor(self.indices[: len(rows)]).long()] = 0
+            return self.activations
+
+    class SignedAblation(cls):
+        def get_cam_weights(self, input_tensor, target_layer, targets, activations, grads):
+            weights = super().get_cam_weights(
+                input_tensor, target_layer, targets, activations, grads
+            )
+            scores = [t(y).item() for t, y in zip(targets, self.outputs, strict=True)]
+            return weights * np.sign(np.float32(scores))[:, None]
+
+    return SignedAblation(
+        model, [model.entry], ablation_layer=ZeroAblation(), batch_size=batch_size
+    )
+
+
+@contextmanager
+def _without_bar(library: ModuleType) -> Iterator[None]:
+    """Ablation-CAM draws a progress bar per picture, through everybody else's output."""
+    module = library.ablation_cam
+    before, module.tqdm = module.tqdm, SimpleNamespace(tqdm=iter)
+    try:
+        yield
+    finally:
+        module.tqdm = before
+
+
+def _trunk(model: nn.Module, layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Output of ``layer``, and the logits."""
+    maps = []
+    handle = layer.register_forward_hook(lambda _, args, output: maps.append(output.detach()))
+    try:
+        with torch.no_grad():
+            logits = model(x, mode='tensor')
+    finally:
+        handle.remove()
+    return maps[0], logits
+
+
+def class_maps(
+    model: nn.Module,
+    inputs: Iterable[Tensor],
+    method: str = 'ablation',
+    target: int | None = None,
+    layer: str | None = None,
+    on_batch: Callable[[int], None] | None = None,
+    ablations: int = 32,
+) -> list[ClassMap]:
+    """Class activation map of every picture.
+
+    Args:
+        model: an mmpretrain classifier in eval mode.
+        inputs: normalised batches (N, 3, H, W).
+        method: one of ``METHODS``.
+        target: index of the class to explain; None for the one that each picture is taken for.
+        layer: name of a module of the backbone whose output is a map; None for the last stage.
+        on_batch: called with 1 after each picture.
+        ablations: channels that are ablated in one pass.
+
+    Raises:
+        UserError: for a detector, an unknown method, class or layer, or if grad-cam is missing.
+    """
+    if method not in METHODS:
+        raise UserError(f'method {method!r}; expected one of {", ".join(METHODS)}')
+    library = grad_cam()
+    _check_classifier(model)
+    results, opened, explain = [], None, None
+    for x in inputs:
+        if opened is None:
+            with torch.no_grad():
+                layer = choose_layer(model, x, layer)
+            opened = _FromLayer(model, model.backbone.get_submodule(layer))
+            explain = _explainer(library, method, opened, ablations)
+        maps, logits = _trunk(model, opened.layer, x)
+        if target is not None and not 0 <= target < logits.shape[1]:
+            raise UserError(
+                f'class {target}; {type(model).__name__} has the classes 0..{logits.shape[1] - 1}'
+            )
+        scores = logits.softmax(1)
+        for i in range(len(x)):
+            opened.picture = x[i : i + 1]
+            if not results:
+                with torch.no_grad():
+                    opened.try_stub(maps[:1], logits[:1])
+            predicted = int(logits[i].argmax())
+            wanted = predicted if target is None else target
+            entry = maps[i : i + 1].clone().requires_grad_()
+            targets = [library.utils.model_targets.ClassifierOutputTarget(wanted)]
+            with _without_bar(library), torch.set_grad_enabled(method != 'ablation'):
+                heat = explain(entry, targets)
+            results.append(
+                ClassMap(
+                    predicted,
+                    scores[i, predicted].item(),
+                    wanted,
+                    scores[i, wanted].item(),
+                    layer,
+                    heat[0].astype(np.float32),
+                )
+            )
+            if on_batch:
+                on_batch(1)
+    if opened is None:
+        raise UserError('no images were given')
+    opened.zero_grad(set_to_none=True)
+    return results

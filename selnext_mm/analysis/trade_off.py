@@ -1,0 +1,165 @@
+"""Accuracy against parameters, FLOPs and latency: the paper's tables beside our own timings.
+
+A file of timings is what ``benchmarks/latency.py --json`` writes, or anything of this shape::
+
+    {"command": "...", "machine": {...}, "versions": {...},
+     "results": [{"name": "SELNeXt-T", "median_ms": 61.2, "mean_ms": 61.9, "std_ms": 1.1}, ...]}
+
+Only the list is needed, ``results`` or ``rows``, and in each of its entries a ``name`` (a
+``label`` goes before it) and a time: ``median_ms``, ``mean_ms``, ``median_s`` or ``mean_s``. The
+``source`` or the name is looked up among the models of the table and our configs; case,
+punctuation, folder and ``_in1k`` do not count, and what follows "@" or " at " is a variant of the
+model (``SELNeXt-T@deploy``, ``MobileViT-XS at 256``), with its accuracy. ``accuracy`` in percent,
+and ``params`` and ``flops`` as counts, are used for what is not in the table; without an accuracy
+it cannot be drawn.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from selnext_mm.analysis.paper_tables import TABLES, PaperModel
+from selnext_mm.errors import UserError
+
+
+@dataclass
+class Measured:
+    """One file: name -> ``latency`` in ms and, where known, accuracy, params, flops, source."""
+
+    label: str
+    results: dict[str, dict]
+
+
+@dataclass
+class Point:
+    """One model; ``measured`` has the milliseconds of each file, by its label."""
+
+    name: str
+    family: str
+    params: float | None
+    flops: float | None
+    latency: float | None
+    accuracy: float
+    accuracy_source: str = 'paper'
+    measured: dict[str, float] = field(default_factory=dict)
+
+
+def key(name: str) -> str:
+    """``cls/selnext_t_in1k.py``, ``SELNeXt-T`` and ``selnext_t`` have the same one.
+
+    Plus and minus between words count: "Baseline + SE - LN" is not "Baseline + SELN".
+    """
+    stem = re.sub(r'(_in1k)?(\.py)?$', '', name.strip().rsplit('/', 1)[-1].lower())
+    return re.sub(r'[^a-z0-9<>]', '', stem.replace(' + ', '>').replace(' - ', '<'))
+
+
+def _positive(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e15:
+        return None
+    return float(value)
+
+
+def _latency(row: dict) -> float | None:
+    """Milliseconds of an entry, the median first."""
+    for name, factor in (('median_ms', 1), ('mean_ms', 1), ('median_s', 1e3), ('mean_s', 1e3)):
+        if name in row:
+            value = _positive(row[name])
+            return value and value * factor
+    return None
+
+
+def load_measured(path: str | Path) -> Measured:
+    """Read a file of timings.
+
+    Raises:
+        UserError: if it cannot be read, is no JSON or has no usable entry.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding='utf-8'))
+    except OSError as error:
+        raise UserError(f'cannot read the timings {path}: {error.strerror or error}') from error
+    except ValueError as error:
+        raise UserError(f'the timings {path} are not JSON: {error}') from error
+    rows = content.get('results', content.get('rows')) if isinstance(content, dict) else None
+    if not isinstance(rows, list) or not rows:
+        raise UserError(
+            f'{path} has no list "results" or "rows"; expected a file of benchmarks/latency.py '
+            '--json, or {"results": [{"name": "SELNeXt-T", "median_ms": 61.2}, ...]}'
+        )
+    results = {}
+    for row in rows:
+        name = row.get('label', row.get('name')) if isinstance(row, dict) else None
+        latency = _latency(row) if isinstance(name, str) else None
+        if latency is None:
+            raise UserError(
+                f'{path}: an entry needs a "name" and a positive "median_ms", "mean_ms", '
+                f'"median_s" or "mean_s", not {json.dumps(row)[:120]}'
+            )
+        if name in results:
+            raise UserError(f'{path} has two entries named {name!r}; give one file per setting')
+        values = {k: _positive(row.get(k)) for k in ('accuracy', 'params', 'flops')}
+        results[name] = {k: v for k, v in values.items() if v} | {'latency': latency}
+        if isinstance(row.get('source'), str):
+            results[name]['source'] = row['source']
+    return Measured(Path(path).stem, results)
+
+
+def _find(names: Iterable[str], rows: Sequence[PaperModel]) -> PaperModel | None:
+    for name in names:
+        for row in rows:
+            if key(name) in (key(row.name), row.config and key(row.config)):
+                return row
+    return None
+
+
+def _point(name: str, values: dict, row: PaperModel | None, variant: str) -> Point | None:
+    """A new point for what was measured; None where no accuracy is known for it."""
+    accuracy = values.get('accuracy', row.accuracy if row else None)
+    if accuracy is None:
+        return None
+    source = 'measured' if 'accuracy' in values else 'paper'
+    if row is not None:
+        return Point(
+            f'{row.name}, {variant}', f'{row.family}, {variant}', None, None, None, accuracy, source
+        )
+    params, flops = values.get('params'), values.get('flops')
+    return Point(name, name, params and params / 1e6, flops and flops / 1e9, None, accuracy, source)
+
+
+def trade_off(table: str, files: Sequence[Measured] = ()) -> tuple[list[Point], list[str]]:
+    """The rows of a table with what ``files`` measured, and the names that found no place.
+
+    Raises:
+        UserError: for an unknown table, or if no name of a file found a place.
+    """
+    if table not in TABLES:
+        raise UserError(f'table {table!r}; expected one of {", ".join(TABLES)}')
+    rows = TABLES[table]
+    points = {
+        row.name: Point(row.name, row.family, row.params, row.flops, row.latency, row.accuracy)
+        for row in rows
+    }
+    homeless = []
+    for file in files:
+        used = 0
+        for name, values in file.results.items():
+            base, _, variant = re.sub(r' at (?=\d)', '@at ', name).partition('@')
+            row = _find((values.get('source', base), base), rows)
+            if row is not None and not variant and 'accuracy' not in values:
+                point = points[row.name]
+            else:
+                point = _point(name, values, row, variant or file.label)
+            if point is None:
+                homeless.append(name)
+                continue
+            points.setdefault(point.name, point).measured[file.label] = values['latency']
+            used += 1
+        if not used:
+            raise UserError(
+                f'{file.label}: none of its names ({", ".join(list(file.results)[:3])}, ...) is '
+                f'in {table}, and none has an "accuracy"; the table has '
+                f'{", ".join(row.name for row in rows)}'
+            )
+    return list(points.values()), homeless

@@ -1,0 +1,62 @@
+"""Checkpoints that are not local files, read as strictly as those that are."""
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+
+from selnext_mm.checkpoints.files import load_file, without_program
+from selnext_mm.errors import UserError
+
+
+def load_url(
+    url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True
+) -> dict[str, Any]:
+    """Fetch ``url`` once, into torch's own folder of downloads, and read it with restrictions.
+
+    Raises:
+        UserError: it cannot be fetched, or the file is refused by :func:`load_file`.
+    """
+    folder = Path(model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints'))
+    name = os.path.basename(urlparse(url).path)
+    if not name:
+        raise UserError(f'{url} names no file')
+    target = folder / name
+    if not target.exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # It writes to a temporary file and renames: a broken transfer leaves nothing.
+            torch.hub.download_url_to_file(url, str(target), progress=progress)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f'{url} cannot be fetched ({error}); without a network, put the file into '
+                f'{folder} or give its path'
+            ) from error
+    return load_file(target, map_location)
+
+
+class RestrictedTorch(ModuleType):
+    """The module ``torch``, except that its ``load`` never runs code from a file."""
+
+    def __init__(self) -> None:
+        super().__init__('torch')
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    @staticmethod
+    def load(file, *args, **kwargs):
+        kwargs['weights_only'] = True
+        try:
+            loaded = torch.load(file, *args, **kwargs)
+        except pickle.UnpicklingError as error:
+            raise UserError(
+                'the checkpoint was refused: its pickle holds more than weights, and reading that '
+                'would run code from the file. Ask its author for a plain state dict or safetensors'
+            ) from error
+        return without_program(loaded) if isinstance(loaded, Mapping) else loaded

@@ -1,0 +1,220 @@
+"""``selnext-mm export``: a trained model as a file for other programs, checked against PyTorch."""
+
+import argparse
+import contextlib
+import copy
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from selnext_mm import __version__
+from selnext_mm.cli.checks import Options
+from selnext_mm.errors import UserError
+
+TARGETS = ('onnx', 'torch-export', 'safetensors')
+EPILOG = """examples:
+  selnext-mm export cls/selnext_t_in1k.py epoch_300.pth --to onnx --out selnext_t.onnx
+  selnext-mm export my_config.py epoch_36.pth --to torch-export --out backbone.pt2
+  selnext-mm export my_config.py epoch_36.pth --to safetensors --out weights.safetensors
+
+The written file is run on inputs of several batches and sizes beside the PyTorch model as it was
+trained. Above --tolerance nothing is written and the exit status is 1.
+"""
+
+
+def _shape(text: str) -> tuple[int, int, int]:
+    try:
+        n, h, w = (int(v) for v in text.split('x'))
+    except ValueError:
+        n = h = w = 0
+    if n < 1 or min(h, w) < 32:
+        raise argparse.ArgumentTypeError(
+            f'{text!r}; expected BATCHxHEIGHTxWIDTH with sides of 32 or more, such as 1x224x224'
+        )
+    return n, h, w
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        prog='selnext-mm export',
+        description='Write a classifier, or the backbone and neck of a detector, with batch, '
+        'height and width left open.',
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument('config', metavar='CONFIG', help='config file, or a name under configs/')
+    result.add_argument('checkpoint', metavar='CHECKPOINT', help='.pth or .safetensors')
+    result.add_argument('--to', dest='target', required=True, choices=TARGETS)
+    result.add_argument(
+        '--out', required=True, metavar='FILE', help='ends in .onnx, .pt2 or .safetensors'
+    )
+    result.add_argument('--force', action='store_true', help='overwrite FILE')
+    result.add_argument(
+        '--part',
+        choices=('classifier', 'backbone', 'backbone-neck', 'detector'),
+        help='default: classifier, or backbone-neck of a detector',
+    )
+    result.add_argument(
+        '--normalize',
+        action='store_true',
+        help='the graph takes 0..255 and subtracts the mean itself',
+    )
+    result.add_argument(
+        '--no-deploy', action='store_true', help='keep the layers as they were trained'
+    )
+    result.add_argument(
+        '--check',
+        nargs='+',
+        type=_shape,
+        metavar='NxHxW',
+        help='inputs to compare on (1x224x224 3x256x384 2x203x333)',
+    )
+    result.add_argument(
+        '--tolerance',
+        type=float,
+        default=1e-4,
+        help='largest error, in units of the largest output where that is above 1 (%(default)s)',
+    )
+    result.add_argument('--opset', type=int, help="ONNX operator set (the exporter's default)")
+    result.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=Options,
+        metavar='KEY=VALUE',
+        help='override values of the config',
+    )
+    return result
+
+
+def check_options(args: argparse.Namespace) -> Path:
+    from selnext_mm.export.writers import SUFFIXES, require
+
+    out, suffix = Path(args.out), SUFFIXES[args.target]
+    if out.suffix != suffix:
+        raise UserError(f'--out {out}: --to {args.target} writes a file that ends in {suffix}')
+    if out.is_dir():
+        raise UserError(f'--out {out} is a directory; name a file')
+    if out.exists() and not args.force:
+        raise UserError(f'{out} exists; --force overwrites it')
+    if args.target == 'safetensors':
+        for name in ('part', 'normalize', 'no_deploy', 'check', 'opset'):
+            if getattr(args, name):
+                option = name.replace('_', '-')
+                raise UserError(
+                    f'--{option} has no meaning with --to safetensors, which holds all weights of '
+                    'the model as they were trained'
+                )
+    if not args.tolerance > 0:
+        raise UserError(f'--tolerance {args.tolerance:g}; expected a number above 0')
+    if args.opset and args.target != 'onnx':
+        raise UserError('--opset needs --to onnx')
+    require(args.target)
+    return out
+
+
+@contextlib.contextmanager
+def temporary(out: Path):
+    """A path beside ``out`` that is moved there if the block ends well, and removed if not."""
+    path = out.with_name(f'.{out.stem}.{os.getpid()}{out.suffix}')
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        yield path
+        if path.exists():
+            os.replace(path, out)
+    except OSError as error:
+        raise UserError(f'--out {out}: {error.strerror or error}') from error
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def describe(args: argparse.Namespace, loaded, part: str) -> dict[str, str]:
+    """What a program needs to feed the file, and where the file comes from."""
+    from selnext_mm.export.graphs import preprocessing
+
+    mean, std, order = preprocessing(loaded.model)
+    digest = hashlib.sha256(Path(args.checkpoint).expanduser().read_bytes()).hexdigest()
+    return {
+        'part': part,
+        'classes': json.dumps(loaded.classes),
+        'channels': order,
+        'mean': json.dumps([round(v, 4) for v in mean.flatten().tolist()]),
+        'std': json.dumps([round(v, 4) for v in std.flatten().tolist()]),
+        'normalized_inside': str(args.normalize).lower(),
+        'config': Path(args.config).name,
+        'checkpoint_sha256': digest,
+        'producer': f'selnext_mm {__version__}',
+    }
+
+
+def export_weights(args: argparse.Namespace, loaded, out: Path) -> int:
+    """All weights as safetensors, with the classes in the header; read back and compared."""
+    import torch
+
+    from selnext_mm.checkpoints.files import load_file, save_file
+
+    state = loaded.model.state_dict()
+    with temporary(out) as path:
+        save_file(state, path, describe(args, loaded, 'weights'))
+        again = load_file(path)
+        if again.keys() != state.keys() or any(
+            not torch.equal(again[k], state[k].cpu()) for k in state
+        ):
+            raise UserError(f'{out} does not read back as it was written; nothing is left there')
+        size = path.stat().st_size
+    print(f'wrote {out}: {len(state)} tensors, {size / 1e6:.1f} MB, read back bit by bit')
+    return 0
+
+
+def export_graph(args: argparse.Namespace, loaded, out: Path) -> int:
+    from selnext_mm.export.check import SHAPES, compare
+    from selnext_mm.export.graphs import build_graph, choose_part
+    from selnext_mm.export.writers import write_onnx, write_torch_export
+    from selnext_mm.inference.loading import deploy
+
+    part = choose_part(loaded.model, args.part)
+    reference = build_graph(loaded.model, part, args.normalize)
+    model = copy.deepcopy(loaded.model)
+    merged = [] if args.no_deploy else deploy(model)
+    graph = build_graph(model, part, args.normalize)
+    metadata = describe(args, loaded, part)
+    # Noise as wide as pictures are: around 0 after the normalisation, around 128 before it.
+    scale = (128.0, 50.0) if args.normalize else (0.0, 1.0)
+    form = f'deployed ({", ".join(merged)})' if merged else 'as trained'
+    print(f'{part} of {args.config}, {form}: {", ".join(graph.outputs)}', flush=True)
+    with temporary(out) as path:
+        if args.target == 'onnx':
+            run = write_onnx(graph, path, metadata, args.opset)
+        else:
+            run = write_torch_export(graph, path, metadata)
+        worst = 0.0
+        print(f'{"input":>16}  {"max abs error":>13}  {"largest output":>14}')
+        for d in compare(reference, run, tuple(args.check or SHAPES), scale):
+            n, h, w = d.shape
+            print(f'{f"{n}x3x{h}x{w}":>16}  {d.error:13.2e}  {d.scale:14.4g}', flush=True)
+            worst = max(worst, d.relative)
+        size = path.stat().st_size
+        if worst > args.tolerance:
+            path.unlink()
+    if worst > args.tolerance:
+        print(f'error {worst:.2e} is above --tolerance {args.tolerance:g}; nothing was written')
+        return 1
+    print(f'wrote {out}: {size / 1e6:.1f} MB, largest error {worst:.2e} (tolerance '
+          f'{args.tolerance:g})')  # fmt: skip
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    out = check_options(args)
+
+    from selnext_mm.cli.models_on_images import quiet
+    from selnext_mm.inference.loading import load_for_inference
+
+    with quiet():
+        loaded = load_for_inference(
+            args.config, args.checkpoint, 'cpu', options=args.cfg_options, deployed=False
+        )
+    if args.target == 'safetensors':
+        return export_weights(args, loaded, out)
+    return export_graph(args, loaded, out)

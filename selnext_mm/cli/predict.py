@@ -1,0 +1,188 @@
+"""``selnext-mm predict``: a trained model on pictures."""
+
+import argparse
+import sys
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from selnext_mm.cli.checks import Options
+from selnext_mm.errors import UserError
+
+EPILOG = """examples:
+  selnext-mm predict my_config.py epoch_36.pth photo.jpg holiday/ 'more/**/*.png' --out predicted
+  selnext-mm predict my_config.py epoch_36.pth val2017 --ann instances_val2017.json --out p
+
+written to DIR, when all of it is there:
+  predictions.json   detector: a COCO file with scores; classifier: top-k of every picture
+  results.json       detector: the list that COCO.loadRes and selnext-mm panel read
+  predictions.csv    classifier: one row per picture
+  pictures/          the pictures with what was found, from --score-thr on
+
+exit status: 0; 1 if pictures were skipped because they cannot be read; 2 for a mistake
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        prog='selnext-mm predict',
+        description='Run a detector or classifier over pictures.',
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument('config', metavar='CONFIG', help='config file, or a name under configs/')
+    result.add_argument('checkpoint', metavar='CHECKPOINT', help='.pth or .safetensors')
+    result.add_argument('images', nargs='+', metavar='IMAGES', help='files, folders, globs')
+    result.add_argument('--out', required=True, metavar='DIR', help='folder to write')
+    result.add_argument('--force', action='store_true', help='replace the predictions in DIR')
+    result.add_argument(
+        '--score-thr', type=float, default=0.5, help='lowest score that is drawn (%(default)s)'
+    )
+    result.add_argument('--no-pictures', action='store_true', help='write no annotated pictures')
+    result.add_argument(
+        '--ann', metavar='JSON', help='COCO file to take the category and image ids from'
+    )
+    result.add_argument(
+        '--classes', nargs='+', metavar='NAME', help="class names; default: the checkpoint's"
+    )
+    result.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=Options,
+        metavar='KEY=VALUE',
+        help='override values of the config',
+    )
+    result.add_argument('--top-k', type=int, default=5, help='classes per picture (%(default)s)')
+    result.add_argument('--batch-size', type=int, default=8, help='(%(default)s)')
+    result.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:1 (%(default)s)')
+    return result
+
+
+class Collector:
+    """Takes records as they come; annotated pictures are drawn and written by two threads."""
+
+    def __init__(self, folder: Path | None, classes: tuple[str, ...], score_thr: float) -> None:
+        from selnext_mm.inference.output import PictureNames
+
+        self.records: list[dict] = []
+        self.folder, self.classes, self.score_thr = folder, classes, score_thr
+        self.name = PictureNames()
+        self.pool = ThreadPoolExecutor(2)
+        self.drawing: deque[Future] = deque()
+
+    def _draw(self, pixels, record: dict, name: str) -> None:
+        from selnext_mm.inference.output import annotate, save_picture
+
+        image = annotate(pixels, record, self.classes, self.score_thr)
+        save_picture(self.folder, name, image)
+
+    def add(self, record: dict, pixels) -> None:
+        self.records.append(record)
+        if self.folder is not None and 'error' not in record:
+            name = self.name(record['file'])
+            self.drawing.append(self.pool.submit(self._draw, pixels, record, name))
+        while len(self.drawing) > 16:  # pictures wait in memory
+            self.drawing.popleft().result()
+
+    def finish(self) -> tuple[list[dict], list[dict]]:
+        """(records of the pictures, records with an error), in the order of the input."""
+        while self.drawing:
+            self.drawing.popleft().result()
+        self.records.sort(key=lambda r: r['index'])
+        good = [r for r in self.records if 'error' not in r]
+        return good, [r for r in self.records if 'error' in r]
+
+    def close(self) -> None:
+        self.pool.shutdown(cancel_futures=True)
+
+
+def check(args: argparse.Namespace) -> None:
+    for name in ('top_k', 'batch_size'):
+        if getattr(args, name) < 1:
+            raise UserError(f'--{name.replace("_", "-")} {getattr(args, name)}; expected 1 or more')
+    if not 0 <= args.score_thr <= 1:
+        raise UserError(f'--score-thr {args.score_thr:g}; expected a number from 0 to 1')
+
+
+def run(args: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    from selnext_mm.cli.models_on_images import quiet
+    from selnext_mm.inference import Predictor
+    from selnext_mm.inference.categories import find_ids
+    from selnext_mm.inference.images import list_images
+    from selnext_mm.inference.output import complete_folder, write_classes, write_detections
+
+    images, out = list_images(args.images), Path(args.out)
+    with complete_folder(out, args.force) as folder:
+        with quiet():
+            predictor = Predictor(
+                args.config,
+                args.checkpoint,
+                device=args.device,
+                classes=args.classes,
+                options=args.cfg_options,
+                batch_size=args.batch_size,
+                top_k=args.top_k,
+            )
+        ids = find_ids(predictor.loaded.cfg, predictor.classes, args.ann)
+        pictures = None if args.no_pictures else folder / 'pictures'
+        collector = Collector(pictures, predictor.classes, args.score_thr)
+        started = time.perf_counter()
+        try:
+            columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+            with Progress(*columns, console=Console(stderr=True)) as progress:
+                task = progress.add_task(f'predict on {predictor.device}', total=len(images))
+
+                def on_image(record, pixels):
+                    collector.add(record, pixels)
+                    progress.advance(task)
+
+                predictor.run(images, on_image)
+            good, bad = collector.finish()
+        finally:
+            collector.close()
+        seconds = time.perf_counter() - started
+        for record in bad:
+            print(f'skipped {record["path"]}: {record["error"]}', file=sys.stderr)
+        if not good:
+            raise UserError(f'none of the {len(images)} pictures can be read; nothing was written')
+        numbers, new = ids.number_images([r['file'] for r in good])
+        for record, number in zip(good, numbers, strict=True):
+            del record['index']
+            record['image_id'] = number
+        if predictor.loaded.is_classifier:
+            written = write_classes(folder, good)
+        else:
+            written = write_detections(folder, good, ids)
+    report(args, predictor, ids, good, bad, new, seconds)
+    names = [str(out / name) for name in written]
+    print(f'wrote {", ".join(names)}' + (f', {out / "pictures"}/' if pictures else ''))
+    return 1 if bad else 0
+
+
+def report(args, predictor, ids, good: list, bad: list, new: int, seconds: float) -> None:
+    """What was found, and where names and ids are from, in three lines."""
+    rate = f'{len(good) / seconds:.1f} pictures/s on {predictor.device}'
+    skipped = f', {len(bad)} skipped' if bad else ''
+    print(f'{len(good)} pictures{skipped}, {rate}')
+    if predictor.loaded.is_classifier:
+        print(f'{len(predictor.classes)} classes, named by {predictor.loaded.source}')
+        return
+    found = [i for r in good for i in r['instances']]
+    drawn = sum(i['score'] >= args.score_thr for i in found)
+    print(f'{len(found)} objects, {drawn} with score >= {args.score_thr:g}')
+    print(
+        f'{len(predictor.classes)} classes, named by {predictor.loaded.source}; '
+        f'category ids from {ids.source}'
+    )
+    if args.ann and new:
+        print(f'{new} pictures are not in {args.ann} and got new image ids')
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    check(args)
+    return run(args)

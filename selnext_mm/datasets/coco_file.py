@@ -1,0 +1,85 @@
+"""Reading a COCO instances file: complete, of the right shape, or one message."""
+
+import json
+import os
+from pathlib import Path
+
+from selnext_mm.errors import UserError
+
+KEYS = ('images', 'annotations', 'categories')
+# The first bytes of files that are often found where a JSON file is meant.
+OTHERS = {
+    b'version https://git-lfs': 'a Git LFS pointer; fetch the file itself with "git lfs pull"',
+    b'<': 'an HTML or XML page, not JSON; the download needed a log-in, or the labels are in '
+    'another format',
+    b'PK': 'a zip archive; unpack it',
+    b'\x1f\x8b': 'gzip-compressed; unpack it',
+    b'\x80': 'a Python pickle, which is not read because that could run code; export JSON',
+}
+
+
+def read_coco(path: str | os.PathLike) -> dict:
+    """The content of a COCO file with lists under ``images``, ``annotations``, ``categories``.
+
+    Raises:
+        UserError: missing, a folder, unreadable, empty, truncated, not JSON, or of another shape.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise UserError(f'the annotation file {path} does not exist')
+    if not path.is_file():
+        raise UserError(f'the annotation file {path} is not a regular file; name the .json file')
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read ({error.strerror or error})') from error
+    return check_shape(_parse(path, data), path)
+
+
+def _parse(path: Path, data: bytes):
+    if not data.strip():
+        raise UserError(f'{path} is empty; fetch or export the annotations again')
+    for magic, what in OTHERS.items():
+        if data.lstrip().startswith(magic):
+            raise UserError(f'{path} is {what}')
+    try:
+        return json.loads(data)
+    except UnicodeDecodeError as error:
+        raise UserError(f'{path} is not a text file in UTF-8 ({error.reason})') from error
+    except json.JSONDecodeError as error:
+        # A whole file of another mistake ends like JSON; a cut one does not.
+        cut = not data.rstrip().endswith((b'}', b']')) or error.pos >= len(error.doc.rstrip())
+        if cut:
+            raise UserError(
+                f'{path} is truncated: it ends in the middle, after {len(data)} bytes; fetch or '
+                'export it again'
+            ) from error
+        raise UserError(
+            f'{path} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}'
+        ) from error
+    except (RecursionError, ValueError) as error:
+        raise UserError(f'{path} is not JSON that can be read: {error}') from error
+
+
+def check_shape(content, path: str | os.PathLike) -> dict:
+    """``content`` itself; :class:`UserError` unless it is shaped like a COCO instances file."""
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        hint = ' (COCO results, or a list of records?)' if isinstance(content, list) else ''
+        raise UserError(
+            f'{path} holds a {kind}{hint}, not the dict with {", ".join(KEYS)} of a COCO file'
+        )
+    missing = [key for key in KEYS if key not in content]
+    if missing:
+        found = ', '.join(map(str, list(content)[:6])) or 'nothing'
+        raise UserError(
+            f'{path} is no COCO instances file: it lacks {", ".join(missing)} and has {found}'
+        )
+    for key in KEYS:
+        if not isinstance(content[key], list):
+            raise UserError(
+                f'{path}: {key} is a {type(content[key]).__name__}; a COCO file has a list there'
+            )
+    if not content['images']:
+        raise UserError(f'{path} lists no images')
+    return content

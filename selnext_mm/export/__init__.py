@@ -1,0 +1,1 @@
+"""Models as files for other programs: what is exported, how it is written, how it is checked."""

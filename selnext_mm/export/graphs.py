@@ -1,0 +1,88 @@
+"""The part of a model that is exported, as one module from an image tensor to tensors."""
+
+import torch
+from torch import Tensor, nn
+
+from selnext_mm.errors import UserError
+from selnext_mm.inference.loading import is_classifier
+
+PARTS = ('classifier', 'backbone', 'backbone-neck', 'detector')
+NO_DETECTOR = (
+    'a whole detector is not supported: its NMS and RoIAlign are compiled operators of mmcv, which '
+    "torch's exporters cannot trace. Export "
+    '--part backbone-neck and run the heads in PyTorch, or use selnext-mm predict'
+)
+
+
+class Graph(nn.Module):
+    """``part`` of ``model``: (N, 3, H, W) -> one tensor per name of ``outputs``.
+
+    The input is what the model's data preprocessor gives: normalised, channels in the order that
+    the model was trained with. With ``normalize`` it is 0..255 and the graph normalises.
+    """
+
+    def __init__(self, model: nn.Module, part: str, normalize: bool = False) -> None:
+        super().__init__()
+        self.backbone = model.backbone
+        self.neck = model.neck if part != 'backbone' and getattr(model, 'neck', None) else None
+        self.head = model.head if part == 'classifier' else None
+        self.outputs: tuple[str, ...] = ()
+        mean, std = preprocessing(model)[:2]
+        self.register_buffer('mean', mean.clone() if normalize else None)
+        self.register_buffer('std', std.clone() if normalize else None)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        if self.mean is not None:
+            x = (x - self.mean) / self.std
+        x = self.backbone(x)
+        if self.neck is not None:
+            x = self.neck(x)
+        if self.head is not None:
+            return (self.head(x),)
+        return tuple(x) if isinstance(x, tuple | list) else (x,)
+
+
+def preprocessing(model: nn.Module) -> tuple[Tensor, Tensor, str]:
+    """(mean, std, 'RGB' or 'BGR') of the model's data preprocessor, in units of 0..255."""
+    prep = model.data_preprocessor
+    mean, std = getattr(prep, 'mean', None), getattr(prep, 'std', None)
+    mean = torch.zeros(3, 1, 1) if mean is None else mean.reshape(-1, 1, 1)
+    std = torch.ones(3, 1, 1) if std is None else std.reshape(-1, 1, 1)
+    flipped = getattr(prep, '_channel_conversion', False) or getattr(prep, 'to_rgb', False)
+    return mean, std, 'RGB' if flipped else 'BGR'
+
+
+def choose_part(model: nn.Module, part: str | None) -> str:
+    """``part``, or by default the whole classifier and a detector's backbone with its neck.
+
+    Raises:
+        UserError: for a part that the model has not got or that cannot be exported.
+    """
+    classifier = is_classifier(model)
+    if part is None:
+        neck = getattr(model, 'neck', None) is not None
+        return 'classifier' if classifier else 'backbone-neck' if neck else 'backbone'
+    if part == 'detector':
+        raise UserError('--part detector: this is a classifier' if classifier else NO_DETECTOR)
+    if part == 'classifier' and not classifier:
+        raise UserError('--part classifier: this is a detector; choose backbone or backbone-neck')
+    if part == 'backbone-neck' and getattr(model, 'neck', None) is None:
+        raise UserError('--part backbone-neck: the model has no neck; choose backbone')
+    return part
+
+
+def build_graph(model: nn.Module, part: str, normalize: bool = False) -> Graph:
+    """:class:`Graph` in eval mode, with names for its outputs.
+
+    A classifier's output is ``logits``; maps are called ``feat0``, ``feat1``, ... from the finest
+    on.
+    """
+    graph = Graph(model, part, normalize).eval()
+    graph.requires_grad_(False)
+    if part == 'classifier':
+        graph.outputs = ('logits',)
+        return graph
+    with torch.no_grad():
+        count = len(graph(torch.zeros(1, 3, 64, 64)))
+    graph.outputs = tuple(f'feat{i}' for i in range(count))
+    return graph

@@ -1,0 +1,81 @@
+"""Which pictures are meant, and whether one can be read to its end."""
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from selnext_mm.errors import UserError
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A picture: where it is, and its name relative to the folder that was given."""
+
+    path: Path
+    name: str
+
+
+def _expand(entry: str | Path) -> list[ImageFile]:
+    path = Path(entry).expanduser()
+    if path.is_dir():
+        inside = sorted(
+            p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES and not p.is_dir()
+        )
+        if not inside:
+            raise UserError(f'no pictures ({", ".join(SUFFIXES)}) in {path}')
+        return [ImageFile(p, p.relative_to(path).as_posix()) for p in inside]
+    # A file whose name has brackets or stars is a file.
+    if path.exists() or not glob.has_magic(str(path)):
+        return [ImageFile(path, path.name)]
+    found = sorted(Path(p) for p in glob.glob(str(path), recursive=True))
+    found = [p for p in found if p.suffix.lower() in SUFFIXES and not p.is_dir()]
+    if not found:
+        raise UserError(f'no pictures ({", ".join(SUFFIXES)}) match {str(entry)!r}')
+    return [ImageFile(p, p.name) for p in found]
+
+
+def list_images(entries: str | Path | Sequence[str | Path]) -> list[ImageFile]:
+    """The pictures that files, folders (with all below them) and globs name, each once.
+
+    A file that does not exist stays in the list: it is reported with the unreadable ones.
+
+    Raises:
+        UserError: for a folder or a glob without pictures, and for no entries at all.
+    """
+    entries = [entries] if isinstance(entries, str | Path) else list(entries)
+    if not entries:
+        raise UserError('no images given; name files, folders or globs')
+    found: dict[Path, ImageFile] = {}
+    for entry in entries:
+        for image in _expand(entry):
+            found.setdefault(image.path.resolve(), image)
+    return list(found.values())
+
+
+def why_unreadable(path: Path) -> str | None:
+    """The reason why a picture cannot be read to its end, or None.
+
+    OpenCV, which the pipelines read with, fills what is missing with grey and says nothing.
+    """
+    if not path.exists():
+        return 'no such file'
+    if path.is_dir():
+        return 'a directory'
+    try:
+        if not path.stat().st_size:
+            return 'empty'
+        with Image.open(path) as picture:
+            picture.draft('RGB', (1, 1))  # decodes JPEG at an eighth of the size, to the end
+            picture.load()
+    except Image.DecompressionBombError:
+        return 'too many pixels'
+    except (OSError, SyntaxError, ValueError) as error:
+        # Pillow's own words where they say more than that it knows no such format.
+        text = getattr(error, 'strerror', None) or str(error)
+        return 'not a picture' if 'cannot identify' in text else text
+    return None

@@ -1,0 +1,194 @@
+"""A model for inference from a config and a checkpoint, with the names of its classes."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import DATASETS, MODELS, DefaultScope
+from torch import nn
+
+from selnext_mm.checkpoints.files import load_file, read_metadata, take_weights
+from selnext_mm.engine.config import load_config
+from selnext_mm.engine.device import adapt_to_device
+from selnext_mm.errors import UserError
+
+
+@dataclass
+class LoadedModel:
+    """``classes`` in the order of the labels; ``source`` says where the names come from."""
+
+    model: nn.Module
+    cfg: Config
+    checkpoint: str
+    classes: tuple[str, ...]
+    source: str
+
+    @property
+    def is_classifier(self) -> bool:
+        return is_classifier(self.model)
+
+
+def is_classifier(model: nn.Module) -> bool:
+    return not hasattr(model, 'bbox_head') and not hasattr(model, 'roi_head')
+
+
+def choose_device(name: str = 'auto') -> torch.device:
+    """The device called ``name``; for 'auto' the accelerator that mmengine finds, else the CPU.
+
+    Raises:
+        UserError: for a device that this torch does not have.
+    """
+    if name == 'auto':
+        name = get_device()
+        # mmcv has no operators for Apple's GPUs.
+        name = 'cpu' if name == 'mps' else name
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f'--device {name}: {reason}; give cpu, cuda, cuda:1 or auto') from error
+    return device
+
+
+def load_strictly(model: nn.Module, state: dict, what: str) -> None:
+    """Load ``state``; :class:`UserError` for a missing, a left-over or another-shaped tensor."""
+    state = {k.removeprefix('module.'): v for k, v in state.items()}
+    own = model.state_dict()
+    missing = [k for k in own if k not in state]
+    extra = [k for k in state if k not in own]
+    other = [k for k in state if k in own and state[k].shape != own[k].shape]
+    if missing or extra or other:
+        shown = ', '.join([*missing[:2], *other[:2], *extra[:2]])
+        raise UserError(
+            f'{what} is not a checkpoint of this model: of {len(own)} tensors {len(missing)} are '
+            f'missing and {len(other)} have another shape, and {len(extra)} have no place in it '
+            f'({shown}, ...). Use the config that trained it (a copy lies beside every checkpoint)'
+        )
+    model.load_state_dict(state)
+
+
+def deploy(model: nn.Module) -> list[str]:
+    """Call ``switch_to_deploy`` wherever a module has it, outermost first; names of these."""
+    done: list[str] = []
+    for name, module in list(model.named_modules()):
+        if any(name.startswith(f'{outer}.') for outer in done):
+            continue
+        if callable(getattr(module, 'switch_to_deploy', None)):
+            module.switch_to_deploy()
+            done.append(name)
+    return done
+
+
+def num_classes(model: nn.Module) -> int | None:
+    """Number of classes that the (last) head tells apart, or None if it does not say."""
+    head = getattr(model, 'roi_head', model)
+    head = getattr(head, 'bbox_head', None) or getattr(model, 'head', None)
+    if isinstance(head, nn.ModuleList):
+        head = head[-1]
+    return getattr(head, 'num_classes', None)
+
+
+def _names(value) -> tuple[str, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else ()
+
+
+def tested_dataset(cfg: Config) -> dict:
+    """The dict that describes the test set itself, below wrappers."""
+    dataset = (cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}).get('dataset') or {}
+    while isinstance(dataset.get('dataset'), dict):
+        dataset = dataset['dataset']
+    return dataset
+
+
+def find_classes(cfg: Config, meta: dict, count: int | None) -> tuple[tuple[str, ...], str]:
+    """Class names and where they were found: the checkpoint, the config, or the data set's class.
+
+    Raises:
+        UserError: if none is there, or its number is not the model's.
+    """
+    stored = meta.get('dataset_meta') or meta
+    # mmengine 0.x stored the names in capitals.
+    candidates = {'the checkpoint': stored.get('classes') or stored.get('CLASSES')}
+    dataset = tested_dataset(cfg)
+    candidates['the config'] = (dataset.get('metainfo') or {}).get('classes')
+    if dataset.get('type'):
+        scope = cfg.get('default_scope', 'mmengine')
+        with DATASETS.switch_scope_and_registry(scope) as registry:
+            cls = registry.get(dataset['type'])
+        candidates[f"the data set's class {dataset['type']}"] = getattr(cls, 'METAINFO', {}).get(
+            'classes'
+        )
+    for source, names in candidates.items():
+        names = _names(names)
+        if names and count is not None and len(names) != count:
+            raise UserError(
+                f'{source} names {len(names)} classes and the model has {count}; give the names '
+                'with --classes'
+            )
+        if names:
+            return names, source
+    raise UserError(
+        'neither the checkpoint nor the config names the classes; give them with --classes'
+    )
+
+
+def _meta(content: dict, path: str | Path) -> dict:
+    """The ``meta`` of a checkpoint; of a safetensors file the classes in its header."""
+    meta = content.get('meta')
+    if isinstance(meta, dict):
+        return meta
+    try:
+        return dict(classes=json.loads(read_metadata(path).get('classes', 'null')))
+    except ValueError:
+        return {}
+
+
+def load_for_inference(
+    config: str | Path,
+    checkpoint: str | Path,
+    device: str = 'auto',
+    classes: list[str] | None = None,
+    options: dict | None = None,
+    deployed: bool = True,
+) -> LoadedModel:
+    """Build the model of ``config``, load all weights of ``checkpoint`` and make it fast.
+
+    Weights only are read from the file. The model is in eval mode on ``device``.
+
+    Args:
+        config: file or name of a config.
+        checkpoint: ``.pth`` or ``.safetensors``.
+        device: 'auto', or as for ``torch.device``.
+        classes: names of the classes; by default the checkpoint's, else the config's.
+        options: values to override in the config, as ``--cfg-options``.
+        deployed: merge what can be merged (:func:`deploy`).
+
+    Raises:
+        UserError: for a config, checkpoint, device or class names that cannot be used.
+    """
+    where = choose_device(device)
+    cfg = load_config(config, options)
+    adapt_to_device(cfg, where.type)
+    content = load_file(checkpoint)
+    state, _ = take_weights(content)
+    if cfg.get('data_preprocessor'):
+        # The runner does this: mmpretrain's configs hold the normalisation beside the model.
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+        model = MODELS.build(cfg.model)
+    load_strictly(model, state, str(checkpoint))
+    count = num_classes(model)
+    if classes:
+        if count is not None and len(classes) != count:
+            raise UserError(f'--classes names {len(classes)} classes and the model has {count}')
+        names, source = tuple(classes), '--classes'
+    else:
+        names, source = find_classes(cfg, _meta(content, checkpoint), count)
+    model.eval()
+    if deployed:
+        deploy(model)
+    return LoadedModel(model.to(where), cfg, str(checkpoint), names, source)

@@ -1,0 +1,256 @@
+"""Batches of pictures through a detector or a classifier, with plain data as the result."""
+
+import copy
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
+
+from selnext_mm.errors import UserError
+from selnext_mm.inference.images import ImageFile, list_images, why_unreadable
+from selnext_mm.inference.loading import LoadedModel, load_for_inference, tested_dataset
+
+LOADERS = ('LoadImageFromFile', 'LoadMultiChannelImageFromFiles')
+
+
+@dataclass
+class Loaded:
+    """A picture on its way to the model; ``error`` says why it is not on it."""
+
+    image: ImageFile
+    index: int
+    pixels: np.ndarray | None = None  # BGR (H, W, 3) uint8, as it was read
+    data: dict | None = None
+    error: str | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.data['inputs'].shape)
+
+
+def inference_pipeline(cfg: Config) -> tuple[Compose, Compose]:
+    """(reading, the rest) of the test pipeline, without the annotations.
+
+    Raises:
+        UserError: if the config has no test pipeline that starts with reading a file.
+    """
+    steps = tested_dataset(cfg).get('pipeline') or cfg.get('test_pipeline')
+    if not steps:
+        raise UserError(f'{cfg.filename} has no test pipeline; name a config that can be tested')
+    steps = copy.deepcopy(list(steps))
+    steps = [s for s in steps if not str(s.get('type')).endswith('Annotations')]
+    if str(steps[0].get('type')).split('.')[-1] not in LOADERS:
+        raise UserError(
+            f'the test pipeline of {cfg.filename} starts with {steps[0].get("type")}; expected '
+            f'one of {", ".join(LOADERS)}'
+        )
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+        return Compose(steps[:1]), Compose(steps[1:])
+
+
+def detections(sample: Any) -> list[dict]:
+    """Label, score, box and mask of every object of an mmdet ``DetDataSample``.
+
+    ``bbox`` is (x, y, w, h) in pixels of the picture, computed as mmdet's ``CocoMetric`` does;
+    ``segmentation`` is a compressed RLE.
+    """
+    found = sample.pred_instances
+    boxes, scores, labels = (found[k].cpu().numpy() for k in ('bboxes', 'scores', 'labels'))
+    result = []
+    for box, score, label in zip(boxes.tolist(), scores.tolist(), labels.tolist(), strict=True):
+        x, y, right, bottom = box
+        result.append(dict(label=label, score=score, bbox=[x, y, right - x, bottom - y]))
+    if 'masks' in found:
+        from pycocotools import mask as mask_utils
+
+        masks = found.masks
+        masks = masks.cpu().numpy() if isinstance(masks, torch.Tensor) else np.asarray(masks)
+        for item, mask in zip(result, masks, strict=True):
+            rle = mask_utils.encode(np.asfortranarray(mask.astype(np.uint8)))
+            item['segmentation'] = dict(size=list(rle['size']), counts=rle['counts'].decode())
+    return result
+
+
+def top_classes(sample: Any, top_k: int) -> list[dict]:
+    """The ``top_k`` best labels of an mmpretrain ``DataSample`` with their scores."""
+    scores = sample.pred_score.float().cpu()
+    values, labels = scores.topk(min(top_k, len(scores)))
+    return [
+        dict(label=label, score=score)
+        for label, score in zip(labels.tolist(), values.tolist(), strict=True)
+    ]
+
+
+class Predictor:
+    """A loaded model that turns pictures into plain data.
+
+    Pictures are read ahead by threads and put into batches of equal input shape: a picture's
+    result does not depend on the pictures beside it. (In a batch of several sizes the smaller
+    ones are padded, and a channel gate that takes the mean of a map would see the padding.)
+
+    Args:
+        config, checkpoint, device, classes, options: of :func:`load_for_inference`.
+        batch_size: pictures per batch, at most.
+        top_k: classes per picture that a classifier reports.
+        workers: threads that read pictures.
+
+    Raises:
+        UserError: see :func:`load_for_inference`.
+    """
+
+    def __init__(
+        self,
+        config: str | Path,
+        checkpoint: str | Path,
+        device: str = 'auto',
+        classes: list[str] | None = None,
+        options: dict | None = None,
+        batch_size: int = 8,
+        top_k: int = 5,
+        workers: int = 4,
+    ) -> None:
+        for name, value in (('batch_size', batch_size), ('top_k', top_k), ('workers', workers)):
+            if value < 1:
+                raise UserError(f'{name}={value}; expected 1 or more')
+        self.loaded: LoadedModel = load_for_inference(config, checkpoint, device, classes, options)
+        self.read, self.prepare = inference_pipeline(self.loaded.cfg)
+        self.batch_size, self.top_k, self.workers = batch_size, top_k, workers
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.loaded.classes
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.loaded.model.parameters()).device
+
+    def _load(self, image: ImageFile, index: int) -> Loaded:
+        result = Loaded(image, index, error=why_unreadable(image.path))
+        if result.error:
+            return result
+        try:
+            data = self.read(dict(img_path=str(image.path), img_id=index, sample_idx=index))
+            result.pixels = data['img'].copy()
+            result.data = self.prepare(data)
+        # Whatever the pipeline says about one picture must not stop the others.
+        except Exception as error:
+            text = str(error).splitlines()
+            result.error = f'{type(error).__name__}: {text[0] if text else "no message"}'
+        return result
+
+    def _ahead(self, images: Iterable[ImageFile]) -> Iterator[Loaded]:
+        """Loaded pictures in order, the next two batches being read meanwhile."""
+        with ThreadPoolExecutor(self.workers) as pool:
+            waiting: deque = deque()
+            try:
+                for index, image in enumerate(images):
+                    waiting.append(pool.submit(self._load, image, index))
+                    if len(waiting) > 2 * self.batch_size:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _batches(self, loaded: Iterable[Loaded]) -> Iterator[list[Loaded]]:
+        """Batches of equal shape, and unreadable pictures alone.
+
+        At most four batches' worth of pictures wait for others of their shape; then the shape
+        that has waited longest goes, however few there are.
+        """
+        groups: OrderedDict[tuple, list[Loaded]] = OrderedDict()
+        for item in loaded:
+            if item.error:
+                yield [item]
+                continue
+            group = groups.setdefault(item.shape, [])
+            group.append(item)
+            if len(group) == self.batch_size:
+                yield groups.pop(item.shape)
+            elif sum(map(len, groups.values())) >= 4 * self.batch_size:
+                yield groups.popitem(last=False)[1]
+        yield from groups.values()
+
+    @torch.no_grad()
+    def _run(self, batch: list[Loaded]) -> list[dict]:
+        loaded = self.loaded
+        data = dict(
+            inputs=[item.data['inputs'] for item in batch],
+            data_samples=[item.data['data_samples'] for item in batch],
+        )
+        try:
+            with DefaultScope.overwrite_default_scope(loaded.cfg.get('default_scope', 'mmengine')):
+                samples = loaded.model.test_step(data)
+        except torch.cuda.OutOfMemoryError as error:
+            raise UserError(
+                f'{self.device} has not enough memory for {len(batch)} pictures of '
+                f'{batch[0].shape[1]} x {batch[0].shape[2]}; give a smaller --batch-size'
+            ) from error
+        results = []
+        for sample in samples:
+            if loaded.is_classifier:
+                found, key = top_classes(sample, self.top_k), 'classes'
+            else:
+                found, key = detections(sample), 'instances'
+            results.append({key: [dict(category=self.classes[f['label']], **f) for f in found]})
+        return results
+
+    def run(
+        self, images: Sequence[ImageFile], on_image: Callable[[dict, np.ndarray | None], None]
+    ) -> None:
+        """Call ``on_image(record, pixels)`` for every picture as its batch is done, in any order.
+
+        ``record`` is as :func:`predict` returns it, with the picture's place as ``index``;
+        ``pixels`` is BGR (H, W, C) as read, or None with an ``error``.
+        """
+        for batch in self._batches(self._ahead(images)):
+            outcomes = [{}] if batch[0].error else self._run(batch)
+            for item, outcome in zip(batch, outcomes, strict=True):
+                record = dict(index=item.index, file=item.image.name, path=str(item.image.path))
+                if item.error:
+                    record['error'] = item.error
+                else:
+                    height, width = item.pixels.shape[:2]
+                    record |= dict(width=width, height=height, **outcome)
+                on_image(record, item.pixels)
+
+    def __call__(self, images: str | Path | Sequence[str | Path]) -> list[dict]:
+        """Records of all pictures that files, folders and globs name, in their order."""
+        records: list[dict] = []
+        self.run(list_images(images), lambda record, _: records.append(record))
+        records.sort(key=lambda r: r['index'])
+        for record in records:
+            del record['index']
+        return records
+
+
+def predict(
+    config: str | Path,
+    checkpoint: str | Path,
+    images: str | Path | Sequence[str | Path],
+    **options,
+) -> list[dict]:
+    """One plain dict per picture, ready for ``json.dump``; options are :class:`Predictor`'s.
+
+    Every record has ``file`` (name below the given folder) and ``path``, and either ``error``
+    (why it could not be read) or ``width``, ``height`` and
+
+    - ``instances``, for a detector: dicts of ``category``, ``label`` (index into the classes),
+      ``score`` in 0..1, ``bbox`` (x, y, w, h) in pixels, and with a mask head ``segmentation``
+      (compressed RLE), best first as the model returns them, down to its own lowest score;
+    - ``classes``, for a classifier: dicts of ``category``, ``label``, ``score``, best first.
+
+    Raises:
+        UserError: for a config, checkpoint, device or option that cannot be used, and where
+            there are no images.
+    """
+    return Predictor(config, checkpoint, **options)(images)

@@ -1,0 +1,492 @@
+"""The table of bad input: what a user types or has, and what the message has to say.
+
+A case is (command line, words of the message, preparation). In the command line DATA, CKPT and
+CFG stand for a sound data set, checkpoint and config; ``preparation`` makes the files that the case
+needs, in the empty folder that it runs in.
+"""
+
+import io
+import json
+import pickle
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+CFG = 'mask_rcnn/selnext_atto_shapes.py'
+CLS = 'cls/selnext_t_in1k.py'
+ANN = 'annotations/instances_train2017.json'
+
+
+@dataclass
+class Case:
+    line: str
+    words: tuple[str, ...]
+    prepare: object = None  # called with the Room
+    env: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass
+class Room:
+    """The folder of a case, and the sound things that it may spoil copies of."""
+
+    path: Path
+    data: Path
+    checkpoint: Path
+
+    def write(self, name, content=b''):
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def copy_data(self):
+        """A copy of the data set as ``mine``; its training annotations."""
+        shutil.copytree(self.data, self.path / 'mine')
+        return json.loads((self.path / 'mine' / ANN).read_text())
+
+    def put(self, content):
+        (self.path / 'mine' / ANN).write_text(json.dumps(content))
+
+
+class Hostile:
+    """Unpickling this makes the file ``planted`` in the working folder."""
+
+    def __reduce__(self):
+        return (open, ('planted', 'w'))
+
+
+def config(text, name='mine.py'):
+    return lambda room: room.write(name, text)
+
+
+def inherits(text):
+    return config(f"_base_ = 'selnext_mm::{CFG}'\n{text}\n")
+
+
+def spoil(change):
+    """A data set ``mine`` with ``change`` applied to its training annotations."""
+
+    def prepare(room):
+        content = room.copy_data()
+        room.put(change(content) or content)
+
+    return prepare
+
+
+def spoil_file(content, name=ANN):
+    def prepare(room):
+        room.copy_data()
+        room.write(f'mine/{name}', content)
+
+    return prepare
+
+
+def each(key, value):
+    def change(content):
+        for a in content['annotations']:
+            a[key] = value(a) if callable(value) else value
+
+    return spoil(change)
+
+
+def rename(content):
+    content['categories'][1]['name'] = 'sqaure'
+
+
+def swap(content):
+    content['categories'].reverse()
+
+
+def twice(content):
+    content['annotations'].append(content['annotations'][0])
+
+
+def to_corners(a):
+    x, y, w, h = a['bbox']
+    return [x, y, x + w, y + h]
+
+
+def lose(split, count):
+    def prepare(room):
+        room.copy_data()
+        for path in sorted((room.path / 'mine' / f'{split}2017').iterdir())[:count]:
+            path.unlink()
+
+    return prepare
+
+
+def checkpoint(make, name='w.pth'):
+    return lambda room: room.write(name, make(room))
+
+
+def saved(content):
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def hostile(room):
+    return saved({'state_dict': {'a': torch.zeros(1)}, 'meta': Hostile()})
+
+
+def truncated(room):
+    data = room.checkpoint.read_bytes()
+    return data[: len(data) // 2]
+
+
+def bomb(room):
+    buffer = io.BytesIO(saved({'a': torch.zeros(1)}))
+    with zipfile.ZipFile(buffer, 'a', zipfile.ZIP_DEFLATED) as file:
+        file.writestr('archive/data/9', bytes(50_000_000))
+    return buffer.getvalue()
+
+
+def other_classes(room):
+    content = torch.load(room.checkpoint, weights_only=True)
+    state = content['state_dict']
+    for key in [k for k in state if 'fc_cls' in k]:
+        state[key] = torch.zeros(81, *state[key].shape[1:])
+    return saved(content)
+
+
+def weights_only(room):
+    content = torch.load(room.checkpoint, weights_only=True)
+    return saved({'state_dict': content['state_dict']})
+
+
+def two_classes(room):
+    for path in ('train/a', 'train/b', 'val/a', 'val/c'):
+        room.write(f'mine/{path}/1.jpg', b'x')
+
+
+def pictures(room):
+    room.write('pictures/1.jpg', b'no picture')
+
+
+def one_picture(room):
+    source = sorted((room.data / 'val2017').iterdir())[0]
+    room.write('pictures/1.jpg', source.read_bytes())
+
+
+OPT = '--cfg-options'
+T = f'train {CFG} --data-root DATA'
+MINE = f'train {CFG} --data-root mine'
+E = f'test {CFG} CKPT --data-root DATA'
+LOOK = f'check-data {CFG} --data-root'
+PREDICT = f'predict {CFG} CKPT pictures --out out'
+FEATURES = f'feature-distance {CFG} --images pictures --out a.png'
+
+ARGUMENTS = {
+    'unknown command': Case('trian x.py', ("'trian'", 'choose from')),
+    'no config': Case('train', ('config',)),
+    'unknown option': Case(f'{T} --lr 3', ('--lr',)),
+    'option without a value': Case(f'{T} {OPT} lr', ('--cfg-options', 'key=value', 'lr')),
+    'option into a list': Case(f'{T} {OPT} param_scheduler.9.end=1', ('--cfg-options', '9')),
+    'option into a number': Case(f'{T} {OPT} train_cfg.max_epochs.x=1', ('--cfg-options',)),
+    'unknown launcher': Case(f'{T} --launcher ssh', ('ssh', 'pytorch')),
+    'launcher without torchrun': Case(f'{T} --launcher pytorch', ('RANK', 'dist_train.sh')),
+    'local rank': Case(f'{T} --local-rank x', ('local-rank', "'x'")),
+    'test without a checkpoint': Case(f'test {CFG}', ('checkpoint',)),
+    'results of unknown kind': Case(f'{E} --out a.txt', ('a.txt', '.json or .pkl')),
+    'results into a file as folder': Case(
+        f'{E} --out file/a.json', ('--out', 'file is a file'), config('', 'file')
+    ),
+    'pictures into a file as folder': Case(
+        f'{E} --show-dir file', ('file', 'folder'), config('', 'file')
+    ),
+    'work dir is a file': Case(f'{T} --work-dir file', ('file', '--work-dir'), config('', 'file')),
+    'class-wise without classes': Case(
+        f'test {CLS} CKPT --data-root DATA --classwise', ('--classwise', 'CocoMetric')
+    ),
+    'lr without a batch': Case(
+        'train mine.py --auto-scale-lr', ('base_batch_size',), inherits('auto_scale_lr = None')
+    ),
+    'convert from nobody': Case('convert a b --from me', ('me', 'selnext')),
+    'convert into nothing': Case('convert a.pth b.onnx --from selnext', ('.onnx', '.safetensors')),
+    'convert nothing': Case('convert a.pth b.pth --from selnext', ('a.pth', 'no such file')),
+    'tiny pictures': Case('make-shapes new --size 8', ('size=8', '64 to 1024')),
+    'no pictures': Case('make-shapes new --train 0', ('train=0',)),
+    'folder in use': Case('make-shapes used', ('used', 'not empty'), config('x', 'used/notes.txt')),
+    'number of images': Case(f'{FEATURES} --num 0', ('--num 0', '1 or more')),
+    'device that is not there': Case(f'{FEATURES} --device cuda:77', ('cuda:77',), pictures),
+    'device of no kind': Case(f'{FEATURES} --device gpu', ('--device gpu',), pictures),
+    'score above one': Case(
+        'panel --ann a --images . --results r --out a.png --score-thr 2', ('--score-thr 2',)
+    ),
+    'threads': Case(f'{LOOK} DATA --workers 0', ('--workers 0',)),
+    'report into a missing folder': Case(f'{LOOK} DATA --json no/a.json', ('no/a.json', 'folder')),
+    'report onto a full disk': Case(f'{LOOK} DATA --json /dev/full', ('/dev/full', 'No space')),
+    'table onto a full disk': Case(
+        f'complexity {CFG} --json /dev/full', ('/dev/full', 'No space left')
+    ),
+    'report into a folder': Case(f'{LOOK} DATA --json .', ('--json .',)),
+    'option of predict without a value': Case(
+        f'{PREDICT} {OPT} lr', ('--cfg-options', 'key=value')
+    ),
+    'score of predict above one': Case(f'{PREDICT} --score-thr 2', ('--score-thr 2',)),
+    'prediction of nothing': Case(PREDICT, ('pictures',)),
+    'predictions into a file': Case(
+        PREDICT, ('out',), lambda room: (one_picture(room), room.write('out'))
+    ),
+    'export to a format of nobody': Case(
+        f'export {CFG} CKPT --to tflite --out m.tflite', ('tflite', 'onnx')
+    ),
+    'report of nothing': Case('report nowhere', ('nowhere',)),
+    'shape': Case(f'complexity {CFG} --shape 8 8', ('--shape 8 8', '32')),
+    'pictures for the demo': Case('demo --images 0 10 --data d --work-dir w', ('--images 0',)),
+}
+CONFIGS = {
+    'no such config': Case(
+        'train mask_rcnn/selnext_t_3x.py', ('did you mean', 'selnext_t_3x_coco')
+    ),
+    'syntax error': Case('train mine.py', ('mine.py', 'SyntaxError'), config('model = dict(')),
+    'error in the code': Case('train mine.py', ('mine.py', 'ZeroDivision'), config('x = 1 / 0')),
+    'exit in the code': Case('train mine.py', ('mine.py', 'Exit'), config('raise SystemExit(0)')),
+    'binary': Case('train mine.py', ('mine.py', 'read'), config(b'\0\x93\xff')),
+    'missing base': Case('train mine.py', ('none.py',), config("_base_ = './none.py'")),
+    'missing package': Case('train mine.py', ('nowhere',), config("_base_ = 'nowhere::a/b.py'")),
+    'text file': Case(
+        'train mine.txt', ('mine.txt', '.py, .yaml or .json'), config('', 'mine.txt')
+    ),
+    'broken yaml': Case('train mine.yaml', ('mine.yaml', 'read'), config('a: [', 'mine.yaml')),
+    'a base': Case('train _base_/coco_runtime.py', ('defines no model', 'leaf')),
+    'missing import': Case(
+        'train mine.py',
+        ('no_such_module',),
+        config("custom_imports = dict(imports='no_such_module', allow_failed_imports=False)"),
+    ),
+    'no training part': Case(
+        'train mine.py', ('train_dataloader',), config("model = dict(type='MaskRCNN')")
+    ),
+    'no test part': Case(
+        'test mine.py CKPT', ('test_dataloader',), config("model = dict(type='MaskRCNN')")
+    ),
+    'mistyped backbone': Case(
+        f'{T} {OPT} model.backbone.type=SELNext', ('SELNext', 'did you mean SELNeXt')
+    ),
+    'unknown arch': Case(f'{T} {OPT} model.backbone.arch=huge', ('huge', 'tiny')),
+    'unknown argument': Case(f'{T} {OPT} model.backbone.deep=1', ('SELNeXt', 'deep')),
+    'model of no kind': Case(
+        'complexity mine.py', ('mine.py', 'Nothing'), config("model = dict(type='Nothing')")
+    ),
+    'mistyped optimizer': Case(
+        f'{T} {OPT} optim_wrapper.optimizer.type=AdmaW', ("'AdmaW'", 'did you mean AdamW')
+    ),
+    'mistyped schedule': Case(f'{T} {OPT} param_scheduler.1.type=MultiStep', ('MultiStepLR',)),
+    'mistyped transform': Case(
+        f'{T} {OPT} train_dataloader.dataset.pipeline.2.type=RandomFilp',
+        ('pipeline.2', 'RandomFlip'),
+    ),
+    'mistyped data set': Case(
+        f'{T} {OPT} train_dataloader.dataset.type=CocoData', ("'CocoData'", 'CocoDataset')
+    ),
+    'mistyped hook': Case(
+        'train mine.py --data-root DATA',
+        ("'EmaHook'", 'EMAHook'),
+        inherits("custom_hooks = [dict(type='EmaHook')]"),
+    ),
+    'mistyped metric': Case(f'{T} {OPT} val_evaluator.type=CocoMetrics', ('CocoMetric?',)),
+    'batch of nothing': Case(
+        f'{T} {OPT} train_dataloader.batch_size=0', ('train_dataloader.batch_size = 0', '1 or more')
+    ),
+    'workers below zero': Case(f'{T} {OPT} train_dataloader.num_workers=-1', ('num_workers = -1',)),
+    'no epochs': Case(f'{T} {OPT} train_cfg.max_epochs=0', ('max_epochs = 0',)),
+    'half an epoch': Case(f'{T} {OPT} train_cfg.max_epochs=0.5', ('max_epochs = 0.5', 'whole')),
+    'lr in words': Case(f'{T} {OPT} optim_wrapper.optimizer.lr=fast', ("lr = 'fast'",)),
+    'lr below zero': Case(f'{T} {OPT} optim_wrapper.optimizer.lr=-1', ('lr = -1',)),
+    'heads for other classes': Case(
+        f'{T} {OPT} model.roi_head.bbox_head.num_classes=80',
+        ('bbox_head.num_classes is 80', '6 classes', 'bbox_head.num_classes=6'),
+    ),
+    'one class without a comma': Case(
+        'train mine.py --data-root DATA',
+        ("'cat'", "('cat',)"),
+        inherits("train_dataloader = dict(dataset=dict(metainfo=dict(classes='cat')))"),
+    ),
+}
+DATA = {
+    'no data': Case(f'train {CFG}', ('data/shapes', '--data-root')),
+    'no such folder': Case(f'train {CFG} --data-root no', ('no', 'annotations/')),
+    'no annotations': Case(MINE, ('mine', 'annotations'), config('', 'mine/a.txt')),
+    'annotations cut': Case(MINE, (ANN, 'truncated'), spoil_file('{"images": [{"id": 1,')),
+    'annotations empty': Case(MINE, (ANN, 'is empty'), spoil_file('')),
+    'annotations of html': Case(MINE, (ANN, 'HTML'), spoil_file('<html>log in</html>')),
+    'annotations as pickle': Case(MINE, (ANN, 'pickle'), spoil_file(pickle.dumps({}))),
+    'annotations as list': Case(MINE, (ANN, 'holds a list'), spoil(lambda c: [1])),
+    'annotations without images': Case(
+        MINE, (ANN, 'lists no images'), spoil(lambda c: c['images'].clear())
+    ),
+    'annotations without labels': Case(
+        MINE, (ANN, 'no annotations'), spoil(lambda c: c['annotations'].clear())
+    ),
+    'mistyped class': Case(MINE, (ANN, "'square'", "did you mean 'sqaure'"), spoil(rename)),
+    'classes in another order': Case(MINE, (ANN, 'another order', 'cross'), spoil(swap)),
+    'annotation ids': Case(MINE, (ANN, 'repeat an id'), spoil(twice)),
+    'image ids as text': Case(
+        MINE, (ANN, 'image_id', 'type int'), each('image_id', lambda a: str(a['image_id']))
+    ),
+    'boxes as corners': Case(MINE, (ANN, 'two corners'), each('bbox', to_corners)),
+    'boxes without numbers': Case(MINE, (ANN, 'four finite'), each('bbox', ['a'] * 4)),
+    'boxes of nan': Case(MINE, (ANN, 'four finite'), each('bbox', [float('nan')] * 4)),
+    'areas of zero': Case(MINE, (ANN, 'area of 0'), each('area', 0)),
+    'no masks': Case(MINE, (ANN, 'no segmentation', 'configs/retinanet'), each('segmentation', [])),
+    'only crowds': Case(MINE, (ANN, 'iscrowd'), each('iscrowd', 1)),
+    'images of training missing': Case(MINE, ('train2017', 'images are missing'), lose('train', 3)),
+    'images of validation missing': Case(MINE, ('val2017', '1 of 8 images'), lose('val', 1)),
+    'image folder missing': Case(
+        MINE, ('train2017',), lambda room: (room.copy_data(), shutil.rmtree('mine/train2017'))
+    ),
+    'test image missing': Case(
+        f'test {CFG} CKPT --data-root mine', ('val2017', '1 of 8 images'), lose('val', 1)
+    ),
+    'class folders differ': Case(
+        f'train {CLS} --data-root mine {OPT} model.head.num_classes=2 '
+        'train_dataloader.dataset.metainfo.classes=a,b val_dataloader.dataset.metainfo.classes=a,b',
+        ('class folders differ', 'lacks b', 'has c'),
+        two_classes,
+    ),
+    'class folders are too few': Case(
+        f'train {CLS} --data-root mine', ('2 class folders', '1000 classes'), two_classes
+    ),
+    'folder without pictures': Case(
+        FEATURES, ('no pictures', 'pictures'), config('', 'pictures/notes.txt')
+    ),
+    'broken picture, predicted': Case(PREDICT, ('none of the 1 pictures',), pictures),
+    'broken picture': Case(FEATURES, ('1.jpg', 'not a picture'), pictures),
+}
+CHECKPOINTS = {
+    'none': Case(f'test {CFG} no.pth --data-root DATA', ('no.pth', 'no such file')),
+    'folder': Case(f'test {CFG} . --data-root DATA', ('is a directory',)),
+    'text': Case(
+        f'test {CFG} w.pth --data-root DATA', ('w.pth', 'not a checkpoint'), config('hi', 'w.pth')
+    ),
+    'empty': Case(f'test {CFG} w.pth --data-root DATA', ('w.pth', 'empty'), config('', 'w.pth')),
+    'git lfs pointer': Case(
+        f'test {CFG} w.pth --data-root DATA',
+        ('git lfs pull',),
+        config('version https://git-lfs.github.com/spec/v1\n', 'w.pth'),
+    ),
+    'truncated': Case(
+        f'test {CFG} w.pth --data-root DATA', ('w.pth', 'truncated'), checkpoint(truncated)
+    ),
+    'bomb': Case(f'test {CFG} w.pth --data-root DATA', ('w.pth', 'unpacks'), checkpoint(bomb)),
+    'hostile, tested': Case(
+        f'test {CFG} w.pth --data-root DATA', ('w.pth', 'refused'), checkpoint(hostile)
+    ),
+    'hostile, resumed': Case(f'{T} --resume w.pth', ('w.pth', 'refused'), checkpoint(hostile)),
+    'hostile, resumed by itself': Case(
+        f'{T} --work-dir work --resume',
+        ('w.pth', 'refused'),
+        lambda room: (
+            room.write('work/w.pth', hostile(room)),
+            room.write('work/last_checkpoint', str(room.path / 'work/w.pth')),
+        ),
+    ),
+    'hostile, as a start': Case(
+        f'{T} {OPT} load_from=w.pth', ('w.pth', 'refused'), checkpoint(hostile)
+    ),
+    'hostile, for the backbone': Case(
+        f'{T} {OPT} pretrained=w.pth', ('w.pth', 'refused'), checkpoint(hostile)
+    ),
+    'hostile, converted': Case(
+        'convert w.pth out.pth --from selnext', ('w.pth', 'refused'), checkpoint(hostile)
+    ),
+    'hostile, predicted': Case(
+        f'predict {CFG} w.pth pictures --out out',
+        ('w.pth', 'refused'),
+        lambda room: (one_picture(room), checkpoint(hostile)(room)),
+    ),
+    'hostile, exported': Case(
+        f'export {CFG} w.pth --to onnx --out m.onnx', ('w.pth', 'refused'), checkpoint(hostile)
+    ),
+    'hostile, looked at': Case(
+        f'cam {CLS} --checkpoints w.pth --images pictures --out a.png',
+        ('w.pth', 'refused'),
+        lambda room: (one_picture(room), checkpoint(hostile)(room)),
+    ),
+    'predicted by another model': Case(
+        'predict retinanet/r50_2x_coco.py CKPT pictures --out out',
+        ('retinanet', 'CKPT'),
+        one_picture,
+    ),
+    'hostile, measured': Case(
+        f'{FEATURES} --checkpoints w.pth',
+        ('w.pth', 'refused'),
+        lambda room: (pictures(room), checkpoint(hostile)(room)),
+    ),
+    'hostile, with the suffix of a safe file': Case(
+        f'{T} {OPT} pretrained=w.safetensors',
+        ('w.safetensors', 'rename'),
+        checkpoint(hostile, 'w.safetensors'),
+    ),
+    'other model': Case(
+        'test retinanet/r50_2x_coco.py CKPT --data-root mine',
+        ('not a checkpoint of this model', 'Use the config'),
+        spoil(lambda c: None),
+    ),
+    'other number of classes': Case(
+        f'test {CFG} w.pth --data-root DATA',
+        ('another number of classes', '81', 'circle'),
+        checkpoint(other_classes),
+    ),
+    'no weights': Case(
+        f'test {CFG} w.pth --data-root DATA',
+        ('w.pth', 'no weights', 'epoch'),
+        checkpoint(lambda room: saved({'epoch': 3})),
+    ),
+    'a list': Case(
+        f'test {CFG} w.pth --data-root DATA',
+        ('w.pth', 'list'),
+        checkpoint(lambda room: saved([1, 2])),
+    ),
+    'nothing to resume': Case(f'{T} --work-dir work --resume', ('no checkpoint in work',)),
+    'resume from weights': Case(
+        f'{T} --resume w.pth', ('w.pth', 'load_from=w.pth'), checkpoint(weights_only)
+    ),
+    'pointer to nothing': Case(
+        f'{T} --work-dir work --resume',
+        ('gone.pth',),
+        config('/x/gone.pth', 'work/last_checkpoint'),
+    ),
+    'start from another model': Case(
+        f'{T} {OPT} load_from=w.pth',
+        ('w.pth', '95%', 'pretrained=FILE'),
+        checkpoint(lambda room: saved({'a': torch.zeros(3)})),
+    ),
+    'backbone of other names': Case(
+        f'{T} {OPT} pretrained=w.pth',
+        ('w.pth', "prefix='backbone.'", 'selnext-mm'),
+        checkpoint(lambda room: saved({'stem.weight': torch.zeros(3)})),
+    ),
+    'foreign keys': Case(
+        'convert w.pth out.pth --from selnext',
+        ('stem.weight', '--from'),
+        checkpoint(lambda room: saved({'stem.weight': torch.zeros(3)})),
+    ),
+    'address without a server': Case(
+        f'{T} --work-dir work {OPT} pretrained=http://127.0.0.1:9/w.pth',
+        ('http://127.0.0.1:9/w.pth', 'cannot be fetched'),
+    ),
+}
+ENVIRONMENT = {
+    'rank in words': Case(T, ('LOCAL_RANK', "'x'"), env=(('LOCAL_RANK', 'x'),)),
+    'world of nobody': Case(
+        f'{T} --launcher pytorch',
+        ('WORLD_SIZE', 'dist_train.sh'),
+        env=(('RANK', '0'), ('MASTER_ADDR', '127.0.0.1'), ('MASTER_PORT', '29999')),
+    ),
+    'slurm without slurm': Case(f'{T} --launcher slurm', ('slurm',)),
+}
+GROUPS = {
+    'arguments': ARGUMENTS,
+    'config': CONFIGS,
+    'data': DATA,
+    'checkpoint': CHECKPOINTS,
+    'environment': ENVIRONMENT,
+}
+TABLE = {
+    f'{group}: {name}': case for group, cases in GROUPS.items() for name, case in cases.items()
+}

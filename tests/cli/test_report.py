@@ -1,0 +1,192 @@
+"""``selnext-mm report``: its options, and its page in a real browser."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from selnext_mm.__main__ import call
+from selnext_mm.cli.report import main
+from tests.analysis.report.conftest import degrade, make_run
+
+BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome')
+
+
+@pytest.fixture
+def browse(tmp_path):
+    """Open a page in headless Chromium, run a script in it, return (its answer, console)."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip(f'no browser on PATH; install one of {", ".join(BROWSERS)} to run this')
+
+    def run(page, script, *options):
+        copy = page.with_name('tested.html')
+        # The answer goes into the document, which the browser prints when the page is quiet.
+        tail = (
+            '<script>addEventListener("load", () => setTimeout(() => {'
+            f'const answer = (() => {{ {script} }})();'
+            'const node = document.createElement("pre"); node.id = "answer";'
+            'node.textContent = encodeURIComponent(JSON.stringify(answer));'
+            'document.body.append(node); }, 300));</script></body>'
+        )
+        head, _, end = page.read_text().rpartition('</body>')
+        copy.write_text(head + tail + end)
+        result = subprocess.run(
+            [
+                *(browser, '--headless', '--no-sandbox', '--disable-gpu', '--dump-dom'),
+                *('--enable-logging=stderr', '--v=0', '--virtual-time-budget=20000'),
+                *(f'--user-data-dir={tmp_path / "profile"}', *options, copy.as_uri()),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        console = [line for line in result.stderr.splitlines() if ':CONSOLE' in line]
+        found = re.search(r'<pre id="answer">(.*?)</pre>', result.stdout, re.S)
+        assert found, (console, result.stderr[-1000:])
+        from urllib.parse import unquote
+
+        return json.loads(unquote(found[1])), console
+
+    return run
+
+
+@pytest.fixture
+def pages(tmp_path, shapes_root, annotations):
+    """The page of two runs with known faults; the second run has one false alarm less."""
+    results, _ = degrade(json.loads(annotations.read_text()))
+    first = make_run(tmp_path / 'one', shapes_root, results)
+    second = make_run(tmp_path / 'two', shapes_root, results[:-1], scale=2)
+    out = tmp_path / 'report.html'
+    assert main([str(first), str(second), '--out', str(out), '--num', '8']) == 0
+    return out
+
+
+@pytest.fixture
+def annotations(shapes_root):
+    return shapes_root / 'annotations' / 'instances_val2017.json'
+
+
+FILTERS = """
+const form = document.querySelector('.filters');
+const count = () => document.querySelectorAll('.cards article').length;
+const set = (name, value) => {
+  const field = form.elements[name];
+  if (field.type === 'checkbox') field.checked = value; else field.value = value;
+  form.dispatchEvent(new Event('input', { bubbles: true }));
+};
+const visible = (selector) => [...document.querySelectorAll(selector)].filter(
+  (n) => getComputedStyle(n).display !== 'none').length;
+const found = { said: form.querySelector('.count').textContent };
+set('group', 'all'); found.all = count();
+for (const error of ['missed', 'false alarm', 'confused']) {
+  set('error', error);
+  found[error] = count();
+}
+set('error', '');
+found.items = visible('.cards .item');
+set('score', '0.85'); found.strict = visible('.cards .item');
+set('score', '0.3');
+found.masks = visible('.cards path'); set('masks', false); found.unmasked = visible('.cards path');
+set('masks', true);
+found.labels = visible('.cards article.card:not(.crowded) .label');
+set('labels', false); found.unlabelled = visible('.cards .label');
+set('class', '0'); found.oneClass = count();
+const names = [...form.elements.class.options].map((o) => o.text);
+set('group', 'best'); set('error', 'missed'); set('class', '');
+found.text = document.querySelector('.cards').textContent.trim().slice(0, 60);
+found.names = names;
+document.querySelector('#theme').click();
+found.theme = document.documentElement.dataset.theme;
+return found;
+"""
+
+CHARTS = """
+const charts = [...document.querySelectorAll('.chart')];
+const overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+const mark = '.trace, .heatmaplayer image, .bars path';
+const select = document.querySelector('#pr-segm-1 select');
+const lines = () => document.querySelectorAll('#pr-segm-1 .scatterlayer .trace').length;
+const before = lines();
+select.value = '1'; select.dispatchEvent(new Event('change'));
+return {
+  drawn: charts.filter((c) => c.querySelector('.main-svg .subplot')).map((c) => c.id),
+  all: charts.map((c) => c.id),
+  empty: charts.filter((c) => !c.querySelector(mark)).map((c) => c.id),
+  images: [...document.querySelectorAll('.frame img')].filter((i) => i.naturalWidth > 0).length,
+  frames: document.querySelectorAll('.frame img').length,
+  overflow, before, after: lines(),
+  options: [...select.options].map((o) => o.text),
+  ink: getComputedStyle(document.body).color,
+};
+"""
+
+
+def test_all_charts_are_drawn_and_the_console_is_silent(pages, browse):
+    found, console = browse(pages, CHARTS, '--window-size=1280,900')
+    assert console == []
+    assert found['empty'] == []
+    assert sorted(found['drawn']) == sorted(found['all'])
+    assert {'loss', 'lr', 'metrics', 'pr-segm-1', 'classes-bbox-1', 'sizes-segm-1'} <= set(
+        found['drawn']
+    )
+    assert sum(c.startswith('confusion-') for c in found['drawn']) == 2
+    assert found['images'] == found['frames'] > 0
+    assert found['overflow'] <= 0
+    assert found['options'][0] == 'all classes (mean)'
+    assert found['before'] == found['after'] == 6  # two runs at three thresholds
+
+
+def test_a_phone_shows_it_without_scrolling_sideways(pages, browse):
+    found, console = browse(pages, CHARTS, '--window-size=500,900')
+    assert console == []
+    assert found['empty'] == []
+    assert found['overflow'] <= 0
+
+
+def test_the_gallery_filters_work(pages, browse, annotations):
+    content = json.loads(annotations.read_text())
+    found, console = browse(pages, FILTERS)
+    assert console == []
+    # Eight images: four are worst, which is shown first.
+    assert found['said'] == '4 of 8 images'
+    assert found['all'] == 8
+    assert (found['missed'], found['false alarm'], found['confused']) == (1, 1, 1)
+    # The false alarm, of score 0.8 and in one run, is all that a threshold of 0.85 hides.
+    assert found['items'] - found['strict'] == 1
+    assert found['masks'] == found['items']
+    assert found['unmasked'] == found['unlabelled'] == 0
+    assert found['labels'] > 0
+    first = content['categories'][0]['id']
+    with_class = {a['image_id'] for a in content['annotations'] if a['category_id'] == first}
+    # ... and the image of the false alarm and possibly that of the wrong class.
+    assert len(with_class) <= found['oneClass'] <= len(with_class) + 2
+    assert found['names'] == ['any', *(c['name'] for c in content['categories'])]
+    assert found['text'] == 'No image here fits these filters.'
+    assert found['theme'] == 'light'
+
+
+ERRORS = {
+    'no such folder': (['nowhere'], 'nowhere is not a folder'),
+    'num': (['RUN', '--num', '0'], '--num 0'),
+    'threshold': (['RUN', '--score-thr', '1'], '--score-thr 1'),
+    'suffix': (['RUN', '--out', 'a.pdf'], 'ends in .html'),
+    'annotations': (['RUN', '--ann', 'no.json'], '--ann no.json'),
+    'images': (['RUN', '--images', 'no'], '--images no'),
+    'predictions': (['RUN', '--predictions', 'no.json'], 'no predictions no.json'),
+}
+
+
+@pytest.mark.parametrize('case', sorted(ERRORS))
+def test_a_users_mistake_ends_with_one_message(case, tmp_path, shapes_root, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = make_run(tmp_path / 'run', shapes_root, None)
+    arguments, text = ERRORS[case]
+    arguments = [str(run) if a == 'RUN' else a for a in arguments]
+    assert call(main, arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: ')
+    assert text in error
+    assert not (tmp_path / 'report.html').exists()

@@ -1,0 +1,13 @@
+"""Runs that a test cuts off leave their signal handlers behind."""
+
+import signal
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _signals():
+    former = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)

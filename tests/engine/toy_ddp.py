@@ -1,0 +1,33 @@
+"""torchrun toy_ddp.py FOLDER [RANK STEP]: the toy run in two processes.
+
+The process RANK kills itself after iteration STEP, unless torchrun has started it again.
+"""
+
+import os
+import signal
+import sys
+
+from mmengine.config import Config
+
+from selnext_mm.engine.device import init_cpu_group
+from selnext_mm.engine.newest import find_newest
+from tests.engine.toy import At, build
+
+folder, *kill = sys.argv[1:]
+init_cpu_group(Config(dict(launcher='pytorch')))
+restarted = int(os.environ['TORCHELASTIC_RESTART_COUNT']) > 0
+hooks = []
+if kill and not restarted and os.environ['RANK'] == kill[0]:
+    hooks = [At(int(kill[1]), lambda runner: os.kill(os.getpid(), signal.SIGKILL))]
+if restarted:
+    print('\n'.join(find_newest(folder).lines()))
+build(
+    folder,
+    hooks=hooks,
+    epochs=4,
+    launcher='pytorch',
+    model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None),
+    train_dataloader=dict(drop_last=True),
+    default_hooks=dict(checkpoint=dict(every_iters=1)),
+    resume=restarted,
+).train()

@@ -1,0 +1,57 @@
+"""Which pictures are meant, and which cannot be read."""
+
+import pytest
+
+from selnext_mm.errors import UserError
+from selnext_mm.inference.images import list_images, why_unreadable
+
+
+def names(images):
+    return [i.name for i in images]
+
+
+def test_a_folder_gives_all_pictures_below_it_by_name(pictures):
+    assert names(list_images(pictures)) == ['a.jpg', 'b.png', 'sub/a.jpg', 'sub/c.JPEG']
+
+
+def test_globs_files_and_folders_mix_and_nothing_comes_twice(pictures):
+    given = [f'{pictures}/*.jpg', pictures / 'b.png', pictures, f'{pictures}/**/*.JPEG']
+    assert names(list_images(given)) == ['a.jpg', 'b.png', 'sub/a.jpg', 'sub/c.JPEG']
+
+
+def test_a_name_with_brackets_that_exists_is_a_file(pictures):
+    odd = pictures / 'a[1].jpg'
+    odd.write_bytes((pictures / 'a.jpg').read_bytes())
+    assert names(list_images(str(odd))) == ['a[1].jpg']
+
+
+@pytest.mark.parametrize('entry', ['sub/nothing*.png', 'empty', '*.txt'])
+def test_a_pattern_or_folder_without_pictures_is_an_error(entry, pictures):
+    (pictures / 'empty').mkdir()
+    with pytest.raises(UserError, match='no pictures'):
+        list_images(str(pictures / entry))
+
+
+def test_no_entries_are_an_error():
+    with pytest.raises(UserError, match='no images given'):
+        list_images([])
+
+
+def test_a_missing_file_stays_to_be_reported(pictures):
+    (image,) = list_images(pictures / 'gone.jpg')
+    assert why_unreadable(image.path) == 'no such file'
+
+
+def test_each_kind_of_damage_is_named(broken):
+    assert 'truncated' in why_unreadable(broken / 'cut.jpg')
+    assert why_unreadable(broken / 'empty.png') == 'empty'
+    assert why_unreadable(broken / 'text.jpg') == 'not a picture'
+    assert why_unreadable(broken / 'folder.jpg') == 'a directory'
+    for name in ('a.jpg', 'b.png', 'sub/c.JPEG'):
+        assert why_unreadable(broken / name) is None
+
+
+def test_a_png_that_ends_early_is_found(pictures):
+    whole = (pictures / 'b.png').read_bytes()
+    (pictures / 'b.png').write_bytes(whole[: len(whole) // 2])
+    assert why_unreadable(pictures / 'b.png')
