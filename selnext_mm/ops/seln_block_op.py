@@ -162,7 +162,7 @@ class _SelnBlock(torch.autograd.Function):
 
 def fast_dtype(x: Tensor, w: BlockWeights) -> torch.dtype | None:
     """The dtype in which a fast kernel computes the block, None where the reference has to."""
-    if x.device.type != 'cpu' or x.ndim != 4 or x.numel() == 0 or is_recorded():
+    if is_recorded() or x.device.type != 'cpu' or x.ndim != 4 or x.numel() == 0:
         return None
     own = w.w1.dtype
     dtype = autocast_dtype('cpu') or own

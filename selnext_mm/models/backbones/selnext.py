@@ -8,9 +8,11 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from selnext_mm.ops.packed import PackedOnce
+
 from .base import Backbone, check_frozen_stages, normalize_out_indices, resolve_arch
 from .layers import DropPath, build_activation, build_norm2d
-from .selnext_fast import IMPLS, PackedOnce, fast_forward
+from .selnext_fast import IMPLS, fast_forward
 
 # name -> (depths, channels); tiny, small and base are the paper's, the others are ConvNeXt's
 # published widths and depths with our block ("ours": no printed result stands behind them).

@@ -5,34 +5,12 @@ from torch import Tensor, nn
 
 from selnext_mm.models.attention.seln import SELN
 from selnext_mm.ops.capabilities import all_modules_are_watched, is_compiling, is_watched
-from selnext_mm.ops.seln_block import BlockWeights, PackedWeights
+from selnext_mm.ops.seln_block import BlockWeights
 from selnext_mm.ops.seln_block_op import fast_dtype, pack_block, seln_block
 
 from .layers import DropPath
 
 IMPLS = ('auto', 'reference')
-
-
-class PackedOnce:
-    """Packed weights of one deployed block: made at the first call, anew if the weights changed.
-
-    Belongs to one module in one process: a copied or pickled block starts without.
-    """
-
-    def __init__(self) -> None:
-        self.key, self.value = None, None
-
-    def __reduce__(self):
-        return PackedOnce, ()
-
-    def get(self, w: BlockWeights, dtype: torch.dtype) -> PackedWeights | None:
-        """The packed form of ``w`` for computing in ``dtype``."""
-        if any(t.is_inference() for t in w):
-            return None  # their changes are not counted
-        key = (dtype, *((t.data_ptr(), t._version) for t in w))
-        if key != self.key:
-            self.key, self.value = key, pack_block(w, dtype)
-        return self.value
 
 
 def is_plain_seln_block(block: nn.Module) -> bool:
@@ -89,5 +67,5 @@ def fast_forward(block: nn.Module, x: Tensor) -> Tensor | None:
     if block.training and isinstance(block.drop_path, DropPath):
         keep = block.drop_path.factors(x)
     elif block.packed is not None and not is_compiling():
-        packed = block.packed.get(w, dtype)
+        packed = block.packed.get(w, pack_block, dtype)
     return seln_block(x, w, block.attention.norm.eps, keep, packed)
