@@ -13,12 +13,11 @@ import argparse
 import copy
 import statistics
 import sys
-import time
 
 import torch
 from _models import quiet
 from _report import check_writable, command, machine, now, versions, write_json
-from _session import natural, pick_device, positive, show
+from _session import CLOCKS, natural, pick_device, positive, show
 from _timing import compare, interleave, summarize
 from mmengine.config import Config
 from torch import nn
@@ -72,6 +71,7 @@ class Detector:
         self.image = torch.randn(1, 3, height, width).to(self.device)
         shape = dict(img_shape=(height, width), ori_shape=(height, width), scale_factor=(1.0, 1.0))
         self.sample = DetDataSample(metainfo=dict(shape, batch_input_shape=(height, width)))
+        self.clock = CLOCKS[args.clock]
         self.backbone: list[float] = []
         self.model.backbone.register_forward_pre_hook(self._enter)
         self.model.backbone.register_forward_hook(self._leave)
@@ -82,11 +82,11 @@ class Detector:
 
     def _enter(self, module: nn.Module, args: tuple) -> None:
         self.synchronize()
-        self._entered = time.perf_counter()
+        self._entered = self.clock()
 
     def _leave(self, module: nn.Module, args: tuple, out: object) -> None:
         self.synchronize()
-        self.backbone.append(time.perf_counter() - self._entered)
+        self.backbone.append(self.clock() - self._entered)
 
     def __call__(self) -> object:
         with torch.inference_mode():
@@ -106,6 +106,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add('--threads', type=positive, help="of the CPU (default: torch's)")
     add('--repeats', type=positive, default=15, help='timed rounds (default: 15)')
     add('--warmup', type=natural, default=1, help='untimed rounds before (default: 1)')
+    add('--clock', choices=list(CLOCKS), default='wall', help='cpu: of the processor, one thread')
     add('--seed', type=int, default=0, help='of the weights and the image (default: 0)')
     add('--json', metavar='FILE', help='write everything to this file, too')
     return parser.parse_args(argv)
@@ -129,6 +130,7 @@ def run(args: argparse.Namespace) -> dict:
         repeats=args.repeats,
         warmup=args.warmup,
         settle=0,
+        clock=CLOCKS[args.clock],
         synchronize=next(iter(detectors.values())).synchronize,
         progress=lambda done, rounds: show(f'round {done}/{rounds}'),
     )

@@ -18,7 +18,7 @@ import torch
 from _choose import parse_row
 from _models import Setting, make
 from _report import check_writable, command, machine, now, read_json, versions, write_json
-from _session import natural, pick_device, positive, show
+from _session import CLOCKS, natural, pick_device, positive, show
 from _timing import interleave
 
 from selnext_mm.__main__ import call
@@ -47,6 +47,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add('--threads', type=positive, help="of the CPU (default: torch's)")
     add('--repeats', type=positive, default=5, help='timed rounds of a point (default: 5)')
     add('--warmup', type=natural, default=1, help='untimed rounds before (default: 1)')
+    add('--clock', choices=list(CLOCKS), default='wall', help='cpu: of the processor, one thread')
     add('--json', metavar='FILE', help='write everything to this file, too')
     add('--plot', metavar='PNG', help='draw the files named after it instead of timing')
     add('files', nargs='*', metavar='FILE', help='results to draw')
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace) -> dict:
             calls,
             repeats=args.repeats,
             warmup=args.warmup,
+            clock=CLOCKS[args.clock],
             synchronize=torch.cuda.synchronize if device.type == 'cuda' else lambda: None,
         )
         for label, times in seconds.items():
@@ -89,7 +91,7 @@ def run(args: argparse.Namespace) -> dict:
                 }
             )
     show('')
-    options = ('axis', 'batch', 'side', 'repeats', 'warmup')
+    options = ('axis', 'batch', 'side', 'repeats', 'warmup', 'clock')
     return {
         'title': f'Scaling with the {args.axis}',
         'date': started,

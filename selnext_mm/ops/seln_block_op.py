@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from .capabilities import autocast_dtype, has_fused_linear, is_plain, is_recorded
 from .gelu_linear import pack_weight
+from .packed import PackedOnce
 from .seln_block import (
     BlockWeights,
     PackedWeights,
@@ -60,9 +61,20 @@ def _forward(
 
 
 def _inference(
-    x: Tensor, weights: list[Tensor], eps: float, keep: Tensor | None, dtype: torch.dtype
+    x: Tensor,
+    weights: list[Tensor],
+    eps: float,
+    keep: Tensor | None,
+    dtype: torch.dtype,
+    slot: int | None,
 ) -> Tensor:
-    return _forward(x, BlockWeights(*weights).cast(dtype), eps, keep)[0]
+    """``slot`` is the number of a :class:`PackedOnce` that keeps the weights packed, if any."""
+    w = BlockWeights(*weights)
+    kept = None if slot is None or keep is not None else PackedOnce.numbered(slot)
+    packed = None if kept is None else kept.get(w, pack_block, dtype)
+    if packed is None:
+        return _forward(x, w.cast(dtype), eps, keep)[0]
+    return _forward(x, packed.rest, eps, None, packed)[0]
 
 
 def _training(
@@ -109,7 +121,8 @@ def _like_images(x: Tensor) -> Tensor:
 
 _library = torch.library.Library('selnext_mm', 'FRAGMENT')
 _library.define(
-    'seln_block(Tensor x, Tensor[] weights, float eps, Tensor? keep, ScalarType dtype) -> Tensor'
+    'seln_block(Tensor x, Tensor[] weights, float eps, Tensor? keep, ScalarType dtype, '
+    'int? slot=None) -> Tensor'
 )
 _library.define(
     'seln_block_training(Tensor x, Tensor[] weights, float eps, Tensor? keep) '
@@ -126,7 +139,7 @@ _register_fake = getattr(torch.library, 'register_fake', None) or torch.library.
 
 
 @_register_fake('selnext_mm::seln_block')
-def _(x, weights, eps, keep, dtype):
+def _(x, weights, eps, keep, dtype, slot=None):
     return _like_images(x)
 
 
@@ -188,7 +201,7 @@ def seln_block(
     w: BlockWeights,
     eps: float = GATE_NORM_EPS,
     keep: Tensor | None = None,
-    packed: PackedWeights | None = None,
+    packed: PackedOnce | None = None,
 ) -> Tensor:
     """``x + keep * gamma * W2 SELN(gelu(W1 dwconv(x)))``, (N, C, H, W) -> (N, C, H, W).
 
@@ -202,7 +215,7 @@ def seln_block(
         w: the parameters; ``gamma`` may be a constant 1.
         eps: of the gate's norm.
         keep: (N), the factor of each image's branch: 0 or, the same for all others, 1 / (1 - rate).
-        packed: what :func:`pack_block` made of ``w``; only without gradient and ``keep``.
+        packed: keeps the packed form of ``w`` between calls without gradient and ``keep``.
     """
     dtype = fast_dtype(x, w)
     if dtype is None:
@@ -211,9 +224,8 @@ def seln_block(
     if needs_gradient(x, w):
         return _SelnBlock.apply(x, eps, keep, *w)
     with torch.no_grad():
-        if packed is None or keep is not None or dtype != packed.dtype:
-            return torch.ops.selnext_mm.seln_block(x, list(w), eps, keep, dtype)
-        return _forward(x, packed.rest, eps, None, packed)[0]
+        slot = None if packed is None else packed.number
+        return torch.ops.selnext_mm.seln_block(x, list(w), eps, keep, dtype, slot)
 
 
 @torch.no_grad()

@@ -38,7 +38,7 @@ def test_wrong_requests_are_one_line(tmp_path, capsys):
         (['--plot', str(tmp_path / 'a.png'), str(tmp_path / 'no.json')], 'cannot be read'),
         (['--models', 'SELNeXt-Q'], 'SELNeXt-Q'),
     ):
-        assert call(scaling.main, argv) == 1
+        assert call(scaling.main, argv) == 2
         error = capsys.readouterr().err
         assert message in error
         assert error.count('\n') == 1

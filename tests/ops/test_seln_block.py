@@ -10,8 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from selnext_mm.ops import gelu_linear, seln_block_grad, seln_block_op
 from selnext_mm.ops import seln_block as kernels
 from selnext_mm.ops.capabilities import has_fused_linear
+from selnext_mm.ops.packed import PackedOnce
 from selnext_mm.ops.seln_block import BlockWeights, block_reference
-from selnext_mm.ops.seln_block_op import fast_dtype, pack_block, seln_block
+from selnext_mm.ops.seln_block_op import fast_dtype, seln_block
 from tests.oracles.selnext import block as block_oracle
 
 NAMES = (
@@ -168,11 +169,11 @@ def test_the_reference_is_the_equations():
 
 @needs_onednn
 def test_packed_weights_change_nothing():
-    w, x = weights(), torch.randn(3, 16, 8, 8)
+    w, x, packed = weights(), torch.randn(3, 16, 8, 8), PackedOnce()
     with torch.no_grad():
         for images in (x, x[..., :3, :2]):
-            packed = seln_block(images, w, packed=pack_block(w, torch.float32))
-            assert error(packed, oracle(images, w)) < 1e-6
+            out = seln_block(images, w, packed=packed)
+            assert error(out, oracle(images, w)) < 1e-6
 
 
 @needs_onednn_bf16
@@ -184,7 +185,7 @@ def test_bfloat16_is_no_worse_than_the_reference(size):
         with torch.autocast('cpu', dtype=torch.bfloat16):
             assert fast_dtype(x, w) == torch.bfloat16
             fast, slow = seln_block(x, w), block_reference(x, w, 1e-5)
-            packed = seln_block(x, w, packed=pack_block(w, torch.bfloat16))
+            packed = seln_block(x, w, packed=PackedOnce())
         assert fast.dtype == slow.dtype == torch.float32
         assert error(fast, exact) <= error(slow, exact)
         assert error(packed, exact) <= error(slow, exact)
@@ -299,7 +300,7 @@ def test_the_reference_computes_what_is_unusual(monkeypatch, case):
 def test_the_operators_keep_torchs_contract():
     w, x = weights(requires_grad=True), torch.randn(2, 16, 5, 6)
     op = torch.ops.selnext_mm.seln_block.default
-    args = (x, [t.detach() for t in w], 1e-5, None, torch.float32)
+    args = (x, [t.detach() for t in w], 1e-5, None, torch.float32, None)
     checks = ('test_schema', 'test_faketensor')
     torch.library.opcheck(op, args, test_utils=checks)
     op = torch.ops.selnext_mm.seln_block_training.default

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from selnext_mm.models.attention.seln import SELN
 from selnext_mm.ops.capabilities import all_modules_are_watched, is_compiling, is_watched
 from selnext_mm.ops.seln_block import BlockWeights
-from selnext_mm.ops.seln_block_op import fast_dtype, pack_block, seln_block
+from selnext_mm.ops.seln_block_op import fast_dtype, seln_block
 
 from .layers import DropPath
 
@@ -66,6 +66,6 @@ def fast_forward(block: nn.Module, x: Tensor) -> Tensor | None:
     keep = packed = None
     if block.training and isinstance(block.drop_path, DropPath):
         keep = block.drop_path.factors(x)
-    elif block.packed is not None and not is_compiling():
-        packed = block.packed.get(w, pack_block, dtype)
+    elif block.gamma is not None and (block.linear_pw_conv or not is_compiling()):
+        packed = block.packed  # not for weights whose changes a compiler's view would hide
     return seln_block(x, w, block.attention.norm.eps, keep, packed)

@@ -463,6 +463,23 @@ def test_compilation_has_no_graph_breaks(deployed):
     assert list(model.state_dict()) == keys
 
 
+@torch.no_grad()
+def test_a_compiled_deployed_model_sees_changed_weights():
+    model, other = build().switch_to_deploy(), build().eval()
+    x = torch.randn(1, 3, 64, 64)
+    model.compile(backend='aot_eager', fullgraph=True)
+    before = model(x)
+    blocks = [block for stage in model.stages for block in stage]
+    packed = [block.packed.value for block in blocks]
+    assert None not in packed
+    model(x)
+    assert all(block.packed.value is value for block, value in zip(blocks, packed, strict=True))
+    model.load_state_dict(other.state_dict())
+    for a, b, c in zip(model(x), other(x), before, strict=True):
+        assert_close(a, b, rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(a, c, rtol=1e-2, atol=1e-2)
+
+
 def test_compiled_training_equals_eager_training():
     model = build().train()
     eager = copy.deepcopy(model)
