@@ -68,9 +68,7 @@ def pick_rows(args: argparse.Namespace) -> list[Row]:
         there = {row.label: row for row in rows}
         lost = [label for label in args.rows if label not in there]
         if lost:
-            raise UserError(
-                f'--rows {lost[0]!r}: no row of --suite {args.suite} has it; see --list'
-            )
+            raise UserError(f'--rows {lost[0]!r}: no such row of {args.suite}; see --list')
         rows = [there[label] for label in args.rows]
     # The baseline of a suite's row holds within the suite.
     rows += [replace(parse_row(text), baseline='') for text in args.models]

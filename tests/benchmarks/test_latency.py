@@ -179,7 +179,7 @@ def test_rows_are_chosen_by_their_labels(capsys):
     args = parser.parse_args(['--suite', 'fast', '--rows', *labels])
     assert [row.label for row in pick_rows(args)] == labels
     args = parser.parse_args(['--suite', 'fast', '--rows', 'SELNeXt-T'])
-    with pytest.raises(UserError, match=r"'SELNeXt-T': no row of --suite fast"):
+    with pytest.raises(UserError, match=r"'SELNeXt-T': no such row of fast"):
         pick_rows(args)
 
 
