@@ -66,7 +66,7 @@ def _inference(
     eps: float,
     keep: Tensor | None,
     dtype: torch.dtype,
-    slot: int | None,
+    slot: int | None = None,
 ) -> Tensor:
     """``slot`` is the number of a :class:`PackedOnce` that keeps the weights packed, if any."""
     w = BlockWeights(*weights)

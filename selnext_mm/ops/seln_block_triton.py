@@ -5,7 +5,8 @@ product is in registers, the gate applied on the way into the second product, bi
 and residual in its epilogue. Where C is small enough for a whole row of the result to stay in
 registers, ``u`` is never written: a first pass only sums it, a second one computes it again.
 
-Inference only, and only on request (``impl='triton'``). Sums are made in a fixed order.
+Inference only. Sums are made in a fixed order. Held to the equations in Triton's interpreter;
+nothing calls :func:`triton_block` by itself until it has been timed on a GPU.
 """
 
 import torch
