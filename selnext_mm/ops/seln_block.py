@@ -101,6 +101,7 @@ def gated_mlp(
     eps: float,
     scale: float = 1.0,
     packed: PackedWeights | None = None,
+    hidden: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """``x + scale * gamma * (W2 (s * gelu(W1 y + b1)) + b2)`` on rows.
 
@@ -111,6 +112,7 @@ def gated_mlp(
         eps: of the gate's norm.
         scale: a factor on the branch.
         packed: weights kept from an earlier call; only with ``scale`` 1.
+        hidden: (N, P, E), filled with ``W1 y + b1``; only where the gate does not go into W2.
 
     Returns (N, P, C) and the means of ``u``, (N, E) in float32.
     """
@@ -121,7 +123,7 @@ def gated_mlp(
     w1 = w.w1 if packed is None else packed.w1
     w2, b2 = w.w2 * factor[:, None], (w.b2 * factor).to(y.dtype)
     image_bytes = positions * wide * y.element_size()
-    if image_bytes > CHUNK_BYTES or gate_goes_into_w2(positions, channels):
+    if hidden is None and (image_bytes > CHUNK_BYTES or gate_goes_into_w2(positions, channels)):
         strip = max(1, CHUNK_BYTES // (wide * y.element_size()))
         for i in range(n):
             parts = [linear_gelu(part, w1, w.b1) for part in y[i].split(strip)]
@@ -135,7 +137,11 @@ def gated_mlp(
     images = max(1, CHUNK_BYTES // max(1, image_bytes))
     w2 = w2.to(y.dtype) if packed is None else packed.w2
     for i in range(0, n, images):
-        u = linear_gelu(y[i : i + images].flatten(0, 1), w1, w.b1)
+        if hidden is None:
+            u = linear_gelu(y[i : i + images].flatten(0, 1), w1, w.b1)
+        else:
+            h = hidden[i : i + images].flatten(0, 1)
+            u = F.gelu(torch.addmm(w.b1, y[i : i + images].flatten(0, 1), w1.t(), out=h))
         per_image = u.view(-1, positions, wide)
         mean = torch.mean(per_image, 1, dtype=means.dtype, out=means[i : i + images])
         per_image.mul_(seln_gate(mean, w, eps).to(u.dtype)[:, None])

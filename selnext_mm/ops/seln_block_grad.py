@@ -1,4 +1,6 @@
-"""The gradient of the SELNeXt block from its input, ``y`` and the means: all else is recomputed.
+"""The gradient of the SELNeXt block from its input, ``y`` and the means; the rest is recomputed.
+
+``h = W1 y + b1`` is kept for small maps and recomputed for large ones.
 
 With ``g`` the gradient of the output (P positions, C channels, one image), ``V = diag(gamma) W2``
 and ``B = g^T u`` (C, E), all that concerns the gate can be had from ``B``:
@@ -60,11 +62,18 @@ class _Gate:
 
 
 def gated_mlp_backward(
-    grad: Tensor, y: Tensor, means: Tensor, w: BlockWeights, eps: float, scale: float = 1.0
+    grad: Tensor,
+    y: Tensor,
+    means: Tensor,
+    w: BlockWeights,
+    eps: float,
+    scale: float = 1.0,
+    hidden: Tensor | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Gradient of ``y`` and of all weights after the depth-wise ones, in their order.
 
-    ``grad`` and ``y`` are rows (N, P, C), ``means`` and ``scale`` as in the forward pass.
+    ``grad`` and ``y`` are rows (N, P, C), ``means``, ``scale`` and ``hidden`` as in the forward
+    pass.
     """
     n, positions, channels = y.shape
     wide = len(w.b1)
@@ -83,7 +92,10 @@ def gated_mlp_backward(
         h, u, *rest = (buffer[:rows] for buffer in buffers)
         y_rows, g_rows = y[where].flatten(0, 1), grad[where].flatten(0, 1)
         scales = gate.scales[where]
-        torch.addmm(w.b1, y_rows, w.w1.t(), out=h)
+        if hidden is None:
+            torch.addmm(w.b1, y_rows, w.w1.t(), out=h)
+        else:
+            h = hidden[where].flatten(0, 1)
         torch._C._nn.gelu(h, out=u)
         if into_w2:
             outer = g_rows.t() @ u
@@ -108,11 +120,18 @@ def gated_mlp_backward(
 
 
 def block_backward(
-    grad: Tensor, x: Tensor, y: Tensor, means: Tensor, w: BlockWeights, eps: float, scale: float
+    grad: Tensor,
+    x: Tensor,
+    y: Tensor,
+    means: Tensor,
+    hidden: Tensor | None,
+    w: BlockWeights,
+    eps: float,
+    scale: float,
 ) -> list[Tensor]:
     """Gradients of ``x`` without the residual's and of all weights, from images (N, C, H, W)."""
     grad = grad.contiguous(memory_format=torch.channels_last)
-    d_y, d_weights = gated_mlp_backward(rows_of(grad), rows_of(y), means, w, eps, scale)
+    d_y, d_weights = gated_mlp_backward(rows_of(grad), rows_of(y), means, w, eps, scale, hidden)
     channels, _, kernel, _ = w.dw_weight.shape
     d_x, d_weight, d_bias = torch.ops.aten.convolution_backward(
         *(images_of(d_y, x), x, w.dw_weight, [channels], [1, 1], [kernel // 2] * 2),

@@ -16,6 +16,7 @@ from .seln_block import (
     PackedWeights,
     block_reference,
     depthwise,
+    gate_goes_into_w2,
     gated_mlp,
     images_of,
     rows_of,
@@ -47,17 +48,21 @@ def _forward(
     eps: float,
     keep: Tensor | None,
     packed: PackedWeights | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The output, ``y`` and the means; the latter two only of images that are not dropped."""
+    keep_hidden: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """The output, ``y``, the means and ``h``; all but the first only of images not dropped."""
     with torch.autocast('cpu', enabled=False):
         kept, scale = _kept(keep)
         chosen = _select(x, kept)
         y = depthwise(chosen, w)
-        rows, means = gated_mlp(rows_of(y), rows_of(chosen), w, eps, scale, packed)
+        hidden = None
+        if keep_hidden:
+            hidden = y.new_empty((len(y), y.shape[2] * y.shape[3], len(w.b1)))
+        rows, means = gated_mlp(rows_of(y), rows_of(chosen), w, eps, scale, packed, hidden)
         out = images_of(rows, chosen)
         if kept is not None:
             out = x.clone(memory_format=torch.channels_last).index_copy_(0, kept, out)
-        return out, y, means
+        return out, y, means, hidden
 
 
 def _inference(
@@ -77,10 +82,20 @@ def _inference(
     return _forward(x, packed.rest, eps, None, packed)[0]
 
 
+def _hidden_is_kept(x: Tensor) -> bool:
+    """Whether ``h`` is kept for the backward pass: for small maps, where it does not take much."""
+    return not gate_goes_into_w2(x.shape[2] * x.shape[3], x.shape[1])
+
+
 def _training(
     x: Tensor, weights: list[Tensor], eps: float, keep: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    out, y, means = _forward(x, BlockWeights(*weights), eps, keep)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Output, ``y``, means and ``h``, which is empty where it is not kept."""
+    out, y, means, hidden = _forward(
+        x, BlockWeights(*weights), eps, keep, keep_hidden=_hidden_is_kept(x)
+    )
+    if hidden is None:
+        hidden = x.new_empty((0,))
     missing = len(x) - len(y)
     if missing:
         # Of a fixed size, because a graph cannot know how many images are dropped.
@@ -88,7 +103,9 @@ def _training(
             memory_format=torch.channels_last
         )
         means = torch.cat((means, means.new_zeros(missing, means.shape[1])))
-    return out, y, means
+        if _hidden_is_kept(x):
+            hidden = torch.cat((hidden, hidden.new_zeros(missing, *hidden.shape[1:])))
+    return out, y, means, hidden
 
 
 def _backward(
@@ -96,6 +113,7 @@ def _backward(
     x: Tensor,
     y: Tensor,
     means: Tensor,
+    hidden: Tensor,
     weights: list[Tensor],
     eps: float,
     keep: Tensor | None,
@@ -106,6 +124,7 @@ def _backward(
         count = len(x) if kept is None else len(kept)
         d_x, *d_weights = block_backward(
             *(_select(grad, kept), _select(x, kept), y[:count], means[:count]),
+            hidden[:count] if _hidden_is_kept(x) else None,
             *(BlockWeights(*weights), eps, scale),
         )
         if kept is None:
@@ -126,11 +145,11 @@ _library.define(
 )
 _library.define(
     'seln_block_training(Tensor x, Tensor[] weights, float eps, Tensor? keep) '
-    '-> (Tensor, Tensor, Tensor)'
+    '-> (Tensor, Tensor, Tensor, Tensor)'
 )
 _library.define(
-    'seln_block_backward(Tensor grad, Tensor x, Tensor y, Tensor means, Tensor[] weights, '
-    'float eps, Tensor? keep) -> Tensor[]'
+    'seln_block_backward(Tensor grad, Tensor x, Tensor y, Tensor means, Tensor hidden, '
+    'Tensor[] weights, float eps, Tensor? keep) -> Tensor[]'
 )
 _library.impl('seln_block', _inference, 'CPU')
 _library.impl('seln_block_training', _training, 'CPU')
@@ -145,30 +164,35 @@ def _(x, weights, eps, keep, dtype, slot=None):
 
 @_register_fake('selnext_mm::seln_block_training')
 def _(x, weights, eps, keep):
-    return _like_images(x), _like_images(x), x.new_empty((x.shape[0], weights[3].shape[0]))
+    n, _, height, width = x.shape
+    wide = weights[3].shape[0]
+    hidden = (n, height * width, wide) if _hidden_is_kept(x) else (0,)
+    return _like_images(x), _like_images(x), x.new_empty((n, wide)), x.new_empty(hidden)
 
 
 @_register_fake('selnext_mm::seln_block_backward')
-def _(grad, x, y, means, weights, eps, keep):
+def _(grad, x, y, means, hidden, weights, eps, keep):
     return [_like_images(x), *(torch.empty_like(w) for w in weights)]
 
 
 class _SelnBlock(torch.autograd.Function):
-    """Saves ``x``, ``y`` and the means: 2 C values per position where ConvNeXt's block keeps 12."""
+    """Saves ``x``, ``y`` and the means, and for small maps ``h``: 2 C values per position, or 6 C,
+    where ConvNeXt's block keeps 12 C.
+    """
 
     @staticmethod
     def forward(ctx, x, eps, keep, *weights):
-        out, y, means = torch.ops.selnext_mm.seln_block_training(x, weights, eps, keep)
-        ctx.save_for_backward(x, y, means, keep, *weights)
+        out, *saved = torch.ops.selnext_mm.seln_block_training(x, weights, eps, keep)
+        ctx.save_for_backward(x, *saved, keep, *weights)
         ctx.eps = eps
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, y, means, keep, *weights = ctx.saved_tensors
+        x, y, means, hidden, keep, *weights = ctx.saved_tensors
         gradients = torch.ops.selnext_mm.seln_block_backward(
-            grad, x, y, means, weights, ctx.eps, keep
+            grad, x, y, means, hidden, weights, ctx.eps, keep
         )
         return gradients[0], None, None, *gradients[1:]
 
