@@ -64,6 +64,12 @@ def pick_rows(args: argparse.Namespace) -> list[Row]:
         if lost:
             raise UserError(f'--only {lost[0]!r}: no row of {args.suite} has it; see --list')
         rows = [row for row in rows if any(is_meant(row, text) for text in args.only)]
+    if args.rows:
+        there = {row.label: row for row in rows}
+        lost = [label for label in args.rows if label not in there]
+        if lost:
+            raise UserError(f'--rows {lost[0]!r}: no such row of {args.suite}; see --list')
+        rows = [there[label] for label in args.rows]
     # The baseline of a suite's row holds within the suite.
     rows += [replace(parse_row(text), baseline='') for text in args.models]
     if not rows:

@@ -210,6 +210,8 @@ def describe(result: dict) -> str:
         f'{setting["batch"]}, median of {setting["repeats"]} rounds, {result["date"][:10]}. Ratio: '
         'of medians [quartiles over the rounds]'
     )
+    if setting.get('clock') == 'cpu':
+        text += '. Times: of the processor, other processes not counted'
     if result.get('paper'):
         unit, place = result['paper']
         text += f'. Paper: {unit}, {place}'

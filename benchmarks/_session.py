@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable
 
 import torch
@@ -26,6 +27,8 @@ from _timing import interleave
 
 from selnext_mm.errors import UserError
 
+# Time that other processes take away does not count in 'cpu', that of all threads adds up.
+CLOCKS = {'wall': time.perf_counter, 'cpu': time.process_time}
 DTYPES = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
@@ -51,6 +54,7 @@ def base_parser(prog: str, description: str) -> argparse.ArgumentParser:
     add('models', nargs='*', metavar='MODEL', help='see above; in addition to --suite')
     add('--suite', choices=list(SUITES), help='the models, sizes and figures of a table')
     add('--only', nargs='+', metavar='TEXT', help='rows with this in their name or baseline')
+    add('--rows', nargs='+', metavar='LABEL', help='these rows of the suite, as --list names them')
     add('--baseline', metavar='MODEL', help="ratios to it; default: the suite's, or the first")
     add('--device', default='cpu', help='cpu, cuda or cuda:N (default: cpu)')
     add('--batch', type=positive, help="images (default: the suite's; 8, on a GPU 96)")
@@ -63,6 +67,12 @@ def base_parser(prog: str, description: str) -> argparse.ArgumentParser:
     add('--repeats', type=positive, default=15, help='timed rounds (default: 15)')
     add('--warmup', type=natural, default=2, help='untimed rounds before (default: 2)')
     add('--settle', type=natural, default=1, help='untimed calls in each turn (default: 1)')
+    add(
+        '--clock',
+        choices=list(CLOCKS),
+        default='wall',
+        help='cpu: processor time of the process, for a busy machine, with --threads 1',
+    )
     add('--seed', type=int, default=0, help='of the order, weights and images (default: 0)')
     add('--json', metavar='FILE', help='write everything to this file, too')
     add('--list', action='store_true', help='list the suites and their models')
@@ -140,6 +150,8 @@ def run(args: argparse.Namespace, title: str, make: Callable[[Row, Setting], Can
     device = pick_device(args.device, args.tf32)
     if args.threads or suite.threads:
         torch.set_num_threads(args.threads or suite.threads)
+    if args.clock == 'cpu' and (device.type != 'cpu' or torch.get_num_threads() != 1):
+        raise UserError('--clock cpu is for one thread of a CPU; add --threads 1')
     setting = Setting(
         device=device,
         batch=args.batch or suite.batch[device.type],
@@ -158,10 +170,12 @@ def run(args: argparse.Namespace, title: str, make: Callable[[Row, Setting], Can
         settle=args.settle,
         seed=args.seed,
         synchronize=torch.cuda.synchronize if device.type == 'cuda' else lambda: None,
+        clock=CLOCKS[args.clock],
         progress=lambda done, rounds: show(f'round {done}/{rounds}'),
     )
     show('')
-    options = ('precision', 'memory_format', 'compile', 'repeats', 'warmup', 'settle', 'seed')
+    options = ('precision', 'memory_format', 'compile', 'repeats', 'warmup', 'settle', 'clock')
+    options += ('seed',)
     return {
         'title': suite.title,
         'suite': args.suite,

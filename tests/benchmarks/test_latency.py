@@ -159,7 +159,7 @@ def test_a_variant_that_computes_something_else_is_refused(tiny):
 
 
 def test_a_model_without_deployment_is_left_out_where_it_is_asked_for():
-    row = Row('MobileNetV3', 'cls/mobilenet_v3_l_none_in1k.py', variants=('deploy',))
+    row = Row('MobileNetV3', 'cls/na_resnet50_in1k.py', variants=('deploy',))
     with pytest.raises(UnavailableError, match='no switch_to_deploy'):
         make(row, Setting(device=torch.device('cpu'), batch=1, size=(32, 32)))
 
@@ -171,6 +171,26 @@ def test_deploy_for_all_deploys_where_there_is_something(tmp_path, threads):
     assert call(latency.main, argv) == 0
     rows = json.loads(path.read_text())['rows']
     assert [row['label'] for row in rows] == ['FasterNet-T0', f'{T0}@deploy']
+
+
+def test_rows_are_chosen_by_their_labels(capsys):
+    parser = base_parser('x', '')
+    labels = ['SELNeXt-T backbone@deploy', 'ConvNeXt-T backbone']
+    args = parser.parse_args(['--suite', 'fast', '--rows', *labels])
+    assert [row.label for row in pick_rows(args)] == labels
+    args = parser.parse_args(['--suite', 'fast', '--rows', 'SELNeXt-T'])
+    with pytest.raises(UserError, match=r"'SELNeXt-T': no such row of fast"):
+        pick_rows(args)
+
+
+def test_processor_time_is_of_one_thread(tmp_path, capsys, threads):
+    path = tmp_path / 'r.json'
+    argv = [T0, *FAST, '--clock', 'cpu', '--json', str(path)]
+    assert call(latency.main, [*argv, '--threads', '2']) == 2
+    assert 'add --threads 1' in capsys.readouterr().err
+    assert call(latency.main, [*argv, '--threads', '1']) == 0
+    assert json.loads(path.read_text())['setting']['clock'] == 'cpu'
+    assert 'other processes not counted' in capsys.readouterr().out
 
 
 def test_batch_norms_get_the_statistics_of_the_images():

@@ -61,8 +61,9 @@ def test_a_step_gives_every_parameter_its_gradient():
 def test_checkpointing_saves_less():
     arch = dict(depths=(2, 2, 2, 2), channels=(8, 16, 16, 16))
     setting = Setting(device=CPU, batch=2, size=(64, 64))
+    source = dict(type='SELNeXt', arch=arch, impl='reference')
     plain, recomputed = (
-        make_training(Row('x', dict(type='SELNeXt', arch=arch, with_cp=with_cp)), setting).facts
+        make_training(Row('x', dict(source, with_cp=with_cp)), setting).facts
         for with_cp in (False, True)
     )
     # Of a block of width C only its input instead of, among others, two tensors of 4C.

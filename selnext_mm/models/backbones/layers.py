@@ -42,12 +42,15 @@ class DropPath(nn.Module):
             raise ValueError(f'drop path rate {rate}; expected 0 <= rate < 1')
         self.rate = rate
 
+    def factors(self, x: Tensor) -> Tensor:
+        """Draw the factor of every sample of ``x``, (N): 0 or ``1 / (1 - rate)``."""
+        keep = 1 - self.rate
+        return x.new_empty(x.shape[0]).bernoulli_(keep).div_(keep)
+
     def forward(self, x: Tensor) -> Tensor:
         if self.rate == 0 or not self.training:
             return x
-        keep = 1 - self.rate
-        mask = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(keep)
-        return x * mask.div_(keep)
+        return x * self.factors(x).view(-1, *[1] * (x.ndim - 1))
 
     def extra_repr(self) -> str:
         return f'rate={self.rate:.4g}'

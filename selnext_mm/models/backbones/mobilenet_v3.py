@@ -8,15 +8,18 @@ same weights.
 
 from collections.abc import Sequence
 
+import torch
 from mmengine.model import BaseModule, ModuleList, Sequential
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from selnext_mm.models.attention.base import make_divisible
+from selnext_mm.ops.packed import PackedOnce
 
 from .base import Backbone, check_frozen_stages, normalize_out_indices
-from .layers import DropPath, build_activation
+from .conv_norm import ConvNorm
+from .layers import DropPath
 
 # (kernel, expanded width, output width, attention, activation, stride) by stage, a stage being
 # the blocks from one stride to the next; the first one has the blocks of strides 2 and 4.
@@ -49,40 +52,6 @@ ARCHS = {
 }
 STEM_WIDTH = 16
 DEFAULT_ATTENTION = dict(type='SqueezeExcitation', reduction=4, divisor=8, gate='hard-sigmoid')
-
-
-def conv_norm(
-    in_channels: int,
-    out_channels: int,
-    kernel: int,
-    norm_cfg: dict,
-    stride: int = 1,
-    groups: int = 1,
-    activation: str | None = None,
-) -> Sequential:
-    """Convolution without bias, batch norm, activation; padded so that stride 1 keeps the size."""
-    conv = nn.Conv2d(
-        in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False
-    )
-    layers = [conv, build_batch_norm(norm_cfg, out_channels)]
-    if activation:
-        layers.append(build_activation(dict(type=activation)))
-    return Sequential(*layers)
-
-
-def build_batch_norm(cfg: dict, num_channels: int) -> nn.Module:
-    """Batch norm of ``cfg``; ``SyncBN`` across processes, ``BN`` within one.
-
-    Raises:
-        ValueError: for another type or an unknown key.
-    """
-    options = dict(cfg)
-    cls = {'BN': nn.BatchNorm2d, 'SyncBN': nn.SyncBatchNorm}.get(options.pop('type', None))
-    if cls is None or not set(options) <= {'eps', 'momentum'}:
-        raise ValueError(
-            f"norm_cfg={cfg!r}; expected type 'BN' or 'SyncBN', and optionally eps and momentum"
-        )
-    return cls(num_channels, **options)
 
 
 class InvertedResidual(BaseModule):
@@ -124,8 +93,8 @@ class InvertedResidual(BaseModule):
         self.has_shortcut = stride == 1 and in_channels == out_channels
         self.expand = None
         if expanded != in_channels:
-            self.expand = conv_norm(in_channels, expanded, 1, norm_cfg, activation=activation)
-        self.depthwise = conv_norm(
+            self.expand = ConvNorm(in_channels, expanded, 1, norm_cfg, activation=activation)
+        self.depthwise = ConvNorm(
             expanded, expanded, kernel, norm_cfg, stride, groups=expanded, activation=activation
         )
         self.attention = None
@@ -133,7 +102,7 @@ class InvertedResidual(BaseModule):
             self.attention = MODELS.build(
                 dict(attention_cfg, in_channels=expanded, data_format='channels_first')
             )
-        self.project = conv_norm(expanded, out_channels, 1, norm_cfg)
+        self.project = ConvNorm(expanded, out_channels, 1, norm_cfg)
         self.drop_path = nn.Identity()
         if self.has_shortcut and drop_path_rate > 0:
             self.drop_path = DropPath(drop_path_rate)
@@ -221,11 +190,12 @@ class AttentionMobileNetV3(Backbone):
         num_built = max(self.out_indices) + 1
         self.frozen_stages = check_frozen_stages(frozen_stages, num_built)
         self.norm_eval = norm_eval
+        self.deployed = False
         norm_cfg = norm_cfg or dict(type='BN')
 
         num_blocks = sum(map(len, stages))
         width = make_divisible(STEM_WIDTH * width_mult)
-        self.stem = conv_norm(in_channels, width, 3, norm_cfg, stride=2, activation='Hardswish')
+        self.stem = ConvNorm(in_channels, width, 3, norm_cfg, stride=2, activation='Hardswish')
         self.stages = ModuleList()
         index = 0
         for number, settings in enumerate(stages[:num_built]):
@@ -249,17 +219,20 @@ class AttentionMobileNetV3(Backbone):
                 width = out
                 index += 1
             if number == len(stages) - 1:
-                blocks.append(conv_norm(width, expanded, 1, norm_cfg, activation='Hardswish'))
+                blocks.append(ConvNorm(width, expanded, 1, norm_cfg, activation='Hardswish'))
             self.stages.append(Sequential(*blocks))
         self.freeze()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        if self.deployed:
+            x = x.contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
         outs = []
         for i, stage in enumerate(self.stages):
             x = stage(x)
             if i in self.out_indices:
-                outs.append(x)
+                # mmcv's RoIAlign reads other memory layouts wrongly, without a word.
+                outs.append(x.contiguous() if self.deployed else x)
         return tuple(outs)
 
     def frozen_modules(self) -> list[nn.Module]:
@@ -267,12 +240,30 @@ class AttentionMobileNetV3(Backbone):
         return [self.stem, *self.stages[:n]] if n else []
 
     def train(self, mode: bool = True) -> 'AttentionMobileNetV3':
+        """Set the mode; RuntimeError for ``mode=True`` on a deployed model."""
+        if mode and self.deployed:
+            raise RuntimeError(
+                'this AttentionMobileNetV3 is deployed for inference and cannot be trained. Build '
+                'the model anew and load its state dict, which has the same keys'
+            )
         super().train(mode)
         if mode and self.norm_eval:
             for module in self.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
         return self
+
+    def switch_to_deploy(self) -> 'AttentionMobileNetV3':
+        """Put the model into eval mode for good and merge its batch norms, channels-last.
+
+        Each norm is merged into a copy of the weights of the convolution before it. Parameters,
+        buffers and state dict stay as they are; weights loaded later are merged anew.
+        """
+        for module in self.modules():
+            if isinstance(module, ConvNorm):
+                module.packed = PackedOnce()
+        self.deployed = True
+        return self.eval().requires_grad_(False)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return (layer id, number of ids): stem 0, stage i 1 + i, all others 5 (ours)."""

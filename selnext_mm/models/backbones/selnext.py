@@ -8,8 +8,11 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from selnext_mm.ops.packed import PackedOnce
+
 from .base import Backbone, check_frozen_stages, normalize_out_indices, resolve_arch
 from .layers import DropPath, build_activation, build_norm2d
+from .selnext_fast import IMPLS, fast_forward
 
 # name -> (depths, channels); tiny, small and base are the paper's, the others are ConvNeXt's
 # published widths and depths with our block ("ours": no printed result stands behind them).
@@ -43,6 +46,7 @@ class SELNeXtBlock(BaseModule):
         drop_path_rate: stochastic-depth rate of this block.
         layer_scale_init_value: initial ``gamma``; no layer scale if 0 or less.
         with_cp: recompute the block in the backward pass instead of keeping its activations.
+        impl: 'auto' computes the block in one fused operation where it can, 'reference' never.
     """
 
     def __init__(
@@ -56,9 +60,12 @@ class SELNeXtBlock(BaseModule):
         drop_path_rate: float = 0.0,
         layer_scale_init_value: float = 1e-6,
         with_cp: bool = False,
+        impl: str = 'auto',
     ) -> None:
         super().__init__()
         self.with_cp = with_cp
+        self.impl = impl
+        self.packed = None  # a PackedOnce in a deployed model
         self.linear_pw_conv = linear_pw_conv
         hidden = int(mlp_ratio * in_channels)
         self.depthwise_conv = nn.Conv2d(in_channels, in_channels, 7, padding=3, groups=in_channels)
@@ -100,6 +107,10 @@ class SELNeXtBlock(BaseModule):
         return self.drop_path(x)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.impl == 'auto' and type(self)._branch is SELNeXtBlock._branch:
+            out = fast_forward(self, x)
+            if out is not None:
+                return out
         if self.with_cp and x.requires_grad:
             return x + checkpoint(self._branch, x, use_reentrant=False)
         return x + self._branch(x)
@@ -140,6 +151,8 @@ class SELNeXt(Backbone):
         gap_before_final_norm: global mean before the output norm (classification). None means
             True for an integer ``out_indices`` and False for a sequence, which a detector gives.
         with_cp: activation checkpointing per block (non-reentrant).
+        impl: 'auto' fuses a block where the result is the same (``docs/performance.md``),
+            'reference' never.
         init_cfg: None for truncated normal with std 0.02; see :class:`Backbone` for
             pretrained weights.
 
@@ -171,6 +184,7 @@ class SELNeXt(Backbone):
         frozen_stages: int = 0,
         gap_before_final_norm: bool | None = None,
         with_cp: bool = False,
+        impl: str = 'auto',
         init_cfg: dict | Sequence[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -178,7 +192,10 @@ class SELNeXt(Backbone):
         self.num_stages = len(self.depths)
         self.out_indices = normalize_out_indices(out_indices, self.num_stages)
         num_built = max(self.out_indices) + 1
+        if impl not in IMPLS:
+            raise ValueError(f'impl={impl!r}; expected one of {IMPLS}')
         self.frozen_stages = check_frozen_stages(frozen_stages, num_built)
+        self.deployed = False
         if gap_before_final_norm is None:
             gap_before_final_norm = isinstance(out_indices, int)
         self.gap_before_final_norm = gap_before_final_norm
@@ -211,6 +228,7 @@ class SELNeXt(Backbone):
                             drop_path_rate=rate,
                             layer_scale_init_value=layer_scale_init_value,
                             with_cp=with_cp,
+                            impl=impl,
                         )
                         for rate in rates[first : first + depth]
                     ]
@@ -239,6 +257,26 @@ class SELNeXt(Backbone):
         n = self.frozen_stages
         return [*self.downsample_layers[:n], *self.stages[:n]]
 
+    def train(self, mode: bool = True) -> 'SELNeXt':
+        """Set the mode; RuntimeError for ``mode=True`` on a deployed model."""
+        if mode and self.deployed:
+            raise RuntimeError(
+                'this SELNeXt is deployed for inference and cannot be trained. Build the model '
+                'anew and load its state dict, which has the same keys'
+            )
+        return super().train(mode)
+
+    def switch_to_deploy(self) -> 'SELNeXt':
+        """Put the model into eval mode for good and keep its weights packed for inference.
+
+        Parameters and state dict stay as they are, weights loaded later are packed anew. The
+        copies take as much memory as the blocks' parameters.
+        """
+        for block in (block for stage in self.stages for block in stage):
+            block.packed = PackedOnce()
+        self.deployed = True
+        return self.eval().requires_grad_(False)
+
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return (layer id, number of ids) of a parameter for layer-wise lr decay.
 
@@ -248,7 +286,6 @@ class SELNeXt(Backbone):
         norms, neck, heads) n + 1.
         """
         last = 12 if max(self.depths[2:3], default=0) > 9 else 6
-        head = last + 1
         parts = param_name[len(prefix) :].split('.') if param_name.startswith(prefix) else ['']
         if parts[0] == 'downsample_layers':
             layer_id = {0: 0, 1: 2, 2: 3}.get(int(parts[1]), last)
@@ -256,5 +293,5 @@ class SELNeXt(Backbone):
             stage, block = int(parts[1]), int(parts[2])
             layer_id = {0: 1, 1: 2, 2: min(3 + block // 3, last)}.get(stage, last)
         else:
-            layer_id = head
+            layer_id = last + 1
         return layer_id, last + 2

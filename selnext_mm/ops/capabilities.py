@@ -1,0 +1,115 @@
+"""What this build of torch can do, found out once by trying it, and who is watching."""
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn.modules import module as nn_module
+
+# Errors of a private operator that is missing, has another signature, or refuses the machine.
+PRIVATE_ERRORS = (AttributeError, NotImplementedError, RuntimeError, TypeError)
+
+
+@functools.cache
+def _try_fused_linear(dtype: torch.dtype) -> bool:
+    tolerance = {torch.float32: 1e-5, torch.bfloat16: 3e-2}.get(dtype)
+    if tolerance is None or not torch.backends.mkldnn.is_available():
+        return False
+    try:
+        with torch.no_grad(), torch.autocast('cpu', enabled=False):
+            ramp = torch.linspace(-1, 1, 17 * 32, device='cpu', dtype=torch.float32).view(17, 32)
+            x, weight, bias = (t.to(dtype) for t in (ramp, ramp[:8].sin() * 4, ramp[0, :8]))
+            plain = F.linear(*(t.float() for t in (x, weight, bias)))
+            linear = torch.ops.mkldnn._linear_pointwise
+            for w in (weight, torch.ops.mkldnn._reorder_linear_weight(weight, 17)):
+                out = linear(x, w, bias, 'gelu', [], 'none')
+                for got, wanted in (
+                    (linear(x, w, bias, 'none', [], ''), plain),
+                    (out, F.gelu(plain)),
+                    (linear.binary(x, out, w, bias, 'add'), plain + out.float()),
+                ):
+                    if (got.float() - wanted).abs().max() > tolerance * wanted.abs().max():
+                        return False
+    except PRIVATE_ERRORS:
+        return False
+    return True
+
+
+def has_fused_linear(dtype: torch.dtype) -> bool:
+    """Whether oneDNN's linear layer with a fused GELU or sum is there and computes it rightly.
+
+    The operators are private to torch (``torch.ops.mkldnn``), so they are tried on a small case
+    and compared with the public functions before anything relies on them.
+    """
+    return _try_fused_linear(dtype)
+
+
+# What torch.compiler.assume_constant_result does, which would import the whole compiler.
+has_fused_linear._dynamo_marked_constant = True
+
+
+def autocast_dtype(device_type: str) -> torch.dtype | None:
+    """The dtype that autocast asks for on a device, None where it is off."""
+    try:
+        enabled = torch.is_autocast_enabled(device_type)
+    except TypeError:  # torch < 2.4 has a function per device
+        cpu = device_type == 'cpu'
+        if not (torch.is_autocast_cpu_enabled() if cpu else torch.is_autocast_enabled()):
+            return None
+        return torch.get_autocast_cpu_dtype() if cpu else torch.get_autocast_gpu_dtype()
+    return torch.get_autocast_dtype(device_type) if enabled else None
+
+
+def is_compiling() -> bool:
+    """Whether ``torch.compile`` (or ``torch.export``) is tracing the caller."""
+    compiler = getattr(torch, 'compiler', None)
+    if hasattr(compiler, 'is_compiling'):
+        return compiler.is_compiling()
+    return torch._dynamo.is_compiling()
+
+
+def is_recorded() -> bool:
+    """Whether a graph of single operators is being written down or counted.
+
+    ``torch.jit.trace``, the ONNX exporters, ``torch.export``, functional transforms (``vmap``,
+    ``torch.func.grad``), forward-mode differentiation and dispatch modes (fake tensors, FLOP
+    counters) have to see every operator, not one fused call.
+    """
+    if torch.jit.is_tracing() or torch.jit.is_scripting():
+        return True
+    exporting = getattr(torch.compiler, 'is_exporting', None)
+    if exporting is not None and exporting():
+        return True
+    if is_compiling():
+        return False
+    if torch._C._len_torch_dispatch_stack() > 0 or forward_ad._current_level >= 0:
+        return True
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def is_watched(module: nn.Module) -> bool:
+    """Whether somebody has to see the calls of ``module``: a hook, or a ``forward`` of its own."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or 'forward' in module.__dict__
+    )
+
+
+def all_modules_are_watched() -> bool:
+    """Whether a hook on the calls of every module is registered."""
+    return bool(
+        nn_module._global_forward_hooks
+        or nn_module._global_forward_pre_hooks
+        or nn_module._global_backward_hooks
+        or nn_module._global_backward_pre_hooks
+    )
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """A dense tensor of torch itself, not a subclass (fake, distributed, quantised, ...)."""
+    return type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided

@@ -1,0 +1,45 @@
+"""Weights in another form, kept between calls for as long as they do not change."""
+
+import itertools
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from torch import Tensor
+
+Form = TypeVar('Form')
+
+
+class PackedOnce:
+    """What a function makes of weights: made at the first call, anew if a weight has changed.
+
+    Belongs to one module in one process: a copied or pickled module starts without. A write
+    through ``tensor.data`` is not counted by torch and so not seen.
+
+    ``number`` stands for it in the graph of a compiled model, see :meth:`numbered`.
+    """
+
+    _numbers = itertools.count()
+    _all: 'weakref.WeakValueDictionary[int, PackedOnce]' = weakref.WeakValueDictionary()
+
+    def __init__(self) -> None:
+        self.key, self.value = None, None
+        self.number = next(self._numbers)
+        self._all[self.number] = self
+
+    @classmethod
+    def numbered(cls, number: int) -> 'PackedOnce | None':
+        """The one with this number, None if it is gone."""
+        return cls._all.get(number)
+
+    def __reduce__(self):
+        return PackedOnce, ()
+
+    def get(self, weights: Sequence[Tensor], make: Callable[..., Form], *args) -> Form | None:
+        """``make(weights, *args)``; None where changes cannot be seen (``inference_mode``)."""
+        if any(t.is_inference() for t in weights):
+            return None
+        key = (args, *((t.data_ptr(), t._version) for t in weights))
+        if key != self.key:
+            self.key, self.value = key, make(weights, *args)
+        return self.value

@@ -1,0 +1,140 @@
+"""The gradient of the SELNeXt block from its input, ``y`` and the means; the rest is recomputed.
+
+``h = W1 y + b1`` is kept for small maps and recomputed for large ones.
+
+With ``g`` the gradient of the output (P positions, C channels, one image), ``V = diag(gamma) W2``
+and ``B = g^T u`` (C, E), all that concerns the gate can be had from ``B``:
+
+    ds = sum_c V * B,   dW2 = gamma * (B diag(s)),   dgamma = sum_e W2 * (B diag(s)) + b2 * sum_p g
+    du = g (V diag(s)) + dmean / P,   dh = du * gelu'(h),   dW1 = dh^T y,   dy = dh W1
+
+so that, where an image has more positions than W2 rows, no pass over (P, E) is needed for it.
+Elsewhere ``s * u`` is written out. Buffers of (P, E) are allocated once and stay in the cache.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .seln_block import BlockWeights, gate_goes_into_w2, images_of, rows_of
+
+# Three buffers of this size are in use at a time.
+CHUNK_BYTES = 3 * 2**20
+
+
+class _Gate:
+    """The gate of all images, recomputed from the means, and its gradient image by image."""
+
+    def __init__(self, means: Tensor, w: BlockWeights, eps: float) -> None:
+        self.w, self.means = w, means
+        self.hidden = F.relu(F.linear(means, w.fc1_weight, w.fc1_bias))
+        self.raw = F.linear(self.hidden, w.fc2_weight, w.fc2_bias)
+        self.shape = list(self.raw.shape[1:])
+        self.scales, self.mu, self.rstd = torch.native_layer_norm(
+            self.raw, self.shape, w.gate_weight, w.gate_bias, eps
+        )
+        self.d_scales = torch.empty_like(means)
+        self.d_raw = torch.empty_like(means)
+        self.d_hidden = torch.empty_like(self.hidden)
+
+    def _norm_backward(self, where: slice, mask: list[bool]) -> tuple[Tensor, ...]:
+        return torch.ops.aten.native_layer_norm_backward(
+            *(self.d_scales[where], self.raw[where], self.shape),
+            *(self.mu[where], self.rstd[where], self.w.gate_weight, self.w.gate_bias, mask),
+        )
+
+    def backward(self, where: slice, d_scales: Tensor) -> Tensor:
+        """The gradient of the means of the images ``where``."""
+        self.d_scales[where] = d_scales
+        self.d_raw[where] = self._norm_backward(where, [True, False, False])[0]
+        d_hidden = self.d_raw[where] @ self.w.fc2_weight
+        self.d_hidden[where] = d_hidden.masked_fill_(self.hidden[where] <= 0, 0)
+        return d_hidden @ self.w.fc1_weight
+
+    def weight_gradients(self) -> tuple[Tensor, ...]:
+        """Those of fc1, fc2 and the norm, weight and bias each; after all images."""
+        _, d_weight, d_bias = self._norm_backward(slice(None), [False, True, True])
+        return (
+            *(self.d_hidden.t() @ self.means, self.d_hidden.sum(0)),
+            *(self.d_raw.t() @ self.hidden, self.d_raw.sum(0)),
+            *(d_weight, d_bias),
+        )
+
+
+def gated_mlp_backward(
+    grad: Tensor,
+    y: Tensor,
+    means: Tensor,
+    w: BlockWeights,
+    eps: float,
+    scale: float = 1.0,
+    hidden: Tensor | None = None,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Gradient of ``y`` and of all weights after the depth-wise ones, in their order.
+
+    ``grad`` and ``y`` are rows (N, P, C), ``means``, ``scale`` and ``hidden`` as in the forward
+    pass.
+    """
+    n, positions, channels = y.shape
+    wide = len(w.b1)
+    factor = w.gamma * scale
+    v = w.w2 * factor[:, None]
+    gate = _Gate(means, w, eps)
+    d_y, d_w1, d_b1 = torch.empty_like(y), torch.zeros_like(w.w1), torch.zeros_like(w.b1)
+    gated_outer = torch.zeros_like(v)  # sum over images of B diag(s)
+    into_w2 = gate_goes_into_w2(positions, channels)
+    image_bytes = max(1, positions * wide * y.element_size())
+    images = 1 if into_w2 else min(max(1, CHUNK_BYTES // image_bytes), max(n, 1))
+    buffers = [y.new_empty((images * positions, wide)) for _ in range(2 if into_w2 else 3)]
+    for i in range(0, n, images):
+        where = slice(i, min(i + images, n))
+        rows = (where.stop - i) * positions
+        h, u, *rest = (buffer[:rows] for buffer in buffers)
+        y_rows, g_rows = y[where].flatten(0, 1), grad[where].flatten(0, 1)
+        scales = gate.scales[where]
+        if hidden is None:
+            torch.addmm(w.b1, y_rows, w.w1.t(), out=h)
+        else:
+            h = hidden[where].flatten(0, 1)
+        torch._C._nn.gelu(h, out=u)
+        if into_w2:
+            outer = g_rows.t() @ u
+            d_mean = gate.backward(where, (v * outer).sum(0, keepdim=True))
+            gated_outer.addcmul_(outer, scales)
+            d_u = torch.addmm(d_mean.div_(positions), g_rows, v * scales, out=u)
+        else:
+            d_u = torch.mm(g_rows, v, out=rest[0])
+            per_image = d_u.view(-1, positions, wide)
+            u = u.view_as(per_image)
+            d_mean = gate.backward(where, (u * per_image).sum(1)).div_(positions)
+            gated_outer.addmm_(g_rows.t(), u.mul_(scales[:, None]).flatten(0, 1))
+            torch.addcmul(d_mean[:, None], per_image, scales[:, None], out=per_image)
+        d_h = torch.ops.aten.gelu_backward.grad_input(d_u, h, grad_input=d_u)
+        d_w1.addmm_(d_h.t(), y_rows)
+        d_b1 += d_h.sum(0)
+        torch.mm(d_h, w.w1, out=d_y[where].view(rows, channels))
+    total = grad.sum((0, 1)) * scale
+    d_gamma = (w.w2 * gated_outer).sum(1).mul_(scale).addcmul_(w.b2, total)
+    d_w2 = gated_outer.mul_(factor[:, None])
+    return d_y, (d_w1, d_b1, *gate.weight_gradients(), d_w2, w.gamma * total, d_gamma)
+
+
+def block_backward(
+    grad: Tensor,
+    x: Tensor,
+    y: Tensor,
+    means: Tensor,
+    hidden: Tensor | None,
+    w: BlockWeights,
+    eps: float,
+    scale: float,
+) -> list[Tensor]:
+    """Gradients of ``x`` without the residual's and of all weights, from images (N, C, H, W)."""
+    grad = grad.contiguous(memory_format=torch.channels_last)
+    d_y, d_weights = gated_mlp_backward(rows_of(grad), rows_of(y), means, w, eps, scale, hidden)
+    channels, _, kernel, _ = w.dw_weight.shape
+    d_x, d_weight, d_bias = torch.ops.aten.convolution_backward(
+        *(images_of(d_y, x), x, w.dw_weight, [channels], [1, 1], [kernel // 2] * 2),
+        *([1, 1], False, [0, 0], channels, [True, True, True]),
+    )
+    return [d_x, d_weight, d_bias, *d_weights]
