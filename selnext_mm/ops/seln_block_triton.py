@@ -39,7 +39,8 @@ def depthwise_kernel(
     for i in tl.static_range(K):
         for j in tl.static_range(K):
             r, c = row + i - K // 2, cols + j - K // 2
-            valid = (r >= 0) & (r < height) & (c >= 0) & (c < width)
+            in_row = (c >= 0) & (c < width)
+            valid = tl.where((r >= 0) & (r < height), in_row, False)
             start = (line + i - K // 2).to(tl.int64) * width
             offset = (start + c)[:, None] * channels + chans[None, :]
             value = tl.load(x + offset, mask=valid[:, None] & inside[None, :], other=0.0)
