@@ -27,6 +27,10 @@ def peer(name: str, source: str, v100: str, cpu: str, side: int = 224, **options
     return Row(name, source, paper={'cuda': v100, 'cpu': cpu}, size=size, options=options)
 
 
+# SELNeXt without its fused blocks, in the operations that its peers are made of.
+PLAIN = 'layer by layer'
+PLAIN_OPTIONS = {'backbone.impl': 'reference'}
+
 # Table 2: ratios within a size.
 TABLE_2 = tuple(
     seln(name, source, printed, f'ConvNeXt-{group}')
@@ -56,6 +60,14 @@ TABLE_2 = tuple(
         ),
     }.items()
     for name, source, printed in rows
+) + tuple(
+    Row(
+        f'SELNeXt-{size}, {PLAIN}',
+        f'cls/selnext_{size.lower()}_in1k.py',
+        f'ConvNeXt-{size}',
+        options=PLAIN_OPTIONS,
+    )
+    for size in 'TSB'
 )
 
 # Table 7. The FLOPs that it prints for its last two rows, 1.05 and 0.54 G, are those at 256x256,
@@ -77,8 +89,7 @@ TABLE_7 = (
     ),
 )
 
-# Table 9. Its models are ours with other blocks; the last two rows, what mmpretrain has of them,
-# are not in the table.
+# Table 9. Its models are ours with other blocks; the last three rows are not in the table.
 BLOCK = 'ConvNeXt-T block'
 TABLE_9 = (
     seln(BLOCK, 'cls/ablation/convnext_t_baseline_in1k.py', '0.157 ± 0.001'),
@@ -91,6 +102,12 @@ TABLE_9 = (
             ('+ SE - LN', 'se_noln', '0.160 ± 0.001'),
             ('+ SELN - LN', 'seln_noln', '0.160 ± 0.001'),
         )
+    ),
+    Row(
+        f'{BLOCK} + SELN - LN, {PLAIN}',
+        'cls/ablation/convnext_t_seln_noln_in1k.py',
+        BLOCK,
+        options=PLAIN_OPTIONS,
     ),
     Row('ConvNeXt-T of mmpretrain', CONVNEXT_T, BLOCK),
     Row('ConvNeXt V2-T of mmpretrain', CONVNEXT_V2_T, BLOCK),
