@@ -1,7 +1,7 @@
 # make demo    set-up, synthetic data, training, evaluation, pictures: about 10 minutes on 2 cores
 # make test    set-up and the test suite; ARGS="-k seln", JOBS=0 (one process)
 # make setup   only the environment (.venv); MMCV_OPS=cpu, TORCH_INDEX_URL, ...: tools/bootstrap.py
-# make docs    these pages as a site, in site/
+# make docs    the pages as a site, in site/, and a run of the commands that they show
 # make lint, make format, make wheel, make clean
 
 PYTHON ?= python3
@@ -17,12 +17,14 @@ demo: setup
 	@$(BIN)/selnext-mm demo
 
 test: setup
-	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist worksteal \
+		-m 'not documentation' $(ARGS)
 
 docs: setup
 	@$(BIN)/python -c 'import material' 2>/dev/null || \
 		$(BIN)/python -m pip install -q -c requirements/lock.txt -r requirements/docs.txt
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 -m documentation tests/test_docs.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -199,7 +199,7 @@ def test_marks_are_read(tmp_path):
         blocks(page)
 
 
-@pytest.mark.integration
+@pytest.mark.documentation
 @pytest.mark.parametrize(('page', 'needs'), PARTS)
 def test_the_blocks_of_a_page_run_and_print_what_it_shows(page, needs, tmp_path):
     if needs and not os.environ.get(needs):
@@ -219,6 +219,7 @@ def test_the_blocks_of_a_page_run_and_print_what_it_shows(page, needs, tmp_path)
     shutil.rmtree(tmp_path)  # an unpacked data set may be large
 
 
+@pytest.mark.documentation
 def test_the_site_builds_without_a_broken_link(tmp_path):
     if importlib.util.find_spec('material') is None:
         pytest.skip('pip install -r requirements/docs.txt to build the site')
