@@ -231,6 +231,10 @@ def fast(**options) -> tuple[Row, ...]:
         *(convnext.with_variants('compile'), convnext.with_variants('compile', 'channels_last')),
         *(selnext.with_variants('compile'), selnext.with_variants('deploy', 'compile')),
     ]
+    everywhere = replace(
+        selnext, name=f'{selnext.name}, fused', source=dict(selnext.source, impl='fused')
+    )
+    rows += [everywhere, everywhere.with_variants('deploy')]
     for arch in ('small', 'base'):
         convnext, selnext = backbones(arch, **options).values()
         rows += [convnext, selnext, selnext.with_variants('deploy')]

@@ -39,7 +39,7 @@ class PackedOnce:
         """``make(weights, *args)``; None where changes cannot be seen (``inference_mode``)."""
         if any(t.is_inference() for t in weights):
             return None
-        key = (args, *((t.data_ptr(), t._version) for t in weights))
+        key = (make, args, *((t.data_ptr(), t._version) for t in weights))
         if key != self.key:
             self.key, self.value = key, make(weights, *args)
         return self.value

@@ -1,6 +1,6 @@
-"""The SELNeXt block as one differentiable call: the choice of what computes it, and its operators.
+"""The fast kernels of the SELNeXt block on CPUs as operators of torch.
 
-The fast kernels are registered with torch as operators of their own, so that ``torch.compile``
+They are registered with torch as operators of their own, so that ``torch.compile``
 takes each block as one node of its graph instead of breaking the graph at it.
 """
 
@@ -8,13 +8,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .capabilities import autocast_dtype, has_fused_linear, is_plain, is_recorded
 from .gelu_linear import pack_weight
 from .packed import PackedOnce
 from .seln_block import (
     BlockWeights,
     PackedWeights,
-    block_reference,
     depthwise,
     gate_goes_into_w2,
     gated_mlp,
@@ -22,9 +20,6 @@ from .seln_block import (
     rows_of,
 )
 from .seln_block_grad import block_backward
-
-GATE_NORM_EPS = 1e-5
-FAST_DTYPES = (torch.float32, torch.bfloat16)
 
 
 def _select(x: Tensor, kept: Tensor | None) -> Tensor:
@@ -175,7 +170,7 @@ def _(grad, x, y, means, hidden, weights, eps, keep):
     return [_like_images(x), *(torch.empty_like(w) for w in weights)]
 
 
-class _SelnBlock(torch.autograd.Function):
+class SelnBlock(torch.autograd.Function):
     """Saves ``x``, ``y`` and the means, and for small maps ``h``: 2 C values per position, or 6 C,
     where ConvNeXt's block keeps 12 C.
     """
@@ -195,61 +190,6 @@ class _SelnBlock(torch.autograd.Function):
             grad, x, y, means, hidden, weights, ctx.eps, keep
         )
         return gradients[0], None, None, *gradients[1:]
-
-
-def fast_dtype(x: Tensor, w: BlockWeights) -> torch.dtype | None:
-    """The dtype in which a fast kernel computes the block, None where the reference has to."""
-    if is_recorded() or x.device.type != 'cpu' or x.ndim != 4 or x.numel() == 0:
-        return None
-    own = w.w1.dtype
-    dtype = autocast_dtype('cpu') or own
-    if not all(is_plain(t) and t.device == x.device and t.dtype == own for t in w):
-        return None
-    # Under autocast the layer before may have given the narrower dtype.
-    if not is_plain(x) or x.dtype not in (own, dtype):
-        return None
-    if own not in FAST_DTYPES or dtype not in FAST_DTYPES or not has_fused_linear(dtype):
-        return None
-    if needs_gradient(x, w):
-        trained = own == dtype == torch.float32 and all(t.requires_grad for t in w[:-1])
-        return dtype if trained else None
-    return dtype
-
-
-def needs_gradient(x: Tensor, w: BlockWeights) -> bool:
-    return torch.is_grad_enabled() and any(t.requires_grad for t in (x, *w))
-
-
-def seln_block(
-    x: Tensor,
-    w: BlockWeights,
-    eps: float = GATE_NORM_EPS,
-    keep: Tensor | None = None,
-    packed: PackedOnce | None = None,
-) -> Tensor:
-    """``x + keep * gamma * W2 SELN(gelu(W1 dwconv(x)))``, (N, C, H, W) -> (N, C, H, W).
-
-    Fast on CPUs, with the gradient where one is needed, in float32, and without a gradient in
-    bfloat16 too (autocast included): channels-last in and out, branches that stochastic depth
-    drops are not computed, and the backward pass recomputes what has 4 C channels. All else
-    is :func:`block_reference`.
-
-    Args:
-        x: the input.
-        w: the parameters; ``gamma`` may be a constant 1.
-        eps: of the gate's norm.
-        keep: (N), the factor of each image's branch: 0 or, the same for all others, 1 / (1 - rate).
-        packed: keeps the packed form of ``w`` between calls without gradient and ``keep``.
-    """
-    dtype = fast_dtype(x, w)
-    if dtype is None:
-        return block_reference(x, w, eps, keep)
-    x = x.to(w.w1.dtype)
-    if needs_gradient(x, w):
-        return _SelnBlock.apply(x, eps, keep, *w)
-    with torch.no_grad():
-        slot = None if packed is None else packed.number
-        return torch.ops.selnext_mm.seln_block(x, list(w), eps, keep, dtype, slot)
 
 
 @torch.no_grad()

@@ -6,8 +6,10 @@ and residual in its epilogue. Where C is small enough for a whole row of the res
 registers, ``u`` is never written: a first pass only sums it, a second one computes it again.
 
 Inference only. Sums are made in a fixed order. Held to the equations in Triton's interpreter;
-nothing calls :func:`triton_block` by itself until it has been timed on a GPU.
+chosen by ``SELNeXt(impl='fused')`` alone until they have been timed on a GPU.
 """
+
+from typing import NamedTuple
 
 import torch
 import triton
@@ -144,40 +146,65 @@ def recompute_kernel(
     tl.store(out + offset, acc.to(out.dtype.element_ty), mask=mask)
 
 
-def triton_depthwise(x: Tensor, w: BlockWeights) -> Tensor:
+class FoldedWeights(NamedTuple):
+    """The weights as the kernels want them."""
+
+    w: BlockWeights  # cast
+    depthwise: Tensor  # (k * k, C)
+    w1: Tensor
+    w2: Tensor  # gamma * W2
+    b2: Tensor  # gamma * b2
+
+
+@torch.no_grad()
+def fold_block(w: BlockWeights, dtype: torch.dtype) -> FoldedWeights:
+    """Weights for :func:`triton_block`, which computes in ``dtype``."""
+    w = BlockWeights(*(t.contiguous() for t in w.cast(dtype)))
+    depthwise = w.dw_weight.flatten(1).t().contiguous()
+    w2 = (w.w2 * w.gamma[:, None]).to(dtype).contiguous()
+    return FoldedWeights(w, depthwise, w.w1, w2, w.b2 * w.gamma)
+
+
+def triton_depthwise(x: Tensor, folded: FoldedWeights) -> Tensor:
     """The depth-wise convolution (odd kernel, same size) of a channels-last (N, C, H, W)."""
     n, channels, height, width = x.shape
-    kernel = w.dw_weight.shape[-1]
-    weight = w.dw_weight.flatten(1).t().contiguous()
-    y = torch.empty_like(x, dtype=w.dw_weight.dtype, memory_format=torch.channels_last)
+    kernel = folded.w.dw_weight.shape[-1]
+    y = torch.empty_like(x, dtype=folded.depthwise.dtype, memory_format=torch.channels_last)
     block_w, block_c = 16, min(64, triton.next_power_of_2(channels))
     grid = (n * height, triton.cdiv(width, block_w), triton.cdiv(channels, block_c))
     depthwise_kernel[grid](
-        x, weight, w.dw_bias, y, height, width, channels, kernel, block_w, block_c
+        *(x, folded.depthwise, folded.w.dw_bias, y, height, width, channels),
+        *(kernel, block_w, block_c),
     )
     return y
 
 
-def triton_block(x: Tensor, w: BlockWeights, eps: float, recompute: bool | None = None) -> Tensor:
+def triton_block(
+    x: Tensor, folded: FoldedWeights, eps: float, recompute: bool | None = None
+) -> Tensor:
     """The block, (N, C, H, W) -> (N, C, H, W) channels-last, without a gradient.
 
     Args:
         x: the input.
-        w: the weights as :meth:`BlockWeights.cast` gives them for the dtype to compute in.
+        folded: the weights, from :func:`fold_block`.
         eps: of the gate's norm.
         recompute: compute ``u`` twice instead of storing it; None: for widths up to
             ``MAX_RECOMPUTED_CHANNELS``.
     """
+    with torch.cuda.device_of(x):  # kernels run on the current device
+        return _block(x, folded, eps, recompute)
+
+
+def _block(x: Tensor, folded: FoldedWeights, eps: float, recompute: bool | None) -> Tensor:
     x = x.contiguous(memory_format=torch.channels_last)
-    y, residual = rows_of(triton_depthwise(x, w)), rows_of(x)
+    y, residual = rows_of(triton_depthwise(x, folded)), rows_of(x)
+    w, _, w1, w2, b2 = folded
     n, positions, channels = y.shape
     wide = len(w.b1)
     if recompute is None:
         recompute = channels <= MAX_RECOMPUTED_CHANNELS
     half = y.element_size() == 2
     precision = 'tf32' if torch.backends.cuda.matmul.allow_tf32 else 'ieee'
-    w1, w2 = w.w1.contiguous(), (w.w2 * w.gamma[:, None]).to(y.dtype)
-    b2 = w.b2 * w.gamma
     block_p, block_e, block_c = 64, 64, 64 if half else 32
     blocks = triton.cdiv(positions, block_p)
     sums = y.new_empty((n, blocks, wide), dtype=torch.float32)

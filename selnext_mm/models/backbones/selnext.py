@@ -46,7 +46,7 @@ class SELNeXtBlock(BaseModule):
         drop_path_rate: stochastic-depth rate of this block.
         layer_scale_init_value: initial ``gamma``; no layer scale if 0 or less.
         with_cp: recompute the block in the backward pass instead of keeping its activations.
-        impl: 'auto' computes the block in one fused operation where it can, 'reference' never.
+        impl: 'auto', 'fused' or 'reference', see :class:`SELNeXt`.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class SELNeXtBlock(BaseModule):
         return self.drop_path(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.impl == 'auto' and type(self)._branch is SELNeXtBlock._branch:
+        if self.impl != 'reference' and type(self)._branch is SELNeXtBlock._branch:
             out = fast_forward(self, x)
             if out is not None:
                 return out
@@ -151,7 +151,8 @@ class SELNeXt(Backbone):
         gap_before_final_norm: global mean before the output norm (classification). None means
             True for an integer ``out_indices`` and False for a sequence, which a detector gives.
         with_cp: activation checkpointing per block (non-reentrant).
-        impl: 'auto' fuses a block where the result is the same (``docs/performance.md``),
+        impl: 'auto' fuses a block where that gives the same result faster
+            (``docs/performance.md``), 'fused' wherever it gives the same result, on GPUs too,
             'reference' never.
         init_cfg: None for truncated normal with std 0.02; see :class:`Backbone` for
             pretrained weights.

@@ -6,11 +6,11 @@ from torch import Tensor, nn
 from selnext_mm.models.attention.seln import SELN
 from selnext_mm.ops.capabilities import all_modules_are_watched, is_compiling, is_watched
 from selnext_mm.ops.seln_block import BlockWeights
-from selnext_mm.ops.seln_block_op import fast_dtype, seln_block
+from selnext_mm.ops.seln_block_choice import choose, seln_block
 
 from .layers import DropPath
 
-IMPLS = ('auto', 'reference')
+IMPLS = ('auto', 'fused', 'reference')
 
 
 def is_plain_seln_block(block: nn.Module) -> bool:
@@ -60,12 +60,12 @@ def fast_forward(block: nn.Module, x: Tensor) -> Tensor | None:
     if not is_plain_seln_block(block):
         return None
     w = block_weights(block)
-    dtype = fast_dtype(x, w)
-    if dtype is None:
+    everywhere = block.impl == 'fused'
+    if choose(x, w, everywhere) is None:
         return None
     keep = packed = None
     if block.training and isinstance(block.drop_path, DropPath):
         keep = block.drop_path.factors(x)
     elif block.gamma is not None and (block.linear_pw_conv or not is_compiling()):
         packed = block.packed  # not for weights whose changes a compiler's view would hide
-    return seln_block(x, w, block.attention.norm.eps, keep, packed)
+    return seln_block(x, w, block.attention.norm.eps, keep, packed, everywhere)

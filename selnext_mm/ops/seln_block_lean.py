@@ -1,0 +1,133 @@
+"""The SELNeXt block for training on any device: little is kept, the rest is computed again.
+
+Plain operations of torch on the whole batch. Kept for the backward pass are the input and
+``y = dwconv(x)`` in the dtype of the products and the means, 2 C values per position, and for small
+maps ``h = W1 y + b1``, 6 C in all, where the layers of ConvNeXt's block keep 12 C and more. For
+large maps ``h`` is computed twice. The equations of the gradient are those of
+:mod:`.seln_block_grad`.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .seln_block import (
+    BlockWeights,
+    depthwise,
+    gate_goes_into_w2,
+    images_of,
+    rows_of,
+    seln_gate,
+)
+
+GATE = ('fc1_weight', 'fc1_bias', 'fc2_weight', 'fc2_bias', 'gate_weight', 'gate_bias')
+
+
+def _gated_product(u: Tensor, scales: Tensor, w: BlockWeights) -> Tensor:
+    """``gamma * (W2 (s * u) + b2)`` on rows (N, P, E), in float32."""
+    w2 = w.w2 * w.gamma[:, None]
+    if gate_goes_into_w2(u.shape[1], len(w2)):
+        product = torch.bmm(u, (w2 * scales[:, None]).to(u.dtype).transpose(1, 2))
+    else:
+        product = F.linear(u * scales.to(u.dtype)[:, None], w2.to(u.dtype))
+    return product + w.gamma * w.b2
+
+
+class _LeanBlock(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, eps, keep, dtype, *weights):
+        with torch.autocast(x.device.type, enabled=False):
+            w = BlockWeights(*weights).cast(dtype)
+            chosen = x.to(dtype).contiguous(memory_format=torch.channels_last)
+            y = depthwise(chosen, w)
+            h = F.linear(rows_of(y), w.w1, w.b1)
+            u = F.gelu(h)
+            if gate_goes_into_w2(h.shape[1], len(w.gamma)):
+                h = None
+            means = u.mean(1, dtype=torch.float32)
+            branch = images_of(_gated_product(u, seln_gate(means, w, eps), w), x)
+            ctx.save_for_backward(chosen, y, h, means, keep, *weights)
+            ctx.eps = eps
+            return x + (branch if keep is None else branch * keep.view(-1, 1, 1, 1))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, y, h, means, keep, *weights = ctx.saved_tensors
+        with torch.autocast(x.device.type, enabled=False):
+            branch_grad = grad if keep is None else grad * keep.view(-1, 1, 1, 1)
+            d_x, *d_weights = _branch_backward(
+                branch_grad, x, y, h, means, BlockWeights(*weights), ctx.eps
+            )
+            return grad + d_x, None, None, None, *d_weights
+
+
+def _branch_backward(
+    grad: Tensor,
+    x: Tensor,
+    y: Tensor,
+    h: Tensor | None,
+    means: Tensor,
+    weights: BlockWeights,
+    eps: float,
+) -> list[Tensor]:
+    """Gradients of the branch: of ``x`` and of all weights, in their order."""
+    w, dtype = weights.cast(y.dtype), y.dtype
+    rows = rows_of(y)
+    exact = rows_of(grad.contiguous(memory_format=torch.channels_last)).float()
+    g, total = exact.to(dtype), exact.sum((0, 1))
+    del exact
+    inputs = [t.detach().requires_grad_() for t in (means, *(getattr(w, name) for name in GATE))]
+    with torch.enable_grad():
+        gate = seln_gate(inputs[0], w._replace(**dict(zip(GATE, inputs[1:], strict=True))), eps)
+    scales, v = gate.detach(), w.w2 * w.gamma[:, None]
+    into_w2 = h is None
+    if into_w2:
+        h = F.linear(rows, w.w1, w.b1)
+    u = F.gelu(h)
+    if into_w2:
+        outer = torch.bmm(g.transpose(1, 2), u).float()
+        d_scales = (v * outer).sum(1)
+        gated_outer = (outer * scales[:, None]).sum(0)
+        d_u = torch.bmm(g, (v * scales[:, None]).to(dtype))
+    else:
+        d_u = g @ v.to(dtype)
+        d_scales = (u * d_u).sum(1, dtype=torch.float32)
+        gated = (u * scales.to(dtype)[:, None]).flatten(0, 1)
+        gated_outer = (g.flatten(0, 1).t() @ gated).float()
+        d_u *= scales.to(dtype)[:, None]
+        del gated
+    d_means, *d_gate = torch.autograd.grad(gate, inputs, d_scales)
+    d_u += (d_means / rows.shape[1]).to(dtype)[:, None]
+    d_h = torch.ops.aten.gelu_backward(d_u, h).flatten(0, 1)
+    del h, u, d_u
+    d_y = (d_h @ w.w1).view_as(rows)
+    channels, _, kernel, _ = w.dw_weight.shape
+    d_x, d_dw, _ = torch.ops.aten.convolution_backward(
+        *(images_of(d_y, x), x, w.dw_weight, [channels], [1, 1], [kernel // 2] * 2),
+        *([1, 1], False, [0, 0], channels, [True, True, False]),
+    )
+    gradients = BlockWeights(
+        *(d_dw, d_y.sum((0, 1), dtype=torch.float32)),
+        *(d_h.t() @ rows.flatten(0, 1), d_h.sum(0, dtype=torch.float32)),
+        *d_gate,
+        *(gated_outer * w.gamma[:, None], w.gamma * total),
+        (w.w2 * gated_outer).sum(1) + w.b2 * total,
+    )
+    return [d_x, *(d.to(t.dtype) for d, t in zip(gradients, weights, strict=True))]
+
+
+def lean_block(
+    x: Tensor, w: BlockWeights, eps: float, keep: Tensor | None, dtype: torch.dtype
+) -> Tensor:
+    """The block with its gradient, (N, C, H, W) -> (N, C, H, W).
+
+    Args:
+        x: the input.
+        w: the parameters, in float32; all but ``gamma`` need a gradient.
+        eps: of the gate's norm.
+        keep: (N), the factor of each image's branch, or None.
+        dtype: of the products; the gate, the sum and all gradients of weights are float32.
+    """
+    return _LeanBlock.apply(x, eps, keep, dtype, *w)
