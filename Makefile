@@ -11,7 +11,7 @@ JOBS ?= auto
 .PHONY: setup demo test docs lint format wheel clean
 
 setup:
-	@$(PYTHON) tools/bootstrap.py
+	@$(PYTHON) tools/bootstrap.py $(if $(filter command environment,$(origin PYTHON)),--this-python)
 
 demo: setup
 	@$(BIN)/selnext-mm demo

@@ -6,11 +6,18 @@ only. mmcv is compiled once per (mmcv, torch, python, CUDA) and kept as a wheel 
 folder. Environment variables:
 
   TORCH_VERSION, TORCHVISION_VERSION   default 2.13.0 and 0.28.0
-  TORCH_INDEX_URL                      package index to take torch from, e.g. one of CPU builds
+  TORCH_INDEX_URL                      package index to take torch from; default: pip's, but that of
+                                       torch's CPU builds on Linux without an NVIDIA driver and nvcc
+                                       if pip's own has a CUDA build
   MMCV_OPS=cpu|cuda                    which operators to compile; default: as torch is built
   MAX_JOBS                             parallel compilations; default: the number of cores
   SELNEXT_MM_CACHE                     cache folder; default ~/.cache/selnext_mm
+
+"--this-python" ("make setup PYTHON=...") makes an environment of another Python version anew.
 """
+
+# Evaluated by the Pythons that are too old, too, which have to get as far as the message.
+from __future__ import annotations
 
 import hashlib
 import json
@@ -29,6 +36,7 @@ PYTHON = VENV / 'bin' / 'python'
 STAMP = VENV / 'selnext_mm.json'
 SUPPORTED = ((3, 10), (3, 12))
 MMCV = '2.1.0'
+CPU_INDEX = 'https://download.pytorch.org/whl/cpu'
 INPUTS = ('tools/bootstrap.py', 'setup.py', 'pyproject.toml', 'requirements')
 
 
@@ -74,8 +82,20 @@ def find_python() -> str:
     )
 
 
-def make_venv(python: str) -> None:
-    if PYTHON.exists() and not subprocess.run([PYTHON, '-c', 'import pip']).returncode:
+def version_of(python: str | Path) -> tuple[int, ...]:
+    """(3, 11) of an interpreter, () if it does not run or has no pip."""
+    code = 'import pip, sys; print(*sys.version_info[:2])'
+    result = subprocess.run([python, '-c', code], capture_output=True, text=True)
+    return () if result.returncode else tuple(map(int, result.stdout.split()))
+
+
+def can_stay(there: tuple[int, ...], wanted: tuple[int, ...] | None) -> bool:
+    """Whether an environment of version ``there`` is kept; ``wanted`` is None for any."""
+    return SUPPORTED[0] <= there <= SUPPORTED[1] and wanted in (None, there)
+
+
+def make_venv(python: str, wanted: tuple[int, ...] | None) -> None:
+    if PYTHON.exists() and can_stay(version_of(PYTHON), wanted):
         return
     shutil.rmtree(VENV, ignore_errors=True)
     result = subprocess.run([python, '-m', 'venv', str(VENV)], capture_output=True, text=True)
@@ -93,10 +113,39 @@ def torch_facts() -> dict:
     code = (
         'import json, torch, sys; print(json.dumps(dict(version=torch.__version__, '
         'cuda=torch.version.cuda, gpu=torch.cuda.is_available(), '
+        'archs=sorted({"%d%d" % torch.cuda.get_device_capability(i) '
+        'for i in range(torch.cuda.device_count())}), '
         'python="cp%d%d" % sys.version_info[:2])))'
     )
     result = subprocess.run([PYTHON, '-c', code], capture_output=True, text=True)
     return {} if result.returncode else json.loads(result.stdout.splitlines()[-1])
+
+
+def needs_cuda(requirements: list[str]) -> bool:
+    """Whether a torch with these requirements is a CUDA build."""
+    return any(name.lower().startswith(('nvidia-', 'cuda-')) for name in requirements)
+
+
+def torch_index(wanted: str) -> str | None:
+    """The index to take torch from, None for pip's own.
+
+    pip's own has CUDA builds for Linux. On a machine without an NVIDIA driver and nvcc such a
+    build is gigabytes of no use, so torch's index of CPU builds takes its place there.
+    """
+    index = os.environ.get('TORCH_INDEX_URL')
+    driver = Path('/proc/driver/nvidia').exists() or os.environ.get('MMCV_OPS') == 'cuda'
+    if index or driver or find_cuda_home() or not sys.platform.startswith('linux'):
+        return index
+    options = ['install', '--dry-run', '--ignore-installed', '--no-deps', '--quiet']
+    command = [str(PYTHON), '-m', 'pip', *options, '--report', '-', f'torch=={wanted}']
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        return None  # the installation itself will say why
+    (found,) = json.loads(result.stdout)['install']
+    if not needs_cuda(found['metadata'].get('requires_dist', [])):
+        return None
+    say(f'no NVIDIA driver and no nvcc here, so a CPU build of torch from {CPU_INDEX}')
+    return CPU_INDEX
 
 
 def install_torch() -> dict:
@@ -104,7 +153,7 @@ def install_torch() -> dict:
     wanted = os.environ.get('TORCH_VERSION', '2.13.0')
     facts = torch_facts()
     if facts.get('version', '').split('+')[0] != wanted:
-        index = os.environ.get('TORCH_INDEX_URL')
+        index = torch_index(wanted)
         pip(f'torch=={wanted}', *(['--index-url', index] if index else []))
         facts = torch_facts()
         if not facts:
@@ -164,11 +213,20 @@ def mmcv_installed(version: str) -> bool:
     return not subprocess.run([PYTHON, '-c', code], capture_output=True).returncode
 
 
+def wheel_key(facts: dict, kind: str) -> str:
+    """Folder of mmcv's wheel: what its binary code depends on, the GPUs' architectures included."""
+    key = f'mmcv{MMCV}-torch{facts["version"]}-{facts["python"]}-{kind}'
+    if kind != 'cpu':
+        archs = os.environ.get('TORCH_CUDA_ARCH_LIST') or '+'.join(facts['archs']) or 'all'
+        key += '-sm' + ''.join(c if c.isalnum() or c in '.+' else '_' for c in archs)
+    return f'{key}-{platform.machine()}'
+
+
 def install_mmcv(facts: dict) -> None:
     """Install mmcv with compiled operators, from the cache or after compiling it."""
     cuda_home = find_cuda_home()
     kind, variables = plan_ops(facts, os.environ.get('MMCV_OPS', ''), cuda_home)
-    key = f'mmcv{MMCV}-torch{facts["version"]}-{facts["python"]}-{kind}-{platform.machine()}'
+    key = wheel_key(facts, kind)
     folder = cache_folder() / 'wheels' / key
     wheels = sorted(folder.glob('mmcv-*.whl'))
     if not wheels:
@@ -206,14 +264,14 @@ def stack() -> list[str]:
     return [x for x in lines if x.startswith(('mmengine==', 'mmdet==', 'mmpretrain=='))]
 
 
-def fingerprint(python: str) -> dict:
+def fingerprint() -> dict:
     """What the environment was made from; equal fingerprints need no second set-up."""
     digest = hashlib.sha256()
     for name in INPUTS:
         path = ROOT / name
         for file in sorted(path.rglob('*.txt')) if path.is_dir() else [path]:
             digest.update(file.read_bytes())
-    names = ('TORCH_VERSION', 'TORCHVISION_VERSION', 'MMCV_OPS')
+    names = ('TORCH_VERSION', 'TORCHVISION_VERSION', 'TORCH_INDEX_URL', 'MMCV_OPS')
     return dict(
         inputs=digest.hexdigest(), root=str(ROOT), variables={n: os.environ.get(n) for n in names}
     )
@@ -222,13 +280,16 @@ def fingerprint(python: str) -> dict:
 def main() -> None:
     started = time.time()
     python = find_python()
+    # A default python3 of another version is no wish for another environment.
+    wanted = version_of(python) if '--this-python' in sys.argv[1:] else None
+    state = fingerprint()
+    done = STAMP.exists() and json.loads(STAMP.read_text()) == state and PYTHON.exists()
+    if done and (wanted is None or version_of(PYTHON) == wanted):
+        return
     if shutil.disk_usage(ROOT).free < 4 << 30:
         stop(f'less than 4 GB free on the disk of {ROOT}; the environment needs about 3')
-    state = fingerprint(python)
-    if STAMP.exists() and json.loads(STAMP.read_text()) == state and PYTHON.exists():
-        return
     say(f'environment in {VENV}')
-    make_venv(python)
+    make_venv(python, wanted)
     STAMP.unlink(missing_ok=True)
     pip('setuptools', 'wheel', 'ninja', 'packaging', 'psutil', 'numpy')
     say('torch and torchvision ...')

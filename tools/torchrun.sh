@@ -6,8 +6,12 @@ tools=$(cd "$(dirname "$0")" && pwd)
 script=$1 config=$2 processes=$3
 shift 3
 python=${PYTHON:-python3}
-# The project's own environment, unless an activated one can import the package.
-if ! "$python" -c 'import selnext_mm.config_files' 2>/dev/null && [ -x "$tools/../.venv/bin/python" ]; then
+# The project's own environment, unless an activated one has the package. The folder that this is
+# called from does not count: the repository itself has one of that name.
+have='import sys; sys.path[:] = filter(None, sys.path); from importlib.util import find_spec
+sys.exit(not all(map(find_spec, ("torch", "mmengine", "selnext_mm"))))'
+if [ -z "${PYTHON:-}" ] && [ -x "$tools/../.venv/bin/python" ] &&
+  ! "$python" -c "$have" 2>/dev/null; then
   python=$tools/../.venv/bin/python
 fi
 if [ "${NNODES:-1}" = 1 ]; then
