@@ -216,7 +216,7 @@ def need_fused(setting: Setting) -> None:
     if setting.device.type == 'cpu' and dtype != torch.float16:
         raise UnavailableError("on a CPU, impl='fused' differs from 'auto' in fp16 alone")
     if setting.device.type == 'cuda' and not has_triton_block(
-        torch.empty(0, device=setting.device), dtype
+        torch.empty(0, device=setting.device), dtype, channels=96
     ):
         raise UnavailableError('the Triton kernels do not work here; see the warning')
 

@@ -62,6 +62,14 @@ def autocast_dtype(device_type: str) -> torch.dtype | None:
     return torch.get_autocast_dtype(device_type) if enabled else None
 
 
+def tf32_is_allowed() -> bool:
+    """Whether products of a GPU may be computed in TF32."""
+    try:
+        return torch.backends.cuda.matmul.allow_tf32
+    except RuntimeError:  # set through the newer fp32_precision, which forbids to read this one
+        return torch.backends.cuda.matmul.fp32_precision == 'tf32'
+
+
 def is_compiling() -> bool:
     """Whether ``torch.compile`` (or ``torch.export``) is tracing the caller."""
     compiler = getattr(torch, 'compiler', None)

@@ -23,7 +23,7 @@ class PackedOnce:
     _all: 'weakref.WeakValueDictionary[int, PackedOnce]' = weakref.WeakValueDictionary()
 
     def __init__(self) -> None:
-        self.key, self.value = None, None
+        self.kept = (None, None)  # key and form, in one step for other threads
         self.number = next(self._numbers)
         self._all[self.number] = self
 
@@ -40,6 +40,8 @@ class PackedOnce:
         if any(t.is_inference() for t in weights):
             return None
         key = (make, args, *((t.data_ptr(), t._version) for t in weights))
-        if key != self.key:
-            self.key, self.value = key, make(weights, *args)
-        return self.value
+        known, form = self.kept
+        if known != key:
+            form = make(weights, *args)
+            self.kept = (key, form)
+        return form

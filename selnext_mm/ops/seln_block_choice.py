@@ -9,7 +9,14 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from .capabilities import autocast_dtype, has_fused_linear, is_compiling, is_plain, is_recorded
+from .capabilities import (
+    autocast_dtype,
+    has_fused_linear,
+    is_compiling,
+    is_plain,
+    is_recorded,
+    tf32_is_allowed,
+)
 from .packed import PackedOnce
 from .seln_block import BlockWeights, block_reference
 from .seln_block_lean import lean_block
@@ -30,31 +37,35 @@ class Choice(NamedTuple):
 
 
 @functools.cache
-def _try_triton(device: torch.device, dtype: torch.dtype, tf32: bool) -> bool:
+def _try_triton(device: torch.device, dtype: torch.dtype, channels: int, tf32: bool) -> bool:
     allowed = TRIAL_ERROR_TF32 if tf32 and dtype == torch.float32 else TRIAL_ERROR[dtype]
     try:
-        from .seln_block_triton import fold_block, triton_block
+        from .seln_block_triton import kernel_weights, triton_block
 
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            ramp = torch.linspace(-1, 1, 128 * 32, device=device).sin().view(128, 32)
+            generator = torch.Generator().manual_seed(0)
+
+            def draw(*shape: int) -> Tensor:
+                fan = shape[-1] if len(shape) == 2 else 49 if len(shape) == 4 else 4
+                return (torch.randn(shape, generator=generator) * fan**-0.5).to(device)
+
+            wide, hidden = 4 * channels, 8
             w = BlockWeights(
-                *(ramp[:32, :1].expand(32, 49).reshape(32, 1, 7, 7) / 7, ramp[0]),
-                *(ramp / 4, ramp[:, 0], ramp.t()[:8] / 4, ramp[0, :8]),
-                *(ramp[:, :8], ramp[:, 1], ramp[:, 2], ramp[:, 3]),
-                *(ramp.t() / 4, ramp[1], ramp[2]),
+                *(draw(channels, 1, 7, 7), draw(channels), draw(wide, channels), draw(wide)),
+                *(draw(hidden, wide), draw(hidden), draw(wide, hidden), draw(wide), draw(wide)),
+                *(draw(wide), draw(channels, wide), draw(channels), draw(channels)),
             )
-            x = ramp[:126].view(2, 9, 7, 32).permute(0, 3, 1, 2)
+            x = torch.randn((2, channels, 9, 7), generator=generator).to(device)
             exact = block_reference(x.double(), BlockWeights(*(t.double() for t in w)), 1e-5)
-            for recompute in (False, True):
-                out = triton_block(x, fold_block(w, dtype), 1e-5, recompute).double()
-                error = float((out - exact).norm() / exact.norm())
-                if not error <= allowed:
-                    raise ArithmeticError(f'relative error {error:.1e}, more than {allowed:.0e}')
+            out = triton_block(x, kernel_weights(w, dtype), 1e-5).double()
+            error = float((out - exact).norm() / exact.norm())
+            if not error <= allowed:
+                raise ArithmeticError(f'relative error {error:.1e}, more than {allowed:.0e}')
     except Exception as error:  # a compiler's errors have no common class
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         print_log(
-            f"impl='fused': the Triton kernels do not work on {device} in {dtype} ({reason}); "
-            'blocks are computed layer by layer',
+            f"impl='fused': the Triton kernels do not work on {device} in {dtype} for {channels} "
+            f'channels ({reason}); such blocks are computed layer by layer',
             'current',
             logging.WARNING,
         )
@@ -62,11 +73,11 @@ def _try_triton(device: torch.device, dtype: torch.dtype, tf32: bool) -> bool:
     return True
 
 
-def has_triton_block(x: Tensor, dtype: torch.dtype) -> bool:
-    """Whether the Triton kernels work on the device of ``x``: tried once, on a small case."""
+def has_triton_block(x: Tensor, dtype: torch.dtype, channels: int) -> bool:
+    """Whether the Triton kernels work on the device of ``x``: tried once, on a small map."""
     if x.device.type != 'cuda' and os.environ.get('TRITON_INTERPRET') != '1':
         return False
-    return _try_triton(x.device, dtype, torch.backends.cuda.matmul.allow_tf32)
+    return _try_triton(x.device, dtype, channels, tf32_is_allowed())
 
 
 def needs_gradient(x: Tensor, w: BlockWeights) -> bool:
@@ -98,7 +109,9 @@ def choose(x: Tensor, w: BlockWeights, everywhere: bool = False) -> Choice | Non
     if training:
         low_on_cpu = cpu and dtype == torch.bfloat16
         return Choice('lean', dtype) if everywhere or low_on_cpu else None
-    return Choice('triton', dtype) if everywhere and has_triton_block(x, dtype) else None
+    return (
+        Choice('triton', dtype) if everywhere and has_triton_block(x, dtype, x.shape[1]) else None
+    )
 
 
 def seln_block(
@@ -136,13 +149,13 @@ def seln_block(
         return SelnBlock.apply(x, eps, keep, *w)
     with torch.no_grad():
         if kernel == 'triton':
-            from .seln_block_triton import fold_block, triton_block
+            from .seln_block_triton import kernel_weights, triton_block
 
-            folded = (
-                None if packed is None or keep is not None else packed.get(w, fold_block, dtype)
+            kept = (
+                None if packed is None or keep is not None else packed.get(w, kernel_weights, dtype)
             )
             with torch.autocast(x.device.type, enabled=False):
-                out = triton_block(x, folded or fold_block(w, dtype), eps)
+                out = triton_block(x, kept or kernel_weights(w, dtype), eps)
             return out if keep is None else x + (out - x) * keep.view(-1, 1, 1, 1)
         slot = None if packed is None else packed.number
         return torch.ops.selnext_mm.seln_block(x, list(w), eps, keep, dtype, slot)

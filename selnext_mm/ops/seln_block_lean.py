@@ -5,6 +5,9 @@ Plain operations of torch on the whole batch. Kept for the backward pass are the
 maps ``h = W1 y + b1``, 6 C in all, where the layers of ConvNeXt's block keep 12 C and more. For
 large maps ``h`` is computed twice. The equations of the gradient are those of
 :mod:`.seln_block_grad`.
+
+In float16, layer scale (1e-6 at first) folded into a weight would be out of range. There it is
+applied in float32, as the layers do it, and the product that it scales is kept: C values more.
 """
 
 import torch
@@ -25,13 +28,10 @@ GATE = ('fc1_weight', 'fc1_bias', 'fc2_weight', 'fc2_bias', 'gate_weight', 'gate
 
 
 def _gated_product(u: Tensor, scales: Tensor, w: BlockWeights) -> Tensor:
-    """``gamma * (W2 (s * u) + b2)`` on rows (N, P, E), in float32."""
-    w2 = w.w2 * w.gamma[:, None]
-    if gate_goes_into_w2(u.shape[1], len(w2)):
-        product = torch.bmm(u, (w2 * scales[:, None]).to(u.dtype).transpose(1, 2))
-    else:
-        product = F.linear(u * scales.to(u.dtype)[:, None], w2.to(u.dtype))
-    return product + w.gamma * w.b2
+    """``W2 (s * u)`` on rows (N, P, E)."""
+    if gate_goes_into_w2(u.shape[1], len(w.w2)):
+        return torch.bmm(u, (w.w2 * scales[:, None]).to(u.dtype).transpose(1, 2))
+    return F.linear(u * scales.to(u.dtype)[:, None], w.w2.to(u.dtype))
 
 
 class _LeanBlock(torch.autograd.Function):
@@ -46,19 +46,21 @@ class _LeanBlock(torch.autograd.Function):
             if gate_goes_into_w2(h.shape[1], len(w.gamma)):
                 h = None
             means = u.mean(1, dtype=torch.float32)
-            branch = images_of(_gated_product(u, seln_gate(means, w, eps), w), x)
-            ctx.save_for_backward(chosen, y, h, means, keep, *weights)
+            product = _gated_product(u, seln_gate(means, w, eps), w)
+            branch = images_of((product + w.b2) * w.gamma, x)
+            product = product if dtype == torch.float16 else None
+            ctx.save_for_backward(chosen, y, h, product, means, keep, *weights)
             ctx.eps = eps
             return x + (branch if keep is None else branch * keep.view(-1, 1, 1, 1))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, y, h, means, keep, *weights = ctx.saved_tensors
-        with torch.autocast(x.device.type, enabled=False):
+        x, y, h, product, means, keep, *weights = ctx.saved_tensors
+        with torch.autocast(grad.device.type, enabled=False):
             branch_grad = grad if keep is None else grad * keep.view(-1, 1, 1, 1)
             d_x, *d_weights = _branch_backward(
-                branch_grad, x, y, h, means, BlockWeights(*weights), ctx.eps
+                branch_grad, x, y, h, product, means, BlockWeights(*weights), ctx.eps
             )
             return grad + d_x, None, None, None, *d_weights
 
@@ -68,6 +70,7 @@ def _branch_backward(
     x: Tensor,
     y: Tensor,
     h: Tensor | None,
+    product: Tensor | None,
     means: Tensor,
     weights: BlockWeights,
     eps: float,
@@ -76,12 +79,17 @@ def _branch_backward(
     w, dtype = weights.cast(y.dtype), y.dtype
     rows = rows_of(y)
     exact = rows_of(grad.contiguous(memory_format=torch.channels_last)).float()
-    g, total = exact.to(dtype), exact.sum((0, 1))
-    del exact
+    total = exact.sum((0, 1))
+    if product is None:
+        g, v = exact.to(dtype), w.w2 * w.gamma[:, None]
+    else:
+        d_gamma = (exact * (product + w.b2)).sum((0, 1))
+        g, v = (exact * w.gamma).to(dtype), w.w2
+    del exact, product
     inputs = [t.detach().requires_grad_() for t in (means, *(getattr(w, name) for name in GATE))]
     with torch.enable_grad():
         gate = seln_gate(inputs[0], w._replace(**dict(zip(GATE, inputs[1:], strict=True))), eps)
-    scales, v = gate.detach(), w.w2 * w.gamma[:, None]
+    scales = gate.detach()
     into_w2 = h is None
     if into_w2:
         h = F.linear(rows, w.w1, w.b1)
@@ -108,14 +116,16 @@ def _branch_backward(
         *(images_of(d_y, x), x, w.dw_weight, [channels], [1, 1], [kernel // 2] * 2),
         *([1, 1], False, [0, 0], channels, [True, True, False]),
     )
-    gradients = BlockWeights(
-        *(d_dw, d_y.sum((0, 1), dtype=torch.float32)),
+    d_w2 = gated_outer
+    if v is not w.w2:
+        d_gamma = (w.w2 * gated_outer).sum(1) + w.b2 * total
+        d_w2 = gated_outer * w.gamma[:, None]
+    gradients = (
+        *(d_x, d_dw, d_y.sum((0, 1), dtype=torch.float32)),
         *(d_h.t() @ rows.flatten(0, 1), d_h.sum(0, dtype=torch.float32)),
-        *d_gate,
-        *(gated_outer * w.gamma[:, None], w.gamma * total),
-        (w.w2 * gated_outer).sum(1) + w.b2 * total,
+        *(*d_gate, d_w2, w.gamma * total, d_gamma),
     )
-    return [d_x, *(d.to(t.dtype) for d, t in zip(gradients, weights, strict=True))]
+    return [gradient.float() for gradient in gradients]
 
 
 def lean_block(

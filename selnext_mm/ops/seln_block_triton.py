@@ -16,6 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .capabilities import tf32_is_allowed
 from .seln_block import BlockWeights, images_of, rows_of, seln_gate
 
 # Up to this width the second form keeps a row of the result in registers.
@@ -85,10 +86,10 @@ def expand_kernel(
 
 @triton.jit
 def project_kernel(
-    u, scales, w2, b2, x, out, positions, channels, wide, PRECISION: tl.constexpr,
+    u, scales, w2, b2, gamma, x, out, positions, channels, wide, PRECISION: tl.constexpr,
     BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_E: tl.constexpr,
 ):  # fmt: skip
-    """``x + W2 (s * u) + b2`` of a tile."""
+    """``x + gamma * (W2 (s * u) + b2)`` of a tile."""
     image = tl.program_id(2).to(tl.int64)
     rows = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
     cols = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
@@ -105,6 +106,7 @@ def project_kernel(
         b = tl.load(w2 + offset, mask=k_in[:, None] & col_in[None, :], other=0.0)
         acc = tl.dot(a, b, acc, input_precision=PRECISION)
     acc += tl.load(b2 + cols, mask=col_in, other=0.0)[None, :]
+    acc *= tl.load(gamma + cols, mask=col_in, other=0.0)[None, :]
     offset = (image * positions + rows)[:, None] * channels + cols[None, :]
     mask = row_in[:, None] & col_in[None, :]
     acc += tl.load(x + offset, mask=mask, other=0.0).to(tl.float32)
@@ -113,10 +115,10 @@ def project_kernel(
 
 @triton.jit
 def recompute_kernel(
-    y, w1, b1, scales, w2, b2, x, out, positions, channels, wide, PRECISION: tl.constexpr,
+    y, w1, b1, scales, w2, b2, gamma, x, out, positions, channels, wide, PRECISION: tl.constexpr,
     BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_E: tl.constexpr,
 ):  # fmt: skip
-    """``x + W2 (s * gelu(W1 y + b1)) + b2`` of ``BLOCK_P`` whole rows; ``BLOCK_C >= channels``."""
+    """``x + gamma * (W2 (s * gelu(W1 y + b1)) + b2)``, whole rows; ``BLOCK_C >= channels``."""
     image = tl.program_id(1).to(tl.int64)
     rows = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
     chans = tl.arange(0, BLOCK_C)
@@ -142,75 +144,73 @@ def recompute_kernel(
         )  # fmt: skip
         acc = tl.dot(gated, weight, acc, input_precision=PRECISION)
     acc += tl.load(b2 + chans, mask=chan_in, other=0.0)[None, :]
+    acc *= tl.load(gamma + chans, mask=chan_in, other=0.0)[None, :]
     acc += tl.load(x + offset, mask=mask, other=0.0).to(tl.float32)
     tl.store(out + offset, acc.to(out.dtype.element_ty), mask=mask)
 
 
-class FoldedWeights(NamedTuple):
+class KernelWeights(NamedTuple):
     """The weights as the kernels want them."""
 
     w: BlockWeights  # cast
     depthwise: Tensor  # (k * k, C)
-    w1: Tensor
-    w2: Tensor  # gamma * W2
-    b2: Tensor  # gamma * b2
+    w2: Tensor
 
 
 @torch.no_grad()
-def fold_block(w: BlockWeights, dtype: torch.dtype) -> FoldedWeights:
+def kernel_weights(w: BlockWeights, dtype: torch.dtype) -> KernelWeights:
     """Weights for :func:`triton_block`, which computes in ``dtype``."""
     w = BlockWeights(*(t.contiguous() for t in w.cast(dtype)))
     depthwise = w.dw_weight.flatten(1).t().contiguous()
-    w2 = (w.w2 * w.gamma[:, None]).to(dtype).contiguous()
-    return FoldedWeights(w, depthwise, w.w1, w2, w.b2 * w.gamma)
+    return KernelWeights(w, depthwise, w.w2.to(dtype))  # gamma in float16 would be out of range
 
 
-def triton_depthwise(x: Tensor, folded: FoldedWeights) -> Tensor:
+def triton_depthwise(x: Tensor, weights: KernelWeights) -> Tensor:
     """The depth-wise convolution (odd kernel, same size) of a channels-last (N, C, H, W)."""
     n, channels, height, width = x.shape
-    kernel = folded.w.dw_weight.shape[-1]
-    y = torch.empty_like(x, dtype=folded.depthwise.dtype, memory_format=torch.channels_last)
+    kernel = weights.w.dw_weight.shape[-1]
+    y = torch.empty_like(x, dtype=weights.depthwise.dtype, memory_format=torch.channels_last)
     block_w, block_c = 16, min(64, triton.next_power_of_2(channels))
     grid = (n * height, triton.cdiv(width, block_w), triton.cdiv(channels, block_c))
     depthwise_kernel[grid](
-        *(x, folded.depthwise, folded.w.dw_bias, y, height, width, channels),
+        *(x, weights.depthwise, weights.w.dw_bias, y, height, width, channels),
         *(kernel, block_w, block_c),
     )
     return y
 
 
 def triton_block(
-    x: Tensor, folded: FoldedWeights, eps: float, recompute: bool | None = None
+    x: Tensor, weights: KernelWeights, eps: float, recompute: bool | None = None
 ) -> Tensor:
     """The block, (N, C, H, W) -> (N, C, H, W) channels-last, without a gradient.
 
     Args:
         x: the input.
-        folded: the weights, from :func:`fold_block`.
+        weights: the weights, from :func:`kernel_weights`.
         eps: of the gate's norm.
         recompute: compute ``u`` twice instead of storing it; None: for widths up to
             ``MAX_RECOMPUTED_CHANNELS``.
     """
     with torch.cuda.device_of(x):  # kernels run on the current device
-        return _block(x, folded, eps, recompute)
+        return _block(x, weights, eps, recompute)
 
 
-def _block(x: Tensor, folded: FoldedWeights, eps: float, recompute: bool | None) -> Tensor:
+def _block(x: Tensor, weights: KernelWeights, eps: float, recompute: bool | None) -> Tensor:
     x = x.contiguous(memory_format=torch.channels_last)
-    y, residual = rows_of(triton_depthwise(x, folded)), rows_of(x)
-    w, _, w1, w2, b2 = folded
+    y, residual = rows_of(triton_depthwise(x, weights)), rows_of(x)
+    w, _, w2 = weights
     n, positions, channels = y.shape
     wide = len(w.b1)
     if recompute is None:
         recompute = channels <= MAX_RECOMPUTED_CHANNELS
     half = y.element_size() == 2
-    precision = 'tf32' if torch.backends.cuda.matmul.allow_tf32 else 'ieee'
+    precision = 'tf32' if tf32_is_allowed() else 'ieee'
     block_p, block_e, block_c = 64, 64, 64 if half else 32
     blocks = triton.cdiv(positions, block_p)
     sums = y.new_empty((n, blocks, wide), dtype=torch.float32)
     u = y if recompute else y.new_empty((n, positions, wide))
     expand_kernel[(blocks, triton.cdiv(wide, block_e), n)](
-        y, w1, w.b1, u, sums, positions, channels, wide,
+        y, w.w1, w.b1, u, sums, positions, channels, wide,
         not recompute, precision, block_p, block_e, block_c,
     )  # fmt: skip
     scales = seln_gate(sums.sum(1) / positions, w, eps).contiguous()
@@ -219,12 +219,12 @@ def _block(x: Tensor, folded: FoldedWeights, eps: float, recompute: bool | None)
         block_c = max(16, triton.next_power_of_2(channels))
         block_p, block_e = (64, 32) if block_c <= 128 else (32, 32)
         recompute_kernel[(triton.cdiv(positions, block_p), n)](
-            y, w1, w.b1, scales, w2, b2, residual, out, positions, channels, wide,
+            y, w.w1, w.b1, scales, w2, w.b2, w.gamma, residual, out, positions, channels, wide,
             precision, block_p, block_c, block_e,
         )  # fmt: skip
     else:
         project_kernel[(blocks, triton.cdiv(channels, 64), n)](
-            u, scales, w2, b2, residual, out, positions, channels, wide,
+            u, scales, w2, w.b2, w.gamma, residual, out, positions, channels, wide,
             precision, block_p, 64, 64 if half else 32,
         )  # fmt: skip
     return images_of(out, x)

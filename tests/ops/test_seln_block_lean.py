@@ -75,6 +75,23 @@ def test_autocast_is_no_worse_than_the_reference(dtype, size):
         assert a <= 1.05 * b, name
 
 
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('size', [(14, 14), (3, 3)])
+def test_the_first_layer_scale_does_not_drown_the_gradients(dtype, size):
+    """1e-6, with gradients as a loss scale of 2^16 makes them."""
+    torch.manual_seed(0)
+    w = weights(32, requires_grad=True)
+    w = w._replace(w2=w.w2.detach() * 0.1, gamma=torch.full((32,), 1e-6))
+    x = torch.randn(4, 32, *size)
+    out_grad = torch.randn_like(x) * 2**6
+    _, exact = both_passes(oracle, x, w, out_grad)
+    with torch.autocast('cpu', dtype=dtype):
+        _, ours = both_passes(lambda x, w: run(x, w, None, dtype), x, w, out_grad)
+        _, theirs = both_passes(lambda x, w: block_reference(x, w, 1e-5), x, w, out_grad)
+    for name, a, b, wanted in zip(('x', *NAMES), ours, theirs, exact, strict=True):
+        assert error(a, wanted) <= max(1.5 * error(b, wanted), 1e-3), name
+
+
 TINY = dict(depths=(1, 1, 2, 1), channels=(16, 24, 32, 40))
 
 

@@ -27,7 +27,7 @@ def test_kernels_equal_the_equations():
     )
     assert done.returncode == 0, done.stderr
     errors = json.loads(done.stdout)
-    assert len(errors) == 13
+    assert len(errors) == 19
     # The interpreter cannot multiply bfloat16.
     assert errors.pop('backbone float16') < 2e-3
     assert {name: value for name, value in errors.items() if not value < 1e-6} == {}

@@ -14,7 +14,7 @@ import torch
 
 from selnext_mm.models.backbones import SELNeXt
 from selnext_mm.ops import seln_block_choice, seln_block_triton
-from selnext_mm.ops.seln_block_triton import fold_block, triton_block, triton_depthwise
+from selnext_mm.ops.seln_block_triton import kernel_weights, triton_block, triton_depthwise
 from tests.models.backbones.test_selnext import oracle as state_oracle
 from tests.ops.test_seln_block import error, oracle, weights
 
@@ -31,7 +31,7 @@ def backbone() -> dict[str, float]:
     exact = state_oracle(copy.deepcopy(model).double(), x.double())
     calls = []
     real = seln_block_triton.triton_block
-    seln_block_triton.triton_block = lambda *args: (calls.append(1), real(*args))[1]
+    seln_block_triton.triton_block = lambda *args, **kw: (calls.append(1), real(*args, **kw))[1]
     seln_block_choice.has_fused_linear = lambda dtype: False  # as on a device without oneDNN
     results = {}
     with torch.no_grad():
@@ -53,7 +53,10 @@ def backbone() -> dict[str, float]:
 def main() -> None:
     torch.manual_seed(0)
     results = {}
-    for channels, size, batch in ((16, (9, 7), 2), (24, (5, 17), 1), (40, (1, 1), 3)):
+    for channels, size, batch in (
+        *((16, (9, 7), 2), (24, (5, 17), 1), (40, (1, 1), 3)),
+        *((72, (3, 5), 1), (264, (2, 3), 1)),  # several tiles of channels
+    ):
         w, x = weights(channels), torch.randn(batch, channels, *size)
         name = f'{channels}-{size[0]}x{size[1]}-{batch}'
         y = torch.conv2d(
@@ -61,10 +64,10 @@ def main() -> None:
         )
         channels_last = x.contiguous(memory_format=torch.channels_last)
         results[f'depthwise {name}'] = error(
-            triton_depthwise(channels_last, fold_block(w, torch.float32)), y
+            triton_depthwise(channels_last, kernel_weights(w, torch.float32)), y
         )
         for recompute in (False, True):
-            out = triton_block(x, fold_block(w, torch.float32), 1e-5, recompute)
+            out = triton_block(x, kernel_weights(w, torch.float32), 1e-5, recompute)
             results[f'recompute={recompute} {name}'] = error(out, oracle(x, w))
     results.update(backbone())
     json.dump(results, sys.stdout)
