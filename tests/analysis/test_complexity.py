@@ -235,15 +235,16 @@ def test_fasternets_printed_flops_have_the_batch_norms(arch):
     assert not given or f'({flops / 1e9:.3f})' in given
 
 
-@pytest.mark.parametrize(('arch', 'fits'), [('t2', False), ('s', False), ('m', True), ('l', True)])
-def test_patnets_printed_flops_fit_without_pat_sp_but_with_batch_norms_in_m_and_l(arch, fits):
-    name = f'cls/patnet_{arch}_in1k.py'
-    cfg = Config.fromfile(find_config(name))
+@pytest.mark.parametrize('arch', ['t2', 'm', 'l'])
+def test_without_pat_sp_and_with_batch_norms_patnet_m_and_l_have_the_printed_flops(arch):
+    figure = PAPER_FIGURES[f'cls/patnet_{arch}_in1k.py']
+    cfg = Config.fromfile(find_config(f'cls/patnet_{arch}_in1k.py'))
     cfg.merge_from_dict({'model.backbone.spatial_cfg': None})
     model = build_model(cfg)
     flops = measure_model(model).macs + batch_norm_operations(model)
-    assert meets(flops, PAPER_FIGURES[name].flops, 'flops') == fits
-    assert (f'{flops / 1e9:.3f}' in PAPER_FIGURES[name].flops_reason) == fits
+    # T2 has not: its print is the deployed model's, as those of T0 and S are.
+    assert meets(flops, figure.flops, 'flops') == (arch != 't2')
+    assert (f'{flops / 1e9:.3f}' in figure.flops_reason) == (arch != 't2')
 
 
 @pytest.mark.parametrize(
