@@ -178,7 +178,8 @@ def deploy(model: nn.Module) -> bool:
 class Candidate:
     """A row ready to be timed.
 
-    ``call()`` is one pass; ``error`` the relative error of the variant, or of the precision,
+    ``call()`` is one pass; ``params`` are those of the module that it runs, after deployment where
+    the row is deployed; ``error`` the relative error of the variant, or of the precision,
     against the plain model in fp32, None for the plain model; ``facts`` what else is to be
     reported of it.
     """
@@ -264,9 +265,9 @@ def make(row: Row, setting: Setting) -> Candidate:
         UserError: if it does not run at this size, or a variant computes something else.
     """
     model, x, reference = start(row, setting)
-    params = sum(p.numel() for p in model.parameters())
     if 'deploy' in row.variants and not deploy(model):
         raise UnavailableError('it has no switch_to_deploy')
+    params = sum(p.numel() for p in model.parameters())
     model, x = reshape(row, setting, model, x)
 
     def forward() -> object:

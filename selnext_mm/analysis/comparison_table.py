@@ -12,6 +12,8 @@ COLUMNS = ('model', 'params', 'seeds', 'top1', 'top1_std',
            'distance_expansion', 'distance_expansion_std',
            'distance_block', 'distance_block_std', 'seconds', 'missing')  # fmt: skip
 
+SMALLEST = 32  # the side at which a network of stride 32 ends in one position
+
 
 def spread(values: Sequence[float | None]) -> tuple[float | None, float | None]:
     """Mean and sample standard deviation; None for what there are too few values for."""
@@ -83,6 +85,12 @@ def markdown(
         lines.append(
             'A reduced run resolves only large differences: one under about two standard '
             'deviations says nothing.'
+        )
+    if (protocol.size or max(protocol.config_sizes)) == SMALLEST:
+        lines.append(
+            f'At {SMALLEST} pixels the last stage is 1 x 1: the mean of channel attention, the '
+            'softmax of NA and the self-attention of PATNet see one position there, and the table '
+            'says little about them.'
         )
     lines += [
         '',

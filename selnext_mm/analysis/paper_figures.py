@@ -1,6 +1,7 @@
 """Parameters and FLOPs as the papers print them, with the rounding that the print implies."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 UNITS = {'params': Decimal('1e6'), 'flops': Decimal('1e9')}
@@ -18,10 +19,15 @@ class PaperFigure:
             "Partial Convolution Meets Visual Attention".
         counter: which of the two counts of :mod:`selnext_mm.analysis.complexity` the print is
             compared with, ``'macs'`` or ``'flops_mmcv'``.
-        exact_params: the count that reproduces the printed one; the model must have it exactly.
+        exact_params, exact_flops: the accepted counts; the model must have exactly these, whether
+            they reproduce the printed ones or not.
         params_counter: ``'params'``, or ``'trainable_params'`` where the print leaves out what
             is frozen.
-        reason: why a figure cannot be met; empty where it must be.
+        params_reason, flops_reason: why this figure cannot be met; empty where it must be.
+        note: what a reader of the row has to know besides.
+        config, options: where a paper prints a model that is no config of ours: the config, and
+            the values of ``cfg.model`` to change in it, by dotted key.
+        requires: an optional package that the model is built with.
     """
 
     params: str
@@ -29,8 +35,14 @@ class PaperFigure:
     source: str
     counter: str
     exact_params: int
+    exact_flops: int
     params_counter: str = 'params'
-    reason: str = ''
+    params_reason: str = ''
+    flops_reason: str = ''
+    note: str = ''
+    config: str = ''
+    options: Mapping = field(default_factory=dict)
+    requires: str = ''
 
 
 def printed_interval(text: str) -> tuple[Decimal, Decimal]:
@@ -46,125 +58,173 @@ def meets(count: int, text: str, quantity: str) -> bool:
     return low <= Decimal(count) / UNITS[quantity] < high
 
 
-def _na(
-    params: str, flops: str, table: int, exact_params: int, params_counter: str = 'params'
-) -> PaperFigure:
-    """A row of "Attention Meets Normalization and Beyond", all of them mmcv's count."""
-    source = f'NA, Table {table}'
-    return PaperFigure(params, flops, source, 'flops_mmcv', exact_params, params_counter)
+def seln(params: str, flops: str, table: int, exact: tuple[int, int], **known: str) -> PaperFigure:
+    """A classifier of the SELNeXt paper; ``exact`` are its parameters and MACs."""
+    return PaperFigure(params, flops, f'Table {table}', 'macs', *exact, **known)
+
+
+# Table 5 prints the classic count of the OpenMMLab tools (see complexity.py): the MACs alone of
+# the cascades T and S, 740.2 and 826.5 G, would be printed one lower.
+def seln_detector(params: str, flops: str, exact: tuple[int, int]) -> PaperFigure:
+    return PaperFigure(params, flops, 'Table 5', 'flops_mmcv', *exact)
+
+
+def na(params: str, flops: str, table: int, exact: tuple[int, int]) -> PaperFigure:
+    """A row of "Attention Meets Normalization and Beyond", all of them mmcv's count.
+
+    Table 4 has only the parameters that are trained (stem and first stage are not).
+    """
+    counted = 'trainable_params' if table == 4 else 'params'
+    return PaperFigure(params, flops, f'NA, Table {table}', 'flops_mmcv', *exact, counted)
 
 
 # PATNet's tables were counted on merged models (docs/patnet.md): Conv-BN pairs for the parameters,
 # PAT_sp's convolution too for the MACs. A config describes the model that is trained.
-MERGED_MACS = 'printed MACs are those of the deployed model'
-MERGED_PARAMS = 'printed parameters are those with Conv-BN merged'
+MERGED_MACS = 'the print is of the deployed model'
+MERGED_PARAMS = 'the print is of the model with Conv-BN merged'
 OTHER_DETECTOR_COUNT = "Table 2's count is not stated (its ResNet-50 has 253 G, ours 259)"
 
 
-def patnet(params: str, flops: str, exact: int, *reasons: str) -> PaperFigure:
-    reason = '; '.join(reasons)
-    return PaperFigure(params, flops, 'PATNet, Table 6', 'macs', exact, reason=reason)
+def patnet(
+    params: str,
+    flops: str,
+    exact: tuple[int, int],
+    params_reason: str = '',
+    flops_reason: str = '',
+    table: int = 6,
+    **kwargs,
+) -> PaperFigure:
+    reasons = dict(params_reason=params_reason, flops_reason=flops_reason)
+    return PaperFigure(params, flops, f'PATNet, Table {table}', 'macs', *exact, **reasons, **kwargs)
 
 
-def patnet_detector(params: str, flops: str, exact: int, reason: str) -> PaperFigure:
-    reasons = f'{reason}; {OTHER_DETECTOR_COUNT}'
-    return PaperFigure(params, flops, 'PATNet, Table 2', 'flops_mmcv', exact, reason=reasons)
+def patnet_detector(params: str, flops: str, exact: tuple[int, int], reason: str) -> PaperFigure:
+    reasons = dict(params_reason=reason, flops_reason=OTHER_DETECTOR_COUNT)
+    return PaperFigure(params, flops, 'PATNet, Table 2', 'flops_mmcv', *exact, **reasons)
+
+
+def fasternet(params: str, flops: str, exact: tuple[int, int], fvcore='', **known) -> PaperFigure:
+    """PATNet's baseline in its Table 9, whose counts have the batch norms; all six fit fvcore's."""
+    reason = f'the print has the batch norms, too, as fvcore counts them ({fvcore})'
+    known['flops_reason'] = reason if fvcore else ''
+    return PaperFigure(params, flops, 'PATNet, Table 9', 'macs', *exact, **known, requires='timm')
 
 
 PATNET_FIGURES = {
-    'cls/patnet_t0_in1k.py': patnet('4.3', '0.25', 4_292_072, f'{MERGED_MACS} (0.250)'),
+    'cls/patnet_t0_in1k.py': patnet(
+        '4.3', '0.25', (4_292_072, 259_507_840), '', f'{MERGED_MACS} (0.250)'
+    ),
     'cls/patnet_t1_in1k.py': patnet(
-        '7.8',
-        '0.55',
-        7_808_112,
+        *('7.8', '0.55', (7_808_112, 610_367_552), ''),
         'Table 6 prints 2 blocks in stage 1, and 0.55 G needs 1 (deployed: 0.586 with 2)',
     ),
     'cls/patnet_t2_in1k.py': patnet(
-        '12.6', '1.03', 12_651_072, f'{MERGED_PARAMS} (12.641)', f'{MERGED_MACS} (1.0346)'
+        *('12.6', '1.03', (12_651_072, 1_078_046_720)),
+        *(f'{MERGED_PARAMS} (12.641)', f'{MERGED_MACS} (1.0346)'),
     ),
-    'cls/patnet_s_in1k.py': patnet('29.0', '2.71', 28_976_352, f'{MERGED_MACS} (2.708)'),
+    'cls/patnet_t2_in1k.py, no attention': patnet(
+        *('11.1', '0.92', (9_410_408, 909_117_440)),
+        'impossible without channel attention; with PAT_ch, the next row of Table 4, 11.090',
+        "Table 4 prints 0.92 for its first three rows; by mmcv's count 0.916",
+        table=4,
+        config='cls/patnet_t2_in1k.py',
+        options={
+            'backbone.mixer_cfg': {'type': 'PartialConv'},
+            'backbone.last_mixer_cfg': None,
+            'backbone.spatial_cfg': None,
+        },
+    ),
+    'cls/patnet_s_in1k.py': patnet(
+        '29.0', '2.71', (28_976_352, 2_828_254_208), '', f'{MERGED_MACS} (2.708)'
+    ),
     'cls/patnet_m_in1k.py': patnet(
-        '61.3',
-        '6.69',
-        61_367_424,
-        f'{MERGED_PARAMS} (61.332)',
-        'no count has 6.69 G, deployed 6.679',
+        *('61.3', '6.69', (61_367_424, 6_995_578_880)),
+        *(
+            f'{MERGED_PARAMS} (61.332)',
+            'deployed 6.679; without PAT_sp, but with batch norms counted 6.692',
+        ),
     ),
     'cls/patnet_l_in1k.py': patnet(
-        '104.4',
-        '11.91',
-        104_465_984,
-        f'{MERGED_PARAMS} (104.415)',
-        'no count has 11.91 G, deployed 11.891',
+        *('104.4', '11.91', (104_465_984, 12_465_844_480)),
+        *(
+            f'{MERGED_PARAMS} (104.415)',
+            'deployed 11.891; without PAT_sp, but with batch norms counted 11.908',
+        ),
     ),
+    'cls/fasternet_t0_in1k.py': fasternet('3.9', '0.34', (3_905_500, 335_422_720)),
+    'cls/fasternet_t1_in1k.py': fasternet('7.6', '0.85', (7_595_368, 850_511_872)),
+    'cls/fasternet_t2_in1k.py': fasternet('15.0', '1.91', (14_982_888, 1_904_334_848), '1.911'),
+    'cls/fasternet_s_in1k.py': fasternet(
+        *('31.1', '4.56', (31_181_032, 4_549_740_544), '4.560'),
+        params_reason='31.18 is printed cut off (with Conv-BN merged 31.16)',
+    ),
+    'cls/fasternet_m_in1k.py': fasternet('53.5', '8.74', (53_521_464, 8_721_938_432), '8.741'),
+    'cls/fasternet_l_in1k.py': fasternet('93.5', '15.52', (93_465_192, 15_494_383_616), '15.520'),
     'mask_rcnn/patnet_s_1x_coco.py': patnet_detector(
-        '46.9', '216', 46_989_096, 'with Conv-BN merged 46.970 M: the print seems cut off'
+        *('46.9', '216', (46_989_096, 228_941_905_748)),
+        'with Conv-BN merged 46.970 M: the print seems cut off',
     ),
     'mask_rcnn/patnet_m_1x_coco.py': patnet_detector(
-        '78.2', '295', 79_176_328, 'no configuration has 78.2 M (without PAT_sp 76.99)'
+        *('78.2', '295', (79_176_328, 315_123_801_524)),
+        'no configuration has 78.2 M (without PAT_sp 76.99)',
     ),
     'mask_rcnn/patnet_l_1x_coco.py': patnet_detector(
-        '122.0', '397', 122_071_048, f'{MERGED_PARAMS} (122.020)'
+        *('122.0', '397', (122_071_048, 427_836_512_820)),
+        f'{MERGED_PARAMS} (122.020)',
     ),
 }
 
-# Table 5 prints the classic count of the OpenMMLab tools (see complexity.py): the MACs alone of
-# the cascades T and S, 740.2 and 826.5 G, would be printed one lower. The NA paper prints that
-# count everywhere, and in Table 4 only the parameters that are trained (stem and first stage are
-# not).
 PAPER_FIGURES = {
-    'cls/selnext_t_in1k.py': PaperFigure('35', '4.5', 'Table 2', 'macs', 35_126_656),
-    'cls/selnext_s_in1k.py': PaperFigure('62', '8.7', 'Table 2', 'macs', 62_140_480),
-    'cls/selnext_b_in1k.py': PaperFigure('110', '15.4', 'Table 2', 'macs', 109_715_208),
-    'mask_rcnn/selnext_t_3x_coco.py': PaperFigure('55', '262', 'Table 5', 'flops_mmcv', 54_632_904),
-    'cascade_mask_rcnn/selnext_t_3x_coco.py': PaperFigure(
-        '92', '741', 'Table 5', 'flops_mmcv', 92_468_106
+    'cls/selnext_t_in1k.py': seln('35', '4.5', 2, (35_126_656, 4_462_000_896)),
+    'cls/selnext_s_in1k.py': seln('62', '8.7', 2, (62_140_480, 8_695_490_304)),
+    'cls/selnext_b_in1k.py': seln('110', '15.4', 2, (109_715_208, 15_375_668_224)),
+    'mask_rcnn/selnext_t_3x_coco.py': seln_detector('55', '262', (54_632_904, 262_114_123_700)),
+    'cascade_mask_rcnn/selnext_t_3x_coco.py': seln_detector(
+        '92', '741', (92_468_106, 740_689_790_900)
     ),
-    'cascade_mask_rcnn/selnext_s_3x_coco.py': PaperFigure(
-        '119', '827', 'Table 5', 'flops_mmcv', 119_481_930
+    'cascade_mask_rcnn/selnext_s_3x_coco.py': seln_detector(
+        '119', '827', (119_481_930, 827_006_846_900)
     ),
-    'cascade_mask_rcnn/selnext_b_3x_coco.py': PaperFigure(
-        '167', '964', 'Table 5', 'flops_mmcv', 166_923_986
+    'cascade_mask_rcnn/selnext_b_3x_coco.py': seln_detector(
+        '167', '964', (166_923_986, 964_155_518_900)
     ),
     **{
-        f'cls/ablation/convnext_t_{name}_in1k.py': PaperFigure(
-            params, '4.5', 'Table 9', 'macs', exact
-        )
+        f'cls/ablation/convnext_t_{name}_in1k.py': seln(params, '4.5', 9, exact)
         for name, params, exact in (
-            ('baseline', '28.6', 28_589_128),
-            ('grn', '28.6', 28_635_496),
-            ('se', '35.1', 35_086_912),
-            ('seln', '35.1', 35_139_904),
-            ('se_noln', '35.1', 35_073_664),
-            ('seln_noln', '35.1', 35_126_656),
+            ('baseline', '28.6', (28_589_128, 4_455_531_264)),
+            ('grn', '28.6', (28_635_496, 4_455_531_264)),
+            ('se', '35.1', (35_086_912, 4_462_000_896)),
+            ('seln', '35.1', (35_139_904, 4_462_000_896)),
+            ('se_noln', '35.1', (35_073_664, 4_462_000_896)),
+            ('seln_noln', '35.1', (35_126_656, 4_462_000_896)),
         )
     },
-    # No counter gives all FLOPs of Table 7: its baseline needs the batch norms, which fvcore counts
-    # and we do not, and then the last two rows fit less well.
-    'cls/mobilenet_v3_l_se_in1k.py': PaperFigure(
-        *('5.48', '0.23', 'Table 7', 'macs', 5_483_032),
-        reason='0.225 with batch norms and pooling counted, as fvcore does',
+    # No counter gives all FLOPs of Table 7: MACs miss the baseline's and ECA's, and fvcore, which
+    # counts batch norms and pooling, ECA's and SELN's.
+    'cls/mobilenet_v3_l_se_in1k.py': seln(
+        *('5.48', '0.23', 7, (5_483_032, 216_589_760)),
+        flops_reason='0.225 with batch norms and pooling counted, as fvcore does',
     ),
-    'cls/mobilenet_v3_l_none_in1k.py': PaperFigure('3.97', '0.22', 'Table 7', 'macs', 3_970_752),
-    'cls/mobilenet_v3_l_grn_in1k.py': PaperFigure(
-        *('3.97', '0.22', 'Table 7', 'macs', 3_978_864),
-        reason='3.97 is 3.979 cut off, or GRN without its beta (3.975)',
+    'cls/mobilenet_v3_l_none_in1k.py': seln('3.97', '0.22', 7, (3_970_752, 215_082_560)),
+    'cls/mobilenet_v3_l_grn_in1k.py': seln(
+        *('3.97', '0.22', 7, (3_978_864, 215_082_560)),
+        params_reason='3.979 cut off, or GRN without its beta (3.975)',
     ),
-    'cls/mobilenet_v3_l_eca_in1k.py': PaperFigure(
-        *('3.97', '0.24', 'Table 7', 'macs', 3_970_786),
-        reason='no counter gives ECA more than SE (fvcore: 0.224 against 0.225)',
+    'cls/mobilenet_v3_l_eca_in1k.py': seln(
+        *('3.97', '0.24', 7, (3_970_786, 215_102_216)),
+        flops_reason='no counter gives ECA more than SE (fvcore: 0.224 against 0.225)',
     ),
-    'cls/mobilenet_v3_l_seln_in1k.py': PaperFigure(
-        *('5.49', '0.22', 'Table 7', 'macs', 5_491_144),
-        reason='met by MACs alone; the counter that gives SE its 0.23 gives SELN 0.226, thus 0.23',
+    'cls/mobilenet_v3_l_seln_in1k.py': seln(
+        *('5.49', '0.22', 7, (5_491_144, 216_589_760)),
+        note="by MACs; fvcore's count, which has the baseline's 0.23, is 0.2255 here, thus 0.23",
     ),
-    'cls/na_resnet50_in1k.py': _na('25.557', '4.122', 1, 25_557_064),
-    'cls/na_mobilenet_v2_in1k.py': _na('3.50', '0.320', 1, 3_504_906),
-    'retinanet/r50_2x_coco.py': _na('37.74', '239.32', 4, 37_743_348, 'trainable_params'),
-    'retinanet/se_r50_2x_coco.py': _na('40.25', '239.43', 4, 40_248_948, 'trainable_params'),
-    'retinanet/na_r50_2x_coco.py': _na('37.74', '239.32', 4, 37_743_374, 'trainable_params'),
-    'cascade_rcnn/r50_2x_coco.py': _na('69.17', '234.71', 4, 69_169_422, 'trainable_params'),
-    'cascade_rcnn/gc_r50_2x_coco.py': _na('71.69', '234.82', 4, 71_691_163, 'trainable_params'),
-    'cascade_rcnn/na_r50_2x_coco.py': _na('69.17', '234.71', 4, 69_169_448, 'trainable_params'),
+    'cls/na_resnet50_in1k.py': na('25.557', '4.122', 1, (25_557_064, 4_121_924_096)),
+    'cls/na_mobilenet_v2_in1k.py': na('3.50', '0.320', 1, (3_504_906, 320_299_008)),
+    'retinanet/r50_2x_coco.py': na('37.74', '239.32', 4, (37_743_348, 239_316_500_520)),
+    'retinanet/se_r50_2x_coco.py': na('40.25', '239.43', 4, (40_248_948, 239_431_672_456)),
+    'retinanet/na_r50_2x_coco.py': na('37.74', '239.32', 4, (37_743_374, 239_316_500_520)),
+    'cascade_rcnn/r50_2x_coco.py': na('69.17', '234.71', 4, (69_169_422, 234_706_994_100)),
+    'cascade_rcnn/gc_r50_2x_coco.py': na('71.69', '234.82', 4, (71_691_163, 234_822_450_924)),
+    'cascade_rcnn/na_r50_2x_coco.py': na('69.17', '234.71', 4, (69_169_448, 234_706_994_100)),
     **PATNET_FIGURES,
 }

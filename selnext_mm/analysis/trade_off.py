@@ -9,7 +9,8 @@ Only the list is needed, ``results`` or ``rows``, and in each of its entries a `
 ``label`` goes before it) and a time: ``median_ms``, ``mean_ms``, ``median_s`` or ``mean_s``. The
 ``source`` or the name is looked up among the models of the table and our configs; case,
 punctuation, folder and ``_in1k`` do not count, and what follows "@" or " at " is a variant of the
-model (``SELNeXt-T@deploy``, ``MobileViT-XS at 256``), with its accuracy. ``accuracy`` in percent,
+model (``SELNeXt-T@deploy``, ``MobileViT-XS at 256``), with its accuracy; so is an entry with
+``options``, changed values of its config (``SELNeXt-T, layer by layer``). ``accuracy`` in percent,
 and ``params`` and ``flops`` as counts, are used for what is not in the table; without an accuracy
 it cannot be drawn.
 """
@@ -26,7 +27,7 @@ from selnext_mm.errors import UserError
 
 @dataclass
 class Measured:
-    """One file: name -> ``latency`` in ms and, where known, accuracy, params, flops, source."""
+    """One file: name -> ``latency`` in ms and, where known, the rest of its row."""
 
     label: str
     results: dict[str, dict]
@@ -103,7 +104,23 @@ def load_measured(path: str | Path) -> Measured:
         results[name] = {k: v for k, v in values.items() if v} | {'latency': latency}
         if isinstance(row.get('source'), str):
             results[name]['source'] = row['source']
+        if row.get('options') and isinstance(row['options'], dict):
+            results[name]['options'] = row['options']
     return Measured(Path(path).stem, results)
+
+
+def model_and_variant(name: str, options: dict) -> tuple[str, str]:
+    """``('SELNeXt-T', 'deploy')`` of ``SELNeXt-T@deploy``; no variant is ``''``.
+
+    With ``options`` the model is a changed one: what its name says after a comma, else the options
+    themselves, are the variant, or a part of it.
+    """
+    base, _, variant = re.sub(r' at (?=\d)', '@at ', name).partition('@')
+    if options:
+        base, _, change = base.partition(', ')
+        change = change or ', '.join(f'{k}={v}' for k, v in options.items())
+        variant = ', '.join(filter(None, (change, variant)))
+    return base, variant
 
 
 def _find(names: Iterable[str], rows: Sequence[PaperModel]) -> PaperModel | None:
@@ -132,7 +149,8 @@ def trade_off(table: str, files: Sequence[Measured] = ()) -> tuple[list[Point], 
     """The rows of a table with what ``files`` measured, and the names that found no place.
 
     Raises:
-        UserError: for an unknown table, or if no name of a file found a place.
+        UserError: for an unknown table, if no name of a file found a place, or if two of its names
+            found the same one.
     """
     if table not in TABLES:
         raise UserError(f'table {table!r}; expected one of {", ".join(TABLES)}')
@@ -143,9 +161,9 @@ def trade_off(table: str, files: Sequence[Measured] = ()) -> tuple[list[Point], 
     }
     homeless = []
     for file in files:
-        used = 0
+        placed: dict[str, str] = {}
         for name, values in file.results.items():
-            base, _, variant = re.sub(r' at (?=\d)', '@at ', name).partition('@')
+            base, variant = model_and_variant(name, values.get('options', {}))
             row = _find((values.get('source', base), base), rows)
             if row is not None and not variant and 'accuracy' not in values:
                 point = points[row.name]
@@ -154,9 +172,14 @@ def trade_off(table: str, files: Sequence[Measured] = ()) -> tuple[list[Point], 
             if point is None:
                 homeless.append(name)
                 continue
+            if point.name in placed:
+                raise UserError(
+                    f'{file.label}: {placed[point.name]!r} and {name!r} are both {point.name} of '
+                    f'{table}; leave one out, or name it as a variant ({point.name}@...)'
+                )
+            placed[point.name] = name
             points.setdefault(point.name, point).measured[file.label] = values['latency']
-            used += 1
-        if not used:
+        if not placed:
             raise UserError(
                 f'{file.label}: none of its names ({", ".join(list(file.results)[:3])}, ...) is '
                 f'in {table}, and none has an "accuracy"; the table has '

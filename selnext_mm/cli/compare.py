@@ -48,7 +48,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--size',
         type=int,
         help="side that the pictures are resized to, 0 for the configs' own "
-        f'(these, on a CPU {REDUCED["size"]})',
+        f'(these, on a CPU {REDUCED["size"]}: the last stage is then 1 x 1, where attention has '
+        'nothing to average)',
     )
     parser.add_argument('--threads', type=int, help='CPU threads of this process')
     parser.add_argument(

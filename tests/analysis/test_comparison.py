@@ -7,7 +7,7 @@ import pytest
 
 from selnext_mm.analysis.comparison import Model, Protocol, Run, finished, plan, write_json
 from selnext_mm.analysis.comparison_runs import hold, run_config
-from selnext_mm.analysis.comparison_table import spread, write_tables
+from selnext_mm.analysis.comparison_table import shown, spread, write_tables
 from selnext_mm.errors import UserError
 
 FULL = Protocol(100, 100, 50, 50, None, None, (100,), (64,))
@@ -60,10 +60,38 @@ def test_table_has_mean_and_sample_std_and_names_what_was_not_run(runs, tmp_path
     assert len(whole['runs']) == 4
 
 
+def test_a_table_of_32_pixels_says_what_it_cannot_show(runs, tmp_path):
+    assert 'the last stage is 1 x 1' in write_tables(runs, REDUCED, tmp_path, 'x')
+    larger = Protocol(40, 100, 50, 50, 5, 64, (100,), (64,))
+    assert '1 x 1' not in write_tables(runs, larger, tmp_path, 'x')
+    own = Protocol(100, 100, 50, 50, None, None, (100,), (32,))
+    assert '1 x 1' in write_tables(runs, own, tmp_path, 'x')
+
+
 def test_spread_is_of_what_is_there():
     assert spread([1.0, None, 3.0]) == (2.0, pytest.approx(2**0.5))
     assert spread([1.0]) == (1.0, None)
     assert spread([None]) == (None, None)
+
+
+def test_the_table_of_the_page_is_that_of_the_runs(root):
+    """benchmarks/results/cifar10_reduced.json: its rows follow from its runs, and are docs/'s."""
+    path = root / 'benchmarks' / 'results' / 'cifar10_reduced.json'
+    whole = json.loads(path.read_text())
+    page = (root / 'docs' / 'results.md').read_text()
+    assert whole['command'] in page
+    assert path.name in page
+    assert len(whole['runs']) == 14 * 3
+    for row in whole['rows']:
+        runs = [run for run in whole['runs'] if run['config'] == row['model']]
+        assert [run['seed'] for run in runs] == row['seeds'] == [0, 1, 2]
+        texts = []
+        for key, digits in (('top1', 1), ('distance_expansion', 3), ('distance_block', 3)):
+            value, std = spread([run[key] for run in runs])
+            assert row[key] == (None if value is None else pytest.approx(value, abs=2e-6))
+            texts.append(shown(value, std, digits))
+        cells = [row['model'], f'{row["params"] / 1e6:.2f}', '0 1 2', *texts]
+        assert f'| {" | ".join(cells)} |' in page
 
 
 def test_only_all_of_it_is_full(runs, tmp_path):

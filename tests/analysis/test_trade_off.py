@@ -81,6 +81,46 @@ def test_the_same_model_at_two_sizes_is_two_points(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ('suite', 'model', 'timed'),
+    [
+        *(('table2', f'SELNeXt-{size}', f'SELNeXt-{size}') for size in 'TSB'),
+        ('table9', 'Baseline + SELN - LN', 'ConvNeXt-T block + SELN - LN'),
+    ],
+)
+def test_another_way_to_compute_a_model_does_not_stand_for_it(suite, model, timed, root):
+    path = root / 'benchmarks' / 'results' / f'{suite}_cpu.json'
+    points, _ = trade_off(suite, [load_measured(path)])
+    found = {p.name: p.measured[path.stem] for p in points if p.measured}
+    in_file = {row['label']: row['median_s'] * 1e3 for row in json.loads(path.read_text())['rows']}
+    other = ', layer by layer'
+    assert found[model] == in_file[timed]
+    assert found[f'{model}{other}'] == in_file[f'{timed}{other}'] > found[model]
+
+
+def test_changed_values_are_a_variant_by_whatever_name(tmp_path):
+    changed = dict(source='cls/selnext_t_in1k.py', options={'backbone.impl': 'reference'})
+    file = write(
+        tmp_path / 'cpu.json',
+        dict(name='SELNeXt-T', median_ms=1, source='cls/selnext_t_in1k.py', options={}),
+        dict(name='mine', median_ms=2, **changed),
+        dict(name='mine, slow@deploy', median_ms=3, **changed),
+    )
+    points, homeless = trade_off('table2', [file])
+    assert homeless == []
+    assert {p.name: p.measured['cpu'] for p in points if p.measured} == {
+        'SELNeXt-T': 1,
+        'SELNeXt-T, backbone.impl=reference': 2,
+        'SELNeXt-T, slow, deploy': 3,
+    }
+
+
+def test_two_times_for_one_point_are_refused(tmp_path):
+    rows = [dict(name=name, median_ms=1) for name in ('Swin-T', 'ConvNeXt-T', 'swin_t')]
+    with pytest.raises(UserError, match="'Swin-T' and 'swin_t' are both Swin-T of table2; leave"):
+        trade_off('table2', [write(tmp_path / 'cpu.json', *rows)])
+
+
+@pytest.mark.parametrize(
     ('content', 'message'),
     [
         ('{', 'not JSON'),

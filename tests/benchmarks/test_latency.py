@@ -8,7 +8,15 @@ import latency
 import pytest
 import torch
 from _choose import pick_rows
-from _models import Setting, UnavailableError, make, relative_error, settle_batch_norms
+from _models import (
+    Setting,
+    UnavailableError,
+    build,
+    deploy,
+    make,
+    relative_error,
+    settle_batch_norms,
+)
 from _rows import Row, find_baseline
 from _session import base_parser
 from mmengine.registry import MODELS
@@ -59,7 +67,7 @@ def test_a_run_writes_what_it_prints(tmp_path, capsys, threads):
     result = json.loads(path.read_text())
     first, deployed, mobile = result['rows']
     assert [row['label'] for row in result['rows']] == models
-    assert [row['params'] for row in result['rows']] == [4_292_072, 4_292_072, 5_491_144]
+    assert [row['params'] for row in result['rows']] == [4_292_072, 4_195_149, 5_491_144]
     assert (first['ratio'], first['baseline'], deployed['baseline']) == (1.0, T0, T0)
     assert first['error'] is None
     assert 0 < deployed['error'] < 1e-3
@@ -76,7 +84,7 @@ def test_a_run_writes_what_it_prints(tmp_path, capsys, threads):
     assert f'{mobile["ratio"]:.3f} [' in printed
     assert call(latency.main, ['--show', str(path)]) == 0
     page = capsys.readouterr().out
-    assert f'| {T0}, deploy | 4.29 | 64x64 | ' in page
+    assert f'| {T0}, deploy | 4.20 | 64x64 | ' in page
     assert [p.name for p in tmp_path.iterdir()] == ['r.json']
 
 
@@ -156,6 +164,33 @@ def test_a_variant_that_computes_something_else_is_refused(tiny):
     wrong = Row('wrong', tiny, options=dict(factor=1.01), variants=('deploy',))
     with pytest.raises(UserError, match=r'wrong@deploy computes something else .* 1\.0e-02'):
         make(wrong, SETTING)
+
+
+@pytest.mark.parametrize(
+    ('source', 'raw', 'deployed'),
+    [
+        (T0, 4_292_072, 4_195_149),  # merged away
+        (dict(type='SELNeXt', arch='atto'), None, None),  # packed beside its parameters
+        ('cls/mobilenet_v3_l_seln_in1k.py', 5_491_144, 5_491_144),
+    ],
+)
+def test_parameters_are_those_of_the_module_that_is_timed(source, raw, deployed):
+    setting = Setting(device=torch.device('cpu'), batch=1, size=(64, 64))
+    params = [make(Row('x', source, variants=v), setting).params for v in ((), ('deploy',))]
+    assert params == ([raw, deployed] if raw else params[:1] * 2)
+
+
+@pytest.mark.parametrize('arch', ['t0', 't1', 't2', 's', 'm', 'l'])
+def test_the_committed_timings_have_these_parameters(arch, root):
+    """Of deployed PATNet, in the file and on the page."""
+    model = build(Row('x', f'cls/patnet_{arch}_in1k.py'))
+    label = f'PATNet-{arch.upper()}@deploy'
+    assert deploy(model)
+    params = sum(p.numel() for p in model.parameters())
+    rows = json.loads((root / 'benchmarks' / 'results' / 'patnet_cpu.json').read_text())['rows']
+    assert [row['params'] for row in rows if row['label'] == label] == [params]
+    page = (root / 'docs' / 'results.md').read_text()
+    assert f'| {label.replace("@", ", ")} | {params / 1e6:.2f} |' in page
 
 
 def test_a_model_without_deployment_is_left_out_where_it_is_asked_for():
