@@ -6,13 +6,16 @@ Before a bash or python fence stands what becomes of it:
                                     page one after another in an empty folder
 ``<!-- run with VAR as PATH -->``   the same in a folder of their own, in which PATH leads to the
                                     data that the environment variable VAR names
-``<!-- tested by FILE -->``         that file runs the commands of the block
+``<!-- tested by FILE -->``         that file runs the commands of the block, so it names every
+                                    command, script, make target, config and class of it
 ``<!-- not run: reason -->``        it cannot run here
 
 ``<!-- output -->`` before a fence: its lines are in the output of the block before, in this order;
-``...`` stands for any lines, in a line for any characters, and a number for any number.
+``...`` stands for any lines, in a line for any characters, and a number for any number. Where the
+numbers do not depend on machine or chance it is ``<!-- output exact -->``: whole lines, as printed.
 """
 
+import ast
 import importlib.util
 import os
 import re
@@ -25,11 +28,13 @@ from pathlib import Path
 import pytest
 
 from selnext_mm.__main__ import usage
+from selnext_mm.config_files import config_leaves
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / 'docs'
 MARK = re.compile(
-    r'<!-- (?:(?P<mark>run|output)(?: with (?P<needs>[A-Z0-9_]+) as (?P<place>\S+))?'
+    r'<!-- (?:(?P<mark>run|output)(?P<exact>(?<=output) exact)?'
+    r'(?: with (?P<needs>[A-Z0-9_]+) as (?P<place>\S+))?'
     r'|tested by (?P<tests>\S+)|not run: (?P<reason>.+)) -->'
 )
 FENCE = re.compile(r'(?P<tick>```+)(?P<language>\w*)(?: title="(?P<title>[^"]+)")?')
@@ -84,19 +89,24 @@ PAGES = {p.name: blocks(p) for p in sorted(DOCS.glob('*.md'))}
 PARTS = {(name, needs): part for name, page in PAGES.items() for needs, part in parts(page).items()}
 
 
-def normal(line: str) -> str:
-    return re.sub(r'\d+(?:\.\d+)?(?:e[+-]?\d+)?', '0', ' '.join(line.split()))
+def normal(line: str, exact: bool = False) -> str:
+    line = ' '.join(line.split())
+    return line if exact else re.sub(r'\d+(?:\.\d+)?(?:e[+-]?\d+)?', '0', line)
 
 
-def missing_lines(shown: str, printed: str) -> list[str]:
-    """Lines of ``shown`` that ``printed`` has not, in order; a line is found by its beginning."""
-    rest = [normal(line) for line in printed.splitlines()]
+def missing_lines(shown: str, printed: str, exact: bool = False) -> list[str]:
+    """Lines of ``shown`` that ``printed`` has not, in order; a line is found by its beginning.
+
+    With ``exact`` every number counts, and the whole line.
+    """
+    rest = [normal(line, exact) for line in printed.splitlines()]
     missing = []
     for line in shown.splitlines():
-        wanted = normal(line)
+        wanted = normal(line, exact)
         if wanted in ('', '...'):
             continue
-        pattern = re.compile('.*?'.join(re.escape(part.strip()) for part in wanted.split('...')))
+        parts_of_line = (re.escape(part.strip()) for part in wanted.split('...'))
+        pattern = re.compile('.*?'.join(parts_of_line) + ('$' if exact else ''))
         place = next((i for i, r in enumerate(rest) if pattern.match(r)), None)
         if place is None:
             missing.append(line)
@@ -134,6 +144,43 @@ def test_there_are_pages_with_blocks_to_run():
     assert len(runnable) >= 20
 
 
+def named(block: Block) -> dict[str, str]:
+    """What a test that runs the block has to name -> a pattern that finds it there."""
+    text, found = block.text, {}
+    for command in re.findall(r'selnext-mm ([a-z-]+)', text):
+        found[f'selnext-mm {command}'] = rf'\b{command.replace("-", "[-_]")}\b'
+    for target in re.findall(r'^make ([a-z]+)', text, re.M):
+        found[f'make {target}'] = rf"\bmake\b[ ,']+{target}\b"
+    for script in re.findall(r'(?:tools|benchmarks)/(\w+)\.(?:py|sh)', text):
+        found[script] = rf'\b{script}\.(?:py|sh)\b|import {script}\b|\b{script}\.main\b'
+    for config in config_leaves():
+        if re.search(rf'(?<![\w/]){re.escape(config)}|configs/{re.escape(config)}', text):
+            found[config] = rf'\b{Path(config).stem}\b'
+    if block.language == 'python':
+        for name in re.findall(r"type='(\w+)'", text):
+            found[name] = rf'\b{name}\b'
+        for names in re.findall(r'^from selnext_mm\S* import (.+)$', text, re.M):
+            found |= {name: rf'\b{name}\b' for name in names.split(', ')}
+    return found
+
+
+def source(path: Path) -> str:
+    """A test file, and what it imports from other test files."""
+    text = path.read_text()
+    pieces = [text]
+    for module, names in re.findall(r'^from (tests\.\S+) import (.+)$', text, re.M):
+        other = (ROOT / module.replace('.', '/')).with_suffix('.py').read_text()
+        for node in ast.parse(other).body:
+            targets = [t.id for t in getattr(node, 'targets', []) if isinstance(t, ast.Name)]
+            if {getattr(node, 'name', None), *targets} & set(names.split(', ')):
+                pieces.append(ast.get_source_segment(other, node))
+    return '\n'.join(pieces)
+
+
+def unnamed(block: Block, tests: str) -> list[str]:
+    return [what for what, pattern in named(block).items() if not re.search(pattern, tests)]
+
+
 @pytest.mark.parametrize('page', PAGES)
 def test_every_block_is_run_or_says_why_not(page):
     for block in PAGES[page]:
@@ -141,9 +188,25 @@ def test_every_block_is_run_or_says_why_not(page):
             where = f'{page}:{block.line}'
             assert block.mark, f'{where}: say before the block what becomes of it, see {__file__}'
             if block.mark['tests']:
-                tests = (ROOT / block.mark['tests']).read_text()
-                for command in re.findall(r'selnext-mm ([a-z-]+)', block.text):
-                    assert re.search(rf'\b{command.replace("-", "[-_]")}\b', tests), where
+                assert named(block), f'{where}: nothing in it that a test could run'
+                missing = unnamed(block, source(ROOT / block.mark['tests']))
+                assert not missing, f'{where}: {block.mark["tests"]} does not name {missing}'
+
+
+def test_a_file_that_does_not_run_the_block_is_noticed():
+    text = 'make demo\ntools/train.py configs/cls/selnext_t_in1k.py\nselnext-mm check-data DIR'
+    block = Block('a.md', 1, None, 'bash', None, text)
+    everything = "call('make', 'demo')\ncall('tools/train.py', 'selnext_t_in1k')\ncheck_data.main()"
+    assert unnamed(block, everything) == []
+    assert unnamed(block, '') == [
+        'selnext-mm check-data', 'make demo', 'train', 'cls/selnext_t_in1k.py'
+    ]  # fmt: skip
+    # A word of the same name is not the script.
+    assert unnamed(block, everything.replace('train.py', 'train')) == ['train']
+    code = "from selnext_mm.inference import predict, Predictor\nhook = dict(type='AHook')"
+    assert [*named(Block('a.md', 1, None, 'python', None, code))] == [
+        'AHook', 'predict', 'Predictor'
+    ]  # fmt: skip
 
 
 def commands() -> list[str]:
@@ -178,10 +241,19 @@ def test_a_line_that_is_not_printed_is_noticed():
     assert missing_lines('... 0.1 (... s/it)', printed) == ['... 0.1 (... s/it)']
 
 
+def test_an_exact_number_that_is_not_printed_is_noticed():
+    printed = 'params  35.127 M\n  3 gates of 4\n'
+    assert missing_lines('params 35.127 M\n...\n3 gates of 4', printed, exact=True) == []
+    assert missing_lines('params 35.128 M', printed) == []
+    assert missing_lines('params 35.128 M', printed, exact=True) == ['params 35.128 M']
+    assert missing_lines('3 gates', printed, exact=True) == ['3 gates']
+    assert missing_lines('... gates of 4', printed, exact=True) == []
+
+
 def test_marks_are_read(tmp_path):
     page = tmp_path / 'a.md'
     text = '<!-- run -->\n```bash\na\n```\n<!-- run with X_1 as d/e -->\n```bash\nb\n```\n'
-    page.write_text(text + '<!-- output -->\n```\nc\n```\n````\n```\nd\n```\n````\n')
+    page.write_text(text + '<!-- output exact -->\n```\nc\n```\n````\n```\nd\n```\n````\n')
     found = blocks(page)
     assert [(b.line, b.does, b.text) for b in found] == [
         (2, 'run', 'a'),
@@ -194,9 +266,11 @@ def test_marks_are_read(tmp_path):
         'X_1': ['b', 'c'],
     }
     assert (found[1].mark['needs'], found[1].mark['place']) == ('X_1', 'd/e')
-    page.write_text(text.replace('<!-- run -->', '<!-- runs -->'))
-    with pytest.raises(AssertionError, match='a mark is not known'):
-        blocks(page)
+    assert [bool(b.mark and b.mark['exact']) for b in found] == [False, False, True, False]
+    for wrong in ('<!-- runs -->', '<!-- run exact -->'):
+        page.write_text(text.replace('<!-- run -->', wrong))
+        with pytest.raises(AssertionError, match='a mark is not known'):
+            blocks(page)
 
 
 @pytest.mark.documentation
@@ -214,7 +288,7 @@ def test_the_blocks_of_a_page_run_and_print_what_it_shows(page, needs, tmp_path)
                     place.symlink_to(os.environ[needs])
             printed = run(block, tmp_path)
         else:
-            missing = missing_lines(block.text, printed)
+            missing = missing_lines(block.text, printed, bool(block.mark['exact']))
             assert missing == [], f'{page}:{block.line} {missing}\n{printed[-3000:]}'
     shutil.rmtree(tmp_path)  # an unpacked data set may be large
 

@@ -228,19 +228,14 @@ def check_selnext_mm(facts: Facts, remedies: Remedies) -> Row:
 
 
 def check_disk(name: str, folder: Path, min_free_gb: float) -> Row:
-    """A warning below ``min_free_gb`` (10^9 bytes): set-up needs that much, training may not."""
+    """Fails below ``min_free_gb`` (10^9 bytes), which the set-up and a first run take."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free / 1e9
     line = f'free {min_free_gb - free:.1f} GB under {existing}'
     line += ', or set TORCH_HOME to a folder on a larger disk' if name == 'disk, cache' else ''
     ok = free >= min_free_gb
-    return Row(
-        name,
-        f'{free:.1f} GB free',
-        f'{min_free_gb:g} GB for set-up',
-        ok or None,
-        '' if ok else line,
-    )
+    wanted = f'{min_free_gb:g} GB (--min-free-gb)'
+    return Row(name, f'{free:.1f} GB free', wanted, ok, '' if ok else line)
 
 
 def cache_folder() -> Path:

@@ -8,14 +8,18 @@ import sys
 import time
 from pathlib import Path
 
-from selnext_mm.config_files import find_config
+from selnext_mm.checkpoints.atomic import write_text
+from selnext_mm.config_files import config_root, find_config
 from selnext_mm.errors import UserError
 
 CONFIG = 'mask_rcnn/selnext_atto_shapes.py'
+MARKER = 'demo.json'  # in the work dir: what is trained there, and whether it is finished
+POINTER = 'last_checkpoint'
+AGAIN = 'remove the folder to train again'
 
 CLOSING = """
 ================================ demo finished ================================
-box mAP {bbox:.3f}, mask mAP {segm:.3f} on {val} held-out images ({minutes:.1f} minutes)
+box mAP {bbox:.3f}, mask mAP {segm:.3f} on {val} held-out images ({time})
 
   pictures      {panel}
   weights       {checkpoint}
@@ -54,28 +58,91 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def train(args: argparse.Namespace, config: str, work: Path) -> Path:
-    """Train, resume, or keep a finished run; return its last checkpoint."""
+def wanted_run(args: argparse.Namespace, config: Path) -> dict:
+    """What decides the weights: runs in which it is the same are the same demo."""
+    root = config_root()
+    packaged = config.is_relative_to(root)
+    return {
+        'config': config.relative_to(root).as_posix() if packaged else str(config.resolve()),
+        'epochs': args.epochs or 'as configured',
+        'images': ' '.join(map(str, args.images)),
+    }
+
+
+def check_run(work: Path, wanted: dict) -> dict | None:
+    """What the marker in ``work`` says, None where nothing has been trained.
+
+    Raises:
+        UserError: if the run there is another one, or nobody knows which. It is left alone.
+    """
+    marker = work / MARKER
+    remedy = 'give another --work-dir, or remove the folder if it is not needed'
+    try:
+        stored = json.loads(marker.read_text(encoding='utf-8'))
+        differs = [f'{k} {stored[k]} (asked: {v})' for k, v in wanted.items() if stored[k] != v]
+        stored['finished'] = bool(stored['finished'])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, FileNotFoundError) and not (work / POINTER).exists():
+            return None
+        raise UserError(
+            f'{work} holds a run, and no {MARKER} that says of what (this command writes one); '
+            f'{remedy}'
+        ) from error
+    if differs:
+        raise UserError(f'{work} holds another run: {", ".join(differs)}; {remedy}')
+    return stored
+
+
+def train(
+    args: argparse.Namespace, config: str, work: Path, wanted: dict, stored: dict | None
+) -> tuple[Path, str]:
+    """Train, resume, or keep a finished run: its last checkpoint, and a remark for the time.
+
+    ``wanted`` and ``stored`` are what :func:`wanted_run` and :func:`check_run` give. The marker
+    says from the start what is trained, and at the end that it is finished.
+    """
     arguments = [config, '--work-dir', str(work), '--data-root', args.data]
     if args.epochs:
         arguments += [
             '--cfg-options',
             f'train_cfg.max_epochs={args.epochs}',
-            f'train_cfg.val_interval={args.epochs}',
+            f'train_cfg.val_interval={max(1, args.epochs // 2)}',
             f'param_scheduler.1.end={args.epochs}',
         ]
-    pointer = work / 'last_checkpoint'
-    done = work / 'demo_finished'
-    if pointer.exists() and not done.exists():
-        arguments.append('--resume')
-    if done.exists():
+    pointer, remark = work / POINTER, ''
+    if stored and stored['finished']:
         print(f'\n{work} holds a finished run; remove the folder to train again')
+        remark = ', the training was done before'
     else:
+        if pointer.exists():
+            arguments.append('--resume')
+            remark = ' since the training was resumed'
+        write_text(work / MARKER, json.dumps(dict(wanted, finished=False), indent=2) + '\n')
         run('train', *arguments)
-        done.touch()
-    checkpoint = Path(pointer.read_text().strip())
+        write_text(work / MARKER, json.dumps(dict(wanted, finished=True), indent=2) + '\n')
+    try:
+        checkpoint = Path(pointer.read_text().strip())
+    except OSError as error:
+        raise UserError(f'{pointer} names no checkpoint: {error.strerror}; {AGAIN}') from error
+    if not checkpoint.is_file():
+        raise UserError(f'{checkpoint}, the last checkpoint of {work}, is not there; {AGAIN}')
     here = Path.cwd()
-    return checkpoint.relative_to(here) if checkpoint.is_relative_to(here) else checkpoint
+    return (checkpoint.relative_to(here) if checkpoint.is_relative_to(here) else checkpoint), remark
+
+
+def draw(data: Path, predictions: Path, panel: Path) -> None:
+    """The ground truth beside the predictions, which a short training may not have."""
+    ann, images = data / 'annotations' / 'instances_val2017.json', data / 'val2017'
+    where = ['--ann', str(ann), '--images', str(images)]
+    if json.loads(predictions.read_text()):
+        run('panel', *where, '--results', str(predictions), '--out', str(panel))
+        return
+    # The command takes an empty file for a mistake, which it mostly is.
+    from selnext_mm.analysis.panel import draw_panel, load_annotations
+
+    draw_panel(load_annotations(ann), [], images, panel)
+    print(f'\nwrote {panel}: the ground truth beside no prediction. The model finds nothing yet; '
+          'more --epochs help')  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -85,26 +152,23 @@ def main(argv: list[str] | None = None) -> int:
     if args.epochs is not None and args.epochs < 1:
         raise UserError(f'--epochs {args.epochs}; expected 1 or more')
     started = time.time()
-    config = str(find_config(args.config))
+    config = find_config(args.config)
     work, data = Path(args.work_dir), Path(args.data)
+    wanted = wanted_run(args, config)
+    stored = check_run(work, wanted)
     run('make-shapes', str(data), '--train', str(args.images[0]), '--val', str(args.images[1]))
-    checkpoint = train(args, config, work)
+    checkpoint, remark = train(args, str(config), work, wanted, stored)
     results, panel = work / 'results.json', work / 'panel.png'
     where = ['--data-root', str(data), '--work-dir', str(work)]
-    run('test', config, str(checkpoint), *where, '--out', str(results))
-    ann = data / 'annotations' / 'instances_val2017.json'
-    run(
-        'panel',
-        *('--ann', str(ann), '--images', str(data / 'val2017')),
-        *('--results', str(work / 'results.segm.json'), '--out', str(panel)),
-    )
+    run('test', str(config), str(checkpoint), *where, '--out', str(results))
+    draw(data, work / 'results.segm.json', panel)
     metrics = json.loads(results.read_text())['metrics']
     print(
         CLOSING.format(
             bbox=metrics['coco/bbox_mAP'],
             segm=metrics['coco/segm_mAP'],
             val=args.images[1],
-            minutes=(time.time() - started) / 60,
+            time=f'{(time.time() - started) / 60:.1f} minutes{remark}',
             panel=panel,
             checkpoint=checkpoint,
             results=results,

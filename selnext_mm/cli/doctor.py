@@ -108,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         default=5.0,
         metavar='GB',
-        help='warn below this much free disk (default: %(default)s)',
+        help='fail below this much free disk (default: %(default)s)',
     )
     parser.add_argument(
         '--timeout',

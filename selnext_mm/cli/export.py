@@ -61,7 +61,9 @@ def parser() -> argparse.ArgumentParser:
         help='the graph takes 0..255 and subtracts the mean itself',
     )
     result.add_argument(
-        '--no-deploy', action='store_true', help='keep the layers as they were trained'
+        '--no-deploy',
+        action='store_true',
+        help='merge nothing, keep the layers as they were trained',
     )
     result.add_argument(
         '--check',
@@ -172,19 +174,19 @@ def export_weights(args: argparse.Namespace, loaded, out: Path) -> int:
 def export_graph(args: argparse.Namespace, loaded, out: Path) -> int:
     from selnext_mm.export.check import SHAPES, compare
     from selnext_mm.export.graphs import build_graph, choose_part
+    from selnext_mm.export.merge import merge
     from selnext_mm.export.writers import write_onnx, write_torch_export
-    from selnext_mm.inference.loading import deploy
 
     part = choose_part(loaded.model, args.part)
     reference = build_graph(loaded.model, part, args.normalize)
     model = copy.deepcopy(loaded.model)
-    merged = [] if args.no_deploy else deploy(model)
+    merged = [] if args.no_deploy else merge(model)
     graph = build_graph(model, part, args.normalize)
     metadata = describe(args, loaded, part)
     # Noise as wide as pictures are: around 0 after the normalisation, around 128 before it.
     scale = (128.0, 50.0) if args.normalize else (0.0, 1.0)
-    form = f'deployed ({", ".join(merged)})' if merged else 'as trained'
-    print(f'{part} of {args.config}, {form}: {", ".join(graph.outputs)}', flush=True)
+    form = ', '.join(merged) or 'as trained'
+    print(f'{part} of {args.config} ({form}): {", ".join(graph.outputs)}', flush=True)
     with temporary(out) as path:
         if args.target == 'onnx':
             run = write_onnx(graph, path, metadata, args.opset)

@@ -224,11 +224,11 @@ def test_nvcc_is_asked_for_only_until_the_cuda_ops_are_compiled(monkeypatch):
     assert 'CUDA 12.4 toolkit' in row.remedy
 
 
-def test_little_disk_is_a_warning(monkeypatch, tmp_path):
+def test_little_disk_fails(monkeypatch, tmp_path):
     usage = SimpleNamespace(free=int(3.25e9))
     monkeypatch.setattr(env.shutil, 'disk_usage', lambda path: usage)
     row = env.check_disk('disk', tmp_path / 'not' / 'there', 5.0)
-    assert (row.state, row.found) == ('warn', '3.2 GB free')
+    assert (row.state, row.found) == ('FAIL', '3.2 GB free')
     assert row.remedy == f'free 1.8 GB under {tmp_path}'
     assert env.check_disk('disk', tmp_path, 3.0).state == 'ok'
 

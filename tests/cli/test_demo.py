@@ -1,26 +1,27 @@
-"""The demo, shortened: every step is the real command."""
+"""The demo, shortened, with every step the real command; what it keeps, resumes and refuses."""
 
+import itertools
+import json
 import sys
 from pathlib import Path
 
 import cv2
 import pytest
 
+from selnext_mm.cli import demo
+from selnext_mm.errors import UserError
 from tests.integration.conftest import call
 
-pytestmark = pytest.mark.integration
 
-
+@pytest.mark.integration
 def test_demo_ends_with_numbers_and_a_picture(tmp_path):
+    """After six iterations a seed may find nothing, which is no failure either."""
     command = (sys.executable, '-m', 'selnext_mm', 'demo', '--images', '12', '6', '--epochs', '1')
     first = call(*command, cwd=tmp_path)
-    assert first.returncode in (0, 2), first.stderr[-3000:]
-    if first.returncode == 2:
-        # After six iterations a seed may find nothing: the picture says so, in one line.
-        assert 'predicted nothing' in first.stderr
-        return
+    assert first.returncode == 0, first.stderr[-3000:]
     assert 'demo finished' in first.stdout
     assert 'mask mAP' in first.stdout
+    assert ' minutes)\n' in first.stdout
     assert 'weights       work_dirs/demo/epoch_1.pth\n' in first.stdout
     panel = cv2.imread(str(tmp_path / 'work_dirs' / 'demo' / 'panel.png'))
     assert panel is not None
@@ -30,4 +31,128 @@ def test_demo_ends_with_numbers_and_a_picture(tmp_path):
     second = call(*command, cwd=tmp_path)
     assert second.returncode == 0, second.stderr[-2000:]
     assert 'holds a finished run' in second.stdout
+    assert 'minutes, the training was done before)' in second.stdout
     assert 'Epoch(train)' not in second.stdout + second.stderr
+    longer = call(*command[:-1], '2', cwd=tmp_path)
+    assert longer.returncode == 2
+    assert 'holds another run: epochs 1 (asked: 2)' in longer.stderr
+
+
+class Steps:
+    """Takes the place of the commands: leaves their files, and keeps what was asked for."""
+
+    def __init__(self):
+        self.calls, self.predictions, self.stop = [], [dict(score=1)], False
+
+    def __call__(self, command, *arguments):
+        self.calls.append((command, *arguments))
+        option = dict(itertools.pairwise(arguments))
+        work = Path(option.get('--work-dir', '.'))
+        if command == 'train':
+            work.mkdir(parents=True, exist_ok=True)
+            work.joinpath('epoch_1.pth').touch()
+            work.joinpath('last_checkpoint').write_text(str(work.resolve() / 'epoch_1.pth'))
+            if self.stop:
+                raise SystemExit(75)
+        elif command == 'test':
+            metrics = {'coco/bbox_mAP': 0.25, 'coco/segm_mAP': 0.125}
+            Path(option['--out']).write_text(json.dumps(dict(metrics=metrics)))
+            work.joinpath('results.segm.json').write_text(json.dumps(self.predictions))
+
+    @property
+    def names(self):
+        return [call[0] for call in self.calls]
+
+
+@pytest.fixture
+def steps(monkeypatch, tmp_path):
+    steps = Steps()
+    monkeypatch.setattr(demo, 'run', steps)
+    monkeypatch.chdir(tmp_path)
+    return steps
+
+
+def test_a_finished_run_is_kept_and_the_time_is_said_to_be_without_it(steps, capsys):
+    assert demo.main(['--epochs', '1']) == 0
+    assert 'on 100 held-out images (0.0 minutes)' in capsys.readouterr().out
+    assert demo.main(['--epochs', '1']) == 0
+    assert '(0.0 minutes, the training was done before)' in capsys.readouterr().out
+    assert steps.names.count('train') == 1
+    assert steps.names.count('test') == 2
+
+
+def test_an_interrupted_run_is_resumed_and_the_time_says_so(steps, capsys):
+    steps.stop = True
+    with pytest.raises(SystemExit):
+        demo.main([])
+    steps.stop = False
+    assert demo.main([]) == 0
+    first, second = (call for call in steps.calls if call[0] == 'train')
+    assert '--resume' not in first
+    assert '--resume' in second
+    assert '(0.0 minutes since the training was resumed)' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('finished', [True, False])
+@pytest.mark.parametrize(
+    ('other', 'text'),
+    [
+        ([], 'epochs 1 (asked: as configured)'),
+        (['--epochs', '2'], 'epochs 1 (asked: 2)'),
+        (['--epochs', '1', '--images', '9', '4'], 'images 900 100 (asked: 9 4)'),
+        (
+            ['--epochs', '1', '--config', 'cascade_mask_rcnn/selnext_atto_shapes.py'],
+            'config mask_rcnn/selnext_atto_shapes.py (asked: cascade_mask_rcnn/',
+        ),
+    ],
+)
+def test_another_run_is_refused_and_left_alone(finished, other, text, steps):
+    steps.stop = not finished
+    if finished:
+        demo.main(['--epochs', '1'])
+    else:
+        with pytest.raises(SystemExit):
+            demo.main(['--epochs', '1'])
+    steps.stop = False
+    before = {p: p.read_bytes() for p in Path().rglob('*') if p.is_file()}
+    steps.calls.clear()
+    with pytest.raises(UserError, match=r'holds another run.*another --work-dir') as caught:
+        demo.main(other)
+    assert text in str(caught.value)
+    assert steps.calls == []
+    assert before == {p: p.read_bytes() for p in Path().rglob('*') if p.is_file()}
+    demo.main([*other, '--work-dir', 'new'])
+    assert steps.names[:2] == ['make-shapes', 'train']
+
+
+@pytest.mark.parametrize('marker', [None, '', '{"config": ', '[]'])
+def test_a_run_of_which_nothing_is_known_is_not_the_demo(marker, steps):
+    work = Path('work_dirs/demo')
+    work.mkdir(parents=True)
+    work.joinpath('last_checkpoint').write_text('work_dirs/demo/epoch_1.pth')
+    if marker is not None:
+        work.joinpath(demo.MARKER).write_text(marker)
+    with pytest.raises(UserError, match=r'says of what.*another --work-dir'):
+        demo.main([])
+    assert steps.calls == []
+
+
+def test_a_finished_run_without_its_weights_is_named(steps):
+    demo.main([])
+    Path('work_dirs/demo/epoch_1.pth').unlink()
+    with pytest.raises(UserError, match=r'epoch_1\.pth.*is not there; remove the folder'):
+        demo.main([])
+    Path('work_dirs/demo/last_checkpoint').unlink()
+    with pytest.raises(UserError, match='last_checkpoint names no checkpoint'):
+        demo.main([])
+
+
+def test_where_nothing_is_predicted_the_picture_shows_the_ground_truth(steps, shapes_root, capsys):
+    steps.predictions = []
+    Path('data').mkdir()
+    Path('data/shapes').symlink_to(shapes_root)
+    assert demo.main(['--images', '16', '8']) == 0
+    out = capsys.readouterr().out
+    assert 'the ground truth beside no prediction' in out
+    assert 'demo finished' in out
+    assert cv2.imread('work_dirs/demo/panel.png').std() > 10

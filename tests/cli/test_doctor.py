@@ -45,9 +45,9 @@ def test_cells_wrap_and_the_remedy_stands_whole_below_its_row(rows, capsys):
 
 
 def test_notes_and_warnings_do_not_fail(rows, capsys):
-    rows[1] = Row('disk', '1 GB free', '5 GB', None, 'free 4 GB')
+    rows[1] = Row('setuptools', '82.0.0', '<81', None, 'pip install "setuptools<81"')
     assert doctor.main([]) == 0
-    assert capsys.readouterr().out.endswith('all 3 checks hold; to be looked at: disk\n')
+    assert capsys.readouterr().out.endswith('all 3 checks hold; to be looked at: setuptools\n')
 
 
 def test_quiet_leaves_out_what_holds(rows, capsys):
@@ -122,7 +122,7 @@ def remedies(done) -> dict[str, str]:
 
 @pytest.mark.integration
 def test_plain_environment_holds(run_doctor):
-    done = run_doctor()
+    done = run_doctor('--min-free-gb', '0')
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert all(len(line) <= 80 for line in lines if 'mend:' not in line)
@@ -130,6 +130,14 @@ def test_plain_environment_holds(run_doctor):
     names = {line.split()[0] for line in lines if line[:1] not in ('', ' ', '-')}
     assert names >= {'python', 'setuptools', 'torch', 'torchvision', 'mmcv._ext', 'selnext_mm'}
     assert lines[-1].startswith('all ')
+
+
+@pytest.mark.integration
+def test_little_disk_ends_with_status_1(run_doctor):
+    done = run_doctor('--min-free-gb', '1e9', '--quiet')
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert 'mend: free ' in done.stdout
+    assert done.stdout.splitlines()[-1].endswith('failed: disk, this folder, disk, cache')
 
 
 @pytest.mark.integration

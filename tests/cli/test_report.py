@@ -1,6 +1,7 @@
 """``selnext-mm report``: its options, and its page in a real browser."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -24,12 +25,20 @@ addEventListener('message', (e) => { document.getElementById('answer').textConte
 <iframe src="%s" style="width:%dpx;height:900px;border:0"></iframe>"""
 
 
+def find_browser() -> str:
+    """Path of a browser; without one the test is skipped, or fails where one was promised."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        text = f'no browser on PATH; install one of {", ".join(BROWSERS)} to run this'
+        # .ci/run sets it where it finds a browser.
+        (pytest.fail if os.environ.get('SELNEXT_MM_REQUIRE_BROWSER') else pytest.skip)(text)
+    return browser
+
+
 @pytest.fixture
 def browse(tmp_path):
     """Open a page in headless Chromium, run a script in it; its answer, and the console."""
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        pytest.skip(f'no browser on PATH; install one of {", ".join(BROWSERS)} to run this')
+    browser = find_browser()
 
     def run(page, script, width=1280):
         probed, outer = page.with_name('tested.html'), page.with_name('outer.html')
@@ -204,6 +213,16 @@ def test_the_button_changes_page_and_charts(pages, browse):
     assert max(light['ink']) < 0.3
     assert dark['page'] < 0.2
     assert min(dark['ink']) > 0.7
+
+
+def test_a_browser_that_was_promised_may_not_be_missing(monkeypatch):
+    monkeypatch.setenv('PATH', '')
+    monkeypatch.delenv('SELNEXT_MM_REQUIRE_BROWSER', raising=False)
+    with pytest.raises(pytest.skip.Exception, match='no browser on PATH'):
+        find_browser()
+    monkeypatch.setenv('SELNEXT_MM_REQUIRE_BROWSER', '1')
+    with pytest.raises(pytest.fail.Exception, match='no browser on PATH'):
+        find_browser()
 
 
 ERRORS = {

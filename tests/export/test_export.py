@@ -15,17 +15,14 @@ from selnext_mm.errors import UserError
 from selnext_mm.export import writers
 from selnext_mm.export.check import compare
 from selnext_mm.export.graphs import Graph, build_graph, choose_part
-from selnext_mm.inference.loading import deploy
-from tests.models.backbones.test_contract import SMALL, settle_batch_norms
+from selnext_mm.export.merge import merge
+from tests.models.backbones.test_contract import SMALL, builder, settle_batch_norms
+from tests.small_models import CONFIGS, TINY, save_model
 
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
 
-BACKBONES = {
-    **{name: dict(SMALL[name], type=name) for name in SMALL},
-    'NAResNet': dict(type='NAResNet', depth=18, base_channels=16),
-}
 SHAPES = ((1, 96, 128), (3, 64, 160), (2, 101, 133), (1, 64, 64))
 
 
@@ -37,28 +34,20 @@ class Detector(nn.Module):
 
 
 def small(name):
-    if name.startswith('NA'):
-        pytest.importorskip('mmdet')
-    backbone = MODELS.build(dict(BACKBONES[name]))
-    backbone.init_weights()
-    if name.startswith('NA'):
-        for module in backbone.modules():
-            if type(module).__name__ == 'NAModule':
-                nn.init.normal_(module.weight)
-    return Detector(settle_batch_norms(backbone).eval())
+    return Detector(settle_batch_norms(builder(name)()).eval())
 
 
 @pytest.mark.parametrize(
     ('name', 'target'),
     [
-        *((name, 'onnx') for name in sorted(BACKBONES)),
+        *((name, 'onnx') for name in sorted(SMALL)),
         ('PATNet', 'torch-export'),
     ],
 )
 def test_every_backbone_with_open_batch_and_size(name, target, tmp_path):
     model = small(name)
     reference = build_graph(copy.deepcopy(model), 'backbone')
-    deploy(model)
+    merge(model)
     graph = build_graph(model, 'backbone')
     assert graph.outputs == ('feat0', 'feat1', 'feat2', 'feat3')
     path = tmp_path / f'm{writers.SUFFIXES[target]}'
@@ -82,6 +71,69 @@ def test_every_backbone_with_open_batch_and_size(name, target, tmp_path):
         assert json.loads(kept['metadata.json']) == {'note': 'kept'}
 
 
+VARIANTS = {
+    'linear': {},
+    'convolutions': dict(linear_pw_conv=False),
+    'ConvNeXt': dict(attention_cfg=None, block_norm_cfg=dict(type='LN2d', eps=1e-6)),
+    'fused': dict(impl='fused'),
+    'no layer scale': dict(layer_scale_init_value=0),
+}
+
+
+def selnext(**options):
+    model = MODELS.build(dict(SMALL['SELNeXt'], type='SELNeXt', **options))
+    model.init_weights()
+    for name, value in model.named_parameters():
+        if name.endswith('gamma'):
+            nn.init.uniform_(value, -1, 1)
+        elif name.endswith('bias'):
+            nn.init.normal_(value)
+    return Detector(model.eval())
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_layer_scales_are_merged_into_fewer_operators(variant, tmp_path):
+    model = selnext(**VARIANTS[variant])
+    merged = copy.deepcopy(model)
+    count = 0 if variant == 'no layer scale' else 5
+    assert merge(merged) == ([f'{count} layer scales merged'] if count else [])
+    assert merge(merged) == [], 'nothing is merged twice'
+    graphs = [build_graph(m, 'backbone') for m in (model, merged)]
+    runs = [writers.write_onnx(g, tmp_path / f'{i}.onnx', {}) for i, g in enumerate(graphs)]
+    for run in runs:
+        for difference in compare(graphs[0], run, SHAPES):
+            assert difference.scale > 0.1, 'outputs near zero show nothing'
+            assert difference.relative < 1e-5, difference
+    plain, fewer = (len(onnx.load(tmp_path / f'{i}.onnx').graph.node) for i in (0, 1))
+    assert plain - fewer >= count
+    assert (plain == fewer) == (not count)
+
+
+@pytest.mark.parametrize('linear', [True, False])
+def test_a_merged_layer_scale_is_rounded_once(linear):
+    backbone = selnext(linear_pw_conv=linear).backbone
+    block = backbone.stages[0][0]
+    layer, gamma = block.pointwise_conv2, block.gamma.detach().numpy()
+    weight, bias = (p.detach().numpy().astype('f8') for p in (layer.weight, layer.bias))
+    gamma = gamma.astype('f8')
+    assert backbone.fold_layer_scale() == 5
+    wanted = np.einsum('o,o...->o...', gamma, weight).astype('f4')
+    np.testing.assert_array_equal(layer.weight.detach().numpy(), wanted)
+    np.testing.assert_array_equal(layer.bias.detach().numpy(), (gamma * bias).astype('f4'))
+    assert block.gamma is None
+
+
+def test_a_layer_that_somebody_changed_keeps_its_layer_scale():
+    model = selnext()
+    first = model.backbone.stages[0][0]
+    first.pointwise_conv2 = nn.Sequential(first.pointwise_conv2, nn.Tanh())
+    reference = build_graph(copy.deepcopy(model), 'backbone')
+    assert merge(model) == ['4 layer scales merged']
+    assert first.gamma is not None
+    (difference,) = compare(reference, build_graph(model, 'backbone'), ((1, 64, 64),))
+    assert difference.relative < 1e-6
+
+
 def call(model, out, target, *more):
     return command.main(
         [str(model.config), str(model.checkpoint), '--to', target, '--out', str(out), *more]
@@ -91,10 +143,28 @@ def call(model, out, target, *more):
 CHECK = ('--check', '1x64x96', '2x100x75')
 
 
-def test_a_classifier_that_normalises_inside(classifier, tmp_path, capsys):
-    out = tmp_path / 'c.onnx'
+@pytest.fixture(scope='module')
+def selnext_classifier(tmp_path_factory):
+    text = f"""
+_base_ = '{CONFIGS}/cls/selnext_t_in1k.py'
+model = dict(backbone=dict(arch={TINY}), head=dict(in_channels=40, num_classes=4))
+"""
+    names = ('ant', 'bee', 'cat', 'dog')
+    return save_model(tmp_path_factory.mktemp('selnext_classifier'), text, names)
+
+
+@pytest.mark.parametrize(
+    ('name', 'merged'),
+    [('classifier', 'backbone deployed'), ('selnext_classifier', '4 layer scales merged')],
+)
+def test_a_classifier_that_normalises_inside(name, merged, request, tmp_path, capsys):
+    classifier = request.getfixturevalue(name)
+    out, plain = tmp_path / 'c.onnx', tmp_path / 'plain.onnx'
     assert call(classifier, out, 'onnx', '--normalize', *CHECK) == 0
-    assert 'deployed (backbone): logits' in capsys.readouterr().out
+    assert f'({merged}): logits' in capsys.readouterr().out
+    assert call(classifier, plain, 'onnx', '--no-deploy', *CHECK) == 0
+    assert '(as trained): logits' in capsys.readouterr().out
+    assert len(onnx.load(out).graph.node) < len(onnx.load(plain).graph.node)
     session = onnxruntime.InferenceSession(out)
     picture = np.random.default_rng(0).integers(0, 256, (1, 3, 64, 64)).astype(np.float32)
     (logits,) = session.run(None, {'images': picture})
@@ -104,21 +174,28 @@ def test_a_classifier_that_normalises_inside(classifier, tmp_path, capsys):
     with torch.no_grad():
         wanted = model(data['inputs'], mode='tensor')
     np.testing.assert_allclose(logits, wanted.numpy(), atol=1e-4)
+    assert np.ptp(logits) > 1e-3, 'equal logits show nothing'
     meta = session.get_modelmeta().custom_metadata_map
     assert json.loads(meta['classes']) == ['ant', 'bee', 'cat', 'dog']
     assert (meta['channels'], meta['normalized_inside']) == ('RGB', 'true')
     assert json.loads(meta['mean']) == pytest.approx([123.675, 116.28, 103.53])
 
 
-def test_a_detector_gives_the_maps_of_its_neck(detector, tmp_path, capsys):
-    out = tmp_path / 'd.pt2'
-    assert call(detector, out, 'torch-export', *CHECK) == 0
+@pytest.mark.parametrize('target', ['torch-export', 'onnx'])
+def test_a_detector_gives_the_maps_of_its_neck(target, detector, tmp_path, capsys):
+    out = tmp_path / f'd{writers.SUFFIXES[target]}'
+    assert call(detector, out, target, *CHECK) == 0
     text = capsys.readouterr().out
-    assert 'feat0, feat1, feat2, feat3, feat4' in text
+    assert '(4 layer scales merged): feat0, feat1, feat2, feat3, feat4' in text
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         wanted = detector.model.extract_feat(x)
-    for a, b in zip(torch.export.load(out).module()(x), wanted, strict=True):
+    if target == 'onnx':
+        got = onnxruntime.InferenceSession(out).run(None, {'images': x.numpy()})
+        got = map(torch.from_numpy, got)
+    else:
+        got = torch.export.load(out).module()(x)
+    for a, b in zip(got, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 

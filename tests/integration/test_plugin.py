@@ -1,12 +1,15 @@
 """The package in somebody else's project: a built wheel, another folder, stock configs."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.integration.conftest import CONFIG, ROOT, call
 
@@ -136,6 +139,99 @@ def test_configs_resolve_from_the_installed_wheel(site, tmp_path):
     assert file.startswith(str(site[1]))
     assert root.startswith(str(site[1]))
     assert (kind, epochs) == ('SELNeXt', '36')
+
+
+@pytest.fixture(scope='module')
+def installed(wheel, tmp_path_factory):
+    """The folder of an environment with the wheel and, by a .pth file, all packages of this one.
+
+    pip installs without an index: what the wheel requires has to be there already.
+    """
+    folder = tmp_path_factory.mktemp('environment') / 'venv'
+    # pip here and not in it, which saves its installation.
+    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', folder], check=True)
+    python = folder / 'bin' / 'python'
+    (site,) = folder.glob('lib/python*/site-packages')
+    places = [p for p in sys.path if p.endswith(('site-packages', 'dist-packages'))]
+    (site / 'others.pth').write_text('\n'.join(places) + '\n')
+    pip = (sys.executable, '-m', 'pip', '--python', python, 'install', '-q', '--no-index')
+    # A checkout that is installed here has the same version, and would do for pip.
+    for arguments in (('--no-deps', '--force-reinstall', wheel), (wheel,)):
+        result = call(*pip, *arguments, cwd=folder, env=dict(PYTHONPATH=''))
+        assert result.returncode == 0, result.stderr[-2000:]
+    return folder
+
+
+def test_the_installed_command_runs_from_another_folder(installed, tmp_path):
+    def run(name, *arguments):
+        result = call(installed / 'bin' / name, *arguments, cwd=tmp_path, env=dict(PYTHONPATH=''))
+        assert result.returncode == 0, result.stderr[-2000:]
+        return result.stdout
+
+    assert '  check-data  ' in run('selnext-mm', '--help')
+    (tmp_path / 'mine.py').write_text(
+        "_base_ = 'selnext_mm::cls/cifar10/selnext_atto_cifar10.py'\n"
+    )
+    rows = run('selnext-mm', 'complexity', 'mine.py', 'cls/cifar10/selnext_atto_cifar10.py')
+    (mine, packaged) = (line.split()[1:] for line in rows.splitlines() if '.py' in line)
+    assert mine == packaged
+    code = 'import selnext_mm.config_files as c; print(c.__file__, c.config_root())'
+    for path in run('python', '-W', 'ignore', '-c', code).split()[-2:]:
+        assert path.startswith(str(installed))
+
+
+def test_pip_asks_for_what_the_wheel_requires(wheel, tmp_path):
+    """The same in an empty environment, where it cannot be had."""
+    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', tmp_path / 'v'], check=True)
+    result = call(
+        *(sys.executable, '-m', 'pip', '--python', tmp_path / 'v' / 'bin' / 'python'),
+        *('install', '--no-index', wheel),
+        cwd=tmp_path,
+        env=dict(PYTHONPATH=''),
+    )
+    assert result.returncode != 0
+    required = (ROOT / 'requirements' / 'runtime.txt').read_text()
+    named = re.search(r'No matching distribution found for (\w+)', result.stderr)
+    assert named, result.stderr[-2000:]
+    assert re.search(rf'^{named[1]}\b', required, re.M)
+
+
+def normal(name):
+    return re.sub(r'[-_.]+', '-', name).lower()
+
+
+def locked():
+    """Names that requirements/lock.txt pins for this Python, and those that it leaves to others."""
+    pinned, names = set(), ('lock.txt', 'dev.txt', 'openmmlab.txt')
+    for name in names:
+        for line in (ROOT / 'requirements' / name).read_text().splitlines():
+            if line and not line.startswith(('#', '-')):
+                requirement = Requirement(line)
+                if requirement.marker is None or requirement.marker.evaluate():
+                    pinned.add(normal(requirement.name))
+    return pinned
+
+
+def test_the_lock_pins_what_its_packages_require():
+    """Otherwise two set-ups of the same commit differ."""
+    pinned = locked()
+    assert len(pinned) > 100
+    # Taken together with torch, or in the place of opencv-python (see the file's head).
+    others = {'torch', 'torchvision', 'sympy', 'mpmath', 'triton', 'opencv-python'}
+    missing, seen = {}, 0
+    for name in pinned:
+        try:
+            required = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            continue
+        seen += 1
+        # mmdet and mmpretrain are installed without what they require.
+        for requirement in map(Requirement, [] if name.startswith('mm') else required):
+            needed = not requirement.marker or requirement.marker.evaluate(dict(extra=''))
+            if needed and normal(requirement.name) not in pinned | others:
+                missing[normal(requirement.name)] = name
+    assert seen > 80
+    assert missing == {}
 
 
 def stock_tool(package, name):

@@ -1,7 +1,7 @@
 # Training from scratch on the synthetic shapes: the COCO schedule, with its own lengths and rates.
 _base_ = './coco_adamw_3x.py'
 
-train_cfg = dict(max_epochs=4, val_interval=4)
+train_cfg = dict(max_epochs=4, val_interval=2)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
     dict(

@@ -278,6 +278,24 @@ class SELNeXt(Backbone):
         self.deployed = True
         return self.eval().requires_grad_(False)
 
+    @torch.no_grad()
+    def fold_layer_scale(self) -> int:
+        """Multiply each ``gamma`` into the layer before it, for good; how many there were.
+
+        ``gamma * (W2 x + b2) = (gamma W2) x + gamma b2`` in float64, rounded once; not in a block
+        that somebody changed. For graphs of single operators (``selnext-mm export``): the state
+        dict loses its ``gamma`` keys.
+        """
+        count = 0
+        for block in (block for stage in self.stages for block in stage):
+            layer, ours = block.pointwise_conv2, type(block)._branch is SELNeXtBlock._branch
+            if block.gamma is not None and ours and type(layer) in (nn.Linear, nn.Conv2d):
+                for weights in layer.parameters():
+                    gamma = block.gamma.double().view(-1, *[1] * (weights.dim() - 1))
+                    weights.copy_(weights.double() * gamma)
+                block.gamma, count = None, count + 1
+        return count
+
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return (layer id, number of ids) of a parameter for layer-wise lr decay.
 
