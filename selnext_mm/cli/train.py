@@ -6,6 +6,7 @@ from mmengine.config import Config
 from torch import nn
 
 from selnext_mm.cli.common import base_parser, build_runner, prepare, quick_data_check
+from selnext_mm.engine.arguments import check_arguments
 from selnext_mm.engine.config import add_tensorboard, check_backends
 from selnext_mm.engine.preflight import (
     check_checkpoint,
@@ -91,6 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     lines = quick_data_check(args, cfg, loaders)
     make_safe(cfg)
     model = build_model(cfg)
+    check_arguments(cfg, model)
     resumed = set_resume(cfg, args.resume, model)
     if not resumed:
         check_load_from(cfg, model)
