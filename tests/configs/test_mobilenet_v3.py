@@ -35,7 +35,7 @@ def test_variants_differ_in_the_attention_only():
         assert other.to_dict() == base.to_dict(), name
 
 
-def test_learning_rate_is_timms():
+def test_rates_are_timms():
     """Per epoch t: linear from 1e-6 over 5 epochs, then 0.064 * 0.973 ** (t // 2.4)."""
     cfg = load_config('cls/mobilenet_v3_l_se_in1k.py')
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.064)
