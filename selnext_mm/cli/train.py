@@ -15,7 +15,7 @@ from selnext_mm.engine.preflight import (
     check_pretrained,
     resolve_resume,
 )
-from selnext_mm.engine.safety import lr_for_batch, make_safe
+from selnext_mm.engine.safety import lr_for_batch, make_safe, random_and_fixed
 from selnext_mm.engine.settings import build_model, check_numbers, check_types
 from selnext_mm.errors import UserError
 
@@ -101,6 +101,8 @@ def main(argv: list[str] | None = None) -> int:
     for line in [*lines, *resumed]:
         runner.logger.info(line)
     if warning := lr_for_batch(cfg, runner.world_size):
+        runner.logger.warning(warning)
+    if warning := random_and_fixed(cfg, model):
         runner.logger.warning(warning)
     runner.train()
     return 0
