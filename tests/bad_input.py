@@ -297,6 +297,63 @@ CONFIGS = {
     'half an epoch': Case(f'{T} {OPT} train_cfg.max_epochs=0.5', ('max_epochs = 0.5', 'whole')),
     'lr in words': Case(f'{T} {OPT} optim_wrapper.optimizer.lr=fast', ("lr = 'fast'",)),
     'lr below zero': Case(f'{T} {OPT} optim_wrapper.optimizer.lr=-1', ('lr = -1',)),
+    'mistyped argument of the optimizer': Case(
+        f'{T} {OPT} optim_wrapper.optimizer.lrr=1',
+        ('optim_wrapper.optimizer of', 'AdamW', "'lrr'", 'did you mean lr?'),
+    ),
+    'optimizer wrapper': Case(
+        f'{T} {OPT} optim_wrapper.clip_gard.max_norm=1', ('optim_wrapper of', "'clip_gard'")
+    ),
+    'value of the optimizer': Case(
+        f'{T} {OPT} optim_wrapper.optimizer.betas=2', ('optim_wrapper.optimizer of', 'betas=2')
+    ),
+    'mistyped argument of a schedule': Case(
+        f'{T} {OPT} param_scheduler.0.start_facter=1',
+        ('param_scheduler.0 of', 'did you mean start_factor?'),
+    ),
+    'value of a schedule': Case(
+        f'{T} {OPT} param_scheduler.0.start_factor=3',
+        ('param_scheduler.0 of', 'start_factor=3', 'factor should'),
+    ),
+    'end before the begin of a schedule': Case(
+        f'{T} {OPT} param_scheduler.0.end=-1', ('param_scheduler.0 of', 'end=-1')
+    ),
+    'unknown metric': Case(
+        f'{T} {OPT} val_evaluator.metric=foo', ('val_evaluator of', "'segm'", 'foo')
+    ),
+    'mistyped argument of a metric': Case(
+        f'{T} {OPT} val_evaluator.metrik=bbox', ('val_evaluator of', 'did you mean metric?')
+    ),
+    'mistyped argument of a transform': Case(
+        f'{T} {OPT} train_dataloader.dataset.pipeline.2.porb=1',
+        ('train_dataloader.dataset.pipeline.2 of', 'RandomFlip', 'did you mean prob?'),
+    ),
+    'value of a transform': Case(
+        f'{T} {OPT} train_dataloader.dataset.pipeline.2.prob=7',
+        ('train_dataloader.dataset.pipeline.2 of', 'prob=7'),
+    ),
+    'mistyped argument of a data set': Case(
+        f'{T} {OPT} val_dataloader.dataset.ann_fiel=x',
+        ('val_dataloader.dataset of', 'did you mean ann_file?'),
+    ),
+    'mistyped argument of a sampler': Case(
+        f'{T} {OPT} train_dataloader.sampler.shufle=1',
+        ('train_dataloader.sampler of', 'did you mean shuffle?'),
+    ),
+    'mistyped argument of a loader': Case(
+        f'{T} {OPT} train_dataloader.num_worker=1',
+        ('train_dataloader of', 'did you mean num_workers?'),
+    ),
+    'mistyped argument of a loop': Case(
+        f'{T} {OPT} train_cfg.val_intervall=1', ('train_cfg of', 'did you mean val_interval?')
+    ),
+    'mistyped argument of a hook': Case(
+        f'{T} {OPT} default_hooks.logger.intervall=1',
+        ('default_hooks.logger of', 'did you mean interval?'),
+    ),
+    'mistyped argument of the seed': Case(
+        f'{T} {OPT} randomness.sead=1', ('randomness of', 'did you mean seed?')
+    ),
     'heads for other classes': Case(
         f'{T} {OPT} model.roi_head.bbox_head.num_classes=80',
         ('bbox_head.num_classes is 80', '6 classes', 'bbox_head.num_classes=6'),
@@ -458,6 +515,12 @@ CHECKPOINTS = {
     ),
     'backbone of other names': Case(
         f'{T} {OPT} pretrained=w.pth',
+        ('w.pth', "prefix='backbone.'", 'selnext-mm'),
+        checkpoint(lambda room: saved({'stem.weight': torch.zeros(3)})),
+    ),
+    'backbone of NA-ResNet with other names': Case(
+        f'train retinanet/na_r50_2x_coco.py --data-root DATA --skip-data-check {OPT} '
+        'pretrained=w.pth',
         ('w.pth', "prefix='backbone.'", 'selnext-mm'),
         checkpoint(lambda room: saved({'stem.weight': torch.zeros(3)})),
     ),

@@ -1,9 +1,12 @@
 """The leaves of the NA paper: what they build, and the recipe that they hold."""
 
+from functools import partial
+
 import pytest
 import torch
 import yaml
 from mmengine.config import Config
+from mmengine.registry import MODELS
 
 from selnext_mm.analysis.complexity import build_model
 from selnext_mm.config_files import find_config
@@ -106,3 +109,87 @@ def test_a_classifiers_checkpoint_fits_the_detector_tensor_for_tensor(leaf, tmp_
     assert backbone.state_dict().keys() == expected.keys()
     for key, value in backbone.state_dict().items():
         assert torch.equal(value, expected[key]), key
+
+
+def classifier(backbone, width):
+    """Parameters of a backbone with a 1000-class head."""
+    model = MODELS.build(backbone)
+    return sum(p.numel() for p in model.parameters()) + 1000 * (width + 1)
+
+
+SE, CB = 'SqueezeExcitation', 'CBAM'
+
+
+def attention(kind, reduction):
+    return dict(type=kind, reduction=reduction, data_format='channels_first')
+
+
+# What docs/na.md compares NA with: backbone, width of the head, parameters.
+COMPARED = {
+    'SE-ResNet-50': (dict(type='mmpretrain.SEResNet', depth=50), 2048, 28_088_024),
+    'SE-ResNet-50, ours': (
+        dict(type='NAResNet', depth=50, attention_cfg=attention(SE, 16)),
+        *(2048, 28_088_024),
+    ),
+    'CBAM-ResNet-50': (
+        dict(type='NAResNet', depth=50, attention_cfg=attention(CB, 16)),
+        *(2048, 28_089_624),
+    ),
+    'GC-ResNet-50': (
+        dict(
+            type='NAResNet',
+            depth=50,
+            attention_cfg=dict(type='ContextBlock', ratio=1 / 16),
+        ),
+        *(2048, 28_105_032),
+    ),
+    'MobileNetV2': (dict(type='NAMobileNetV2', attention_cfg=None), 1280, 3_504_872),
+    'SE-MobileNetV2': (
+        dict(type='NAMobileNetV2', attention_cfg=attention(SE, 8)),
+        *(1280, 3_563_492),
+    ),
+    'CBAM-MobileNetV2': (
+        dict(type='NAMobileNetV2', attention_cfg=attention(CB, 8)),
+        *(1280, 3_565_192),
+    ),
+}
+
+
+@pytest.mark.parametrize('name', COMPARED)
+def test_parameters_of_the_modules_it_is_compared_with(name, root):
+    backbone, width, expected = COMPARED[name]
+    assert classifier(backbone, width) == expected
+    assert f'{expected:,}' in (root / 'docs/na.md').read_text()
+
+
+@pytest.mark.parametrize('name', [n for n in COMPARED if n.startswith(('SE-', 'CBAM-'))])
+def test_the_compared_modules_run(name):
+    model = MODELS.build(dict(COMPARED[name][0]))
+    model.train()
+    x = torch.randn(2, 3, 64, 64)
+    model(x)[-1].sum().backward()
+    assert all(
+        p.grad is not None and p.grad.isfinite().all()
+        for p in model.parameters()
+        if p.requires_grad
+    )
+
+
+@pytest.mark.parametrize(
+    ('model', 'attention', 'expected'),
+    [
+        ('resnet50', 'cbam', 28_073_576),
+        ('skresnet50', None, 25_803_160),
+        ('resnet50', 'gather-excite without parameters', 25_557_032),
+    ],
+)
+def test_parameters_of_timms_modules(model, attention, expected, root):
+    layers = pytest.importorskip('timm.layers')
+    import timm
+
+    layer = attention if attention == 'cbam' else partial(layers.GatherExcite, use_mlp=False)
+    options = dict(block_args=dict(attn_layer=layer)) if attention else {}
+    with torch.device('meta'):
+        built = timm.create_model(model, **options)
+    assert sum(p.numel() for p in built.parameters()) == expected
+    assert f'{expected:,}' in (root / 'docs/na.md').read_text()

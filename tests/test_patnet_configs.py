@@ -1,9 +1,11 @@
 """PATNet's configs against Tables 7 and 8, and one real training step of each kind."""
 
+import math
+
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS, PARAM_SCHEDULERS, DefaultScope
 
 from selnext_mm.config_files import find_config
 
@@ -66,6 +68,23 @@ def test_classifiers_are_table_7(arch):
     assert cfg.model.head.loss.label_smooth_val == 0.1
     (hook,) = cfg.custom_hooks
     assert [tuple(x) for x in hook.schedule] == [(0, (128, 160, 192, 224, 256, 288))]
+
+
+@pytest.mark.parametrize(('arch', 'lr'), [('t0', 4e-3), ('m', 2e-3)])
+def test_rates_are_those_of_the_published_code(arch, lr):
+    """Its scheduler counts 20 epochs of warm-up as 19 steps: t / 19, from epoch 20 a cosine."""
+    cfg = load(f'cls/patnet_{arch}_in1k.py')
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+    schedulers = [PARAM_SCHEDULERS.build(dict(s, optimizer=optimizer)) for s in cfg.param_scheduler]
+    for t in range(300):
+        if t < 20:
+            expected = 1e-6 + (lr - 1e-6) * t / 19
+        else:
+            expected = 1e-5 + (lr - 1e-5) * (1 + math.cos(math.pi * (t - 20) / 280)) / 2
+        assert optimizer.param_groups[0]['lr'] == pytest.approx(expected), t
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
 
 
 @pytest.mark.parametrize('arch', list(TABLE_8))

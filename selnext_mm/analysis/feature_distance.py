@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from selnext_mm.errors import UserError
 
 PLACES = ('expansion', 'gated', 'block')
+# Values whose float64 copy is held at a time: what fits into a cache, and what does into a GPU.
+CHUNK, ACCELERATOR_CHUNK = 2**18, 2**26
 # (class name, module whose output is the expanded map, module whose input is the gated one)
 BLOCKS = (
     ('SELNeXtBlock', 'act', 'pointwise_conv2'),
@@ -56,15 +58,27 @@ def cosine_distances(x: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns two float64 tensors (N).
     """
-    flat = x.flatten(2).double()
-    # Scaled by the largest entry first, so that no square under- or overflows.
-    flat = flat / flat.abs().amax(2, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
-    norm = flat.norm(dim=2, keepdim=True)
-    zero = norm.flatten(1) == 0
-    unit = flat / torch.where(norm == 0, torch.ones_like(norm), norm)
+    flat = x.flatten(2)  # a view for both memory layouts
+    limit = CHUNK if x.device.type == 'cpu' else ACCELERATOR_CHUNK
+    parts = [_cosine_distances(p) for p in flat.split(max(1, limit // max(1, flat[0].numel())))]
+    distances, zeros = zip(*parts, strict=True)
+    return torch.cat(distances), torch.cat(zeros)
+
+
+def _cosine_distances(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The same for ``x`` (N, C, HW), by one copy in float64 that is read twice."""
+    wide = x.double()
+    if x.dtype == torch.float64:
+        # Scaled by the largest entry, so that no square under- or overflows; narrower values
+        # cannot.
+        wide = wide / wide.abs().amax(2, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+    norm = torch.linalg.vector_norm(wide, dim=2)
+    zero = norm == 0
+    weights = torch.where(zero, 0.0, 1 / norm)
+    total = torch.bmm(weights.unsqueeze(1), wide).squeeze(1)  # the sum of the unit vectors
     channels = x.shape[1]
     num_zero = zero.sum(1).double()
-    cosines = unit.sum(1).square().sum(1) + num_zero
+    cosines = total.square().sum(1) + num_zero
     return (1 - cosines / channels**2) / 2, num_zero / channels
 
 
@@ -83,6 +97,7 @@ def probes(model: nn.Module, place: str) -> dict[str, tuple[nn.Module, bool, boo
         kind = type(block).__name__
         attention = getattr(block, 'attention', None) is not None
         attention |= bool(getattr(block, 'with_se', getattr(block, 'use_grn', False)))
+        attention |= _part(block, 'conv.na') is not None  # NAMobileNetV2's
         if kind in PLAIN_BLOCKS and place == 'block':
             attention |= bool(getattr(block, 'after_conv2_plugin_names', None))
             attention |= bool(getattr(block, 'after_conv3_plugin_names', None))
@@ -118,6 +133,8 @@ class _Running:
 
     def add(self, x: Tensor) -> None:
         self.channels = x.shape[1]
+        if x.device.type == 'mps':  # has no float64
+            x = x.cpu()
         distances, zeros = cosine_distances(x)
         for value, zero in zip(distances.tolist(), zeros.tolist(), strict=True):
             self.count += 1

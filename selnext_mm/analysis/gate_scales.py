@@ -1,7 +1,8 @@
 """Channel scales before and after the gate's bound or norm (Fig. 3 of the SELNeXt paper).
 
-``before`` is the raw output of the excitation (the two layers of SE and SELN, the convolution of
-ECA), ``after`` is what multiplies the channels: sigmoid, hard-sigmoid, tanh or LN of it.
+``before`` is the raw output of the excitation (the two layers of SE, SELN and CBAM, the convolution
+of ECA, the matrices of PATNet's gate; of NA it is the context), ``after`` is what multiplies the
+channels: sigmoid, hard-sigmoid, tanh or norm of it. CBAM's gate on positions is not looked at.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from selnext_mm.errors import UserError
+from selnext_mm.models.attention import MeanStdGate, NAModule, SqueezeExciteGate
 from selnext_mm.models.attention.base import ChannelAttention, full_precision
 
 
@@ -58,16 +60,65 @@ class _Moments:
         return (self.deviations / self.count).sqrt()
 
 
-def attention_modules(model: nn.Module) -> dict[str, ChannelAttention]:
-    """The channel attentions of ``model.backbone`` (or of a backbone), by name and in order.
+def _of_channel_attention(module: ChannelAttention, x: Tensor) -> tuple[Tensor, Tensor]:
+    squeezed = module.squeeze(x)
+    with full_precision(x.device):
+        before = module.excite(squeezed)
+        return before, module.activate(before)
+
+
+def _of_na(module: NAModule, x: Tensor) -> tuple[Tensor, Tensor]:
+    context = module.pool(x.to(torch.promote_types(x.dtype, torch.float32)))
+    return context, module.activate(context)
+
+
+def _of_mean_std(module: MeanStdGate, x: Tensor) -> tuple[Tensor, Tensor]:
+    before = module.excite(x)
+    return before.flatten(1), module.activate(before).flatten(1)
+
+
+def _of_squeeze_excite(module: SqueezeExciteGate, x: Tensor) -> tuple[Tensor, Tensor]:
+    before = module.excite(x).flatten(1)
+    return before, torch.sigmoid(before)
+
+
+def _of_se_layer(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    before = module.conv2.conv(module.conv1(module.global_avgpool(x)))
+    return before.flatten(1), module.conv2.activate(before).flatten(1)
+
+
+# How the scales (N, C) before and after are read from a gate's input, by class.
+READERS = {
+    ChannelAttention: _of_channel_attention,
+    NAModule: _of_na,
+    MeanStdGate: _of_mean_std,
+    SqueezeExciteGate: _of_squeeze_excite,
+}
+
+
+def _reader(module: nn.Module) -> Callable | None:
+    for kind, read in READERS.items():
+        if isinstance(module, kind):
+            return read
+    # mmpretrain's and mmdet's, which need not be installed.
+    return _of_se_layer if type(module).__name__ == 'SELayer' else None
+
+
+def attention_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """The channel gates of ``model.backbone`` (or of a backbone), by name and in order.
 
     Raises:
         UserError: if there are none.
     """
     backbone = getattr(model, 'backbone', model)
-    found = {n: m for n, m in backbone.named_modules() if isinstance(m, ChannelAttention)}
+    found = {n: m for n, m in backbone.named_modules() if _reader(m)}
     if not found:
-        raise UserError(f'{type(backbone).__name__} has no channel attention of this package')
+        raise UserError(
+            f'{type(backbone).__name__} has no channel attention that can be read. There is one '
+            'in the configs selnext_*, mobilenet_v3_l_* (but _none), na_*, se_* and patnet_*; '
+            'plain ResNet, ConvNeXt and FasterNet have none, and GC (gc_*) adds to the channels '
+            'instead of scaling them'
+        )
     return found
 
 
@@ -91,13 +142,12 @@ def gate_scales(
     moments = {name: (_Moments(), _Moments()) for name in modules}
     handles = []
 
-    def attach(name: str, module: ChannelAttention) -> None:
-        def take(module: ChannelAttention, args: tuple) -> None:
-            mean = module.squeeze(args[0])
-            with full_precision(mean.device):
-                before = module.excite(mean)
-                moments[name][0].add(before)
-                moments[name][1].add(module.activate(before))
+    def attach(name: str, module: nn.Module) -> None:
+        read = _reader(module)
+
+        def take(module: nn.Module, args: tuple) -> None:
+            for kept, scales in zip(moments[name], read(module, args[0]), strict=True):
+                kept.add(scales)
 
         handles.append(module.register_forward_pre_hook(take))
 

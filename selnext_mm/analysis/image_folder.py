@@ -1,6 +1,11 @@
 """A model with its weights, and a folder of pictures as batches for its backbone."""
 
+import os
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -97,12 +102,30 @@ def read_image(path: Path, size: int) -> np.ndarray:
     return np.asarray(picture.crop((left, top, left + size, top + size)))
 
 
+def _read_ahead(paths: Sequence[Path], size: int, count: int) -> Iterator[np.ndarray]:
+    """The pictures in order, up to ``count`` of them read by threads ahead of their use."""
+    usable = getattr(os, 'sched_getaffinity', None)  # Linux: the cores of this process
+    pool = ThreadPoolExecutor(len(usable(0)) if usable else os.cpu_count())
+    waiting: deque[Future] = deque()
+    try:
+        for path in paths:
+            waiting.append(pool.submit(read_image, path, size))
+            if len(waiting) > count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # Also when the consumer stops, or a picture cannot be read.
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
 def batches(
     paths: Sequence[Path], model: nn.Module, size: int = 224, batch_size: int = 32
 ) -> Iterator[Tensor]:
-    """Normalised batches (N, 3, size, size) on the model's device, one in memory at a time.
+    """Normalised batches (N, 3, size, size) on the model's device.
 
-    Mean, std and order of the channels are those of ``model.data_preprocessor``.
+    While one is used the pictures of the next are read by threads, one per core. Mean, std and
+    order of the channels are those of ``model.data_preprocessor``.
     """
     device = next(model.parameters()).device
     prep = getattr(model, 'data_preprocessor', None)
@@ -110,7 +133,9 @@ def batches(
     std = getattr(prep, 'std', None)
     mean = torch.tensor(MEAN).view(3, 1, 1) if mean is None else mean
     std = torch.tensor(STD).view(3, 1, 1) if std is None else std
-    for start in range(0, len(paths), batch_size):
-        images = np.stack([read_image(p, size) for p in paths[start : start + batch_size]])
-        x = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-        yield ((x - mean.cpu()) / std.cpu()).to(device)
+    mean, std = mean.to(device), std.to(device)
+    images = _read_ahead(paths, size, batch_size)
+    with closing(images):
+        while batch := list(islice(images, batch_size)):
+            x = torch.from_numpy(np.stack(batch)).to(device).permute(0, 3, 1, 2).float()
+            yield (x - mean) / std

@@ -34,7 +34,9 @@ def base_parser(prog: str, description: str, num: int | None = None) -> argparse
     parser.add_argument('--num', type=int, default=num, help=text)
     parser.add_argument('--size', type=int, default=224, help='side of the crop (%(default)s)')
     parser.add_argument('--batch-size', type=int, default=32, help='(%(default)s)')
-    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1, ... (%(default)s)')
+    parser.add_argument(
+        '--device', help='cpu, cuda, cuda:1, ...; default: the accelerator, if there is one'
+    )
     parser.add_argument('--out', required=True, metavar='PNG', help='the picture to write')
     parser.add_argument('--csv', metavar='F', help='write the rows to this file, too')
     parser.add_argument('--json', metavar='F', help='write the rows to this file, too')
@@ -91,13 +93,14 @@ def run_models(args: argparse.Namespace, measure: Callable) -> tuple[dict[str, A
     _take_models(args)
     _check(args)
     import torch
+    from mmengine.device import get_device
     from rich.console import Console
     from rich.progress import Progress
 
     from selnext_mm.analysis.image_folder import batches, find_images, load_model
 
     try:
-        device = torch.device(args.device)
+        device = torch.device(args.device or get_device())
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f'--device {args.device}: {str(error).splitlines()[0]}') from error

@@ -6,6 +6,7 @@ from mmengine.config import Config
 from torch import nn
 
 from selnext_mm.cli.common import base_parser, build_runner, prepare, quick_data_check
+from selnext_mm.engine.arguments import check_arguments
 from selnext_mm.engine.config import add_tensorboard, check_backends
 from selnext_mm.engine.preflight import (
     check_checkpoint,
@@ -14,7 +15,7 @@ from selnext_mm.engine.preflight import (
     check_pretrained,
     resolve_resume,
 )
-from selnext_mm.engine.safety import lr_for_batch, make_safe
+from selnext_mm.engine.safety import lr_for_batch, make_safe, random_and_fixed
 from selnext_mm.engine.settings import build_model, check_numbers, check_types
 from selnext_mm.errors import UserError
 
@@ -91,6 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     lines = quick_data_check(args, cfg, loaders)
     make_safe(cfg)
     model = build_model(cfg)
+    check_arguments(cfg, model)
     resumed = set_resume(cfg, args.resume, model)
     if not resumed:
         check_load_from(cfg, model)
@@ -99,6 +101,8 @@ def main(argv: list[str] | None = None) -> int:
     for line in [*lines, *resumed]:
         runner.logger.info(line)
     if warning := lr_for_batch(cfg, runner.world_size):
+        runner.logger.warning(warning)
+    if warning := random_and_fixed(cfg, model):
         runner.logger.warning(warning)
     runner.train()
     return 0

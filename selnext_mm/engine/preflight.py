@@ -18,7 +18,7 @@ from selnext_mm.engine.device import is_first_process
 from selnext_mm.engine.newest import Newest, find_newest, read_meta
 from selnext_mm.engine.settings import build_model
 from selnext_mm.errors import UserError
-from selnext_mm.models.backbones.base import Backbone
+from selnext_mm.models.backbones.base import CountedPretrained
 
 
 def _join(root: str | None, path: str) -> Path:
@@ -130,7 +130,7 @@ def check_pretrained(cfg: Config, model: nn.Module | None = None) -> None:
     if not path or not _is_mine(path):
         return
     built = (model or build_model(cfg)).backbone
-    if isinstance(built, Backbone):
+    if isinstance(built, CountedPretrained):
         built.load_pretrained()
     else:
         read_checkpoint(path)

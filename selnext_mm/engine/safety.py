@@ -1,8 +1,10 @@
-"""What the train command puts into a config so that nothing is lost."""
+"""What the train command puts into a config so that nothing is lost, and what it warns of."""
 
 from mmengine.config import Config
+from torch import nn
 
 from selnext_mm.engine.config import iter_hooks
+from selnext_mm.models.backbones.base import Backbone
 
 LOOPS = {
     'EpochBasedTrainLoop': 'ResumableEpochBasedTrainLoop',
@@ -65,4 +67,50 @@ def lr_for_batch(cfg: Config, processes: int) -> str | None:
     return (
         f'lr {lr:g} is meant for a batch of {base}; this run has {batch} ({factors}). In '
         f'proportion it would be optim_wrapper.optimizer.lr={lr * batch / base:.4g}{option}'
+    )
+
+
+def _has_start(cfg: Config) -> bool:
+    """Does anything of ``cfg`` load weights into the backbone?"""
+    if cfg.get('load_from') or cfg.get('resume'):
+        return True
+    for node in (cfg.model, cfg.model.get('backbone') or {}):
+        if node.get('pretrained'):
+            return True
+        init = node.get('init_cfg') or ()
+        for item in [init] if isinstance(init, dict) else init:
+            if str(item.get('type')).endswith('Pretrained') and item.get('checkpoint'):
+                return True
+    return False
+
+
+def random_and_fixed(cfg: Config, model: nn.Module) -> str | None:
+    """A warning if random weights or initial statistics would never be trained; else None.
+
+    ``frozen_stages``, ``norm_eval`` and ``gate_norm_eval`` are meant for pretrained backbones.
+
+    Args:
+        cfg: with ``load_from`` and ``resume`` as the run will have them.
+        model: its model.
+    """
+    backbone = getattr(model, 'backbone', None)
+    if backbone is None or _has_start(cfg):
+        return None
+    found, remedy = [], []
+    if any(not p.requires_grad for p in backbone.parameters()):
+        stages = getattr(backbone, 'frozen_stages', None)
+        if isinstance(stages, int):
+            found.append(f'frozen_stages={stages} never trains a part of them')
+            none = 0 if isinstance(backbone, Backbone) else -1
+            remedy.append(f'model.backbone.frozen_stages={none}')
+    for name, what in (('norm_eval', 'the batch norms'), ('gate_norm_eval', "the gates' norms")):
+        if getattr(backbone, name, False) is True:
+            found.append(f'{name}=True keeps the initial statistics (0 and 1) of {what}')
+            remedy.append(f'model.backbone.{name}=False')
+    if not found:
+        return None
+    return (
+        f'{type(backbone).__name__} starts from random weights, but {" and ".join(found)}. Start '
+        'from weights, --cfg-options pretrained=FILE (or load_from=FILE), or train all: '
+        f'--cfg-options {" ".join(remedy)}'
     )

@@ -58,37 +58,56 @@ def check_numbers(cfg: Config) -> None:
             )
 
 
-def _pipeline(transforms, path: str) -> Iterator[tuple[str, object, Registry]]:
+def _pipeline(transforms, path: str) -> Iterator[tuple[str, dict, Registry]]:
     for i, transform in enumerate(transforms or ()):
         if isinstance(transform, dict):
-            yield f'{path}.{i}', transform.get('type'), registry.TRANSFORMS
             inner = transform.get('transforms')
-            if isinstance(inner, list | tuple):
+            # What Albumentations' wrappers hold is built by that library.
+            foreign = str(transform.get('type')).rpartition('.')[2].startswith('Albu')
+            if isinstance(inner, list | tuple) and not foreign:
                 yield from _pipeline(inner, f'{path}.{i}.transforms')
+            yield f'{path}.{i}', transform, registry.TRANSFORMS
         elif isinstance(transform, list | tuple):
             yield from _pipeline(transform, f'{path}.{i}')
 
 
-def _dataset(node, path: str) -> Iterator[tuple[str, object, Registry]]:
+def _dataset(node, path: str) -> Iterator[tuple[str, dict, Registry]]:
     if isinstance(node, list | tuple):
         for i, item in enumerate(node):
             yield from _dataset(item, f'{path}.{i}')
     elif isinstance(node, dict):
-        yield path, node.get('type'), registry.DATASETS
+        yield path, node, registry.DATASETS
         yield from _pipeline(node.get('pipeline'), f'{path}.pipeline')
         for key in ('dataset', 'datasets'):
             if key in node:
                 yield from _dataset(node[key], f'{path}.{key}')
 
 
+def loader_parts(cfg: Config, loader: str) -> Iterator[tuple[str, dict, Registry]]:
+    """(place, dict, registry) of a loader's data sets, transforms (inner ones first), samplers."""
+    if node := cfg.get(loader):
+        yield from _dataset(node.get('dataset'), f'{loader}.dataset')
+        for key in ('sampler', 'batch_sampler'):
+            if isinstance(node.get(key), dict):
+                yield f'{loader}.{key}', node[key], registry.DATA_SAMPLERS
+
+
+def schedulers(cfg: Config) -> Iterator[tuple[str, dict]]:
+    """(place, dict) of every parameter scheduler."""
+    nodes = cfg.get('param_scheduler') or []
+    if isinstance(nodes, dict) and 'type' in nodes:
+        yield 'param_scheduler', nodes
+        return
+    for key, node in nodes.items() if isinstance(nodes, dict) else enumerate(nodes):
+        if isinstance(node, dict):
+            yield f'param_scheduler.{key}', node
+
+
 def _types(cfg: Config) -> Iterator[tuple[str, object, Registry]]:
     """(place, type, registry that should know it) of what a runner builds, models left out."""
     for loader in LOADERS:
-        if node := cfg.get(loader):
-            yield from _dataset(node.get('dataset'), f'{loader}.dataset')
-            for key in ('sampler', 'batch_sampler'):
-                if node.get(key):
-                    yield f'{loader}.{key}', node[key].get('type'), registry.DATA_SAMPLERS
+        for place, node, known in loader_parts(cfg, loader):
+            yield place, node.get('type'), known
     for name, evaluator in iter_evaluators(cfg):
         yield name, evaluator.get('type'), registry.METRICS
     for path, known in (
@@ -102,9 +121,8 @@ def _types(cfg: Config) -> Iterator[tuple[str, object, Registry]]:
         yield path, (_find(cfg, path) or {}).get('type'), known
     constructor = _find(cfg, 'optim_wrapper.constructor')
     yield 'optim_wrapper.constructor', constructor, registry.OPTIM_WRAPPER_CONSTRUCTORS
-    schedulers = cfg.get('param_scheduler') or []
-    for i, scheduler in enumerate(schedulers if isinstance(schedulers, list) else [schedulers]):
-        yield f'param_scheduler.{i}', scheduler.get('type'), registry.PARAM_SCHEDULERS
+    for place, scheduler in schedulers(cfg):
+        yield place, scheduler.get('type'), registry.PARAM_SCHEDULERS
     for hook in iter_hooks(cfg):
         yield 'a hook', hook.get('type'), registry.HOOKS
 

@@ -4,12 +4,15 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
+from selnext_mm.analysis import feature_distance as module_of_distances
 from selnext_mm.analysis.feature_distance import cosine_distances, feature_distance, probes
 from selnext_mm.analysis.gate_scales import gate_scales
 from selnext_mm.errors import UserError
 from selnext_mm.models.backbones import AttentionMobileNetV3, SELNeXt
 from tests.oracles.feature_distance import feature_distance as oracle
+from tests.oracles.na import context
 
+PATNET = dict(depths=(1, 1, 1, 1), channels=(16, 32, 64, 128))
 TINY = dict(depths=(1, 1, 2, 1), channels=(8, 12, 16, 20))
 
 
@@ -31,6 +34,36 @@ def test_equals_the_pairwise_equations(scale):
     expected = [oracle(image.flatten(1).tolist()) for image in x]
     assert ours.tolist() == pytest.approx(expected, rel=1e-12)
     assert zeros.tolist() == pytest.approx([1 / 7, 0, 4 / 7])
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('last', [True, False])
+def test_narrow_maps_are_compared_in_float64_whatever_their_layout(dtype, last, monkeypatch):
+    x = (torch.randn(5, 6, 7, 8) * torch.logspace(-15, 15, 6).view(6, 1, 1)).to(dtype)
+    x[1, 2:4] = 0
+    expected = [oracle(image.flatten(1).double().tolist()) for image in x]
+    if last:
+        x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    whole, zeros = cosine_distances(x)
+    assert whole.tolist() == pytest.approx(expected, rel=1e-12)
+    assert zeros.tolist() == pytest.approx([0, 1 / 3, 0, 0, 0])
+    monkeypatch.setattr(module_of_distances, 'CHUNK', 2 * x[0].numel())
+    assert torch.equal(cosine_distances(x)[0], whole)
+
+
+def test_no_float64_copy_of_a_whole_batch(monkeypatch):
+    """One copy of every value, a chunk at a time."""
+    sizes = []
+    double = torch.Tensor.double
+
+    def counted(self):
+        sizes.append(self.numel())
+        return double(self)
+
+    monkeypatch.setattr(torch.Tensor, 'double', counted)
+    cosine_distances(torch.randn(64, 16, 40, 40))
+    assert max(sizes) <= module_of_distances.CHUNK
+    assert sum(n for n in sizes if n > 64) == 64 * 16 * 1600
 
 
 def test_limits():
@@ -186,3 +219,96 @@ def test_scales_are_those_of_the_equations():
         torch.testing.assert_close(ours.float(), theirs, rtol=1e-4, atol=1e-5)
     assert (scales.kind, scales.module) == ('SELN', 'stages.0.0.attention')
     assert scales.negative == (scales.after < 0).double().mean()
+
+
+GATED = {
+    'NA': dict(type='NAResNet', depth=18),
+    'NA with embedding': dict(
+        type='NAResNet', depth=18, attention_cfg=dict(type='NAModule', embedding=True)
+    ),
+    'CBAM': dict(
+        type='NAResNet', depth=18, attention_cfg=dict(type='CBAM', data_format='channels_first')
+    ),
+    'MeanStdGate': dict(type='PATNet', arch=PATNET),
+    'SqueezeExciteGate': dict(
+        type='PATNet',
+        arch=PATNET,
+        mixer_cfg=dict(type='PartialChannelAttention', gate_cfg=dict(type='SqueezeExciteGate')),
+    ),
+    "mmpretrain's SE": dict(type='mmpretrain.SEResNet', depth=50),
+    "mmpretrain's MobileNetV3": dict(type='mmpretrain.MobileNetV3', arch='small'),
+}
+
+
+@pytest.mark.parametrize('name', GATED)
+def test_scales_are_what_multiplies_the_channels(name):
+    """Every gate's output over its input, position by position, is the scale of the channel."""
+    pytest.importorskip('mmdet')
+    pytest.importorskip('mmpretrain.models')
+    model = MODELS.build(dict(GATED[name]))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1).requires_grad_(False)
+    model.double().eval()  # mmpretrain's returns None
+    images = torch.randn(3, 3, 64, 64, dtype=torch.float64)
+    scales = {s.module: s for s in gate_scales(model, images.split(2))}
+    assert scales
+    seen = {}
+    for path in scales:
+        model.get_submodule(path).register_forward_hook(
+            lambda _, args, out, path=path: seen.update({path: (args[0].clone(), out.clone())})
+        )
+    model(images)
+    for path, s in scales.items():
+        x, y = seen[path]
+        gate = model.get_submodule(path)
+        if name == 'CBAM':
+            y = y / gate.position_gate(x * gate.gate(gate.squeeze(x))[..., None, None])[:, None]
+        usable = x.abs() > 1e-3 * x.abs().max()
+        ratio = torch.where(usable, y / x, torch.nan).flatten(2).nanmean(2)
+        known = ~ratio.isnan().any(0)
+        assert known.any()
+        torch.testing.assert_close(s.after[known], ratio.mean(0)[known], rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(
+            s.after_std[known], ratio.std(0, correction=0)[known], rtol=1e-6, atol=1e-9
+        )
+
+
+def test_before_is_what_norm_and_sigmoid_get():
+    pytest.importorskip('mmdet')
+    pytest.importorskip('mmpretrain.models')
+    image = torch.randn(1, 3, 64, 64)
+    model = MODELS.build(dict(type='NAResNet', depth=18)).eval()
+    inputs = []
+    model.layer1[0].na.register_forward_pre_hook(lambda _, args: inputs.append(args[0][0]))
+    before = gate_scales(model, [image])[0].before
+    assert torch.allclose(before.float(), context(inputs[0], 'channel_mean'), atol=1e-5)
+
+    model = MODELS.build(dict(type='mmpretrain.SEResNet', depth=50))
+    model.eval()
+    for s in gate_scales(model, [image]):
+        torch.testing.assert_close(s.before.sigmoid(), s.after, rtol=1e-5, atol=1e-6)
+
+    model = MODELS.build(dict(type='PATNet', arch=PATNET)).eval()
+    for s in gate_scales(model, [image]):
+        norm = model.get_submodule(s.module).norm
+        z = norm(s.before[None, :, None, None].float())
+        after = torch.nn.functional.hardsigmoid(z).flatten()
+        torch.testing.assert_close(after, s.after.float(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_without_scales_says_which_have_some():
+    pytest.importorskip('mmdet')
+    cfg = dict(type='mmdet.ResNet', depth=50)
+    cfg['plugins'] = [dict(cfg=dict(type='ContextBlock', ratio=1 / 16), position='after_conv3')]
+    with pytest.raises(UserError, match=r'ResNet has no channel attention.*selnext_.*GC \(gc_'):
+        gate_scales(MODELS.build(cfg), [])
+
+
+def test_na_mobilenet_has_attention_in_every_block():
+    pytest.importorskip('mmpretrain.models')
+    images = torch.randn(1, 3, 64, 64)
+    for attention_cfg in (dict(type='NAModule'), None):
+        model = MODELS.build(dict(type='NAMobileNetV2', attention_cfg=attention_cfg)).eval()
+        for place in ('expansion', 'block'):
+            results = feature_distance(model, [images], place)
+            assert {b.attention for b in results} == {attention_cfg is not None}

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from selnext_mm.__main__ import main
+from selnext_mm.analysis import image_folder
 from selnext_mm.analysis.complexity import build_model
 from selnext_mm.analysis.image_folder import batches, find_images, load_model, read_image
 from selnext_mm.engine.config import load_config
@@ -219,6 +221,48 @@ def test_pictures_are_cropped_and_normalised(pictures):
     (x,) = batches(paths, model, 32)
     image = read_image(paths[0], 32)[:, :, 1].astype(float)
     assert x[0, 1].mean().item() == pytest.approx((image.mean() - 116.28) / 57.12, abs=1e-4)
+
+
+def test_pictures_are_read_ahead_in_order_and_no_further(pictures, monkeypatch):
+    paths = find_images(pictures) * 4
+    seen, lock = [], threading.Lock()
+
+    def read(path, size):
+        with lock:
+            seen.append((path, threading.current_thread() is threading.main_thread()))
+        return read_image(path, size)
+
+    monkeypatch.setattr(image_folder, 'read_image', read)
+    model = torch.nn.Conv2d(3, 3, 1)
+    stream = batches(paths, model, 32, batch_size=2)
+    first = next(stream)
+    assert len(seen) <= 5
+    stream.close()
+    assert len(seen) <= 5, 'reading went on after the consumer had stopped'
+    assert not any(main for _, main in seen)
+    whole = torch.cat([*batches(paths, model, 32, batch_size=5)])
+    single = torch.cat([*batches(paths, model, 32, batch_size=1)])
+    assert torch.equal(whole, single)
+    assert torch.equal(whole[:2], first)
+    assert torch.equal(whole[:3], whole[3:6])
+
+
+def test_the_device_is_mmengines_unless_it_is_named(models, pictures, tmp_path, monkeypatch):
+    import mmengine.device
+
+    monkeypatch.setattr(mmengine.device, 'get_device', lambda: 'meta')
+    used = []
+    real = image_folder.load_model
+
+    def load(*args):
+        model = real(*args)
+        monkeypatch.setattr(model, 'to', lambda device: (used.append(device.type), model)[1])
+        return model
+
+    monkeypatch.setattr(image_folder, 'load_model', load)
+    assert main(arguments('feature-distance', models, pictures, tmp_path)) == 0
+    assert main(arguments('feature-distance', models, pictures, tmp_path, '--device', 'cpu')) == 0
+    assert used == ['meta'] * 2 + ['cpu'] * 2
 
 
 def test_a_damaged_picture_is_named(pictures, models, tmp_path, capsys):

@@ -1,8 +1,10 @@
 import pytest
+import torch
 from mmengine.config import Config
 
 from selnext_mm.engine.config import load_config
-from selnext_mm.engine.safety import lr_for_batch, make_safe
+from selnext_mm.engine.safety import lr_for_batch, make_safe, random_and_fixed
+from selnext_mm.engine.settings import build_model
 
 
 @pytest.mark.parametrize(
@@ -85,3 +87,53 @@ def test_accumulation_belongs_to_the_batch():
 )
 def test_no_word_where_it_fits_or_is_scaled_or_unknown(cfg, processes):
     assert lr_for_batch(cfg, processes) is None
+
+
+def fixed(name, **changes):
+    cfg = load_config(name, changes)
+    with torch.device('meta'):
+        return random_and_fixed(cfg, build_model(cfg))
+
+
+@pytest.mark.parametrize('name', ['retinanet/na_r50_2x_coco.py', 'cascade_rcnn/na_r50_2x_coco.py'])
+def test_a_frozen_random_stem_is_told(name):
+    text = fixed(name)
+    assert 'NAResNet starts from random weights' in text
+    assert 'frozen_stages=1 never trains' in text
+    assert 'norm_eval=True keeps the initial statistics' in text
+    remedy = text.rpartition('--cfg-options ')[2].split()
+    assert remedy == ['model.backbone.frozen_stages=-1', 'model.backbone.norm_eval=False']
+    assert (
+        fixed(
+            name,
+            **{k: int(v) if v != 'False' else False for k, v in (r.split('=') for r in remedy)},
+        )
+        is None
+    )
+
+
+@pytest.mark.parametrize('key', ['pretrained', 'load_from', 'resume', 'model.init_cfg'])
+def test_a_frozen_stem_that_was_loaded_is_not(key):
+    value = {'resume': True, 'model.init_cfg': dict(type='Pretrained', checkpoint='w.pth')}
+    assert fixed('retinanet/na_r50_2x_coco.py', **{key: value.get(key, 'w.pth')}) is None
+
+
+def test_a_published_backbone_is_a_start():
+    assert fixed('retinanet/r50_2x_coco.py') is None
+    text = fixed('retinanet/r50_2x_coco.py', **{'model.backbone.init_cfg': None})
+    assert 'ResNet starts from random weights' in text
+
+
+def test_gates_on_initial_statistics_are_told():
+    text = fixed('mask_rcnn/patnet_s_1x_coco.py')
+    assert "gate_norm_eval=True keeps the initial statistics (0 and 1) of the gates' norms" in text
+    assert text.endswith('--cfg-options model.backbone.gate_norm_eval=False')
+    frozen = fixed('mask_rcnn/patnet_s_1x_coco.py', **{'model.backbone.frozen_stages': 2})
+    assert frozen.endswith('model.backbone.frozen_stages=0 model.backbone.gate_norm_eval=False')
+
+
+@pytest.mark.parametrize(
+    'name', ['cls/na_resnet50_in1k.py', 'mask_rcnn/selnext_t_3x_coco.py', 'cls/patnet_t0_in1k.py']
+)
+def test_training_all_from_scratch_is_no_mistake(name):
+    assert fixed(name) is None

@@ -1,4 +1,4 @@
-"""SE, ECA and GRN on (N, H, W, C), one formula per line, importing nothing of ours."""
+"""SE, ECA, GRN and CBAM on (N, H, W, C), one formula per line, importing nothing of ours."""
 
 import torch
 
@@ -35,3 +35,25 @@ def grn(x, gamma, beta):
     norm = (x**2).sum((1, 2), keepdim=True) ** 0.5
     n = norm / (norm.mean(-1, keepdim=True) + 1e-6)
     return gamma * (x * n) + beta + x
+
+
+def cbam(x, w1, b1, w2, b2, kernel, mean, var, gamma, beta):
+    """u = x * sigmoid(mlp(mean) + mlp(max)); u * sigmoid(BN(conv([max_c, mean_c] of u)))."""
+
+    def mlp(g):
+        return torch.clamp(g @ w1.T + b1, min=0) @ w2.T + b2
+
+    n, height, width, _ = x.shape
+    flat = x.reshape(n, height * width, -1)
+    s = mlp(flat.mean(1)) + mlp(flat.max(1).values)
+    u = x / (1 + torch.exp(-s))[:, None, None, :]
+    reach = kernel.shape[-1] // 2
+    z = torch.zeros(n, height, width, dtype=x.dtype)
+    for weights, plane in zip(kernel, (u.max(3).values, u.mean(3)), strict=True):
+        padded = torch.zeros(n, height + 2 * reach, width + 2 * reach, dtype=x.dtype)
+        padded[:, reach : reach + height, reach : reach + width] = plane
+        for i, row in enumerate(weights):
+            for j, weight in enumerate(row):
+                z = z + weight * padded[:, i : i + height, j : j + width]
+    z = (z - mean) / (var + 1e-5) ** 0.5 * gamma + beta
+    return u / (1 + torch.exp(-z))[..., None]

@@ -5,6 +5,7 @@ val_cfg = dict()
 test_cfg = dict()
 
 param_scheduler = [
+    # 1e-6 at epoch 0, the full rate at epoch 19 and 20, as in the published code.
     dict(type='LinearLR', start_factor=2.5e-4, by_epoch=True, begin=0, end=20),
     dict(type='CosineAnnealingLR', T_max=280, eta_min=1e-5, by_epoch=True, begin=20, end=300),
 ]

@@ -1,5 +1,6 @@
 """Attention modules, one per file; each takes ``in_channels`` first."""
 
+from .cbam import CBAM
 from .channel_gates import MeanStdGate, SqueezeExciteGate
 from .eca import EfficientChannelAttention
 from .grn import GlobalResponseNorm
@@ -14,6 +15,7 @@ from .se import SqueezeExcitation
 from .seln import SELN
 
 __all__ = [
+    'CBAM',
     'SELN',
     'EfficientChannelAttention',
     'GlobalResponseNorm',

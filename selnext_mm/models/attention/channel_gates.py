@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def _full_precision(x: Tensor):
@@ -21,7 +22,9 @@ class MeanStdGate(nn.Module):
     ``y = x * hardsigmoid(BN(W_mean mean_hw(x) + W_std std_hw(x)))`` with the unbiased standard
     deviation (H * W - 1, no epsilon) and two C x C matrices without bias, kept in one
     convolution of kernel (1, 2). There is no bottleneck and no hidden activation.
-    The statistics, the matrices and the norm run in float32 (float64 for float64 input).
+    The statistics, the matrices and the norm run in float32 (float64 for float64 input), also in
+    a model converted to half precision; its norm in training is the exception, which keeps its
+    running statistics in its own precision.
 
     A map of one position has no unbiased deviation; 0 is used there, where the published code
     gives NaN.
@@ -48,13 +51,29 @@ class MeanStdGate(nn.Module):
         self.fc = nn.Conv2d(in_channels, in_channels, (1, 2), groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(in_channels)
 
-    def gate(self, x: Tensor) -> Tensor:
-        """Factors (N, C, 1, 1) for ``x``, in at least single precision."""
+    def excite(self, x: Tensor) -> Tensor:
+        """What the norm gets, (N, C, 1, 1), in at least single precision."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         if x.shape[2] * x.shape[3] > 1:
             std, mean = torch.std_mean(x, (2, 3), keepdim=True)
         else:
             std, mean = torch.zeros_like(x), x
+        fc = self.fc
+        with _full_precision(x):
+            return F.conv2d(
+                torch.cat((mean, std), 3),
+                fc.weight.to(x.dtype),
+                None if fc.bias is None else fc.bias.to(x.dtype),
+                groups=fc.groups,
+            )
+
+    def activate(self, z: Tensor) -> Tensor:
+        """Factors (N, C, 1, 1) from what :meth:`excite` returns."""
+        with _full_precision(z):
+            return F.hardsigmoid(self._norm(z))
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Factors (N, C, 1, 1) for ``x``, in at least single precision."""
         norm = self.norm
         if isinstance(norm, nn.BatchNorm2d) and norm.training and x.shape[0] == 1:
             raise ValueError(
@@ -62,15 +81,17 @@ class MeanStdGate(nn.Module):
                 'has one image: train with gate_norm_eval=True (running statistics), SyncBN, or '
                 'at least two images per device'
             )
-        with _full_precision(x):
-            fc = self.fc
-            z = F.conv2d(
-                torch.cat((mean, std), 3),
-                fc.weight.to(x.dtype),
-                None if fc.bias is None else fc.bias.to(x.dtype),
-                groups=fc.groups,
-            )
-            return F.hardsigmoid(norm(z.to(fc.weight.dtype)))
+        return self.activate(self.excite(x))
+
+    def _norm(self, z: Tensor) -> Tensor:
+        """The norm of ``z``; in eval mode in the dtype of ``z``, whatever the norm's."""
+        norm = self.norm
+        if not isinstance(norm, _BatchNorm) or norm.weight.dtype == z.dtype:
+            return norm(z)
+        if norm.training:
+            return norm(z.to(norm.weight.dtype)).to(z.dtype)
+        values = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        return F.batch_norm(z, *(v.to(z.dtype) for v in values), eps=norm.eps)
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x).to(x.dtype)
@@ -95,9 +116,11 @@ class SqueezeExciteGate(nn.Module):
         self.fc1 = nn.Conv2d(in_channels, hidden, 1)
         self.fc2 = nn.Conv2d(hidden, in_channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def excite(self, x: Tensor) -> Tensor:
+        """What the sigmoid gets, (N, C, 1, 1)."""
         mean = x.mean((2, 3), keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
         with _full_precision(x):
-            mean = mean.to(self.fc1.weight.dtype)
-            gate = torch.sigmoid(self.fc2(F.relu(self.fc1(mean))))
-        return x * gate.to(x.dtype)
+            return self.fc2(F.relu(self.fc1(mean.to(self.fc1.weight.dtype))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(self.excite(x)).to(x.dtype)

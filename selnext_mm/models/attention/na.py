@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 
 import torch
+import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -17,6 +18,11 @@ def _embedding() -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(1, 1, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(1, 1, 3, padding=1)
     )
+
+
+def _conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """``layer(x)`` in the dtype of ``x``, whatever the layer's."""
+    return F.conv2d(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype), padding=layer.padding)
 
 
 @MODELS.register_module()
@@ -90,7 +96,9 @@ class NAModule(nn.Module):
         """Run the one-channel ``layers`` on every channel of ``u`` (N, K, H, W)."""
         if layers is None:
             return u
-        return layers(u.flatten(0, 1).unsqueeze(1)).view_as(u)
+        first, _, second = layers
+        v = u.flatten(0, 1).unsqueeze(1)
+        return _conv(second, F.relu(_conv(first, v))).view_as(u)
 
     def attention(self, x: Tensor) -> Tensor:
         """Weights (N, HW) of the positions of ``x`` (N, C, H, W); they sum to 1."""
@@ -99,16 +107,22 @@ class NAModule(nn.Module):
         key = self._embed(self.key, u).flatten(2).mean(2, keepdim=True)
         return (query - key).abs().sum(1).neg().softmax(1)
 
-    def gate(self, x: Tensor) -> Tensor:
-        """Scales (N, C) in (0, 1) for ``x`` (N, C, H, W), float32 or wider."""
+    def pool(self, x: Tensor) -> Tensor:
+        """The context g (N, C) of ``x`` (N, C, H, W), float32 or wider."""
         if self.context == 'mean':
-            g = x.mean((2, 3))
-        else:
-            g = (x.flatten(2) @ self.attention(x).unsqueeze(2)).squeeze(2)
+            return x.mean((2, 3))
+        return (x.flatten(2) @ self.attention(x).unsqueeze(2)).squeeze(2)
+
+    def activate(self, g: Tensor) -> Tensor:
+        """Scales (N, C) in (0, 1) from the context."""
         # One channel has no deviation: correction 0 makes it 0 instead of not-a-number.
         std = g.std(1, correction=min(1, self.in_channels - 1), keepdim=True)
         z = (g - g.mean(1, keepdim=True)) / (std + STD_EPS)
         return torch.sigmoid(self.weight.to(z.dtype) * z + self.bias.to(z.dtype))
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Scales (N, C) in (0, 1) for ``x`` (N, C, H, W), float32 or wider."""
+        return self.activate(self.pool(x))
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1] != self.in_channels:

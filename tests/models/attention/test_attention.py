@@ -1,4 +1,4 @@
-"""SE, ECA and GRN against the oracles, and what all attention modules have in common."""
+"""SE, ECA, GRN and CBAM against the oracles, and what all attention modules have in common."""
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ CASES = {
     'ECA': dict(type='EfficientChannelAttention'),
     'GRN': dict(type='GlobalResponseNorm'),
     'SELN': dict(type='SELN', reduction=4),
+    'CBAM': dict(type='CBAM', reduction=4),
 }
 
 
@@ -23,7 +24,10 @@ def randomized(name, channels=24, **kwargs):
     module = MODELS.build(dict(CASES[name], in_channels=channels, **kwargs)).double()
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    return module
+    if name == 'CBAM':
+        module.norm.running_mean.fill_(0.3)
+        module.norm.running_var.fill_(0.7)
+    return module.eval()
 
 
 def reference(name, module, x):
@@ -32,6 +36,12 @@ def reference(name, module, x):
         return oracle.se(x, fc1.weight, fc1.bias, fc2.weight, fc2.bias, name[3:])
     if name == 'ECA':
         return oracle.eca(x, module.conv.weight.flatten())
+    if name == 'CBAM':
+        layers = [p for layer in (module.fc1, module.fc2) for p in layer.parameters()]
+        n = module.norm
+        return oracle.cbam(
+            x, *layers, module.conv.weight[0], n.running_mean, n.running_var, n.weight, n.bias
+        )
     return oracle.grn(x, module.gamma, module.beta)
 
 
@@ -103,6 +113,19 @@ def test_the_gate_is_activation_of_excitation(name):
     x = torch.randn(2, 5, 4, 24, dtype=torch.float64)
     s = module.squeeze(x)
     assert_close(module.activate(module.excite(s)), module.gate(s))
+
+
+def test_cbam_normalises_by_the_batch_in_training():
+    module = randomized('CBAM')
+    x = torch.randn(3, 5, 4, 24, dtype=torch.float64)
+    u = x * module.gate(module.squeeze(x))[:, None, None, :]
+    z = module.conv(torch.stack((u.amax(3), u.mean(3)), 1))
+    mean, var = z.mean(), z.var(correction=0)
+    n = module.norm
+    args = (module.conv.weight[0], mean, var, n.weight, n.bias)
+    layers = [p for layer in (module.fc1, module.fc2) for p in layer.parameters()]
+    assert_close(module.train()(x), oracle.cbam(x, *layers, *args))
+    assert n.running_mean.item() == pytest.approx(0.99 * 0.3 + 0.01 * mean.item())
 
 
 def test_squeeze_widths_are_mobilenets():

@@ -113,6 +113,29 @@ def test_autocast_computes_the_gate_in_float32(dtype):
     assert ((y.float() - exact).norm() / exact.norm()) < 0.005
 
 
+@variants
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_a_converted_module_computes_its_gate_in_float32(kwargs, similarity, dtype):
+    module = randomized(8, **kwargs).to(dtype)
+    x = torch.randn(2, 8, 5, 6).to(dtype).requires_grad_()
+    y = module(x)
+    y.sum().backward()
+    assert y.dtype == x.grad.dtype == dtype
+    exact = module.float()(x.detach().float())
+    # Gate and product are rounded once each; a gate computed in half precision is off by more.
+    eps = torch.finfo(dtype).eps
+    assert_close(y.float(), exact, rtol=1.5 * eps, atol=1e-6)
+
+
+@variants
+def test_float64_input_is_computed_in_float64_by_a_float32_module(kwargs, similarity):
+    module = randomized(8, **kwargs).float()
+    x = torch.randn(2, 8, 5, 6, dtype=torch.float64)
+    y = module(x)
+    assert y.dtype == torch.float64
+    assert_close(y, reference(module.double(), x, similarity), rtol=1e-12, atol=1e-12)
+
+
 def test_large_activations_stay_finite_in_half_precision():
     x = (1e4 + torch.randn(1, 16, 64, 64)).half()
     assert torch.isfinite(randomized(16).float()(x)).all()

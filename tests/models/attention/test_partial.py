@@ -211,6 +211,25 @@ def test_half_precision_statistics_are_taken_in_float32():
     assert_close(gate, exact, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+def test_the_norm_of_a_converted_gate_runs_in_float32(dtype):
+    """A mean of 3000 with a deviation of 1 is one number in half precision."""
+    module = MeanStdGate(8).eval()
+    module.norm.running_mean.fill_(512.0)
+    module.fc.weight.data.zero_()
+    module.fc.weight.data[:, :, 0, 0].copy_(torch.eye(8))
+    module.to(dtype)
+    x = torch.full((1, 8, 8, 8), 512.0)
+    x[:, 1, :, :4] = 512.5
+    gate = module.gate(x.to(dtype))
+    expected = torch.promote_types(dtype, torch.float32)
+    assert gate.dtype == expected
+    z = (x.to(dtype).to(expected).mean((2, 3)) - 512) / (1 + 1e-5) ** 0.5
+    assert_close(gate.flatten(1), oracle.hard_sigmoid(z), rtol=1e-6, atol=1e-6)
+    assert module(x.to(dtype)).dtype == dtype
+    assert module.train()(torch.randn(2, 8, 4, 4, dtype=dtype)).dtype == dtype
+
+
 def test_srm_has_two_numbers_per_channel():
     module = randomize(MeanStdGate(6, depthwise=True)).eval()
     x = image(2, 6, 3, 5)
