@@ -8,8 +8,8 @@ from selnext_mm.cli.models_on_images import base_parser, run_models, write_rows
 def parser() -> argparse.ArgumentParser:
     return base_parser(
         'selnext-mm gate-scales',
-        'Channel scales of every SE, SELN, ECA or GRN of a model before and after sigmoid or '
-        'LN: mean and standard deviation over a folder of pictures, for every channel.',
+        'Scales of every attention of a model (SE, SELN, ECA, GRN, NA, CBAM, the gates of PATNet) '
+        'before and after sigmoid or LN: mean and standard deviation over a folder of pictures.',
     )
 
 
