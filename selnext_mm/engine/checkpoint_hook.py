@@ -1,5 +1,6 @@
 """mmengine's checkpoint hook, made so that nothing is lost."""
 
+import os
 import signal
 import time
 from collections import deque
@@ -19,10 +20,30 @@ from selnext_mm.engine.newest import POINTER, start_run
 from selnext_mm.engine.stop import CODES, Stopped, StopSignals, shield_workers
 from selnext_mm.engine.votes import from_first, highest
 from selnext_mm.errors import UserError
+from selnext_mm.stopping import leave_marker
 
 STATE = 'resume_state'  # key in the checkpoint
 INTERMEDIATE = 'iter_{}.pth'
 KEEP_INTERMEDIATE = 2
+
+
+def is_in(path: str, folder: str) -> bool:
+    """Is ``path`` directly in ``folder``? Both may be addresses of a file backend."""
+    parent = path.rpartition('/')[0]
+    if '://' in path or '://' in folder:
+        return parent == folder.rstrip('/')
+    return os.path.realpath(parent or '.') == os.path.realpath(folder)
+
+
+def check_lists(hub) -> None:
+    """Drop what a resumed checkpoint lists as its run's files, if it is no list of numbers.
+
+    Names of files that are going to be removed are made of them.
+    """
+    for key in ('keep_ckpt_ids', 'intermediate_ckpts'):
+        steps = hub.get_info(key, [])
+        if not isinstance(steps, list) or not all(type(s) is int and s >= 0 for s in steps):
+            hub.update_info(key, [])
 
 
 class _LateRemoval:
@@ -92,6 +113,7 @@ class SafeCheckpointHook(CheckpointHook):
         self.every_iters, self.every_minutes = every_iters, every_minutes
         self.signals = StopSignals() if stop_on_signals else None
         self.run_id: str | None = None
+        self.resumed_from: str | None = None
         self._loaded: dict | None = None  # resume_state and meta of the resumed checkpoint
         self._state: dict | None = None  # on its way into the checkpoint
         self._saved: dict | None = None  # name, meta and kind of the last checkpoint
@@ -104,7 +126,14 @@ class SafeCheckpointHook(CheckpointHook):
             self._loaded = dict(state=checkpoint.get(STATE), meta=dict(checkpoint['meta']))
 
     def before_train(self, runner) -> None:
+        resumed = None
+        if self._loaded is not None:
+            path = runner._load_from or find_latest_checkpoint(runner.work_dir)
+            resumed = (Path(path), self._loaded['meta'])
+            self.resumed_from = path
+        check_lists(runner.message_hub)
         super().before_train(runner)
+        self._forget_others(runner, resumed)
         loop = runner.train_loop
         self.position = loop.position if isinstance(loop, ResumableLoop) else None
         if self.position is None and (self.every_iters or self.every_minutes):
@@ -114,10 +143,7 @@ class SafeCheckpointHook(CheckpointHook):
                 "'ResumableIterBasedTrainLoop'; tools/train.py puts them in"
             )
             self.every_iters = self.every_minutes = 0
-        resumed = None
         if self._loaded is not None:
-            path = runner._load_from or find_latest_checkpoint(runner.work_dir)
-            resumed = (Path(path), self._loaded['meta'])
             self._restore(runner, self._loaded['state'])
         self.run_id = start_run(runner.work_dir, resumed)
         if is_main_process():
@@ -129,6 +155,31 @@ class SafeCheckpointHook(CheckpointHook):
             self.signals.install()
             for each in filter(None, (loop, runner.val_loop)):
                 shield_workers(each.dataloader)
+
+    def _forget_others(self, runner, resumed: tuple | None) -> None:
+        """Of what the resumed checkpoint says about its run's files, keep what is in our folder.
+
+        mmengine removes the former best file, wherever the checkpoint says that it is.
+        """
+        hub = runner.message_hub
+        if getattr(self, 'best_ckpt_path', None) is not None:
+            self.best_ckpt_path = self._own_best(self.best_ckpt_path)
+        paths = getattr(self, 'best_ckpt_path_dict', None) or {}
+        for key, path in paths.items():
+            paths[key] = self._own_best(path)
+        if resumed is not None and not is_in(str(resumed[0]), self.out_dir):
+            hub.update_info('intermediate_ckpts', [])
+            hub.update_info('keep_ckpt_ids', [])
+            if self.max_keep_ckpts > 0:
+                self.keep_ckpt_ids = deque(maxlen=self.max_keep_ckpts)
+
+    def _own_best(self, path) -> str | None:
+        if not isinstance(path, str) or not path.rpartition('/')[2].startswith('best_'):
+            return None
+        if is_in(path, self.out_dir):
+            return path
+        moved = self.file_backend.join_path(self.out_dir, path.rpartition('/')[2])
+        return None if self.file_backend.exists(path) else moved
 
     def _restore(self, runner, state: dict | None) -> None:
         if self.position is None:
@@ -143,7 +194,9 @@ class SafeCheckpointHook(CheckpointHook):
         put_gradients(runner, state.get('gradients'))
         if not state['validated']:
             # An evaluation that is made up for rewrites the checkpoint that it belongs to.
-            self._saved = state['saved']
+            saved = state['saved']
+            if saved and os.path.basename(saved['name']) == saved['name']:
+                self._saved = saved
 
     def after_run(self, runner) -> None:
         self.give_back_signals()
@@ -169,7 +222,7 @@ class SafeCheckpointHook(CheckpointHook):
             runner.logger.info(f'Saving checkpoint at {step} iterations')
             self._save_intermediate(runner, step)
         if received:
-            self._stop(runner, received)
+            self._stop(runner, received, together=True)
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         if not (self.signals and self.signals.received and self._is_saved_now(runner)):
@@ -299,11 +352,12 @@ class SafeCheckpointHook(CheckpointHook):
         if self._state is not None:
             checkpoint[STATE] = self._state
 
-    def _stop(self, runner, number: int) -> None:
+    def _stop(self, runner, number: int, together: bool = False) -> None:
         name = signal.Signals(number).name
-        last = self.last_ckpt or 'none, nothing is saved'
+        last = self.last_ckpt or self.resumed_from or 'none, nothing is saved'
         runner.logger.warning(
             f'told to stop by {name}; last checkpoint: {last}. Start again with --resume'
         )
         self.signals.remove()
+        leave_marker(number, together)
         raise Stopped(CODES[number])
