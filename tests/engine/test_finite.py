@@ -59,7 +59,16 @@ def test_weights_that_went_wrong_are_not_saved(tmp_path):
     def spoil(runner):
         runner.model.layers[0].weight.data[0, 0] = NAN
 
-    with pytest.raises(UserError, match=r'1 of 6 parameters hold NaN or inf \(layers.0.weight\)'):
+    with pytest.raises(UserError, match=r'1 of 8 weights hold NaN or inf \(layers.0.weight\)'):
+        train(tmp_path, {}, hooks=[BeforeEnd(10, spoil)])
+    assert [p.name for p in tmp_path.glob('*.pth')] == ['epoch_1.pth']
+
+
+def test_running_statistics_that_went_wrong_are_not_saved(tmp_path):
+    def spoil(runner):
+        runner.model.layers[1].running_var[0] = INF
+
+    with pytest.raises(UserError, match=r'1 of 8 .* \(layers.1.running_var\)'):
         train(tmp_path, {}, hooks=[BeforeEnd(10, spoil)])
     assert [p.name for p in tmp_path.glob('*.pth')] == ['epoch_1.pth']
 
