@@ -16,6 +16,7 @@ from selnext_mm.checkpoints.sniff import PICKLE, ZIP, check_file
 from selnext_mm.errors import UserError
 
 SAVE_SUFFIXES = ('.pth', '.safetensors')
+FETCH_OR_NAME = 'fetch or copy it again, or name a file of torch.save or a .safetensors file'
 WEIGHT_KEYS = ('model', 'state_dict', 'model_ema')  # order of preference of 'auto'
 
 
@@ -70,7 +71,9 @@ def _load_safetensors(path: Path, map_location: Any) -> dict[str, torch.Tensor]:
     try:
         return load(path, device=str(device))
     except Exception as error:  # SafetensorError is private to the extension module
-        raise UserError(f'{path} is truncated or not a safetensors file: {error}') from error
+        raise UserError(
+            f'{path} is truncated or not a safetensors file ({error}); fetch or copy it again'
+        ) from error
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -92,9 +95,7 @@ def _load_pickle(path: Path, magic: bytes, map_location: Any) -> Any:
             return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         if not magic.startswith((ZIP, PICKLE)):
-            raise UserError(
-                f'{path} is not a checkpoint; name a file of torch.save or a .safetensors file'
-            ) from error
+            raise UserError(f'{path} is not a checkpoint; {FETCH_OR_NAME}') from error
         name = re.search(r'GLOBAL ([\w.]+)', str(error))
         detail = f' ({name[1]})' if name else ''
         raise UserError(
@@ -103,7 +104,9 @@ def _load_pickle(path: Path, magic: bytes, map_location: Any) -> Any:
         ) from error
     except Exception as error:  # torch raises KeyError, EOFError, RuntimeError, ... on damage
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f'{path} is truncated or not a checkpoint: {reason}') from error
+        raise UserError(
+            f'{path} is truncated or not a checkpoint ({reason}); {FETCH_OR_NAME}'
+        ) from error
 
 
 def take_weights(checkpoint: Mapping[str, Any], weights: str = 'auto') -> tuple[dict, str]:
