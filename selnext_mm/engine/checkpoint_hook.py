@@ -17,6 +17,7 @@ from selnext_mm.engine.accumulation import at_update, partial_gradients, put_gra
 from selnext_mm.engine.finite import check_weights
 from selnext_mm.engine.loops import ResumableLoop
 from selnext_mm.engine.newest import POINTER, start_run
+from selnext_mm.engine.run_files import LateRemoval, check_lists, forget_others
 from selnext_mm.engine.stop import CODES, Stopped, StopSignals, shield_workers
 from selnext_mm.engine.votes import from_first, highest
 from selnext_mm.errors import UserError
@@ -25,47 +26,6 @@ from selnext_mm.stopping import leave_marker
 STATE = 'resume_state'  # key in the checkpoint
 INTERMEDIATE = 'iter_{}.pth'
 KEEP_INTERMEDIATE = 2
-
-
-def is_in(path: str, folder: str) -> bool:
-    """Is ``path`` directly in ``folder``? Both may be addresses of a file backend."""
-    parent = path.rpartition('/')[0]
-    if '://' in path or '://' in folder:
-        return parent == folder.rstrip('/')
-    return os.path.realpath(parent or '.') == os.path.realpath(folder)
-
-
-def check_lists(hub) -> None:
-    """Drop what a resumed checkpoint lists as its run's files, if it is no list of numbers.
-
-    Names of files that are going to be removed are made of them.
-    """
-    for key in ('keep_ckpt_ids', 'intermediate_ckpts'):
-        steps = hub.get_info(key, [])
-        if not isinstance(steps, list) or not all(type(s) is int and s >= 0 for s in steps):
-            hub.update_info(key, [])
-
-
-class _LateRemoval:
-    """A file backend that keeps removals for later: mmengine asks for them too early."""
-
-    def __init__(self, backend) -> None:
-        self.backend, self.pending = backend, []
-
-    def remove(self, path) -> None:
-        self.pending.append((self.backend.remove, path))
-
-    def rmtree(self, path) -> None:
-        self.pending.append((self.backend.rmtree, path))
-
-    def flush(self, spare: set) -> None:
-        for remove, path in self.pending:
-            if path not in spare:
-                remove(path)
-        self.pending.clear()
-
-    def __getattr__(self, name: str):
-        return getattr(self.backend, name)
 
 
 @HOOKS.register_module()
@@ -133,7 +93,7 @@ class SafeCheckpointHook(CheckpointHook):
             self.resumed_from = path
         check_lists(runner.message_hub)
         super().before_train(runner)
-        self._forget_others(runner, resumed)
+        forget_others(self, runner.message_hub, resumed)
         loop = runner.train_loop
         self.position = loop.position if isinstance(loop, ResumableLoop) else None
         if self.position is None and (self.every_iters or self.every_minutes):
@@ -155,31 +115,6 @@ class SafeCheckpointHook(CheckpointHook):
             self.signals.install()
             for each in filter(None, (loop, runner.val_loop)):
                 shield_workers(each.dataloader)
-
-    def _forget_others(self, runner, resumed: tuple | None) -> None:
-        """Of what the resumed checkpoint says about its run's files, keep what is in our folder.
-
-        mmengine removes the former best file, wherever the checkpoint says that it is.
-        """
-        hub = runner.message_hub
-        if getattr(self, 'best_ckpt_path', None) is not None:
-            self.best_ckpt_path = self._own_best(self.best_ckpt_path)
-        paths = getattr(self, 'best_ckpt_path_dict', None) or {}
-        for key, path in paths.items():
-            paths[key] = self._own_best(path)
-        if resumed is not None and not is_in(str(resumed[0]), self.out_dir):
-            hub.update_info('intermediate_ckpts', [])
-            hub.update_info('keep_ckpt_ids', [])
-            if self.max_keep_ckpts > 0:
-                self.keep_ckpt_ids = deque(maxlen=self.max_keep_ckpts)
-
-    def _own_best(self, path) -> str | None:
-        if not isinstance(path, str) or not path.rpartition('/')[2].startswith('best_'):
-            return None
-        if is_in(path, self.out_dir):
-            return path
-        moved = self.file_backend.join_path(self.out_dir, path.rpartition('/')[2])
-        return None if self.file_backend.exists(path) else moved
 
     def _restore(self, runner, state: dict | None) -> None:
         if self.position is None:
@@ -238,7 +173,7 @@ class SafeCheckpointHook(CheckpointHook):
         if self.save_best:
             check_weights(runner)
         before, backend = self._is_saved_now(runner), self.file_backend
-        self.file_backend = _LateRemoval(backend)
+        self.file_backend = LateRemoval(backend)
         try:
             super().after_val_epoch(runner, metrics)
             self._remove_old_best()
@@ -248,7 +183,7 @@ class SafeCheckpointHook(CheckpointHook):
             self._save_again(runner)
 
     def _remove_old_best(self) -> None:
-        if isinstance(self.file_backend, _LateRemoval):
+        if isinstance(self.file_backend, LateRemoval):
             present = {getattr(self, 'best_ckpt_path', None)}
             present.update(getattr(self, 'best_ckpt_path_dict', {}).values())
             self.file_backend.flush(present)
