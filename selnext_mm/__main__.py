@@ -55,6 +55,12 @@ def call(main, argv: list[str]) -> int:
         # The reader (head, a pager) has seen enough; the interpreter must not flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        from selnext_mm.checkpoints.atomic import full_disk
+
+        if (message := full_disk(error)) is None:
+            raise
+        return tell(message, debug)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130

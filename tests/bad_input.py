@@ -7,6 +7,7 @@ needs, in the empty folder that it runs in.
 
 import io
 import json
+import os
 import pickle
 import shutil
 import zipfile
@@ -553,3 +554,41 @@ GROUPS = {
 TABLE = {
     f'{group}: {name}': case for group, cases in GROUPS.items() for name, case in cases.items()
 }
+# What a message about a file that cannot be used has to tell besides what is wrong: what to do.
+REMEDIES = {
+    'arguments: convert nothing': 'check the path',
+    'checkpoint: none': 'check the path',
+    'checkpoint: folder': 'name the checkpoint file',
+    'checkpoint: text': 'or name a file of torch.save',
+    'checkpoint: empty': 'fetch or copy it again',
+    'checkpoint: truncated': 'fetch or copy it again',
+    'checkpoint: a list': 'save model.state_dict()',
+    'checkpoint: hostile, tested': 'Ask its author for',
+    'checkpoint: hostile, resumed': 'Ask its author for',
+    'checkpoint: hostile, as a start': 'Ask its author for',
+    'checkpoint: other model': 'Use the config that trained it',
+    'checkpoint: nothing to resume': 'drop --resume',
+    'checkpoint: pipe': 'copy what it gives',
+    'checkpoint: bomb, resumed by itself': 'Name another file with --resume PATH',
+}
+
+
+def bomb_to_resume(room):
+    """A sound state of training whose pickle goes on for 50 MB, stored in a few kB."""
+    state = saved({'meta': {'epoch': 1, 'iter': 8}, 'optimizer': {}, 'state_dict': {}})
+    source, target = zipfile.ZipFile(io.BytesIO(state)), io.BytesIO()
+    with zipfile.ZipFile(target, 'w', zipfile.ZIP_DEFLATED) as file:
+        for name in source.namelist():
+            tail = bytes(50_000_000) if name.endswith('data.pkl') else b''
+            file.writestr(name, source.read(name) + tail)
+    return target.getvalue()
+
+
+TABLE['checkpoint: bomb, resumed by itself'] = Case(
+    f'{T} --work-dir work --resume', ('w.pth', 'unpacks'), checkpoint(bomb_to_resume, 'work/w.pth')
+)
+TABLE['checkpoint: pipe'] = Case(
+    f'test {CFG} w.pth --data-root DATA',
+    ('w.pth', 'not a regular file'),
+    lambda room: os.mkfifo(room.path / 'w.pth'),
+)

@@ -9,7 +9,7 @@ import torch
 from selnext_mm.__main__ import main
 from selnext_mm.engine.config import load_config
 from selnext_mm.engine.settings import build_model
-from tests.bad_input import CFG, TABLE, Room
+from tests.bad_input import CFG, REMEDIES, TABLE, Room
 
 
 @pytest.fixture(scope='session')
@@ -28,6 +28,7 @@ def files(folder):
 
 def test_the_table_is_as_long_as_promised():
     assert len(TABLE) >= 100
+    assert REMEDIES.keys() <= TABLE.keys()
 
 
 @pytest.mark.parametrize('name', TABLE)
@@ -58,7 +59,7 @@ def test_bad_input_ends_with_one_message(
     assert 'Traceback' not in out + err
     messages = [line for line in err.splitlines() if 'error: ' in line]
     assert len(messages) == 1
-    for words in case.words:
+    for words in (*case.words, REMEDIES.get(name, '')):
         assert stands_for.get(words, words) in messages[0]
     assert not (tmp_path / 'planted').exists(), 'the code of a hostile file was run'
     assert files(tmp_path) == before, 'something was left behind'

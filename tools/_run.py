@@ -1,6 +1,7 @@
 """Start a command of the package, in the project's own environment if need be."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,10 @@ def run(command: str) -> None:
 
     Called without an activated environment, the ``.venv`` that ``make setup`` made takes over.
     """
+    if command == 'train':
+        # Until the train command takes them itself: EX_TEMPFAIL, start again.
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, lambda *_: os._exit(75))
     try:
         from selnext_mm.__main__ import main
     except ModuleNotFoundError:

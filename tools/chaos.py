@@ -36,7 +36,8 @@ class Report:
     starts_from_scratch: int = 0
     resumes: int = 0
     iterations_trained: int = 0
-    lost_iterations: list = field(default_factory=list)
+    lost_iterations: list = field(default_factory=list)  # by kills of lives that had trained
+    lost_before_the_first_iteration: int = 0  # by the others, at most; has to be 0
     temporary_files_found: int = 0
     damaged_checkpoints: list = field(default_factory=list)
     failed_lives: list = field(default_factory=list)
@@ -46,7 +47,8 @@ class Report:
     def passed(self, interval: int) -> bool:
         fine = not self.damaged_checkpoints and not self.failed_lives
         equal = self.trainings_finished == self.trainings_equal > 0
-        return fine and equal and max(self.lost_iterations, default=0) <= interval
+        nothing_else = not self.lost_before_the_first_iteration
+        return fine and equal and nothing_else and max(self.lost_iterations, default=0) <= interval
 
     def table(self, interval: int, seconds: float) -> str:
         lost = self.lost_iterations or [0]
@@ -58,8 +60,8 @@ class Report:
             ('starts from scratch (no checkpoint yet)', self.starts_from_scratch),
             ('iterations trained', self.iterations_trained),
             (f'iterations lost by a kill, at most (interval {interval})', max(lost)),
-            ('iterations lost by a kill, mean', f'{sum(lost) / len(lost):.1f}'),
-            ('unfinished temporary files found and removed', self.temporary_files_found),
+            ('... mean of the kills after an iteration', f'{sum(lost) / len(lost):.1f}'),
+            ('unfinished checkpoints found and removed', self.temporary_files_found),
             ('damaged checkpoints met', len(self.damaged_checkpoints)),
             ('lives that ended with an error', len(self.failed_lives)),
             (
@@ -69,6 +71,13 @@ class Report:
             ('minutes', f'{seconds / 60:.1f}'),
         ]
         return '\n'.join(['| | |', '|---|---|', *(f'| {name} | {value} |' for name, value in rows)])
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """Checkpoints whose write has begun and not ended; not the small files beside them."""
+    from selnext_mm.checkpoints.atomic import temporary_files
+
+    return [path for path in temporary_files(folder) if '.pth.' in path.name]
 
 
 class Chaos:
@@ -143,17 +152,15 @@ class Chaos:
 
     def moment(self, folder: Path):
         """A function of time that says when to kill."""
-        from selnext_mm.checkpoints.atomic import temporary_files
-
         begun = time.monotonic()
         if self.random.random() < 0.5:
             end = begun + self.random.uniform(0, self.args.life)
             return lambda: time.monotonic() > end
-        old, delay = set(temporary_files(folder)), self.random.uniform(0, 0.3)
+        old, delay = set(unfinished(folder)), self.random.uniform(0, 0.3)
         seen = []
 
         def writing() -> bool:
-            if not seen and set(temporary_files(folder)) - old:
+            if not seen and set(unfinished(folder)) - old:
                 seen.append(time.monotonic() + delay)
             return bool(seen) and time.monotonic() > seen[0]
 
@@ -161,34 +168,42 @@ class Chaos:
 
     def live(self, folder: Path) -> bool:
         """One life; True if the training reached its end in it."""
-        from selnext_mm.checkpoints.atomic import temporary_files
         from selnext_mm.engine.newest import find_newest
 
         report = self.report
         newest = find_newest(folder) if folder.is_dir() else None
         before = newest.iter if newest else 0
-        report.temporary_files_found += len(temporary_files(folder))
+        report.temporary_files_found += len(unfinished(folder))
         report.damaged_checkpoints += [str(item) for item in newest.skipped] if newest else []
-        if newest:
-            report.resumes += 1
-        else:
-            report.starts_from_scratch += 1
+        self.count_start(newest)
         self.reached.value = before
-        old = set(temporary_files(folder))
+        old = set(unfinished(folder))
         child = self.start(folder)
         status = self.wait(child, self.moment(folder))
         if status is None:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             report.kills += 1
-            report.kills_during_a_write += bool(set(temporary_files(folder)) - old)
-            report.kills_before_the_first_iteration += self.reached.value == before
+            report.kills_during_a_write += bool(set(unfinished(folder)) - old)
             now = find_newest(folder)
-            report.lost_iterations.append(self.reached.value - (now.iter if now else 0))
+            lost = self.reached.value - (now.iter if now else 0)
+            if self.reached.value > before:
+                report.lost_iterations.append(lost)
+            else:
+                report.kills_before_the_first_iteration += 1
+                report.lost_before_the_first_iteration = max(
+                    report.lost_before_the_first_iteration, lost
+                )
         elif status:
             report.failed_lives.append(f'{folder}: status {status}')
         report.iterations_trained += self.reached.value - before
         return status is not None
+
+    def count_start(self, newest) -> None:
+        if newest:
+            self.report.resumes += 1
+        else:
+            self.report.starts_from_scratch += 1
 
     def weights(self, folder: Path) -> dict:
         import torch
@@ -205,6 +220,8 @@ class Chaos:
         self.report.trainings_equal += equal
 
     def run(self) -> Report:
+        from selnext_mm.engine.newest import find_newest
+
         whole = self.root / 'whole'
         status = self.wait(self.start(whole), lambda: False)
         if status:
@@ -216,8 +233,10 @@ class Chaos:
             while not (ended := self.live(folder)) and self.report.kills < self.args.kills:
                 pass
             if not ended:  # enough kills: this one may finish
-                ended = self.wait(self.start(folder), lambda: False) == 0
-                self.report.resumes += 1
+                self.count_start(find_newest(folder))
+                status = self.wait(self.start(folder), lambda: False)
+                if status:
+                    self.report.failed_lives.append(f'{folder}: status {status}')
             if self.report.failed_lives:
                 return self.report
             self.compare(folder)

@@ -22,6 +22,11 @@ else
     --master_addr "${MASTER_ADDR:?set MASTER_ADDR to the first machine}"
     --master_port "${MASTER_PORT:-29500}")
 fi
+# torchrun passes on what it is told to, and dies of other signals, with nothing saved. The first
+# name is for torch 2.9 and later, the second for those before that read it.
+signals=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1
+export PET_SIGNALS_TO_HANDLE=${PET_SIGNALS_TO_HANDLE:-$signals}
+export TORCHELASTIC_SIGNALS_TO_HANDLE=${TORCHELASTIC_SIGNALS_TO_HANDLE:-$signals}
 exec "$python" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node "$processes" \
   --max_restarts "${MAX_RESTARTS:-0}" \
   "$tools/$script" "$config" "$@" --launcher pytorch

@@ -2,10 +2,12 @@
 
 import contextlib
 import errno
+import io
 import os
 import re
 import resource
 import shutil
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -22,6 +24,14 @@ LIMITS = {
     errno.EDQUOT: 'the disk quota is used up',
     errno.EFBIG: 'the file-size limit (ulimit -f) is reached',
     errno.EROFS: 'the file system is read-only',
+}
+CANNOT_SYNC = {
+    errno.EINVAL,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.EBADF,
+    errno.EACCES,
 }
 
 
@@ -42,6 +52,25 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in ``folder`` are on the disk, where the file system can do that.
+
+    Some of FUSE, SMB and overlays cannot, and a folder that may not be listed cannot be opened.
+    """
+    try:
+        sync(folder)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
+
+
+# What zipfile raises for archives whose bytes were changed, besides BadZipFile.
+UNREADABLE = (
+    OSError, EOFError, zlib.error, struct.error, NotImplementedError, RuntimeError,
+    ValueError, OverflowError, LookupError,
+)  # fmt: skip
 
 
 class _Sink:
@@ -89,7 +118,7 @@ def write_atomically(
     """
     path = Path(path)
     temporary = temporary_path(path)
-    sink = None
+    sink, replaced = None, False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, 'wb') as file:
@@ -105,9 +134,15 @@ def write_atomically(
         if problem := verify(temporary) if verify else None:
             raise UserError(f'{path} was written, but does not read back: {problem}')
         os.replace(temporary, path)
-        sync(path.parent)
+        replaced = True
+        sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         cause = sink.error if sink and sink.error else error
+        if replaced:
+            raise UserError(
+                f'{path} is written, but {path.parent} could not be synced ({cause}): after a '
+                'power failure the former file may be there. Look at the disk (dmesg)'
+            ) from error
         raise UserError(_cannot_write(path, cause, sink.size if sink else 0)) from error
     finally:
         with contextlib.suppress(OSError):
@@ -125,6 +160,11 @@ def _megabytes(count: int) -> str:
 
 
 def _cannot_write(path: Path, error: BaseException, written: int) -> str:
+    return f'{limit_reached(path, error, written)}. What was there before is untouched'
+
+
+def limit_reached(path: Path, error: BaseException, written: int = 0) -> str:
+    """Why ``path`` could not be written, with the free space."""
     number = getattr(error, 'errno', None)
     text = LIMITS.get(number) or getattr(error, 'strerror', None) or str(error).splitlines()[0]
     facts = []
@@ -136,7 +176,25 @@ def _cannot_write(path: Path, error: BaseException, written: int) -> str:
     if number == errno.EFBIG and limit != resource.RLIM_INFINITY:
         facts.append(f'files may have {_megabytes(limit)}')
     space = f' ({", ".join(facts)})' if facts else ''
-    return f'{path} could not be written: {text}{space}. What was there before is untouched'
+    return f'{path} could not be written: {text}{space}'
+
+
+def full_disk(error: OSError) -> str | None:
+    """One message for a disk that takes no more, whoever wrote; None for other errors.
+
+    The error of a write names no file: it is looked up among the open files of the traceback.
+    """
+    if error.errno not in LIMITS:
+        return None
+    name, trace = error.filename, error.__traceback__
+    while trace is not None and error.filename is None:
+        for value in trace.tb_frame.f_locals.values():
+            if isinstance(value, io.IOBase) and isinstance(getattr(value, 'name', None), str):
+                name = value.name
+        trace = trace.tb_next
+    remedy = 'Free space or name another folder, then start again (training: with --resume)'
+    path = Path(os.fsdecode(name)) if name is not None else Path.cwd() / 'a file'
+    return f'{limit_reached(path, error)}. {remedy}'
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -168,6 +226,6 @@ def damage(path: str | Path) -> str | None:
             broken = archive.testzip()
     except zipfile.BadZipFile:
         return 'truncated or not a checkpoint'
-    except (OSError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
-        return f'cannot be read ({error})'
+    except UNREADABLE as error:
+        return f'cannot be read ({str(error) or type(error).__name__})'
     return f'damaged: the check sum of its part {broken} is wrong' if broken else None

@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 
+from selnext_mm.checkpoints.atomic import sync, sync_folder
 from selnext_mm.checkpoints.sniff import PICKLE, ZIP, check_file
 from selnext_mm.errors import UserError
 
 SAVE_SUFFIXES = ('.pth', '.safetensors')
+FETCH_OR_NAME = 'fetch or copy it again, or name a file of torch.save or a .safetensors file'
 WEIGHT_KEYS = ('model', 'state_dict', 'model_ema')  # order of preference of 'auto'
 
 
@@ -40,7 +42,10 @@ def load_file(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
 
     checkpoint = _load_pickle(path, magic, map_location)
     if not isinstance(checkpoint, Mapping):
-        raise UserError(f'{path} holds a {type(checkpoint).__name__}, not a dict of weights')
+        raise UserError(
+            f'{path} holds a {type(checkpoint).__name__}, not a dict of weights; save '
+            'model.state_dict() with torch.save and name that file'
+        )
     return without_program(checkpoint)
 
 
@@ -66,7 +71,9 @@ def _load_safetensors(path: Path, map_location: Any) -> dict[str, torch.Tensor]:
     try:
         return load(path, device=str(device))
     except Exception as error:  # SafetensorError is private to the extension module
-        raise UserError(f'{path} is truncated or not a safetensors file: {error}') from error
+        raise UserError(
+            f'{path} is truncated or not a safetensors file ({error}); fetch or copy it again'
+        ) from error
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -88,7 +95,7 @@ def _load_pickle(path: Path, magic: bytes, map_location: Any) -> Any:
             return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         if not magic.startswith((ZIP, PICKLE)):
-            raise UserError(f'{path} is not a checkpoint') from error
+            raise UserError(f'{path} is not a checkpoint; {FETCH_OR_NAME}') from error
         name = re.search(r'GLOBAL ([\w.]+)', str(error))
         detail = f' ({name[1]})' if name else ''
         raise UserError(
@@ -97,7 +104,9 @@ def _load_pickle(path: Path, magic: bytes, map_location: Any) -> Any:
         ) from error
     except Exception as error:  # torch raises KeyError, EOFError, RuntimeError, ... on damage
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f'{path} is truncated or not a checkpoint: {reason}') from error
+        raise UserError(
+            f'{path} is truncated or not a checkpoint ({reason}); {FETCH_OR_NAME}'
+        ) from error
 
 
 def take_weights(checkpoint: Mapping[str, Any], weights: str = 'auto') -> tuple[dict, str]:
@@ -168,9 +177,9 @@ def save_file(
             temporary.write_bytes(save(tensors, metadata=meta))
         else:
             torch.save({'meta': meta, 'state_dict': tensors}, temporary)
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync_folder(path.parent)
     except ImportError as error:
         raise UserError(f'{path} needs the safetensors package: pip install safetensors') from error
     except OSError as error:
@@ -185,11 +194,3 @@ def save_file(
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
     return path
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

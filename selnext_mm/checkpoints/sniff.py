@@ -36,16 +36,18 @@ def check_file(path: Path) -> bytes:
             or an archive that would unpack to many times its size.
     """
     if not path.exists():
-        raise UserError(f'{path}: no such file')
+        raise UserError(f'{path}: no such file; check the path, it counts from {Path.cwd()}')
     if path.is_dir():
         raise UserError(f'{path} is a directory; name the checkpoint file in it')
     if not path.is_file():
-        raise UserError(f'{path} is not a regular file')
+        raise UserError(f'{path} is not a regular file; copy what it gives into one and name that')
     try:
         with open(path, 'rb') as file:
             head = file.read(HEAD)
     except OSError as error:
-        raise UserError(f'{path}: cannot be read ({error.strerror})') from error
+        raise UserError(
+            f'{path}: cannot be read ({error.strerror}); check its permissions and the disk'
+        ) from error
     if not head:
         raise UserError(f'{path} is empty; fetch or copy it again')
     if not head.strip(b'\0'):

@@ -59,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.json and args.json != '-' and not os.path.isdir(Path(args.json).parent):
         raise UserError(f'--json {args.json}: the folder {Path(args.json).parent} does not exist')
 
+    from selnext_mm.checkpoints.atomic import write_text
     from selnext_mm.cli.common import silence_known_warnings
     from selnext_mm.cli.doctor import show
     from selnext_mm.datasets.config_check import check_config
@@ -92,8 +93,12 @@ def main(argv: list[str] | None = None) -> int:
         if args.json == '-':
             print(text)
             return int(bool(errors))
+        path = Path(args.json).resolve()
         try:
-            Path(args.json).write_text(text + '\n', encoding='utf-8')
+            if path.exists() and not path.is_file():  # a device or a pipe stays what it is
+                path.write_text(text + '\n', encoding='utf-8')
+            else:
+                write_text(path, text + '\n')
         except OSError as error:
             raise UserError(f'--json {args.json}: {error.strerror}; name a writable file') from None
     show(table_lines(reports))

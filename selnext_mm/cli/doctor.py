@@ -74,7 +74,10 @@ def show(lines: Iterable[tuple[str, str]]) -> None:
             console = Console(highlight=False, markup=False)
         except ImportError:
             pass
+    encoding = getattr(sys.stdout, 'encoding', None) or 'utf-8'
     for style, line in lines:
+        # Names out of data may hold what the terminal cannot show.
+        line = line.encode(encoding, 'backslashreplace').decode(encoding)
         if console:
             # soft_wrap leaves long lines to the terminal: a copied remedy has no line breaks
             console.print(line, style=STYLES.get(style), soft_wrap=True)

@@ -8,6 +8,7 @@ from torch import nn
 from selnext_mm.cli.common import base_parser, build_runner, prepare, quick_data_check
 from selnext_mm.engine.arguments import check_arguments
 from selnext_mm.engine.config import add_tensorboard, check_backends
+from selnext_mm.engine.newest import claim
 from selnext_mm.engine.preflight import (
     check_checkpoint,
     check_data,
@@ -15,9 +16,10 @@ from selnext_mm.engine.preflight import (
     check_pretrained,
     resolve_resume,
 )
-from selnext_mm.engine.safety import lr_for_batch, make_safe, random_and_fixed
+from selnext_mm.engine.safety import HOOK, lr_for_batch, make_safe, random_and_fixed
 from selnext_mm.engine.settings import build_model, check_numbers, check_types
 from selnext_mm.errors import UserError
+from selnext_mm.stopping import stop_early
 
 # How often the job was started again: by torchrun, by Slurm, by tools/slurm_train.sh.
 RESTARTS = ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT', 'SELNEXT_MM_RESTARTS')
@@ -66,6 +68,7 @@ def set_resume(cfg: Config, resume: str | None, model: nn.Module | None = None) 
     return newest.lines()
 
 
+@stop_early()
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     cfg = prepare(args)
@@ -97,6 +100,8 @@ def main(argv: list[str] | None = None) -> int:
     if not resumed:
         check_load_from(cfg, model)
         check_pretrained(cfg, model)
+    if cfg.default_hooks.checkpoint and cfg.default_hooks.checkpoint.get('type') == HOOK:
+        claim(cfg.work_dir, cfg.load_from if resumed else None)
     runner = build_runner(cfg)
     for line in [*lines, *resumed]:
         runner.logger.info(line)

@@ -13,6 +13,8 @@ def short(value, limit: int = 160) -> str:
         text = ' '.join(str(value).split())
     except (RecursionError, ValueError):  # nested too deep, or an integer of too many digits
         text = type(value).__name__
+    # JSON may hold halves of characters ("\\ud800"), which no output takes.
+    text = text.encode('utf-8', 'backslashreplace').decode()
     half = limit // 2 - 2
     return text if len(text) <= limit else f'{text[:half]}...{text[-half:]}'
 

@@ -1,5 +1,6 @@
 """mmengine's checkpoint hook, made so that nothing is lost."""
 
+import os
 import signal
 import time
 from collections import deque
@@ -16,35 +17,15 @@ from selnext_mm.engine.accumulation import at_update, partial_gradients, put_gra
 from selnext_mm.engine.finite import check_weights
 from selnext_mm.engine.loops import ResumableLoop
 from selnext_mm.engine.newest import POINTER, start_run
+from selnext_mm.engine.run_files import LateRemoval, check_lists, forget_others
 from selnext_mm.engine.stop import CODES, Stopped, StopSignals, shield_workers
 from selnext_mm.engine.votes import from_first, highest
 from selnext_mm.errors import UserError
+from selnext_mm.stopping import leave_marker
 
 STATE = 'resume_state'  # key in the checkpoint
 INTERMEDIATE = 'iter_{}.pth'
 KEEP_INTERMEDIATE = 2
-
-
-class _LateRemoval:
-    """A file backend that keeps removals for later: mmengine asks for them too early."""
-
-    def __init__(self, backend) -> None:
-        self.backend, self.pending = backend, []
-
-    def remove(self, path) -> None:
-        self.pending.append((self.backend.remove, path))
-
-    def rmtree(self, path) -> None:
-        self.pending.append((self.backend.rmtree, path))
-
-    def flush(self, spare: set) -> None:
-        for remove, path in self.pending:
-            if path not in spare:
-                remove(path)
-        self.pending.clear()
-
-    def __getattr__(self, name: str):
-        return getattr(self.backend, name)
 
 
 @HOOKS.register_module()
@@ -92,6 +73,7 @@ class SafeCheckpointHook(CheckpointHook):
         self.every_iters, self.every_minutes = every_iters, every_minutes
         self.signals = StopSignals() if stop_on_signals else None
         self.run_id: str | None = None
+        self.resumed_from: str | None = None
         self._loaded: dict | None = None  # resume_state and meta of the resumed checkpoint
         self._state: dict | None = None  # on its way into the checkpoint
         self._saved: dict | None = None  # name, meta and kind of the last checkpoint
@@ -104,7 +86,14 @@ class SafeCheckpointHook(CheckpointHook):
             self._loaded = dict(state=checkpoint.get(STATE), meta=dict(checkpoint['meta']))
 
     def before_train(self, runner) -> None:
+        resumed = None
+        if self._loaded is not None:
+            path = runner._load_from or find_latest_checkpoint(runner.work_dir)
+            resumed = (Path(path), self._loaded['meta'])
+            self.resumed_from = path
+        check_lists(runner.message_hub)
         super().before_train(runner)
+        forget_others(self, runner.message_hub, resumed)
         loop = runner.train_loop
         self.position = loop.position if isinstance(loop, ResumableLoop) else None
         if self.position is None and (self.every_iters or self.every_minutes):
@@ -114,10 +103,7 @@ class SafeCheckpointHook(CheckpointHook):
                 "'ResumableIterBasedTrainLoop'; tools/train.py puts them in"
             )
             self.every_iters = self.every_minutes = 0
-        resumed = None
         if self._loaded is not None:
-            path = runner._load_from or find_latest_checkpoint(runner.work_dir)
-            resumed = (Path(path), self._loaded['meta'])
             self._restore(runner, self._loaded['state'])
         self.run_id = start_run(runner.work_dir, resumed)
         if is_main_process():
@@ -143,7 +129,9 @@ class SafeCheckpointHook(CheckpointHook):
         put_gradients(runner, state.get('gradients'))
         if not state['validated']:
             # An evaluation that is made up for rewrites the checkpoint that it belongs to.
-            self._saved = state['saved']
+            saved = state['saved']
+            if saved and os.path.basename(saved['name']) == saved['name']:
+                self._saved = saved
 
     def after_run(self, runner) -> None:
         self.give_back_signals()
@@ -169,7 +157,7 @@ class SafeCheckpointHook(CheckpointHook):
             runner.logger.info(f'Saving checkpoint at {step} iterations')
             self._save_intermediate(runner, step)
         if received:
-            self._stop(runner, received)
+            self._stop(runner, received, together=True)
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         if not (self.signals and self.signals.received and self._is_saved_now(runner)):
@@ -185,7 +173,7 @@ class SafeCheckpointHook(CheckpointHook):
         if self.save_best:
             check_weights(runner)
         before, backend = self._is_saved_now(runner), self.file_backend
-        self.file_backend = _LateRemoval(backend)
+        self.file_backend = LateRemoval(backend)
         try:
             super().after_val_epoch(runner, metrics)
             self._remove_old_best()
@@ -195,7 +183,7 @@ class SafeCheckpointHook(CheckpointHook):
             self._save_again(runner)
 
     def _remove_old_best(self) -> None:
-        if isinstance(self.file_backend, _LateRemoval):
+        if isinstance(self.file_backend, LateRemoval):
             present = {getattr(self, 'best_ckpt_path', None)}
             present.update(getattr(self, 'best_ckpt_path_dict', {}).values())
             self.file_backend.flush(present)
@@ -299,11 +287,12 @@ class SafeCheckpointHook(CheckpointHook):
         if self._state is not None:
             checkpoint[STATE] = self._state
 
-    def _stop(self, runner, number: int) -> None:
+    def _stop(self, runner, number: int, together: bool = False) -> None:
         name = signal.Signals(number).name
-        last = self.last_ckpt or 'none, nothing is saved'
+        last = self.last_ckpt or self.resumed_from or 'none, nothing is saved'
         runner.logger.warning(
             f'told to stop by {name}; last checkpoint: {last}. Start again with --resume'
         )
         self.signals.remove()
+        leave_marker(number, together)
         raise Stopped(CODES[number])

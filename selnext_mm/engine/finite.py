@@ -35,15 +35,28 @@ def last_good(runner) -> str:
 
 
 def check_weights(runner) -> None:
-    """Raise :class:`UserError` if a parameter of the model holds NaN or inf."""
-    named = [(n, p) for n, p in runner.model.named_parameters() if p.is_floating_point()]
+    """Raise :class:`UserError` if a parameter or running statistic of the model is not finite.
+
+    In every process, if it is so in one: all have to call it.
+    """
+    # Of the buffers only these: a mask may hold inf on purpose.
+    statistics = [
+        (n, b)
+        for n, b in runner.model.named_buffers()
+        if n.endswith(('running_mean', 'running_var'))
+    ]
+    named = [
+        (n, p) for n, p in (*runner.model.named_parameters(), *statistics) if p.is_floating_point()
+    ]
     # One answer for all: an answer for each would wait for the accelerator each time.
-    if not named or torch.stack([p.detach().isfinite().all() for _, p in named]).all():
+    fine = not named or bool(torch.stack([p.detach().isfinite().all() for _, p in named]).all())
+    # Statistics differ between processes: one that stopped alone would leave the others waiting.
+    if not highest(not fine)[0]:
         return
     broken = [n for n, p in named if not p.detach().isfinite().all()]
-    shown = ', '.join(broken[:3]) + (', ...' if len(broken) > 3 else '')
+    shown = ', '.join(broken[:3]) + (', ...' if len(broken) > 3 else '') or 'in another process'
     raise UserError(
-        f'iteration {runner.iter + 1}: {len(broken)} of {len(named)} parameters hold NaN or inf '
+        f'iteration {runner.iter + 1}: {len(broken)} of {len(named)} weights hold NaN or inf '
         f'({shown}); they are not saved. {last_good(runner)}. {remedies(runner)}'
     )
 

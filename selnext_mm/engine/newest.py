@@ -10,11 +10,15 @@ import torch
 from mmengine.dist import is_main_process
 
 from selnext_mm.checkpoints.atomic import damage, write_text
+from selnext_mm.checkpoints.sniff import check_file
+from selnext_mm.engine.device import is_first_process
 from selnext_mm.engine.votes import from_first
 from selnext_mm.errors import UserError
 
 POINTER = 'last_checkpoint'
 LINEAGE = 'run.json'
+FOREIGN = ''  # stands for the run id of files that name none: another program wrote them
+EARLIER = 'it belongs to an earlier run in this folder, or to another one'
 
 
 @dataclass
@@ -39,7 +43,10 @@ def read_meta(path: Path) -> dict:
         ValueError: not a checkpoint that training can go on from; the text says why.
     """
     try:
+        check_file(path)  # an archive that would fill the memory is not opened
         checkpoint = torch.load(path, map_location='cpu', mmap=True, weights_only=True)
+    except UserError as error:
+        raise ValueError(str(error).removeprefix(str(path)).lstrip(': ')) from error
     except pickle.UnpicklingError as error:
         raise ValueError('refused: it is no checkpoint or would run code') from error
     except Exception as error:  # torch raises KeyError, EOFError, RuntimeError, ... on damage
@@ -47,6 +54,8 @@ def read_meta(path: Path) -> dict:
     meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
     if not isinstance(meta, dict) or not {'epoch', 'iter'} <= set(meta):
         raise ValueError('no epoch and iteration in it: weights, not a state of training')
+    if not all(type(meta[key]) is int and meta[key] >= 0 for key in ('epoch', 'iter')):
+        raise ValueError(f'epoch {meta["epoch"]!r:.20}, iteration {meta["iter"]!r:.20}: no counts')
     if 'optimizer' not in checkpoint:
         raise ValueError('no optimizer state in it: good for --cfg-options load_from=..., or test')
     return meta
@@ -73,6 +82,11 @@ def _lineage(work_dir: Path) -> dict[str, float]:
         return {}
 
 
+def _run_id(meta: dict) -> str:
+    run = meta.get('run_id')
+    return run if isinstance(run, str) else FOREIGN
+
+
 def _checkpoints(work_dir: Path) -> list[Path]:
     folders = [work_dir]
     pointed = _pointed(work_dir)
@@ -92,9 +106,8 @@ def _readable(work_dir: Path) -> tuple[list[tuple[Path, dict]], list[tuple[Path,
         except ValueError as error:
             skipped.append((path, str(error)))
             continue
-        run = meta.get('run_id')
-        if run and lineage and meta['iter'] > lineage.get(run, -1):
-            skipped.append((path, 'it belongs to an earlier run in this folder'))
+        if lineage and meta['iter'] > lineage.get(_run_id(meta), -1):
+            skipped.append((path, EARLIER))
         else:
             readable.append((path, meta))
     readable.sort(key=lambda item: (item[1]['iter'], item[1]['epoch']), reverse=True)
@@ -117,7 +130,7 @@ def find_newest(work_dir: str | Path) -> Newest | None:
         if problem is None:
             return Newest(path, meta['epoch'], meta['iter'], skipped)
         skipped.append((path, problem))
-    of_this_run = [(p, r) for p, r in skipped if 'earlier run' not in r]
+    of_this_run = [(p, r) for p, r in skipped if r != EARLIER]
     if not of_this_run:
         return None
     listed = '; '.join(f'{path.name}: {reason}' for path, reason in of_this_run)
@@ -125,6 +138,23 @@ def find_newest(work_dir: str | Path) -> Newest | None:
         f'no checkpoint in {work_dir} can be resumed from ({listed}). Name another file with '
         '--resume PATH, or move these away and start without --resume'
     )
+
+
+def claim(work_dir: str | Path, resumed: str | Path | None) -> None:
+    """:func:`start_run` for a process that is still to build its run.
+
+    A run that dies while it is set up, and is started again, must not take the checkpoints of an
+    earlier one in the folder for its own. The first process writes; nothing is made in a folder
+    without checkpoints.
+
+    Args:
+        work_dir: of the run, which may be missing.
+        resumed: the file that the run goes on from; None for a new one.
+    """
+    work_dir = Path(work_dir)
+    if not is_first_process() or not work_dir.is_dir() or not _checkpoints(work_dir):
+        return
+    _start_run(work_dir, None if resumed is None else (Path(resumed), read_meta(Path(resumed))))
 
 
 def start_run(work_dir: str | Path, resumed: tuple[Path, dict] | None) -> str:
@@ -144,22 +174,22 @@ def start_run(work_dir: str | Path, resumed: tuple[Path, dict] | None) -> str:
 def _start_run(work_dir: Path, resumed: tuple[Path, dict] | None) -> str:
     new = uuid.uuid4().hex[:12]
     if resumed is None:
-        (work_dir / POINTER).unlink(missing_ok=True)
+        # In this order: a pointer to a file of the earlier run does no harm any more.
         _write_lineage(work_dir, {new: float('inf')})
+        (work_dir / POINTER).unlink(missing_ok=True)
         return new
     path, meta = resumed
-    lineage = _lineage(work_dir)
-    write_text(work_dir / POINTER, str(path.resolve()))
+    run, lineage = _run_id(meta), _lineage(work_dir)
     present = next((run for run, until in lineage.items() if until == float('inf')), None)
     newer = any(m['iter'] > meta['iter'] for _, m in _readable(work_dir)[0])
-    if present == meta.get('run_id') and present and not newer:
-        return present
-    # Back to an older state, or to that of another folder: what came after it counts no more.
-    lineage = {run: min(until, meta['iter']) for run, until in lineage.items()}
-    if meta.get('run_id'):
-        lineage[meta['run_id']] = meta['iter']
-    _write_lineage(work_dir, {**lineage, new: float('inf')})
-    return new
+    if present != run or newer or run == FOREIGN:
+        # Back to an older state, or to that of another folder: what came after counts no more.
+        lineage = {each: min(until, meta['iter']) for each, until in lineage.items()}
+        lineage[run] = meta['iter']
+        _write_lineage(work_dir, {**lineage, new: float('inf')})
+        present = new
+    write_text(work_dir / POINTER, str(path.resolve()))
+    return present
 
 
 def _write_lineage(work_dir: Path, lineage: dict[str, float]) -> None:

@@ -13,7 +13,7 @@ from selnext_mm.checkpoints.compare import compare, state_dict_of
 from selnext_mm.engine.banner import BannerHook
 from selnext_mm.engine.checkpoint_hook import SafeCheckpointHook
 from selnext_mm.engine.empty_results import evaluate_empty_results
-from selnext_mm.engine.newest import find_newest
+from selnext_mm.engine.newest import Newest, find_newest
 from selnext_mm.engine.progress import ProgressBarHook, on_terminal
 from selnext_mm.engine.schedule import Schedule
 from selnext_mm.engine.unreadable import UnreadableImagesHook, guard, record_file
@@ -135,16 +135,28 @@ class ConciseRunner(Runner):
         del model._dump_init_info
 
     def load_or_resume(self) -> None:
+        # All processes go on alike, even if a shared disk shows them different files.
+        self._resume, self._load_from = from_first((self._resume, self._load_from))
         if self._resume and self._load_from is None and not self._has_loaded:
-            newest = find_newest(self.work_dir)
-            if newest is None:
-                raise UserError(f'resume=True, but there is no checkpoint in {self.work_dir}')
+            newest = from_first(self._find_newest() if is_main_process() else None)
+            if isinstance(newest, UserError):
+                raise newest
             for line in newest.lines():
                 self.logger.info(line)
             self._load_from = str(newest.path)
-        # All processes go on from one file, even if a shared disk shows them different ones.
-        self._load_from = from_first(self._load_from)
         super().load_or_resume()
+
+    def _find_newest(self) -> Newest | UserError:
+        try:
+            newest = find_newest(self.work_dir)
+        except UserError as error:
+            return error
+        if newest is None:
+            return UserError(
+                f'resume=True, but there is no checkpoint in {self.work_dir}; name one with '
+                'load_from, or start with resume=False'
+            )
+        return newest
 
     def resume(self, *args, **kwargs) -> None:
         schedule = Schedule(self)

@@ -2,8 +2,12 @@
 
 import copy
 
-# What a scheduler counts while it runs; the rest of its state is from the config.
-PROGRESS = {'last_step', '_global_step', '_last_value', 'optimizer', 'verbose'}
+# What a scheduler counts while it runs; the rest of its state is from the config. The last three
+# are those of ReduceOnPlateau...
+PROGRESS = {
+    'last_step', '_global_step', '_last_value', 'optimizer', 'verbose',
+    'best', 'num_bad_epochs', 'cooldown_counter',
+}  # fmt: skip
 
 
 def _settings(state: dict) -> dict:
@@ -57,10 +61,19 @@ class Schedule:
         if not changes:
             return
         before = max(g['lr'] for g in self._groups(schedulers[0].optimizer))
-        kept = [s for s in schedulers if getattr(s, 'need_val_args', False)]
-        moved = [(s, f) for s, f in zip(schedulers, self.fresh, strict=True) if s not in kept]
-        self._rewind(moved)
-        self._replay([s for s, _ in moved], runner)
+        pairs = list(zip(schedulers, self.fresh, strict=True))
+        moved = [(s, f) for s, f in pairs if not getattr(s, 'need_val_args', False)]
+        for scheduler, fresh in pairs:
+            if (scheduler, fresh) not in moved:
+                # Its steps need the results of evaluations: they stay, the settings change.
+                scheduler.__dict__.update(_settings(fresh))
+        if len(loaded) != len(pairs) or any(
+            _settings(old) != _settings(fresh)
+            for old, (s, fresh) in zip(loaded, pairs, strict=True)
+            if (s, fresh) in moved
+        ):
+            self._rewind(moved)
+            self._replay([s for s, _ in moved], runner)
         after = max(g['lr'] for g in self._groups(schedulers[0].optimizer))
         runner.logger.warning(
             f'the schedule was changed since the checkpoint ({", ".join(changes)}): the run goes '

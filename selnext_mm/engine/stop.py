@@ -25,7 +25,9 @@ class Stopped(SystemExit):
 
 
 class StopSignals:
-    """Takes the signals and remembers the first one; a second one after 2 s acts at once.
+    """Takes the signals and remembers the first one; Ctrl-C 2 s after it acts at once.
+
+    Schedulers send SIGUSR1 and then SIGTERM while the state is being saved; only a person insists.
 
     Data-loader workers that are forked inherit the handlers and do nothing. torch gives them one
     of its own for SIGTERM, see :func:`shield_workers`.
@@ -56,7 +58,7 @@ class StopSignals:
             return
         if not self.received:
             self.received, self._when = number, time.monotonic()
-        elif time.monotonic() - self._when > INSIST_AFTER:
+        elif number == signal.SIGINT and time.monotonic() - self._when > INSIST_AFTER:
             self.remove()
             signal.raise_signal(number)
 

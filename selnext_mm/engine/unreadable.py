@@ -6,6 +6,7 @@ from pathlib import Path
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, TRANSFORMS
 
+from selnext_mm.engine.votes import highest
 from selnext_mm.errors import UserError
 
 LOADER = 'LoadImageFromFile'  # the transform that is guarded, of whatever scope
@@ -118,6 +119,18 @@ class UnreadableImagesHook(Hook):
         self._look(runner)
 
     def _look(self, runner) -> None:
+        self._read(runner)
+        # Together: a process that stopped alone would leave the others waiting.
+        (count,) = highest(len(self.names))
+        if count > self.limit:
+            raise UserError(
+                f'{count} training images cannot be read, more than the limit of '
+                f'{self.limit}; they are listed in {self.record}. Is the disk still mounted? Then '
+                'go on with --resume, or allow more: '
+                "custom_hooks=[dict(type='UnreadableImagesHook', max_share=...)]"
+            )
+
+    def _read(self, runner) -> None:
         try:
             if os.path.getsize(self.record) == self.seen:
                 return
@@ -132,10 +145,3 @@ class UnreadableImagesHook(Hook):
                 runner.logger.warning(
                     f'skipped {path}: {reason} ({len(self.names)} unreadable, limit {self.limit})'
                 )
-        if len(self.names) > self.limit:
-            raise UserError(
-                f'{len(self.names)} training images cannot be read, more than the limit of '
-                f'{self.limit}; they are listed in {self.record}. Is the disk still mounted? Then '
-                'go on with --resume, or allow more: '
-                "custom_hooks=[dict(type='UnreadableImagesHook', max_share=...)]"
-            )

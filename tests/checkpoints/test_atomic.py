@@ -5,10 +5,14 @@ import multiprocessing
 import os
 import resource
 import signal
+import stat
+import struct
 import time
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from selnext_mm.checkpoints.atomic import (
     damage,
@@ -180,3 +184,49 @@ def test_mmengine_writes_through_it(tmp_path, monkeypatch):
     with pytest.raises(UserError, match='seen'):
         save_checkpoint(OLD, str(tmp_path / 'a.pth'))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('number', [errno.EINVAL, errno.ENOTSUP, errno.EIO])
+def test_a_folder_that_cannot_be_synced(path, monkeypatch, number):
+    """Some file systems have no such call; the file is there all the same."""
+    fsync = os.fsync
+
+    def no_folders(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, 'fsync', no_folders)
+    if number == errno.EIO:
+        with pytest.raises(UserError, match='is written, but'):
+            write_checkpoint(NEW, path)
+    else:
+        write_checkpoint(NEW, path)
+    assert torch.equal(load(path), NEW['a'])
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(
+    changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4), end=st.booleans()
+)
+def test_whatever_bytes_were_changed_damage_is_a_text(tmp_path_factory, changes, end):
+    """``end``: only in the last tenth, where the list of the archive's parts is."""
+    path = tmp_path_factory.getbasetemp() / 'fuzzed.pth'
+    torch.save(OLD, path)
+    data = bytearray(path.read_bytes())
+    for place, byte in changes:
+        place = 0.9 + place / 10 if end else place
+        data[min(int(place * len(data)), len(data) - 1)] = byte
+    path.write_bytes(data)
+    assert damage(path) is None or len(damage(path)) > 3
+
+
+@pytest.mark.parametrize(
+    'error', [ValueError('x'), UnicodeDecodeError('utf-8', b'x', 0, 1, 'x'), struct.error('x')]
+)
+def test_what_zipfile_does_not_announce_is_damage_too(path, monkeypatch, error):
+    def testzip(self):
+        raise error
+
+    monkeypatch.setattr('zipfile.ZipFile.testzip', testzip)
+    assert 'cannot be read' in damage(path)

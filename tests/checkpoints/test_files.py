@@ -158,7 +158,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, state, su
     def full(_):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(files, '_sync', full)
+    monkeypatch.setattr(files, 'sync', full)
     with pytest.raises(UserError, match='could not be written: No space left'):
         save_file({'a.weight': torch.ones(1)}, path, {})
     assert path.read_bytes() == before

@@ -1,10 +1,13 @@
 """The table, JSON and exit codes of check-data."""
 
+import io
 import json
+import shutil
 
 import pytest
 
 from selnext_mm.__main__ import main
+from selnext_mm.cli.doctor import show
 
 CONFIG = 'mask_rcnn/selnext_atto_shapes.py'
 
@@ -31,8 +34,6 @@ def test_a_sound_data_set(shapes_root, capsys, tmp_path):
 @pytest.fixture
 def broken(shapes_root, tmp_path):
     """The shapes with a truncated, a missing and a renamed thing."""
-    import shutil
-
     root = tmp_path / 'shapes'
     shutil.copytree(shapes_root, root)
     pictures = sorted((root / 'train2017').iterdir())
@@ -71,3 +72,43 @@ def test_all_configs_with_coco_data_can_be_checked(shapes_root, capsys):
     for name in ('retinanet/na_r50_2x_coco.py', 'cascade_rcnn/r50_2x_coco.py'):
         assert main(['check-data', name, '--data-root', str(shapes_root)]) == 1
         assert 'of the 80 classes of the config are not in the file' in capsys.readouterr().out
+
+
+def test_half_a_character_in_a_name_is_shown_escaped(shapes_root, tmp_path, capsys):
+    """Legal JSON, which no terminal takes."""
+    root = tmp_path / 'shapes'
+    shutil.copytree(shapes_root, root)
+    path = root / 'annotations' / 'instances_train2017.json'
+    content = json.loads(path.read_text())
+    content['categories'][1]['name'] = 'squ\ud800re'
+    content['images'][0]['file_name'] = '\udfff.png'
+    path.write_text(json.dumps(content))
+    assert main(['check-data', CONFIG, '--data-root', str(root)]) == 1
+    out = capsys.readouterr().out
+    assert 'squ\\ud800re' in out
+    arguments = ['--data-root', str(root), '--json', str(tmp_path / 'report.json')]
+    assert main(['check-data', CONFIG, *arguments]) == 1
+    assert 'ud800' in (tmp_path / 'report.json').read_text()
+
+
+def test_names_that_the_output_cannot_show(capsys, monkeypatch):
+    """An ASCII terminal and the name of a class in Chinese, or half of a character."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding='ascii')
+    monkeypatch.setattr('sys.stdout', stream)
+    show([('', 'train: \u732b \ud800')])
+    stream.flush()
+    assert stream.buffer.getvalue() == b'train: \\u732b \\ud800\n'
+
+
+def test_a_report_replaces_the_former_one_as_a_whole(shapes_root, tmp_path, monkeypatch):
+    out = tmp_path / 'report.json'
+    out.write_text('former')
+
+    def full(*args):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('os.replace', full)
+    arguments = ['--data-root', str(shapes_root), '--json', str(out)]
+    assert main(['check-data', CONFIG, *arguments]) == 2
+    assert out.read_text() == 'former'
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['report.json']

@@ -1,6 +1,8 @@
 import importlib
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -86,3 +88,22 @@ def test_a_reader_that_stops_reading_is_no_error():
     command = f'{sys.executable} -m selnext_mm --help | head -1'
     result = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert 'Traceback' not in result.stderr
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full (Linux)')
+@pytest.mark.parametrize('writer', [open, Path.open])
+def test_a_full_disk_is_one_message_whoever_writes(capsys, writer):
+    def scalars(argv):
+        with writer(Path('/dev/full'), 'a') as file:
+            file.write('loss')
+
+    assert call(scalars, []) == 2
+    message = capsys.readouterr().err
+    assert message.startswith('error: /dev/full could not be written: the disk is full')
+    assert 'MB free in /dev' in message
+    assert '--resume' in message
+
+
+def test_other_errors_of_the_system_keep_their_traceback():
+    with pytest.raises(FileNotFoundError):
+        call(lambda argv: Path('/nowhere/at/all').read_text(), [])

@@ -1,12 +1,19 @@
 """What ``--resume`` and the variables of a restarted job mean for the config."""
 
+import json
+import os
+import signal
+import time
+
 import pytest
 import torch
 from mmengine.config import Config
 
 from selnext_mm.checkpoints.atomic import write_checkpoint
 from selnext_mm.cli import train
+from selnext_mm.engine.newest import claim, start_run
 from selnext_mm.errors import UserError
+from tests.bad_input import CFG
 
 
 @pytest.fixture
@@ -60,3 +67,55 @@ def test_a_job_that_was_started_again_before_its_first_checkpoint(cfg, tmp_path,
     train.set_resume(cfg, path)
     assert cfg.load_from == path
     assert train.set_resume(Config(dict(work_dir=str(tmp_path))), None) == []
+
+
+class DiedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize('start', ['anew', 'from a file'])
+def test_dying_in_the_set_up_does_not_adopt_the_earlier_run(
+    cfg, tmp_path, monkeypatch, shapes_root, start
+):
+    """A former run is finished; another one in its folder dies before its first iteration."""
+    start_run(tmp_path, None)
+    run_id = json.loads((tmp_path / 'run.json').read_text())['runs'][0]['id']
+    old = dict(meta=dict(epoch=36, iter=180, run_id=run_id), state_dict={}, optimizer={})
+    write_checkpoint(old, tmp_path / 'epoch_36.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_36.pth'))
+    (tmp_path / 'other').mkdir()
+    other = checkpoint(tmp_path / 'other')
+
+    def build_runner(cfg):
+        raise DiedError
+
+    monkeypatch.setattr(train, 'build_runner', build_runner)
+    options = ['--resume', other] if start == 'from a file' else []
+    arguments = [CFG, '--data-root', str(shapes_root), '--work-dir', str(tmp_path), *options]
+    with pytest.raises(DiedError):
+        train.main(arguments)
+    monkeypatch.setenv(train.RESTARTS[0], '1')
+    again = Config(dict(work_dir=str(tmp_path)))
+    train.set_resume(again, options[-1] if options else None)
+    assert again.get('load_from') == (other if options else None)
+
+
+def test_a_failed_start_in_an_empty_folder_leaves_nothing(tmp_path):
+    claim(tmp_path / 'none', None)
+    claim(tmp_path, None)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
+def test_told_to_stop_during_the_set_up(monkeypatch, number, capfd):
+    def prepare(args):
+        os.kill(os.getpid(), number)
+        time.sleep(10)
+
+    monkeypatch.setattr(train, 'prepare', prepare)
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as stopped:
+        train.main([CFG])
+    assert stopped.value.code == 75
+    assert f'told to stop by {number.name}' in capfd.readouterr().err
+    assert signal.getsignal(number) is before

@@ -1,6 +1,8 @@
 """Every rule of the COCO check, and its counts against what mmdet itself keeps."""
 
+import contextlib
 import copy
+import io
 import json
 import random
 import string
@@ -9,8 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from selnext_mm.cli.doctor import show
 from selnext_mm.datasets.coco_check import check_coco
 from selnext_mm.datasets.coco_file import check_shape, read_coco
+from selnext_mm.datasets.findings import table_lines
 from selnext_mm.errors import UserError
 from tests.datasets.coco_samples import CLASSES, annotation, sound
 
@@ -306,6 +310,7 @@ SCALARS = st.one_of(
     st.just(10**400),
     st.floats(),
     st.text(string.printable, max_size=5),
+    st.just('half \ud800'),
 )
 ANY = st.recursive(
     SCALARS,
@@ -349,6 +354,8 @@ def test_a_file_mutated_at_random_never_crashes_the_check(content, with_mask):
     assert 0 <= report.used <= report.objects == len(content['annotations'])
     json.dumps(report.as_dict())
     assert all('\n' not in f.sentence() for f in report.findings)
+    with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding='utf-8')):
+        show(table_lines([report]))
 
 
 @FUZZ

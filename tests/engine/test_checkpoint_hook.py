@@ -1,6 +1,8 @@
 """SafeCheckpointHook: order of writing and removing, signals, failures."""
 
+import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from selnext_mm.__main__ import call
 from selnext_mm.checkpoints import atomic
 from selnext_mm.engine.checkpoint_hook import SafeCheckpointHook
 from selnext_mm.engine.newest import find_newest
@@ -385,3 +388,115 @@ def test_what_another_tool_wrote_is_resumed_and_said(tmp_path):
 def test_resume_without_a_checkpoint_is_an_error(tmp_path):
     with pytest.raises(UserError, match='there is no checkpoint'):
         build(tmp_path, resume=True).train()
+
+
+def test_the_best_file_of_another_run_stays(tmp_path):
+    """Its checkpoint says where it is, and that it may go when there is a better one."""
+    run(tmp_path / 'one', **best())
+    other = tmp_path / 'one' / 'best_acc_epoch_3.pth'
+    path = str(other.with_name('epoch_3.pth'))
+    runner = build(tmp_path / 'two', epochs=5, load_from=path, resume=True, **best())
+    Rising.value = 5.0
+    runner.train()
+    assert 'best_acc_epoch_5.pth' in names(tmp_path / 'two')
+    assert len([name for name in names(tmp_path / 'two') if name.startswith('best_')]) == 1
+    assert names(tmp_path / 'one') == ['best_acc_epoch_3.pth', 'epoch_2.pth', 'epoch_3.pth']
+
+
+def test_a_moved_run_still_replaces_its_best(tmp_path):
+    run(tmp_path / 'one', **best())
+    (tmp_path / 'one').rename(tmp_path / 'two')
+    options = best()
+    Rising.value = 5.0
+    resumed(tmp_path / 'two', epochs=4, **options)
+    assert names(tmp_path / 'two') == ['best_acc_epoch_4.pth', 'epoch_3.pth', 'epoch_4.pth']
+
+
+@pytest.mark.parametrize('place', ['precious', 'run/best_/../../precious', 'run/keep.txt'])
+def test_a_hostile_checkpoint_removes_nothing(tmp_path, place):
+    folder = tmp_path / 'run'
+    run(folder, **best())
+    for precious in (tmp_path / 'precious', folder):
+        precious.mkdir(exist_ok=True)
+        (precious / 'keep.txt').write_text('x')
+    for path in folder.glob('epoch_*.pth'):
+        checkpoint = torch.load(path, weights_only=True)
+        info = checkpoint['message_hub']['runtime_info']
+        info['best_ckpt'] = str(tmp_path / place)
+        info['keep_ckpt_ids'] = ['/../../precious'] * 5
+        info['intermediate_ckpts'] = ['/../../precious'] * 5
+        atomic.write_checkpoint(checkpoint, path)
+    (folder / 'best_').mkdir()
+    (folder / 'epoch_').mkdir()
+    (folder / 'iter_').mkdir()
+    options = best(filename_tmpl='epoch_{}', every_iters=1)
+    Rising.value = 5.0
+    resumed(folder, epochs=4, **options)
+    assert (tmp_path / 'precious' / 'keep.txt').exists()
+    assert (folder / 'keep.txt').exists()
+
+
+def test_files_of_an_earlier_run_are_not_those_that_another_one_counts(tmp_path):
+    """Both folders have an epoch_1.pth; the resumed checkpoint lists that of its own."""
+    limit = hook(max_keep_ckpts=2)
+    run(tmp_path / 'one', epochs=2, val=False, **limit)
+    run(tmp_path / 'two', epochs=1, val=False)
+    path = str(tmp_path / 'one' / 'epoch_2.pth')
+    build(tmp_path / 'two', epochs=4, val=False, resume=True, load_from=path, **limit).train()
+    assert names(tmp_path / 'two') == ['epoch_1.pth', 'epoch_3.pth', 'epoch_4.pth']
+
+
+def test_a_scheduler_that_insists_is_still_given_the_state(tmp_path, monkeypatch):
+    """SIGUSR1 before the end of the time, then SIGTERM, while the last iteration runs."""
+    monkeypatch.setattr('selnext_mm.engine.stop.INSIST_AFTER', 0.0)
+
+    def both(runner):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped) as caught:
+        run(tmp_path, hooks=[BeforeEnd(3, both)])
+    assert caught.value.code == 75
+    assert find_newest(tmp_path).iter == 3
+
+
+def test_told_to_stop_while_an_evaluation_is_made_up_for(tmp_path, monkeypatch, capfd):
+    """The state is on the disk since before the resume, and the log says where."""
+    process = ToyMetric.process
+
+    def told(self, *args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        process(self, *args)
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(ToyMetric, 'process', told)
+            with pytest.raises(Stopped):
+                (resumed if find_newest(tmp_path) else run)(tmp_path)
+    log = ''.join(capfd.readouterr())
+    assert 'nothing is saved' not in log
+    assert log.count(f'last checkpoint: {tmp_path / "epoch_2.pth"}') == 2
+
+
+def train_with_limit(folder, queue):
+    def limit(runner):
+        size = (folder / 'epoch_1.pth').stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, resource.RLIM_INFINITY))
+
+    queue.put(call(lambda argv: run(folder, hooks=[At(7, limit)], val=False), []))
+
+
+def test_a_file_size_limit_stops_the_run_and_leaves_the_last_checkpoint(tmp_path, capfd):
+    """That of the kernel (ulimit -f), in a process of its own."""
+    context = multiprocessing.get_context('fork')
+    queue = context.SimpleQueue()
+    process = context.Process(target=train_with_limit, args=(tmp_path, queue))
+    process.start()
+    process.join(120)
+    assert queue.get() == 2
+    error = capfd.readouterr().err
+    assert f'error: {tmp_path / "epoch_2.pth"} could not be written: the file-size limit' in error
+    assert f'Last good checkpoint: {tmp_path / "epoch_1.pth"}' in error
+    assert (names(tmp_path), pointer(tmp_path)) == (['epoch_1.pth'], 'epoch_1.pth')
+    assert not atomic.temporary_files(tmp_path)
+    assert atomic.damage(tmp_path / 'epoch_1.pth') is None

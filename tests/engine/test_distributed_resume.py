@@ -39,10 +39,24 @@ def final(folder):
 def test_a_dead_process_costs_at_most_the_interval(root, tmp_path, rank):
     whole = torchrun(root, tmp_path / 'whole')
     assert whole.returncode == 0, whole.stderr[-3000:]
-    parts = torchrun(root, tmp_path / 'parts', rank, '5')
+    parts = torchrun(root, tmp_path / 'parts', rank, '5', 'SIGKILL')
     assert parts.returncode == 0, parts.stderr[-3000:]
     assert 'resume from' in parts.stdout
-    assert '(epoch 2, iteration 5)' in parts.stdout  # in the middle of the third epoch
+    # Two iterations are lost, of three between checkpoints; in the middle of the second epoch.
+    assert '(epoch 1, iteration 3)' in parts.stdout
+    assert_the_same_end(tmp_path)
+
+
+def test_one_process_that_is_told_to_stop_stops_both_with_their_state(root, tmp_path):
+    whole = torchrun(root, tmp_path / 'whole')
+    assert whole.returncode == 0, whole.stderr[-3000:]
+    parts = torchrun(root, tmp_path / 'parts', '1', '5', 'SIGTERM')
+    assert parts.returncode == 0, parts.stderr[-3000:]
+    assert '(epoch 2, iteration 5)' in parts.stdout  # nothing is lost
+    assert_the_same_end(tmp_path)
+
+
+def assert_the_same_end(tmp_path):
     one, other = final(tmp_path / 'whole'), final(tmp_path / 'parts')
     assert len(one['resume_state']['random']) == 2
     for part in ('state_dict', 'ema_state_dict'):

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from selnext_mm.engine.finite import FiniteLossHook
+from selnext_mm.engine.finite import FiniteLossHook, check_weights
 from selnext_mm.errors import UserError
 from tests.engine.test_exact_resume import run
-from tests.engine.toy import At, BeforeEnd, ToyModel
+from tests.engine.toy import At, BeforeEnd, ToyModel, build
 
 NAN, INF = float('nan'), float('inf')
 
@@ -59,9 +59,27 @@ def test_weights_that_went_wrong_are_not_saved(tmp_path):
     def spoil(runner):
         runner.model.layers[0].weight.data[0, 0] = NAN
 
-    with pytest.raises(UserError, match=r'1 of 6 parameters hold NaN or inf \(layers.0.weight\)'):
+    with pytest.raises(UserError, match=r'1 of 8 weights hold NaN or inf \(layers.0.weight\)'):
         train(tmp_path, {}, hooks=[BeforeEnd(10, spoil)])
     assert [p.name for p in tmp_path.glob('*.pth')] == ['epoch_1.pth']
+
+
+def test_running_statistics_that_went_wrong_are_not_saved(tmp_path):
+    def spoil(runner):
+        runner.model.layers[1].running_var[0] = INF
+
+    with pytest.raises(UserError, match=r'1 of 8 .* \(layers.1.running_var\)'):
+        train(tmp_path, {}, hooks=[BeforeEnd(10, spoil)])
+    assert [p.name for p in tmp_path.glob('*.pth')] == ['epoch_1.pth']
+
+
+def test_statistics_of_another_process_stop_this_one_too(tmp_path, monkeypatch):
+    monkeypatch.setattr('selnext_mm.engine.finite.highest', lambda wrong: [1])
+    runner = build(tmp_path, val=False)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.train_loop  # noqa: B018 - as at the start of a training
+    with pytest.raises(UserError, match='in another process'):
+        check_weights(runner)
 
 
 class Scaler:

@@ -1,4 +1,5 @@
 import os
+import zipfile
 
 import pytest
 import torch
@@ -7,6 +8,8 @@ from selnext_mm.checkpoints.atomic import write_checkpoint
 from selnext_mm.engine.newest import find_newest, start_run
 from selnext_mm.engine.preflight import resolve_resume
 from selnext_mm.errors import UserError
+from tests.engine.test_exact_resume import run
+from tests.engine.toy import IMAGES, ToyData
 
 
 def checkpoint(folder, name, step, run=None, **changes):
@@ -76,9 +79,9 @@ def test_a_run_started_anew_does_not_go_on_from_the_former_one(tmp_path):
     own = checkpoint(tmp_path, 'epoch_1.pth', 5, second)
     newest = find_newest(tmp_path)
     assert newest.path == own
-    assert newest.skipped == [
-        (tmp_path / 'epoch_9.pth', 'it belongs to an earlier run in this folder')
-    ]
+    ((path, reason),) = newest.skipped
+    assert path == tmp_path / 'epoch_9.pth'
+    assert reason.startswith('it belongs to an earlier run in this folder')
 
 
 def meta(path):
@@ -94,6 +97,66 @@ def test_going_back_on_purpose_leaves_the_later_ones_behind(tmp_path):
     assert find_newest(tmp_path).path == paths[0]
     later = checkpoint(tmp_path, 'epoch_2.pth', 10, branch)
     assert find_newest(tmp_path).path == later
+
+
+def test_files_without_a_run_of_another_program_are_an_earlier_run_too(tmp_path):
+    stock = [checkpoint(tmp_path, f'epoch_{e}.pth', 5 * e) for e in (3, 12)]
+    assert find_newest(tmp_path).path == stock[1]  # nobody wrote down whose they are
+    run = start_run(tmp_path, (stock[0], meta(stock[0])))
+    assert find_newest(tmp_path).path == stock[0]
+    own = checkpoint(tmp_path, 'epoch_4.pth', 20, run)
+    assert find_newest(tmp_path).path == own
+    anew = start_run(tmp_path, None)
+    assert find_newest(tmp_path) is None
+    own = checkpoint(tmp_path, 'epoch_1.pth', 5, anew)
+    assert find_newest(tmp_path).path == own
+
+
+def test_a_kill_while_a_run_is_started_anew_leaves_no_way_back(tmp_path, monkeypatch):
+    old = checkpoint(tmp_path, 'epoch_9.pth', 45, start_run(tmp_path, None))
+    (tmp_path / 'last_checkpoint').write_text(str(old))
+
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('pathlib.Path.unlink', killed)
+    with pytest.raises(KeyboardInterrupt):
+        start_run(tmp_path, None)
+    assert find_newest(tmp_path) is None
+
+
+def test_an_archive_that_would_fill_the_memory_is_not_opened(tmp_path, monkeypatch):
+    path = tmp_path / 'epoch_2.pth'
+    torch.save(dict(meta=dict(epoch=2, iter=10), optimizer=dict()), path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for name, part in parts.items():
+            tail = bytes(50_000_000) if name.endswith('data.pkl') else b''
+            archive.writestr(name, part + tail)
+    good = checkpoint(tmp_path, 'epoch_1.pth', 5)
+    load, opened = torch.load, []
+    monkeypatch.setattr(torch, 'load', lambda p, **kw: (opened.append(p), load(p, **kw))[1])
+    newest = find_newest(tmp_path)
+    assert (newest.path, opened) == (good, [good])
+    assert 'unpacks to' in newest.skipped[0][1]
+
+
+@pytest.mark.parametrize('value', ['5', None, [5], 5.5, -5, True])
+def test_iterations_that_are_no_counts_are_no_state_of_training(tmp_path, value):
+    path = checkpoint(tmp_path, 'epoch_2.pth', 10)
+    write_checkpoint(dict(meta=dict(epoch=1, iter=value), optimizer={}), path)
+    good = checkpoint(tmp_path, 'epoch_1.pth', 5)
+    newest = find_newest(tmp_path)
+    assert newest.path == good
+    assert 'no counts' in newest.skipped[0][1]
+
+
+def test_a_run_id_of_another_kind_is_none(tmp_path):
+    run = start_run(tmp_path, None)
+    checkpoint(tmp_path, 'epoch_2.pth', 10, [1])
+    own = checkpoint(tmp_path, 'epoch_1.pth', 5, run)
+    assert find_newest(tmp_path).path == own
 
 
 def test_a_run_that_goes_on_from_another_folder(tmp_path):
@@ -128,3 +191,18 @@ def test_a_file_by_name_has_to_be_a_state_of_training(tmp_path, content, text):
         resolve_resume(str(tmp_path), str(path))
     with pytest.raises(UserError, match='no such file'):
         resolve_resume(str(tmp_path), str(tmp_path / 'none.pth'))
+
+
+def test_all_processes_resume_or_none(tmp_path, monkeypatch):
+    """On a shared disk that lags, this one saw no checkpoint where the first one saw one."""
+    from selnext_mm.engine import runner as module
+
+    path = run(tmp_path / 'first', epochs=1).message_hub.get_info('last_ckpt')
+
+    def first(value):
+        return (True, path) if isinstance(value, tuple) else value
+
+    monkeypatch.setattr(module, 'from_first', first)
+    ToyData.loaded.clear()
+    assert run(tmp_path / 'second', epochs=2, val=False).iter == 10
+    assert len(ToyData.loaded) == IMAGES  # of the second epoch alone

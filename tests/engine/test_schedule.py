@@ -81,3 +81,31 @@ def test_another_number_of_schedulers_counts(tmp_path):
     interrupted(tmp_path / 'parts', 11, **fewer)
     resumed(tmp_path / 'parts', hooks=[got], **more)
     assert got.seen == {i: r for i, r in expected.seen.items() if i >= 10}
+
+
+def plateau(**changes):
+    """Every evaluation is a bad one."""
+    schedule = [
+        dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=3),
+        dict(
+            **dict(type='ReduceOnPlateauLR', monitor='acc', rule='greater', patience=0),
+            **dict(threshold=1e9, threshold_rule='abs', **changes),
+        ),
+    ]
+    return dict(epochs=5, train_cfg=dict(val_interval=1), param_scheduler=schedule)
+
+
+def test_what_a_plateau_has_counted_is_no_change(tmp_path):
+    whole = everything(run(tmp_path / 'whole', **plateau()))
+    interrupted(tmp_path / 'parts', 18, **plateau())
+    assert_same(everything(resumed(tmp_path / 'parts', **plateau())), whole)
+    assert 'schedule was changed' not in log_of(tmp_path / 'parts')
+
+
+def test_other_settings_of_a_plateau_keep_the_lr_that_it_has_reached(tmp_path):
+    got = Rates()
+    interrupted(tmp_path, 18, **plateau())
+    resumed(tmp_path, hooks=[got], **plateau(factor=0.5))
+    assert 'ReduceOnPlateauLR.factor 0.1 -> 0.5' in log_of(tmp_path)
+    assert got.seen[15] == pytest.approx(0.01 * 0.1**2)
+    assert got.seen[20] == pytest.approx(got.seen[15] * 0.5)

@@ -186,3 +186,13 @@ def test_mmcvs_own_loader_is_guarded(tmp_path):
 def test_limits_out_of_range_are_told(options):
     with pytest.raises(UserError, match='UnreadableImagesHook'):
         UnreadableImagesHook(**options)
+
+
+def test_the_limit_of_one_process_stops_all(tmp_path, monkeypatch):
+    """Another process has read more of the list."""
+    hook = UnreadableImagesHook(min_images=3)
+    hook.record, hook.limit = tmp_path / FILE, 3
+    hook._look(None)
+    monkeypatch.setattr('selnext_mm.engine.unreadable.highest', lambda count: [count + 4])
+    with pytest.raises(UserError, match='4 training images cannot be read'):
+        hook._look(None)

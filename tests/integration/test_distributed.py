@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from torch.distributed.run import get_args_parser
 
 from tests.integration.conftest import CONFIG, ROOT, SMALL, call
 
@@ -102,13 +103,19 @@ def test_scripts_say_how_they_are_called(script, tmp_path):
 def slurm(tmp_path):
     """Stand-ins for srun and scontrol, which only a cluster has: they write down their call.
 
-    srun ends with the statuses of the file ``codes``, one after the other, then with 0.
+    srun ends with the statuses of the file ``codes``, one after the other, then with 0. The real
+    one ends with the highest of all tasks. Where ``stopped`` follows, a task left its
+    marker before.
     """
     (tmp_path / 'codes').touch()
     srun = """#!/bin/sh
 echo "srun $@ restarts=${SELNEXT_MM_RESTARTS:-0}" >> calls
-code=$(head -n 1 codes)
+[ -e "$SELNEXT_MM_STOPPED_FILE" ] && exit 99
+read -r code stopped <<END
+$(head -n 1 codes)
+END
 sed -i 1d codes
+[ -z "$stopped" ] || touch "$SELNEXT_MM_STOPPED_FILE"
 exit ${code:-0}
 """
     for name, text in (('srun', srun), ('scontrol', '#!/bin/sh\necho "scontrol $@" >> calls\n')):
@@ -120,8 +127,9 @@ exit ${code:-0}
         result = call(
             *(ROOT / 'tools/slurm_train.sh', 'gpu', 'job', 'config.py', '--resume'),
             cwd=tmp_path,
-            env=dict(PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='4', **env),
+            env={'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'GPUS': '4', **env},
         )
+        assert not list(tmp_path.glob('.stopped*'))
         return result.returncode, (tmp_path / 'calls').read_text().splitlines()
 
     return submit
@@ -136,15 +144,39 @@ def test_slurm_script_starts_one_task_per_gpu(slurm):
 
 
 def test_slurm_script_goes_on_after_a_stop(slurm):
-    code, lines = slurm(75, 75, 0)
+    code, lines = slurm('75 stopped', '75 stopped', 0)
     assert code == 0
     assert [line.split()[-1] for line in lines] == ['restarts=0', 'restarts=1', 'restarts=1']
 
 
 def test_slurm_script_requeues_a_batch_job(slurm):
-    code, lines = slurm(75, ENVIRONMENT='BATCH', SLURM_JOB_ID='17')
+    code, lines = slurm('75 stopped', ENVIRONMENT='BATCH', SLURM_JOB_ID='17')
     assert code == 0
     assert lines[1:] == ['scontrol requeue 17']
+
+
+@pytest.mark.parametrize('code', [137, 143])
+def test_slurm_script_goes_on_after_a_stop_that_killed_a_task(slurm, code):
+    """The others were killed after the first had ended with 75: srun returns their status."""
+    status, lines = slurm(f'{code} stopped')
+    assert (status, len(lines)) == (0, 2)
+
+
+@pytest.mark.parametrize('code', [137, 143])
+def test_slurm_script_requeues_after_a_stop_that_killed_a_task(slurm, code):
+    status, lines = slurm(f'{code} stopped', ENVIRONMENT='BATCH', SLURM_JOB_ID='17')
+    assert (status, lines[1:]) == (0, ['scontrol requeue 17'])
+
+
+def test_slurm_script_is_not_misled_by_the_victims_of_a_failure(slurm):
+    """One task failed with 2, Slurm told the others to stop, and 75 is the highest status."""
+    code, lines = slurm(75)
+    assert (code, len(lines)) == (75, 1)
+
+
+def test_slurm_script_believes_a_single_task(slurm):
+    code, lines = slurm(75, GPUS='1')
+    assert (code, len(lines)) == (0, 2)
 
 
 @pytest.mark.parametrize('failure', [1, 2, 130])
@@ -152,3 +184,21 @@ def test_slurm_script_passes_failures_on(slurm, failure):
     code, lines = slurm(failure)
     assert code == failure
     assert len(lines) == 1
+
+
+def test_torchrun_is_told_to_pass_sigusr1_on(tmp_path, monkeypatch):
+    """By a variable that torch's own parser reads, or, in versions before it, the processes'."""
+    python = tmp_path / 'python'
+    python.write_text('#!/bin/sh\nenv > env.txt\n')
+    python.chmod(0o755)
+    call(ROOT / 'tools/dist_train.sh', 'config.py', 2, cwd=tmp_path, env=dict(PYTHON=str(python)))
+    lines = (tmp_path / 'env.txt').read_text().splitlines()
+    env = dict(line.split('=', 1) for line in lines if '=' in line)
+    names = ['PET_SIGNALS_TO_HANDLE', 'TORCHELASTIC_SIGNALS_TO_HANDLE']
+    assert all(env[name].split(',')[-1] == 'SIGUSR1' for name in names)
+    monkeypatch.setenv(names[0], env[names[0]])
+    options = get_args_parser().parse_args(['train.py'])
+    if not hasattr(options, 'signals_to_handle'):
+        pytest.skip('this torch has no option for it')
+    assert 'SIGTERM' in options.signals_to_handle
+    assert 'SIGUSR1' in options.signals_to_handle

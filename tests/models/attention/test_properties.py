@@ -81,7 +81,6 @@ LAYOUTS = {
     'part of a larger map': lambda x: torch.nn.functional.pad(x, (1, 1, 2, 0, 0, 3))[
         :, : x.shape[1], 2:, 1:-1
     ],
-    'expanded': lambda x: x,
 }
 
 
@@ -95,6 +94,19 @@ def test_the_memory_layout_does_not_matter(name, n, h, w, c, seed, layout):
     before = view.clone()
     assert_close(run(name, module, view), run(name, module, x), rtol=1e-12, atol=1e-12)
     assert torch.equal(view, before), 'the input was changed'
+
+
+@pytest.mark.parametrize('name', ALL)
+@FUZZ
+@given(**SIZES, seed=SEEDS, dim=st.integers(0, 3))
+def test_an_expanded_input_is_one_like_others(name, n, h, w, c, seed, dim):
+    """All values along ``dim`` share one place in memory, with a stride of 0."""
+    module, x = build(name, c, seed), draw((n, h, w, c), seed + 1)
+    view = x.narrow(dim, 0, 1).expand(n, h, w, c)
+    copy = view.contiguous()
+    assert x.shape[dim] == 1 or view.stride(dim) == 0
+    assert_close(run(name, module, view), run(name, module, copy), rtol=1e-12, atol=1e-12)
+    assert torch.equal(view, copy), 'the input was changed'
 
 
 @pytest.mark.parametrize('name', CHANNEL)
