@@ -1,5 +1,6 @@
 # make demo    set-up, synthetic data, training, evaluation, pictures: about 10 minutes on 2 cores
 # make test    set-up and the test suite; ARGS="-k seln", JOBS=0 (one process)
+# make realdata   the tests on real pictures: SELNEXT_MM_COCO=DIR SELNEXT_MM_CIFAR10=ARCHIVE_OR_DIR
 # make setup   only the environment (.venv); MMCV_OPS=cpu, TORCH_INDEX_URL, ...: tools/bootstrap.py
 # make docs    the pages as a site, in site/, and a run of the commands that they show
 # make lint, make format, make wheel, make clean
@@ -8,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= auto
 
-.PHONY: setup demo test docs lint format wheel clean
+.PHONY: setup demo test realdata docs lint format wheel clean
 
 setup:
 	@$(PYTHON) tools/bootstrap.py $(if $(filter command environment,$(origin PYTHON)),--this-python)
@@ -18,7 +19,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist worksteal \
-		-m 'not documentation' $(ARGS)
+		-m 'not documentation and not realdata' $(ARGS)
+
+realdata: setup
+	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist worksteal -m realdata $(ARGS)
 
 docs: setup
 	@$(BIN)/python -c 'import material' 2>/dev/null || \
