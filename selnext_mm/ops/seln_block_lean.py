@@ -39,7 +39,8 @@ class _LeanBlock(torch.autograd.Function):
     def forward(ctx, x, eps, keep, dtype, *weights):
         with torch.autocast(x.device.type, enabled=False):
             w = BlockWeights(*weights).cast(dtype)
-            chosen = x.to(dtype).contiguous(memory_format=torch.channels_last)
+            x = x.contiguous(memory_format=torch.channels_last)
+            chosen = x.to(dtype)
             y = depthwise(chosen, w)
             h = F.linear(rows_of(y), w.w1, w.b1)
             u = F.gelu(h)

@@ -107,20 +107,25 @@ def test_the_size_of_the_chunks_does_not_matter(monkeypatch, positions_per_chunk
         assert error(got, wanted) < 1e-4, name
 
 
-@needs_onednn
-@pytest.mark.parametrize('layout', ['contiguous', 'channels_last', 'window'])
-@pytest.mark.parametrize('grad_layout', ['contiguous', 'channels_last', 'window'])
-def test_the_memory_layout_does_not_matter(layout, grad_layout):
+def check_layouts(function, layout, grad_layout):
+    """Output and gradients of a block for an input and a gradient in these layouts."""
     w, x, out_grad = weights(), torch.randn(2, 16, 6, 9), torch.randn(2, 16, 6, 9)
     exact, exact_gradients = both_passes(oracle, x, w, out_grad)
     leaf = layouts(x)[layout].requires_grad_()
     w = BlockWeights(*(t.requires_grad_() for t in w))
-    out = seln_block(leaf, w)
+    out = function(leaf, w)
     gradients = torch.autograd.grad(out, (leaf, *w), layouts(out_grad)[grad_layout])
     assert error(out, exact) < 1e-6
     assert out.is_contiguous(memory_format=torch.channels_last)
     for name, got, wanted in zip(('x', *NAMES), gradients, exact_gradients, strict=True):
         assert error(got, wanted) < 1e-4, name
+
+
+@needs_onednn
+@pytest.mark.parametrize('layout', ['contiguous', 'channels_last', 'window'])
+@pytest.mark.parametrize('grad_layout', ['contiguous', 'channels_last', 'window'])
+def test_the_memory_layout_does_not_matter(layout, grad_layout):
+    check_layouts(seln_block, layout, grad_layout)
 
 
 @needs_onednn

@@ -12,7 +12,7 @@ from selnext_mm.ops.seln_block import BlockWeights, block_reference
 from selnext_mm.ops.seln_block_choice import choose, seln_block
 from selnext_mm.ops.seln_block_lean import lean_block
 from tests.models.backbones.test_selnext_fast import saved_bytes
-from tests.ops.test_seln_block import NAMES, both_passes, error, layouts, oracle, weights
+from tests.ops.test_seln_block import NAMES, both_passes, check_layouts, error, oracle, weights
 
 SIZES = [(13, 9), (7, 7), (2, 3), (1, 1)]  # the gate goes into W2, and does not
 
@@ -41,15 +41,7 @@ def test_forward_and_gradient_equal_the_equations(batch, size):
 @pytest.mark.parametrize('layout', ['contiguous', 'channels_last', 'window'])
 @pytest.mark.parametrize('grad_layout', ['contiguous', 'channels_last', 'window'])
 def test_the_memory_layout_does_not_matter(layout, grad_layout):
-    w, x, out_grad = weights(), torch.randn(2, 16, 6, 9), torch.randn(2, 16, 6, 9)
-    exact, exact_gradients = both_passes(oracle, x, w, out_grad)
-    leaf = layouts(x)[layout].requires_grad_()
-    w = BlockWeights(*(t.requires_grad_() for t in w))
-    out = run(leaf, w)
-    gradients = torch.autograd.grad(out, (leaf, *w), layouts(out_grad)[grad_layout])
-    assert error(out, exact) < 1e-6
-    for got, wanted in zip(gradients, exact_gradients, strict=True):
-        assert error(got, wanted) < 1e-4
+    check_layouts(run, layout, grad_layout)
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
