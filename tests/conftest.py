@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 import selnext_mm  # noqa: F401 - registers the modules, before mmdet and mmpretrain are imported
 
 ROOT = Path(__file__).resolve().parents[1]
 pytest_plugins = ['tests.small_models']
+# The same cases in every run: a red test must come from a change. New cases are looked for by
+# `pytest --hypothesis-profile=default`.
+settings.load_profile('ci')
 if 'PYTEST_XDIST_WORKER' in os.environ:
     # Test processes side by side: more threads than cores would wait for each other.
     torch.set_num_threads(1)

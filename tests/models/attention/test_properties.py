@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from mmengine.registry import MODELS
 from torch.testing import assert_close
@@ -99,13 +99,17 @@ def test_the_memory_layout_does_not_matter(name, n, h, w, c, seed, layout):
 @pytest.mark.parametrize('name', ALL)
 @FUZZ
 @given(**SIZES, seed=SEEDS, dim=st.integers(0, 3))
+@example(n=1, h=4, w=5, c=21, seed=1, dim=3)
 def test_an_expanded_input_is_one_like_others(name, n, h, w, c, seed, dim):
     """All values along ``dim`` share one place in memory, with a stride of 0."""
     module, x = build(name, c, seed), draw((n, h, w, c), seed + 1)
     view = x.narrow(dim, 0, 1).expand(n, h, w, c)
     copy = view.contiguous()
     assert x.shape[dim] == 1 or view.stride(dim) == 0
-    assert_close(run(name, module, view), run(name, module, copy), rtol=1e-12, atol=1e-12)
+    # NA divides by a deviation of the channels + 1e-5: where all channels are equal, the rounding
+    # of their means is enlarged 1e5 times, and the two layouts may round differently.
+    bound = 1e-9 if name == 'NAModule' and dim == 3 else 1e-12
+    assert_close(run(name, module, view), run(name, module, copy), rtol=bound, atol=bound)
     assert torch.equal(view, copy), 'the input was changed'
 
 
@@ -122,6 +126,7 @@ def test_both_data_formats_are_one_function(name, n, h, w, c, seed):
 @pytest.mark.parametrize('name', ALL)
 @FUZZ
 @given(**SIZES, seed=SEEDS, dtype=st.sampled_from([torch.float32, torch.float16, torch.bfloat16]))
+@example(n=1, h=1, w=1, c=1, seed=583369, dtype=torch.bfloat16)
 def test_other_precisions_keep_their_dtype_and_come_close(name, n, h, w, c, seed, dtype):
     module, x = build(name, c, seed), draw((n, h, w, c), seed + 1).to(dtype)
     exact = run(name, module, x.double())
@@ -129,7 +134,8 @@ def test_other_precisions_keep_their_dtype_and_come_close(name, n, h, w, c, seed
     assert y.dtype == dtype
     assert torch.isfinite(y).all()
     bits = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 3e-2}[dtype]
-    assert (y.double() - exact).norm() <= bits * (exact.norm() + 1e-3)
+    # Of the input too: GRN adds terms of that size, which may cancel in the output.
+    assert (y.double() - exact).norm() <= bits * (exact.norm() + x.double().norm())
 
 
 @pytest.mark.parametrize('name', ALL)
