@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .depthwise_grad import depthwise_backward
 from .seln_block import BlockWeights, gate_goes_into_w2, images_of, rows_of
 
 # Three buffers of this size are in use at a time.
@@ -132,10 +133,5 @@ def block_backward(
     """Gradients of ``x`` without the residual's and of all weights, from images (N, C, H, W)."""
     grad = grad.contiguous(memory_format=torch.channels_last)
     d_y, d_weights = gated_mlp_backward(rows_of(grad), rows_of(y), means, w, eps, scale, hidden)
-    channels, _, kernel, _ = w.dw_weight.shape
-    # oneDNN takes a quarter longer when it has to sum the gradient of the bias, too.
-    d_x, d_weight, _ = torch.ops.aten.convolution_backward(
-        *(images_of(d_y, x), x, w.dw_weight, [channels], [1, 1], [kernel // 2] * 2),
-        *([1, 1], False, [0, 0], channels, [True, True, False]),
-    )
+    d_x, d_weight = depthwise_backward(images_of(d_y, x), x, w.dw_weight)
     return [d_x, d_weight, d_y.sum((0, 1)), *d_weights]

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .depthwise_grad import depthwise_backward
 from .seln_block import (
     BlockWeights,
     depthwise,
@@ -112,11 +113,7 @@ def _branch_backward(
     d_h = torch.ops.aten.gelu_backward(d_u, h).flatten(0, 1)
     del h, u, d_u
     d_y = (d_h @ w.w1).view_as(rows)
-    channels, _, kernel, _ = w.dw_weight.shape
-    d_x, d_dw, _ = torch.ops.aten.convolution_backward(
-        *(images_of(d_y, x), x, w.dw_weight, [channels], [1, 1], [kernel // 2] * 2),
-        *([1, 1], False, [0, 0], channels, [True, True, False]),
-    )
+    d_x, d_dw = depthwise_backward(images_of(d_y, x), x, w.dw_weight)
     d_w2 = gated_outer
     if v is not w.w2:
         d_gamma = (w.w2 * gated_outer).sum(1) + w.b2 * total
