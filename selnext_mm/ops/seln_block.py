@@ -112,7 +112,7 @@ def gated_mlp(
         eps: of the gate's norm.
         scale: a factor on the branch.
         packed: weights kept from an earlier call; only with ``scale`` 1.
-        hidden: (N, P, E), filled with ``W1 y + b1``; only where the gate does not go into W2.
+        hidden: ``W1 y + b1``, (N, P, E), if it is there; only where the gate does not go into W2.
 
     Returns (N, P, C) and the means of ``u``, (N, E) in float32.
     """
@@ -140,8 +140,7 @@ def gated_mlp(
         if hidden is None:
             u = linear_gelu(y[i : i + images].flatten(0, 1), w1, w.b1)
         else:
-            h = hidden[i : i + images].flatten(0, 1)
-            u = F.gelu(torch.addmm(w.b1, y[i : i + images].flatten(0, 1), w1.t(), out=h))
+            u = F.gelu(hidden[i : i + images].flatten(0, 1))
         per_image = u.view(-1, positions, wide)
         mean = torch.mean(per_image, 1, dtype=means.dtype, out=means[i : i + images])
         per_image.mul_(seln_gate(mean, w, eps).to(u.dtype)[:, None])

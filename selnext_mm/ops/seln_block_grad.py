@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .depthwise_grad import depthwise_backward
+from .gelu_linear import linear
 from .seln_block import BlockWeights, gate_goes_into_w2, images_of, rows_of
 
 # Three buffers of this size are in use at a time.
@@ -86,11 +87,13 @@ def gated_mlp_backward(
     into_w2 = gate_goes_into_w2(positions, channels)
     image_bytes = max(1, positions * wide * y.element_size())
     images = 1 if into_w2 else min(max(1, CHUNK_BYTES // image_bytes), max(n, 1))
-    buffers = [y.new_empty((images * positions, wide)) for _ in range(2 if into_w2 else 3)]
+    buffers = [y.new_empty((images * positions, wide)) for _ in range(2)]
+    if not into_w2:
+        v_transposed, w1_transposed = v.t().contiguous(), w.w1.t().contiguous()
     for i in range(0, n, images):
         where = slice(i, min(i + images, n))
         rows = (where.stop - i) * positions
-        h, u, *rest = (buffer[:rows] for buffer in buffers)
+        h, u = (buffer[:rows] for buffer in buffers)
         y_rows, g_rows = y[where].flatten(0, 1), grad[where].flatten(0, 1)
         scales = gate.scales[where]
         if hidden is None:
@@ -104,7 +107,7 @@ def gated_mlp_backward(
             gated_outer.addcmul_(outer, scales)
             d_u = torch.addmm(d_mean.div_(positions), g_rows, v * scales, out=u)
         else:
-            d_u = torch.mm(g_rows, v, out=rest[0])
+            d_u = linear(g_rows, v_transposed)
             per_image = d_u.view(-1, positions, wide)
             u = u.view_as(per_image)
             d_mean = gate.backward(where, (u * per_image).sum(1)).div_(positions)
@@ -113,7 +116,10 @@ def gated_mlp_backward(
         d_h = torch.ops.aten.gelu_backward.grad_input(d_u, h, grad_input=d_u)
         d_w1.addmm_(d_h.t(), y_rows)
         d_b1 += d_h.sum(0)
-        torch.mm(d_h, w.w1, out=d_y[where].view(rows, channels))
+        if into_w2:
+            torch.mm(d_h, w.w1, out=d_y[where].view(rows, channels))
+        else:
+            d_y[where] = linear(d_h, w1_transposed).view_as(y[where])
     total = grad.sum((0, 1)) * scale
     d_gamma = (w.w2 * gated_outer).sum(1).mul_(scale).addcmul_(w.b2, total)
     d_w2 = gated_outer.mul_(factor[:, None])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .gelu_linear import pack_weight
+from .gelu_linear import linear, pack_weight
 from .packed import PackedOnce
 from .seln_block import (
     BlockWeights,
@@ -52,7 +52,8 @@ def _forward(
         y = depthwise(chosen, w)
         hidden = None
         if keep_hidden:
-            hidden = y.new_empty((len(y), y.shape[2] * y.shape[3], len(w.b1)))
+            rows = rows_of(y)
+            hidden = linear(rows.flatten(0, 1), w.w1, w.b1).view(*rows.shape[:2], len(w.b1))
         rows, means = gated_mlp(rows_of(y), rows_of(chosen), w, eps, scale, packed, hidden)
         out = images_of(rows, chosen)
         if kept is not None:
