@@ -40,6 +40,7 @@ PINS = {
 DISTRIBUTIONS = {
     'PIL': 'pillow',
     'cv2': 'opencv-python-headless',
+    'imgaug': 'imaug',  # the fork of imgaug that the onedl mmdet names
     'mpl_toolkits': 'matplotlib',
     'pkg_resources': 'setuptools<81',
     'skimage': 'scikit-image',

@@ -171,6 +171,7 @@ CAUSES = [
     ("ModuleNotFoundError: No module named 'mmpretrain'", '--no-deps "mmpretrain==1.2.0"'),
     ("ModuleNotFoundError: No module named 'yaml'", f'{PIP} "pyyaml"'),
     ("ModuleNotFoundError: No module named 'einops'", f'{PIP} "einops"'),
+    ("ModuleNotFoundError: No module named 'imgaug'", f'{PIP} "imaug"'),
     ('ImportError: libGL.so.1: cannot open shared object file', '"opencv-python-headless"'),
     ('no answer in 180 s', 'doctor --timeout 900'),
 ]
