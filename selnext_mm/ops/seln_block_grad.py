@@ -9,7 +9,7 @@ and ``B = g^T u`` (C, E), all that concerns the gate can be had from ``B``:
     du = g (V diag(s)) + dmean / P,   dh = du * gelu'(h),   dW1 = dh^T y,   dy = dh W1
 
 so that, where an image has more positions than W2 rows, no pass over (P, E) is needed for it.
-Elsewhere ``s * u`` is written out. Buffers of (P, E) are allocated once and stay in the cache.
+Elsewhere ``s * u`` is written out. A few images are worked on at a time, so that what is of size (P, E) stays in the cache.
 """
 
 import torch
@@ -87,17 +87,15 @@ def gated_mlp_backward(
     into_w2 = gate_goes_into_w2(positions, channels)
     image_bytes = max(1, positions * wide * y.element_size())
     images = 1 if into_w2 else min(max(1, CHUNK_BYTES // image_bytes), max(n, 1))
-    buffers = [y.new_empty((images * positions, wide)) for _ in range(2)]
-    if not into_w2:
-        v_transposed, w1_transposed = v.t().contiguous(), w.w1.t().contiguous()
+    buffer = y.new_empty((images * positions, wide))
     for i in range(0, n, images):
         where = slice(i, min(i + images, n))
         rows = (where.stop - i) * positions
-        h, u = (buffer[:rows] for buffer in buffers)
+        u = buffer[:rows]
         y_rows, g_rows = y[where].flatten(0, 1), grad[where].flatten(0, 1)
         scales = gate.scales[where]
         if hidden is None:
-            torch.addmm(w.b1, y_rows, w.w1.t(), out=h)
+            h = linear(y_rows, w.w1, w.b1)
         else:
             h = hidden[where].flatten(0, 1)
         torch._C._nn.gelu(h, out=u)
@@ -105,9 +103,9 @@ def gated_mlp_backward(
             outer = g_rows.t() @ u
             d_mean = gate.backward(where, (v * outer).sum(0, keepdim=True))
             gated_outer.addcmul_(outer, scales)
-            d_u = torch.addmm(d_mean.div_(positions), g_rows, v * scales, out=u)
+            d_u = linear(g_rows, (v * scales).t(), d_mean.div_(positions)[0])
         else:
-            d_u = linear(g_rows, v_transposed)
+            d_u = linear(g_rows, v.t())
             per_image = d_u.view(-1, positions, wide)
             u = u.view_as(per_image)
             d_mean = gate.backward(where, (u * per_image).sum(1)).div_(positions)
@@ -116,10 +114,7 @@ def gated_mlp_backward(
         d_h = torch.ops.aten.gelu_backward.grad_input(d_u, h, grad_input=d_u)
         d_w1.addmm_(d_h.t(), y_rows)
         d_b1 += d_h.sum(0)
-        if into_w2:
-            torch.mm(d_h, w.w1, out=d_y[where].view(rows, channels))
-        else:
-            d_y[where] = linear(d_h, w1_transposed).view_as(y[where])
+        d_y[where] = linear(d_h, w.w1.t()).view_as(y[where])
     total = grad.sum((0, 1)) * scale
     d_gamma = (w.w2 * gated_outer).sum(1).mul_(scale).addcmul_(w.b2, total)
     d_w2 = gated_outer.mul_(factor[:, None])
