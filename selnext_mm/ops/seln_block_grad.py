@@ -9,7 +9,8 @@ and ``B = g^T u`` (C, E), all that concerns the gate can be had from ``B``:
     du = g (V diag(s)) + dmean / P,   dh = du * gelu'(h),   dW1 = dh^T y,   dy = dh W1
 
 so that, where an image has more positions than W2 rows, no pass over (P, E) is needed for it.
-Elsewhere ``s * u`` is written out. A few images are worked on at a time, so that what is of size (P, E) stays in the cache.
+Elsewhere ``s * u`` is written out. A few images are worked on at a time, so that what is of size
+(P, E) stays in the cache.
 """
 
 import torch
