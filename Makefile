@@ -2,7 +2,7 @@
 # make test    set-up and the test suite; ARGS="-k seln", JOBS=0 (one process)
 # make realdata   the tests on real pictures: SELNEXT_MM_COCO=DIR SELNEXT_MM_CIFAR10=ARCHIVE_OR_DIR
 # make setup   only the environment (.venv); MMCV_OPS=cpu, TORCH_INDEX_URL, ...: tools/bootstrap.py
-# make docs    the pages as a site, in site/, and a run of the commands that they show
+# make docs    the pages as a site, in site/, and a run of the commands that they show and of the notebook
 # make lint, make format, make wheel, make clean
 
 PYTHON ?= python3
@@ -28,7 +28,7 @@ docs: setup
 	@$(BIN)/python -c 'import material' 2>/dev/null || \
 		$(BIN)/python -m pip install -q -c requirements/lock.txt -r requirements/docs.txt
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
-	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 -m documentation tests/test_docs.py
+	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 -m documentation
 
 lint: setup
 	$(BIN)/ruff check .

@@ -501,6 +501,8 @@ CHECKPOINTS = {
         checkpoint(lambda room: saved([1, 2])),
     ),
     'nothing to resume': Case(f'{T} --work-dir work --resume', ('no checkpoint in work',)),
+    'resume from no file': Case(f'{T} --resume no.pth', ('no.pth', 'no such file')),
+    'backbone from no file': Case(f'{T} {OPT} pretrained=no.pth', ('no.pth', 'no such file')),
     'resume from weights': Case(
         f'{T} --resume w.pth', ('w.pth', 'load_from=w.pth'), checkpoint(weights_only)
     ),

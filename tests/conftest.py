@@ -22,6 +22,11 @@ if 'PYTEST_XDIST_WORKER' in os.environ:
     os.environ['OMP_NUM_THREADS'] = '1'
 
 
+def pytest_collection_modifyitems(items):
+    """Long tests first: one that is begun last would keep a single process busy at the end."""
+    items.sort(key=lambda item: item.get_closest_marker('integration') is None)
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)

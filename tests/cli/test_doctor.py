@@ -134,10 +134,12 @@ def test_plain_environment_holds(run_doctor):
 
 @pytest.mark.integration
 def test_little_disk_ends_with_status_1(run_doctor):
-    done = run_doctor('--min-free-gb', '1e9', '--quiet')
+    # Without torch the probes of the packages are short.
+    fakes = {'torch/__init__.py': "raise ImportError('torch is broken')"}
+    done = run_doctor('--min-free-gb', '1e9', '--quiet', fakes=fakes)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert 'mend: free ' in done.stdout
-    assert done.stdout.splitlines()[-1].endswith('failed: disk, this folder, disk, cache')
+    assert done.stdout.count('mend: free ') == 2
+    assert done.stdout.splitlines()[-1].endswith(', disk, this folder, disk, cache')
 
 
 @pytest.mark.integration

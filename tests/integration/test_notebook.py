@@ -17,6 +17,7 @@ def outputs(cell, kind):
     return [o for o in cell.outputs if kind in (o.output_type, *o.get('data', {}))]
 
 
+@pytest.mark.documentation
 def test_every_cell_runs(tmp_path, monkeypatch):
     monkeypatch.setenv('SELNEXT_MM_QUICK', '1')
     notebook = nbformat.read(PATH, 4)
