@@ -269,6 +269,10 @@ CONFIGS = {
         f'{T} {OPT} model.backbone.type=SELNext', ('SELNext', 'did you mean SELNeXt')
     ),
     'unknown arch': Case(f'{T} {OPT} model.backbone.arch=huge', ('huge', 'tiny')),
+    'arch without the neck': Case(
+        f'{T} {OPT} model.backbone.arch=tiny',
+        ('[40, 80, 160, 320]', 'neck.in_channels=[96,192,384,768]'),
+    ),
     'unknown argument': Case(f'{T} {OPT} model.backbone.deep=1', ('SELNeXt', 'deep')),
     'model of no kind': Case(
         'complexity mine.py', ('mine.py', 'Nothing'), config("model = dict(type='Nothing')")

@@ -171,12 +171,15 @@ def report(args, predictor, ids, good: list, bad: list, new: int, seconds: float
     if predictor.loaded.is_classifier:
         print(f'{len(predictor.classes)} classes, named by {predictor.loaded.source}')
         return
+    from selnext_mm.inference.categories import BY_ORDER
+
     found = [i for r in good for i in r['instances']]
     drawn = sum(i['score'] >= args.score_thr for i in found)
     print(f'{len(found)} objects, {drawn} with score >= {args.score_thr:g}')
     print(
         f'{len(predictor.classes)} classes, named by {predictor.loaded.source}; '
         f'category ids from {ids.source}'
+        + ('; --ann FILE takes those of your annotations' if ids.source == BY_ORDER else '')
     )
     if args.ann and new:
         print(f'{new} pictures are not in {args.ann} and got new image ids')

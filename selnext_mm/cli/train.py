@@ -3,6 +3,7 @@
 import os
 
 from mmengine.config import Config
+from mmengine.runner import Runner
 from torch import nn
 
 from selnext_mm.cli.common import base_parser, build_runner, prepare, quick_data_check
@@ -17,7 +18,8 @@ from selnext_mm.engine.preflight import (
     resolve_resume,
 )
 from selnext_mm.engine.safety import HOOK, lr_for_batch, make_safe, random_and_fixed
-from selnext_mm.engine.settings import build_model, check_numbers, check_types
+from selnext_mm.engine.settings import build_model, check_numbers, check_types, misspelt_keys
+from selnext_mm.engine.work_dir_lock import WorkDirLock
 from selnext_mm.errors import UserError
 from selnext_mm.stopping import stop_early
 
@@ -100,14 +102,27 @@ def main(argv: list[str] | None = None) -> int:
     if not resumed:
         check_load_from(cfg, model)
         check_pretrained(cfg, model)
-    if cfg.default_hooks.checkpoint and cfg.default_hooks.checkpoint.get('type') == HOOK:
-        claim(cfg.work_dir, cfg.load_from if resumed else None)
-    runner = build_runner(cfg)
-    for line in [*lines, *resumed]:
+    lock = WorkDirLock(cfg.work_dir)
+    try:
+        lock.acquire()
+        if cfg.default_hooks.checkpoint and cfg.default_hooks.checkpoint.get('type') == HOOK:
+            claim(cfg.work_dir, cfg.load_from if resumed else None)
+        runner = build_runner(cfg)
+        lock.acquire()  # of a folder that the runner has made
+        start(runner, cfg, model, [*lines, *resumed])
+    finally:
+        lock.release()
+    return 0
+
+
+def start(runner: Runner, cfg: Config, model: nn.Module, lines: list[str]) -> None:
+    """Log what is to be known beforehand, and train."""
+    for line in lines:
         runner.logger.info(line)
+    for warning in misspelt_keys(cfg):
+        runner.logger.warning(warning)
     if warning := lr_for_batch(cfg, runner.world_size):
         runner.logger.warning(warning)
     if warning := random_and_fixed(cfg, model):
         runner.logger.warning(warning)
     runner.train()
-    return 0

@@ -85,7 +85,7 @@ class FiniteLossHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         losses = {
-            name: float(value)
+            name: float(value.detach() if isinstance(value, torch.Tensor) else value)
             for name, value in (outputs or {}).items()
             if isinstance(value, int | float)
             or (isinstance(value, torch.Tensor) and value.numel() == 1)

@@ -19,6 +19,13 @@ class ResumableLoop:
     def _validation_due(self) -> bool:
         raise NotImplementedError
 
+    def _say_if_done(self, done: int, total: int, unit: str) -> None:
+        if done >= total:
+            self.runner.logger.warning(
+                f'nothing is left to train: {done} of {total} {unit} are done. '
+                f'To go on, set train_cfg.max_{unit} to more'
+            )
+
     def _validate(self) -> None:
         self._decide_current_val_interval()
         if not self._validation_due():
@@ -54,6 +61,7 @@ class ResumableEpochBasedTrainLoop(ResumableLoop, EpochBasedTrainLoop):
 
     def run(self):
         self.runner.call_hook('before_train')
+        self._say_if_done(self._epoch, self._max_epochs, 'epochs')
         self._validate_first()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
@@ -126,6 +134,7 @@ class ResumableIterBasedTrainLoop(ResumableLoop, IterBasedTrainLoop):
     def run(self):
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
+        self._say_if_done(self._iter, self._max_iters, 'iters')
         self._validate_first()
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()

@@ -56,7 +56,8 @@ class ConciseLogProcessor(LogProcessor):
             return scalars, line
         words = [head[0]]
         eta = re.search(r'eta: (.+?)  ', line)
-        words += [f'eta {eta[1]}'] if eta else []
+        # Below zero where a resumed run has shorter epochs than the one before.
+        words += [f'eta {"0:00:00" if eta[1].startswith("-") else eta[1]}'] if eta else []
         words += [rate_text(scalars['time']), memory_text()]
         if scalars.get('data_time', 0) > 0.2 * scalars['time']:
             words.append(f'{scalars["data_time"] / scalars["time"]:.0%} waiting for data')
@@ -123,7 +124,7 @@ class ProgressBarHook(Hook):
         self.started = now
         scalars = runner.message_hub.log_scalars
         seconds = scalars['train/time'].mean(20) if 'train/time' in scalars else 0
-        left = int(seconds * (runner.max_iters - done))
+        left = max(0, int(seconds * (runner.max_iters - done)))
         eta = f'{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}'
         loss = f'loss {scalars["train/loss"].mean(20):.4f}' if 'train/loss' in scalars else ''
         where = (

@@ -4,7 +4,7 @@ import difflib
 import importlib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from numbers import Real
 
 from mmengine import registry
@@ -155,8 +155,54 @@ def check_types(cfg: Config) -> None:
                     )
 
 
+# What a runner and this package's commands read at the top level of a config.
+TOP_KEYS = (
+    *('model', 'data_preprocessor', 'pretrained', 'load_from', 'resume', 'work_dir', 'launcher'),
+    *('train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg'),
+    *('val_evaluator', 'test_evaluator', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr'),
+    *('default_hooks', 'custom_hooks', 'custom_imports', 'env_cfg', 'randomness', 'default_scope'),
+    *('log_processor', 'log_level', 'visualizer', 'experiment_name', 'metainfo'),
+)
+
+
+def misspelt_keys(cfg: Config) -> list[str]:
+    """A warning for each top-level key that looks like one that is read, and is not.
+
+    A config may hold variables of any name, so that this is no error.
+    """
+    near = {key: difflib.get_close_matches(key, TOP_KEYS, 1, 0.8) for key in cfg}
+    return [
+        f'{cfg.filename}: nothing reads the key {key!r}; did you mean {match[0]!r}?'
+        for key, match in near.items()
+        if match and key not in TOP_KEYS
+    ]
+
+
+def _check_neck(cfg: Config, model: nn.Module) -> None:
+    """The backbone's widths against the neck's, for backbones of this package."""
+    backbone, neck = getattr(model, 'backbone', None), cfg.model.get('neck')
+    wanted = neck.get('in_channels') if isinstance(neck, Mapping) else None
+    channels = getattr(backbone, 'channels', None)
+    ours = type(backbone).__module__.partition('.')[0] == 'selnext_mm'
+    if not ours or channels is None or not isinstance(wanted, list | tuple):
+        return
+    widths = [channels[i] for i in backbone.out_indices]
+    if list(wanted) != widths:
+        text = ','.join(map(str, widths))
+        raise UserError(
+            f'model.neck.in_channels = {list(wanted)} in {cfg.filename}, but the maps of the '
+            f'backbone have {widths} channels; add --cfg-options "model.neck.in_channels=[{text}]"'
+        )
+
+
 def build_model(cfg: Config) -> nn.Module:
     """The model of a config; :class:`UserError` if it cannot be built."""
+    model = _build_model(cfg)
+    _check_neck(cfg, model)
+    return model
+
+
+def _build_model(cfg: Config) -> nn.Module:
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         try:
             return MODELS.build(cfg.model)

@@ -13,6 +13,8 @@ from selnext_mm.errors import UserError
 COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 COCO_IDS = tuple(i for i in range(1, 91) if i not in COCO_GAPS)
 
+BY_ORDER = 'the order of the classes'
+
 
 @dataclass
 class Ids:
@@ -89,7 +91,7 @@ def find_ids(cfg: Config, classes: tuple[str, ...], ann: str | Path | None = Non
                 return Ids({name: known[name] for name in classes}, str(path))
     if classes == _coco_names():
         return Ids(dict(zip(classes, COCO_IDS, strict=True)), 'COCO')
-    return Ids({name: i for i, name in enumerate(classes, 1)}, 'the order of the classes')
+    return Ids({name: i for i, name in enumerate(classes, 1)}, BY_ORDER)
 
 
 def _coco_names() -> tuple[str, ...] | None:

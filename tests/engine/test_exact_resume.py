@@ -122,6 +122,9 @@ def test_a_finished_run_stays_as_it_is(tmp_path):
     first = everything(run(tmp_path))
     again = everything(resumed(tmp_path))
     assert_same({**again, 'rng': first['rng']}, first)
+    log = max(tmp_path.glob('*/*.log'), key=lambda path: path.stat().st_mtime_ns).read_text()
+    assert 'nothing is left to train: 3 of 3 epochs are done' in log
+    assert 'train_cfg.max_epochs' in log
 
 
 def test_gradient_accumulation_across_the_checkpoint(tmp_path):

@@ -86,6 +86,17 @@ def test_the_banner_is_short_and_the_lines_are_one_line_each(make_runner, tmp_pa
     assert 'run parameters: 3, all trained' in environment
 
 
+def test_a_run_beyond_its_last_iteration_has_no_time_left(make_runner, monkeypatch, tmp_path):
+    """As with ``--resume`` and less data than before: mmengine says '-1 day, 23:59:27'."""
+    runner = make_runner()
+    monkeypatch.setattr(type(runner), 'max_iters', property(lambda self: 1))
+    runner.train()
+    (log,) = (tmp_path / 'work').glob('*/*.log')
+    shown = re.findall(r'eta (\S+)', log.read_text())
+    assert shown
+    assert set(shown) == {'0:00:00'}
+
+
 def test_the_scalars_are_those_of_the_stock_class(make_runner, tmp_path):
     make_runner().train()
     (file,) = (tmp_path / 'work').glob('*/vis_data/scalars.json')

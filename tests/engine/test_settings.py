@@ -5,7 +5,7 @@ from mmengine.config import Config
 
 from selnext_mm.config_files import config_leaves
 from selnext_mm.engine.config import load_config
-from selnext_mm.engine.settings import build_model, check_numbers, check_types
+from selnext_mm.engine.settings import build_model, check_numbers, check_types, misspelt_keys
 from selnext_mm.errors import UserError
 
 # The first leaf of every folder: each has data sets, hooks and schedules of its own.
@@ -15,6 +15,7 @@ LEAVES = list({name.rpartition('/')[0]: name for name in reversed(config_leaves(
 @pytest.mark.parametrize('name', LEAVES)
 def test_our_own_configs_pass(name):
     cfg = load_config(name)
+    assert misspelt_keys(cfg) == []
     check_numbers(cfg)
     check_types(cfg)
 
@@ -77,3 +78,9 @@ def test_a_model_that_cannot_be_built_is_one_message(model, words):
     with pytest.raises(UserError, match=words) as caught:
         build_model(Config(dict(model=model)))
     assert '\n' not in str(caught.value)
+
+
+def test_a_key_that_nothing_reads_is_told_if_it_looks_like_one_that_is_read():
+    cfg = Config(dict(model={}, modle=dict(backbone={}), my_classes=('a',), train_pipeline=[]))
+    (warning,) = misspelt_keys(cfg)
+    assert "'modle'; did you mean 'model'?" in warning

@@ -6,7 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from selnext_mm.errors import UserError
-from selnext_mm.inference.categories import COCO_IDS, Ids, find_ids
+from selnext_mm.inference.categories import BY_ORDER, COCO_IDS, Ids, find_ids
 
 
 def coco_file(path, categories, images=()):
@@ -48,7 +48,7 @@ def test_the_test_set_of_the_config_gives_ids_where_it_has_all_names(tmp_path):
     assert find_ids(cfg, ('dog', 'cat')).categories == {'dog': 18, 'cat': 17}
     assert find_ids(cfg, ('dog', 'ape')).categories == {'dog': 1, 'ape': 2}
     cfg.test_evaluator.ann_file = str(tmp_path / 'gone.json')
-    assert find_ids(cfg, ('dog', 'cat')).source == 'the order of the classes'
+    assert find_ids(cfg, ('dog', 'cat')).source == BY_ORDER
 
 
 def test_coco_s_names_have_coco_s_ids(coco_root):

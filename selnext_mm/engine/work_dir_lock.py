@@ -1,0 +1,66 @@
+"""One training per work dir: two of them would remove and overwrite each other's checkpoints."""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from selnext_mm.engine.device import is_first_process
+from selnext_mm.errors import UserError
+
+# A process that was killed a moment ago may still hold it.
+PATIENCE = 10.0
+
+_held: set[int] = set()
+
+
+def _close_in_child() -> None:
+    """Data-loader workers outlive a killed training for some seconds; the lock must not."""
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_close_in_child)
+
+
+class WorkDirLock:
+    """The right to train in ``work_dir``, until :meth:`release` or the end of the process.
+
+    A lock on the folder itself, which leaves no file and goes with the process however it ends.
+    The first process of a job holds it for all. Disks that know no such locks are not locked.
+    """
+
+    def __init__(self, work_dir: str | Path) -> None:
+        self.work_dir, self.fd = Path(work_dir), None
+
+    def acquire(self) -> None:
+        """Take the lock if the folder is there; UserError if another training has it."""
+        if self.fd is not None or not is_first_process() or not self.work_dir.is_dir():
+            return
+        fd = os.open(self.work_dir, os.O_RDONLY)
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < end:
+                    time.sleep(0.2)
+                    continue
+                os.close(fd)
+                raise UserError(
+                    f'another training is running in {self.work_dir}; choose another folder with '
+                    '--work-dir, or stop that one first'
+                ) from None
+            except OSError:
+                os.close(fd)
+                return
+            break
+        self.fd = fd
+        _held.add(fd)
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self.fd in _held:
+            _held.discard(self.fd)
+            os.close(self.fd)
+        self.fd = None
