@@ -29,7 +29,7 @@ def pack_weight(weight: Tensor) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x W^T + b`` by oneDNN, which for the small maps' products is up to a quarter faster."""
+    """``x W^T + b``, by oneDNN where it can be had; ``weight`` may be a transposed view."""
     if _fused(x):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, 'none', [], '')
     return F.linear(x, weight, bias)

@@ -86,8 +86,12 @@ def test_a_disk_without_locks_is_no_obstacle(tmp_path, monkeypatch):
     def flock(fd, operation):
         raise OSError(9, 'Bad file descriptor')
 
+    opened = len(os.listdir('/proc/self/fd'))
     monkeypatch.setattr(work_dir_lock.fcntl, 'flock', flock)
-    WorkDirLock(tmp_path).acquire()
+    lock = WorkDirLock(tmp_path)
+    lock.acquire()
+    assert lock.fd is None
+    assert len(os.listdir('/proc/self/fd')) == opened, 'a descriptor was left open'
 
 
 def test_the_command_leaves_the_folder_of_another_training_alone(tmp_path, shapes_root):

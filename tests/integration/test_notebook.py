@@ -47,4 +47,4 @@ def test_it_is_stored_without_outputs():
 
 
 def test_it_is_valid():
-    nbformat.validate(nbformat.read(PATH, 4))
+    assert nbformat.validator.isvalid(nbformat.read(PATH, 4))
