@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .gelu_linear import linear_add, linear_gelu
+from .gelu_linear import linear, linear_add, linear_gelu
 
 # Bytes of ``u`` that are worked on at a time. Small enough for the cache and for malloc to reuse
 # the memory instead of mapping and zeroing new pages; large enough that calls do not count.
@@ -121,10 +121,11 @@ def gated_mlp(
     out, means = torch.empty_like(x), y.new_empty((n, wide), dtype=torch.float32)
     factor = w.gamma * scale
     w1 = w.w1 if packed is None else packed.w1
-    w2, b2 = w.w2 * factor[:, None], (w.b2 * factor).to(y.dtype)
+    b2 = (w.b2 * factor).to(y.dtype)
     image_bytes = positions * wide * y.element_size()
     if hidden is None and (image_bytes > CHUNK_BYTES or gate_goes_into_w2(positions, channels)):
         strip = max(1, CHUNK_BYTES // (wide * y.element_size()))
+        w2 = w.w2 * factor[:, None]
         for i in range(n):
             parts = [linear_gelu(part, w1, w.b1) for part in y[i].split(strip)]
             sums = torch.stack([part.sum(0, dtype=means.dtype) for part in parts])
@@ -135,7 +136,7 @@ def gated_mlp(
                 result.copy_(linear_add(u, gated, b2, residual))
         return out, means
     images = max(1, CHUNK_BYTES // max(1, image_bytes))
-    w2 = w2.to(y.dtype) if packed is None else packed.w2
+    w2 = w.w2.to(y.dtype) if packed is None else packed.w2
     for i in range(0, n, images):
         if hidden is None:
             u = linear_gelu(y[i : i + images].flatten(0, 1), w1, w.b1)
@@ -144,6 +145,9 @@ def gated_mlp(
         per_image = u.view(-1, positions, wide)
         mean = torch.mean(per_image, 1, dtype=means.dtype, out=means[i : i + images])
         per_image.mul_(seln_gate(mean, w, eps).to(u.dtype)[:, None])
-        residual = x[i : i + images]
-        out[i : i + images] = linear_add(u, w2, b2, residual.flatten(0, 1)).view_as(residual)
+        residual, result = (t[i : i + images].view(-1, channels) for t in (x, out))
+        if packed is None:  # few rows: a pass over them costs less than gamma * W2
+            torch.addcmul(residual, linear(u, w2, w.b2.to(y.dtype)), factor, out=result)
+        else:
+            result.copy_(linear_add(u, w2, b2, residual))
     return out, means

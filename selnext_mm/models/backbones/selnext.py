@@ -12,7 +12,7 @@ from selnext_mm.ops.packed import PackedOnce
 
 from .base import Backbone, check_frozen_stages, normalize_out_indices, resolve_arch
 from .layers import DropPath, build_activation, build_norm2d
-from .selnext_fast import IMPLS, fast_forward
+from .selnext_fast import IMPLS, fast_forward, images_for_stem
 
 # name -> (depths, channels); tiny, small and base are the paper's, the others are ConvNeXt's
 # published widths and depths with our block ("ours": no printed result stands behind them).
@@ -241,6 +241,9 @@ class SELNeXt(Backbone):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         outs = []
+        first = self.stages[0][0] if isinstance(self.stages[0], Sequential) else None
+        if type(first) is SELNeXtBlock:
+            x = images_for_stem(x, first)
         for i, (downsample, stage) in enumerate(
             zip(self.downsample_layers, self.stages, strict=True)
         ):

@@ -4,7 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from selnext_mm.models.attention.seln import SELN
-from selnext_mm.ops.capabilities import all_modules_are_watched, is_compiling, is_watched
+from selnext_mm.ops.capabilities import (
+    all_modules_are_watched,
+    is_compiling,
+    is_recorded,
+    is_watched,
+)
 from selnext_mm.ops.seln_block import BlockWeights
 from selnext_mm.ops.seln_block_choice import choose, seln_block
 
@@ -51,6 +56,19 @@ def block_weights(block: nn.Module) -> BlockWeights:
         *(second.weight.flatten(1), second.bias),
         gamma,
     )
+
+
+def images_for_stem(x: Tensor, first_block: nn.Module) -> Tensor:
+    """The images ``x`` in the layout in which fused blocks want the stem's output.
+
+    On a CPU that is channels-last. To copy the images costs less than to copy that output, which
+    has many more channels.
+    """
+    if x.device.type != 'cpu' or x.ndim != 4 or is_recorded():
+        return x
+    if first_block.impl == 'reference' or not is_plain_seln_block(first_block):
+        return x
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def fast_forward(block: nn.Module, x: Tensor) -> Tensor | None:

@@ -154,6 +154,25 @@ def test_bfloat16_is_no_worse_than_the_modules(fused):
         assert max(a, b) <= 1.05 * c
 
 
+@pytest.mark.parametrize(
+    ('kwargs', 'copied'),
+    [({}, True), (dict(impl='reference'), False), (dict(attention_cfg=None), False)],
+)
+def test_fused_blocks_get_the_stems_output_in_their_layout(kwargs, copied):
+    model, seen = build(**kwargs), []
+    first = model.downsample_layers[0]
+    first[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    first.register_forward_hook(lambda *args: seen.append(args[2]))
+    model(torch.randn(2, 3, 32, 48))
+    images, maps = seen
+    assert images.is_contiguous(memory_format=torch.channels_last) == copied
+    if copied:
+        assert maps.is_contiguous(memory_format=torch.channels_last)
+    other = twin(model, **dict(kwargs, impl='reference'))
+    x = torch.randn(1, 3, 33, 47)
+    assert_close(model(x), other(x), rtol=1e-5, atol=1e-5)
+
+
 def test_outputs_are_contiguous_in_both_implementations():
     x = torch.randn(2, 3, 64, 64).to(memory_format=torch.channels_last)
     for impl in ('auto', 'reference'):
