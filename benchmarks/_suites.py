@@ -238,10 +238,12 @@ def fast(**options) -> tuple[Row, ...]:
     for arch in ('small', 'base'):
         convnext, selnext = backbones(arch, **options).values()
         rows += [convnext, selnext, selnext.with_variants('deploy')]
+        rows += [convnext.with_variants('compile'), selnext.with_variants('deploy', 'compile')]
     maps = {k: v for k, v in options.items() if k == 'out_indices'}
     for name, source in T_BACKBONES.items():
         more = options if source['type'].endswith(('ConvNeXt', 'HorNet')) else maps
-        rows.append(Row(f'{name} backbone', dict(source, **more), 'ConvNeXt-T backbone'))
+        peer_row = Row(f'{name} backbone', dict(source, **more), 'ConvNeXt-T backbone')
+        rows += [peer_row, peer_row.with_variants('compile')]
     return tuple(rows)
 
 

@@ -61,8 +61,8 @@ def block_weights(block: nn.Module) -> BlockWeights:
 def images_for_stem(x: Tensor, first_block: nn.Module) -> Tensor:
     """The images ``x`` in the layout in which fused blocks want the stem's output.
 
-    On a CPU that is channels-last. To copy the images costs less than to copy that output, which
-    has many more channels.
+    On a CPU that is channels-last. The images are copied, so that the stem's output, twice the
+    data, need not be.
     """
     if x.device.type != 'cpu' or x.ndim != 4 or is_recorded():
         return x
