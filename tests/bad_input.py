@@ -243,7 +243,11 @@ CONFIGS = {
     'no such config': Case(
         'train mask_rcnn/selnext_t_3x.py', ('did you mean', 'selnext_t_3x_coco')
     ),
-    'syntax error': Case('train mine.py', ('mine.py', 'SyntaxError'), config('model = dict(')),
+    'syntax error': Case(
+        'train mine.py',
+        ('mine.py', 'SyntaxError in line 2 (model = dict()'),
+        config('\nmodel = dict('),
+    ),
     'error in the code': Case('train mine.py', ('mine.py', 'ZeroDivision'), config('x = 1 / 0')),
     'exit in the code': Case('train mine.py', ('mine.py', 'Exit'), config('raise SystemExit(0)')),
     'binary': Case('train mine.py', ('mine.py', 'read'), config(b'\0\x93\xff')),
@@ -274,6 +278,9 @@ CONFIGS = {
         ('[40, 80, 160, 320]', 'neck.in_channels=[96,192,384,768]'),
     ),
     'unknown argument': Case(f'{T} {OPT} model.backbone.deep=1', ('SELNeXt', 'deep')),
+    'mistyped argument': Case(
+        f'{T} {OPT} model.backbone.archi=tiny', ("'archi' (did you mean arch?)",)
+    ),
     'model of no kind': Case(
         'complexity mine.py', ('mine.py', 'Nothing'), config("model = dict(type='Nothing')")
     ),
@@ -372,6 +379,9 @@ CONFIGS = {
 DATA = {
     'no data': Case(f'train {CFG}', ('data/shapes', '--data-root')),
     'no such folder': Case(f'train {CFG} --data-root no', ('no', 'annotations/')),
+    'folder beside it': Case(
+        f'train {CFG} --data-root mein', ('mein', 'did you mean mine?'), spoil(lambda content: None)
+    ),
     'no annotations': Case(MINE, ('mine', 'annotations'), config('', 'mine/a.txt')),
     'annotations cut': Case(MINE, (ANN, 'truncated'), spoil_file('{"images": [{"id": 1,')),
     'annotations empty': Case(MINE, (ANN, 'is empty'), spoil_file('')),
@@ -430,6 +440,11 @@ CHECKPOINTS = {
         f'test {CFG} w.pth --data-root DATA',
         ('git lfs pull',),
         config('version https://git-lfs.github.com/spec/v1\n', 'w.pth'),
+    ),
+    'damaged pickle': Case(
+        f'test {CFG} w.pth --data-root DATA',
+        ('w.pth', 'KeyError: 101'),
+        checkpoint(lambda _: b'\x80\x02he'),
     ),
     'truncated': Case(
         f'test {CFG} w.pth --data-root DATA', ('w.pth', 'truncated'), checkpoint(truncated)

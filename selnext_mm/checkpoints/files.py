@@ -103,7 +103,7 @@ def _load_pickle(path: Path, magic: bytes, map_location: Any) -> Any:
             'would run code from the file. Ask its author for a plain state dict or safetensors'
         ) from error
     except Exception as error:  # torch raises KeyError, EOFError, RuntimeError, ... on damage
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = f'{type(error).__name__}: {error}'.splitlines()[0].removesuffix(': ')
         raise UserError(
             f'{path} is truncated or not a checkpoint ({reason}); {FETCH_OR_NAME}'
         ) from error

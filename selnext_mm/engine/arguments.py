@@ -6,7 +6,6 @@ need the runner, so only the names of their arguments are looked at.
 """
 
 import copy
-import difflib
 import inspect
 import logging
 import re
@@ -26,7 +25,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from selnext_mm.engine.config import iter_evaluators
-from selnext_mm.engine.settings import OPTIMIZER, loader_parts, schedulers
+from selnext_mm.engine.settings import OPTIMIZER, loader_parts, near_parameter, schedulers
 from selnext_mm.errors import UserError
 
 LOADERS = ('train_dataloader', 'val_dataloader')
@@ -52,17 +51,6 @@ def _values(node: Mapping) -> str:
     return text if len(text) <= 160 else f'{text[:157]}...'
 
 
-def _parameters(known: Callable | None) -> list[str]:
-    """Names of the arguments of a class or function, those of its bases included."""
-    names = {}
-    for cls in getattr(known, '__mro__', (known,)):
-        try:
-            names |= inspect.signature(cls).parameters
-        except (TypeError, ValueError):
-            continue
-    return list(names)
-
-
 @contextmanager
 def _told(cfg: Config, place: str, node: Mapping, known: Callable | None = None) -> Iterator[None]:
     """Turn what a constructor raises into one :class:`UserError`: place, value, remedy."""
@@ -72,9 +60,7 @@ def _told(cfg: Config, place: str, node: Mapping, known: Callable | None = None)
         # str() of a KeyError is a repr.
         text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
         text = re.sub(r'\s+', ' ', text).strip(' .')
-        if match := re.search(r"unexpected keyword argument '(\w+)'", text):
-            near = difflib.get_close_matches(match[1], _parameters(known), n=1)
-            text += f' (did you mean {near[0]}?)' if near else ''
+        text += near_parameter(known, text)
         name = _name(node.get('type') or known)
         raise UserError(
             f'{place} of {cfg.filename}: {name}({_values(node)}) cannot be built: '

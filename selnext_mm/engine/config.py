@@ -27,6 +27,9 @@ def load_config(name: str | Path, options: dict | None = None) -> Config:
     # A config is executed Python: whatever goes wrong in it is the config's error.
     except (Exception, SystemExit) as error:
         reason = f'{type(error).__name__}: {error}'.strip().splitlines()[0]
+        if isinstance(error, SyntaxError) and error.filename in (None, '<unknown>'):
+            code = f' ({error.text.strip()})' if error.text else ''
+            reason = f'{type(error).__name__} in line {error.lineno}{code}: {error.msg}'
         if isinstance(error, ImportError) or 'is used but incompatible' in reason:
             reason += '. "selnext-mm doctor" checks the environment'
         raise UserError(f'cannot read the config {path}: {reason}') from error

@@ -1,5 +1,6 @@
 """Checks before a run: what is missing is said in one message, before anything is written."""
 
+import difflib
 from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
@@ -25,18 +26,31 @@ def _join(root: str | None, path: str) -> Path:
     return Path(root or '', path).expanduser()
 
 
+def _neighbour(path: Path) -> str:
+    """' (did you mean ...?)' for a folder of nearly this name beside it."""
+    try:
+        names = [p.name for p in path.parent.iterdir() if p.is_dir()]
+    except OSError:
+        return ''
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f' (did you mean {path.parent / near[0]}?)' if near else ''
+
+
 def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
     """Raise :class:`UserError` if an annotation file or image folder is not there.
 
     Addresses with a scheme (``s3://...``) are left to the file client.
     """
     wanted: dict[Path, str] = {}
+    hints: dict[Path, str] = {}
     for loader, dataset in iter_datasets(cfg, loaders):
         root = dataset.get('data_root')
         if '://' in str(root or ''):
             continue
         if root and not Path(root).expanduser().is_dir():
-            wanted.setdefault(Path(root).expanduser(), f'data_root of {loader}')
+            root = Path(root).expanduser()
+            wanted.setdefault(root, f'data_root of {loader}')
+            hints.setdefault(root, _neighbour(root))
             continue
         if dataset.get('ann_file'):
             wanted.setdefault(_join(root, dataset['ann_file']), f'ann_file of {loader}')
@@ -52,7 +66,11 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
         ann_file = evaluator.get('ann_file')
         if name.split('_')[0] in {x.split('_')[0] for x in loaders} and ann_file:
             wanted.setdefault(Path(ann_file).expanduser(), f'ann_file of {name}')
-    missing = [f'{path} ({what})' for path, what in wanted.items() if not path.exists()]
+    missing = [
+        f'{path} ({what}){hints.get(path, "")}'
+        for path, what in wanted.items()
+        if not path.exists()
+    ]
     if missing:
         raise UserError(
             'the data set is not where the config says; looked for '

@@ -2,9 +2,10 @@
 
 import difflib
 import importlib
+import inspect
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from numbers import Real
 
 from mmengine import registry
@@ -134,6 +135,24 @@ def near_names(known: Registry, name: str) -> str:
     return f'; did you mean {" or ".join(near)}?' if near else ''
 
 
+def _parameters(known: Callable | None) -> list[str]:
+    """Names of the arguments of a class or function, those of its bases included."""
+    names = {}
+    for cls in getattr(known, '__mro__', (known,)):
+        try:
+            names |= inspect.signature(cls).parameters
+        except (TypeError, ValueError):
+            continue
+    return list(names)
+
+
+def near_parameter(known: Callable | None, text: str) -> str:
+    """' (did you mean ...?)' where ``text`` names an argument that ``known`` does not have."""
+    match = re.search(r"unexpected keyword argument '(\w+)'", text)
+    near = difflib.get_close_matches(match[1], _parameters(known), n=1) if match else []
+    return f' (did you mean {near[0]}?)' if near else ''
+
+
 def check_types(cfg: Config) -> None:
     """Raise :class:`UserError` for a ``type`` that nothing is registered under.
 
@@ -215,6 +234,8 @@ def _build_model(cfg: Config) -> nn.Module:
             if match := re.search(r'(\S+) is not in the \S+ registry', text):
                 with MODELS.switch_scope_and_registry(None) as scoped:
                     text = match[0] + near_names(scoped, match[1])
+            elif match := re.search(r'(\w+)\.__init__\(\) got an unexpected keyword', text):
+                text += near_parameter(MODELS.get(match[1]), text)
             if isinstance(error, ImportError) or 'is used but incompatible' in text:
                 text += '. "selnext-mm doctor" checks the environment'
             raise UserError(
