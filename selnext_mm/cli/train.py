@@ -9,7 +9,7 @@ from torch import nn
 from selnext_mm.cli.common import base_parser, build_runner, prepare, quick_data_check
 from selnext_mm.engine.arguments import check_arguments
 from selnext_mm.engine.config import add_tensorboard, check_backends
-from selnext_mm.engine.newest import claim
+from selnext_mm.engine.newest import begun_anew, claim
 from selnext_mm.engine.preflight import (
     check_checkpoint,
     check_data,
@@ -102,24 +102,29 @@ def main(argv: list[str] | None = None) -> int:
     if not resumed:
         check_load_from(cfg, model)
         check_pretrained(cfg, model)
+    warnings = misspelt_keys(cfg)
     lock = WorkDirLock(cfg.work_dir)
     try:
         lock.acquire()
+        if not resumed and (warning := begun_anew(cfg.work_dir)):
+            warnings.append(warning)
         if cfg.default_hooks.checkpoint and cfg.default_hooks.checkpoint.get('type') == HOOK:
             claim(cfg.work_dir, cfg.load_from if resumed else None)
         runner = build_runner(cfg)
         lock.acquire()  # of a folder that the runner has made
-        start(runner, cfg, model, [*lines, *resumed])
+        start(runner, cfg, model, [*lines, *resumed], warnings)
     finally:
         lock.release()
     return 0
 
 
-def start(runner: Runner, cfg: Config, model: nn.Module, lines: list[str]) -> None:
+def start(
+    runner: Runner, cfg: Config, model: nn.Module, lines: list[str], warnings: list[str]
+) -> None:
     """Log what is to be known beforehand, and train."""
     for line in lines:
         runner.logger.info(line)
-    for warning in misspelt_keys(cfg):
+    for warning in warnings:
         runner.logger.warning(warning)
     if warning := lr_for_batch(cfg, runner.world_size):
         runner.logger.warning(warning)

@@ -140,6 +140,19 @@ def find_newest(work_dir: str | Path) -> Newest | None:
     )
 
 
+def begun_anew(work_dir: str | Path) -> str | None:
+    """A warning for a run that does not resume in a folder with checkpoints; else None."""
+    paths = _checkpoints(Path(work_dir))
+    if not paths:
+        return None
+    newest = max(paths, key=lambda path: path.stat().st_mtime)
+    return (
+        f'{work_dir} holds checkpoints of an earlier run ({len(paths)}, the last {newest.name}). '
+        'This run starts anew and will replace those of the same name; stop it and add --resume '
+        'to go on from them, or give it another --work-dir'
+    )
+
+
 def claim(work_dir: str | Path, resumed: str | Path | None) -> None:
     """:func:`start_run` for a process that is still to build its run.
 

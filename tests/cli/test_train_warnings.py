@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from selnext_mm.checkpoints.atomic import write_checkpoint
 from selnext_mm.cli import train
 
 CFG = 'mask_rcnn/selnext_atto_shapes.py'
@@ -31,6 +32,17 @@ def test_random_weights_that_are_frozen_are_told_once(said):
     (line,) = said('--cfg-options', 'model.backbone.frozen_stages=1')
     assert 'SELNeXt starts from random weights' in line
     assert line.endswith('--cfg-options model.backbone.frozen_stages=0')
+
+
+def test_a_run_over_an_earlier_one_is_told(said, tmp_path):
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    content = dict(meta=dict(epoch=2, iter=5), state_dict={}, optimizer={})
+    path = write_checkpoint(content, folder / 'epoch_2.pth')
+    (line,) = said('--work-dir', str(folder))
+    assert 'an earlier run (1, the last epoch_2.pth)' in line
+    assert '--resume' in line
+    assert path.is_file()
 
 
 def test_the_checks_leave_nothing_behind(said, tmp_path):
