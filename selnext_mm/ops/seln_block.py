@@ -4,9 +4,9 @@
 
 The block is bound by the traffic of ``u``, which has four times the channels of ``x``. So few
 images are worked on at a time that their ``u`` stays in the cache between the first layer, the
-mean, the gate and the second layer. Exact regrouping saves passes that are left: ``gamma`` is
-multiplied into W2 and b2, and so is the gate (``W2 (s * u) = (W2 diag(s)) u``) where W2 has fewer
-entries than an image's ``u``.
+mean, the gate and the second layer. Exact regrouping saves passes that are left: the gate is
+multiplied into W2 (``W2 (s * u) = (W2 diag(s)) u``) where W2 has fewer entries than an image's
+``u``. ``gamma`` goes into W2 there, too, and into packed weights; elsewhere it multiplies the rows.
 """
 
 from typing import NamedTuple
