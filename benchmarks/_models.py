@@ -18,7 +18,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from selnext_mm.config_files import find_config
 from selnext_mm.errors import UserError
-from selnext_mm.ops.seln_block_choice import has_triton_block
 
 EXTRAS = {'timm': "pip install 'timm>=1.0.17'", 'mmpretrain': 'pip install mmpretrain==1.2.0'}
 LARGEST_ERROR = 1e-3  # relative, of a variant in fp32; a merged PATNet has 1e-4
@@ -211,17 +210,6 @@ def autocast(setting: Setting) -> torch.autocast:
     return torch.autocast(setting.device.type, setting.autocast, enabled=enabled)
 
 
-def need_fused(setting: Setting) -> None:
-    """Raise :class:`UnavailableError` where ``SELNeXt(impl='fused')`` is the same as 'auto'."""
-    dtype = setting.autocast or torch.float32
-    if setting.device.type == 'cpu' and dtype != torch.float16:
-        raise UnavailableError("on a CPU, impl='fused' differs from 'auto' in fp16 alone")
-    if setting.device.type == 'cuda' and not has_triton_block(
-        torch.empty(0, device=setting.device), dtype, channels=96
-    ):
-        raise UnavailableError('the Triton kernels do not work here; see the warning')
-
-
 def start(row: Row, setting: Setting) -> tuple[nn.Module, Tensor, object]:
     """The plain model of ``row`` in eval mode, images for it, and its output for them.
 
@@ -229,8 +217,6 @@ def start(row: Row, setting: Setting) -> tuple[nn.Module, Tensor, object]:
         UnavailableError: if it cannot be built here.
         UserError: if it does not run at this size.
     """
-    if isinstance(row.source, dict) and row.source.get('impl') == 'fused':
-        need_fused(setting)
     torch.manual_seed(setting.seed)
     model = build(row).to(setting.device)
     height, width = setting.size if setting.fixed_size or row.size is None else row.size

@@ -231,13 +231,15 @@ def fast(**options) -> tuple[Row, ...]:
         *(convnext.with_variants('compile'), convnext.with_variants('compile', 'channels_last')),
         *(selnext.with_variants('compile'), selnext.with_variants('deploy', 'compile')),
     ]
-    everywhere = replace(
-        selnext, name=f'{selnext.name}, fused', source=dict(selnext.source, impl='fused')
+    rows.append(
+        replace(
+            selnext, name=f'{selnext.name}, {PLAIN}', source=dict(selnext.source, impl='reference')
+        )
     )
-    rows += [everywhere, everywhere.with_variants('deploy')]
     for arch in ('small', 'base'):
         convnext, selnext = backbones(arch, **options).values()
-        rows += [convnext, selnext, selnext.with_variants('deploy')]
+        rows += [convnext, convnext.with_variants('channels_last')]
+        rows += [selnext, selnext.with_variants('deploy')]
         rows += [convnext.with_variants('compile'), selnext.with_variants('deploy', 'compile')]
     maps = {k: v for k, v in options.items() if k == 'out_indices'}
     for name, source in T_BACKBONES.items():

@@ -5,10 +5,12 @@
 
 import functools
 import importlib
+import importlib.abc
 import importlib.util
 import pickle
 import sys
 import warnings
+from pathlib import Path
 
 _kept_libraries: list = []
 
@@ -175,7 +177,61 @@ def silence_pkg_resources() -> None:
     warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
 
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Call a function with one module when that has been imported."""
+
+    def __init__(self, name: str, then) -> None:
+        self.name, self.then = name, then
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != self.name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            execute, then = spec.loader.exec_module, self.then
+
+            def exec_module(module) -> None:
+                execute(module)
+                then(module)
+
+            spec.loader.exec_module = exec_module
+        return spec
+
+
+def _multimodal_models_work() -> bool:
+    """Whether the installed transformers still has what mmpretrain's BLIP asks it for."""
+    package = importlib.util.find_spec('transformers')
+    if package is None or not package.submodule_search_locations:
+        return True  # mmpretrain sees by itself that it is missing
+    source = Path(package.submodule_search_locations[0], 'modeling_utils.py')
+    return not source.is_file() or 'apply_chunking_to_forward' in source.read_text('utf-8')
+
+
+def switch_off_multimodal_models() -> None:
+    """Let ``import mmpretrain.models`` work beside a transformers that is too new for it.
+
+    mmpretrain 1.2.0 imports its multimodal models wherever pycocotools and transformers >= 4.28
+    are installed. transformers 5 moved ``apply_chunking_to_forward`` out of ``modeling_utils``, so
+    that this dies with "NoneType takes no arguments", and with it every classifier. The switch of
+    mmpretrain's own is set to what it is without transformers.
+
+    Inert if transformers has the function or is not installed, and if mmpretrain is imported
+    already. Loads neither.
+    """
+    name = 'mmpretrain.utils.dependency'
+    if name in sys.modules or any(getattr(f, 'name', None) == name for f in sys.meta_path):
+        return
+
+    def switch_off(module) -> None:
+        if module.WITH_MULTIMODAL and not _multimodal_models_work():
+            module.WITH_MULTIMODAL = False
+
+    sys.meta_path.insert(0, _AfterImport(name, switch_off))
+
+
 def apply() -> None:
+    switch_off_multimodal_models()
     declare_torchvision_ops()
     allow_checkpoint_types()
     load_only_weights()

@@ -17,7 +17,7 @@ ALLOWED = {
     'config_files': {'errors'},
     'registry': set(),
     'compat': {'checkpoints'},
-    'models.attention': set(),
+    'models.attention': {'ops'},
     'ops': set(),
     'models.backbones': {'models.attention', 'ops', 'checkpoints', 'errors'},
     'models.necks': {'models.backbones'},

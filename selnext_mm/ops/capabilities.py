@@ -98,19 +98,21 @@ def is_recorded() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
-def is_watched(module: nn.Module) -> bool:
-    """Whether somebody has to see the calls of ``module``: a hook, or a ``forward`` of its own."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or 'forward' in module.__dict__
+def hook_dicts(module: nn.Module) -> tuple[dict, ...]:
+    """The hooks on the calls of ``module``: dicts that stay the same as long as it lives."""
+    return (
+        *(module._forward_hooks, module._forward_pre_hooks),
+        *(module._backward_hooks, module._backward_pre_hooks),
     )
 
 
+def is_watched(module: nn.Module) -> bool:
+    """True if ``module`` has hooks or a ``forward`` of its own."""
+    return any(hook_dicts(module)) or 'forward' in module.__dict__
+
+
 def all_modules_are_watched() -> bool:
-    """Whether a hook on the calls of every module is registered."""
+    """True if a hook on the calls of every module is registered."""
     return bool(
         nn_module._global_forward_hooks
         or nn_module._global_forward_pre_hooks
@@ -119,6 +121,9 @@ def all_modules_are_watched() -> bool:
     )
 
 
+PLAIN = (Tensor, nn.Parameter)
+
+
 def is_plain(tensor: Tensor) -> bool:
     """A dense tensor of torch itself, not a subclass (fake, distributed, quantised, ...)."""
-    return type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided
+    return type(tensor) in PLAIN and tensor.layout is torch.strided

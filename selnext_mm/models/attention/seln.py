@@ -4,10 +4,9 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from .base import TwoLayerAttention
+from selnext_mm.ops.seln_block.equations import GATE_NORM_EPS
 
-# PyTorch's default; the norms around it in SELNeXt use 1e-6, and unifying them changes the model.
-GATE_NORM_EPS = 1e-5
+from .base import TwoLayerAttention
 
 
 @MODELS.register_module()

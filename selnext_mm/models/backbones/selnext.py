@@ -12,7 +12,7 @@ from selnext_mm.ops.packed import PackedOnce
 
 from .base import Backbone, check_frozen_stages, normalize_out_indices, resolve_arch
 from .layers import DropPath, build_activation, build_norm2d
-from .selnext_fast import IMPLS, fast_forward, images_for_stem
+from .selnext_fast import IMPLS, downsample, fused_forward, fused_norm, images_for_stem
 
 # name -> (depths, channels); tiny, small and base are the paper's, the others are ConvNeXt's
 # published widths and depths with our block ("ours": no printed result stands behind them).
@@ -108,7 +108,7 @@ class SELNeXtBlock(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.impl != 'reference' and type(self)._branch is SELNeXtBlock._branch:
-            out = fast_forward(self, x)
+            out = fused_forward(self, x)
             if out is not None:
                 return out
         if self.with_cp and x.requires_grad:
@@ -151,9 +151,8 @@ class SELNeXt(Backbone):
         gap_before_final_norm: global mean before the output norm (classification). None means
             True for an integer ``out_indices`` and False for a sequence, which a detector gives.
         with_cp: activation checkpointing per block (non-reentrant).
-        impl: 'auto' fuses a block where that gives the same result faster
-            (``docs/performance.md``), 'fused' wherever it gives the same result, on GPUs too,
-            'reference' never.
+        impl: 'auto' fuses where that gives the same result faster (``docs/performance.md``),
+            'fused' also where it has not been timed, 'reference' never.
         init_cfg: None for truncated normal with std 0.02; see :class:`Backbone` for
             pretrained weights.
 
@@ -196,6 +195,7 @@ class SELNeXt(Backbone):
         if impl not in IMPLS:
             raise ValueError(f'impl={impl!r}; expected one of {IMPLS}')
         self.frozen_stages = check_frozen_stages(frozen_stages, num_built)
+        self.impl = impl
         self.deployed = False
         if gap_before_final_norm is None:
             gap_before_final_norm = isinstance(out_indices, int)
@@ -244,17 +244,18 @@ class SELNeXt(Backbone):
         first = self.stages[0][0] if isinstance(self.stages[0], Sequential) else None
         if type(first) is SELNeXtBlock:
             x = images_for_stem(x, first)
-        for i, (downsample, stage) in enumerate(
-            zip(self.downsample_layers, self.stages, strict=True)
-        ):
-            x = stage(downsample(x))
+        for i, stage in enumerate(self.stages):
+            x = stage(downsample(self.downsample_layers[i], i == 0, x, self.impl))
             if i in self.out_indices:
                 norm = getattr(self, f'norm{i}')
                 if self.gap_before_final_norm:
-                    outs.append(norm(x.mean((2, 3), keepdim=True)).flatten(1))
-                else:
-                    # mmcv's RoIAlign reads other memory layouts wrongly, without a word.
-                    outs.append(norm(x).contiguous())
+                    mean = x.mean((2, 3), keepdim=True, dtype=norm.weight.dtype)
+                    outs.append(norm(mean).flatten(1))
+                    continue
+                rows = fused_norm(norm, x, self.impl)
+                out = norm(x) if rows is None else rows.permute(0, 3, 1, 2)
+                # mmcv's RoIAlign silently misreads channels-last tensors.
+                outs.append(out.contiguous())
         return tuple(outs)
 
     def frozen_modules(self) -> list[nn.Module]:

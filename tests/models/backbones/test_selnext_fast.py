@@ -49,12 +49,12 @@ def fused(monkeypatch):
     """The inputs of the fused operation, call by call."""
     calls = []
 
-    def spy(x, *args):
+    def spy(plan, x, *args):
         calls.append(x)
-        return real(x, *args)
+        return real(plan, x, *args)
 
-    real = selnext_fast.seln_block
-    monkeypatch.setattr(selnext_fast, 'seln_block', spy)
+    real = selnext_fast.run_block
+    monkeypatch.setattr(selnext_fast, 'run_block', spy)
     return calls
 
 

@@ -7,12 +7,12 @@ from torch.autograd import forward_ad
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
-from selnext_mm.ops import gelu_linear, seln_block_choice, seln_block_grad
-from selnext_mm.ops import seln_block as kernels
+from selnext_mm.ops import gelu_linear
 from selnext_mm.ops.capabilities import has_fused_linear
 from selnext_mm.ops.packed import PackedOnce
-from selnext_mm.ops.seln_block import BlockWeights, block_reference
-from selnext_mm.ops.seln_block_choice import choose, seln_block
+from selnext_mm.ops.seln_block import cpu_backward, cpu_forward, dispatch
+from selnext_mm.ops.seln_block.dispatch import plan_block, seln_block
+from selnext_mm.ops.seln_block.equations import BlockWeights, block_reference
 from tests.oracles.selnext import block as block_oracle
 
 NAMES = (
@@ -82,7 +82,7 @@ def both_passes(function, x, w, out_grad, *args):
 def test_forward_and_gradient_equal_the_equations(batch, size):
     w, x = weights(), torch.randn(batch, 16, *size)
     out_grad = torch.randn_like(x)
-    assert choose(x, w) == ('cpu', torch.float32)
+    assert plan_block(x, w)[:2] == ('cpu', torch.float32)
     out, gradients = both_passes(seln_block, x, w, out_grad)
     exact, exact_gradients = both_passes(oracle, x, w, out_grad)
     assert error(out, exact) < 1e-6
@@ -98,7 +98,7 @@ def test_forward_and_gradient_equal_the_equations(batch, size):
 def test_the_size_of_the_chunks_does_not_matter(monkeypatch, positions_per_chunk, size):
     w, x = weights(), torch.randn(3, 16, *size)
     out_grad = torch.randn_like(x)
-    for module in (kernels, seln_block_grad):
+    for module in (cpu_forward, cpu_backward):
         monkeypatch.setattr(module, 'CHUNK_BYTES', positions_per_chunk * 64 * 4)
     out, gradients = both_passes(seln_block, x, w, out_grad)
     exact, exact_gradients = both_passes(oracle, x, w, out_grad)
@@ -188,7 +188,7 @@ def test_bfloat16_is_no_worse_than_the_reference(size):
     exact = oracle(x, w)
     with torch.no_grad():
         with torch.autocast('cpu', dtype=torch.bfloat16):
-            assert choose(x, w) == ('cpu', torch.bfloat16)
+            assert plan_block(x, w)[:2] == ('cpu', torch.bfloat16)
             fast, slow = seln_block(x, w), block_reference(x, w, 1e-5)
             packed = seln_block(x, w, packed=PackedOnce())
         assert fast.dtype == slow.dtype == torch.float32
@@ -290,7 +290,7 @@ def without_onednn(x, w):
 )
 def test_the_reference_computes_what_is_unusual(monkeypatch, case):
     if case is without_onednn:
-        monkeypatch.setattr(seln_block_choice, 'has_fused_linear', lambda dtype: False)
+        monkeypatch.setattr(dispatch, 'has_fused_linear', lambda dtype: False)
     names = called(monkeypatch)
     case(torch.randn(2, 16, 4, 4), weights())
     assert names == []

@@ -1,12 +1,10 @@
-"""The SELNeXt block on rows: what is computed in its forward pass, and in which order.
-
-    out = x + gamma * (W2 (s * u) + b2),   u = gelu(W1 y + b1),   y = dwconv(x),   s = gate(mean u)
+"""The block's forward pass on a CPU, on rows: in which order it is computed.
 
 The block is bound by the traffic of ``u``, which has four times the channels of ``x``. So few
 images are worked on at a time that their ``u`` stays in the cache between the first layer, the
-mean, the gate and the second layer. Exact regrouping saves passes that are left: the gate is
-multiplied into W2 (``W2 (s * u) = (W2 diag(s)) u``) where W2 has fewer entries than an image's
-``u``. ``gamma`` goes into W2 there, too, and into packed weights; elsewhere it multiplies the rows.
+mean, the gate and the second layer. Exact regrouping saves further passes: the gate is multiplied
+into W2 (``W2 (s * u) = (W2 diag(s)) u``) where W2 has fewer entries than an image's ``u``.
+``gamma`` goes into W2 there, too, and into packed weights; elsewhere it multiplies the rows.
 """
 
 from typing import NamedTuple
@@ -15,34 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .gelu_linear import linear, linear_add, linear_gelu
+from ..gelu_linear import linear, linear_add, linear_gelu
+from .equations import BlockWeights, gate_goes_into_w2, seln_gate
 
 # Bytes of ``u`` that are worked on at a time. Small enough for the cache and for malloc to reuse
 # the memory instead of mapping and zeroing new pages; large enough that calls do not count.
 CHUNK_BYTES = 5 * 2**20
-
-
-class BlockWeights(NamedTuple):
-    """Parameters of a block: C channels, E expanded ones, R in the gate's hidden layer."""
-
-    dw_weight: Tensor  # (C, 1, k, k)
-    dw_bias: Tensor
-    w1: Tensor  # (E, C)
-    b1: Tensor
-    fc1_weight: Tensor  # (R, E)
-    fc1_bias: Tensor
-    fc2_weight: Tensor  # (E, R)
-    fc2_bias: Tensor
-    gate_weight: Tensor  # (E), of the gate's norm
-    gate_bias: Tensor
-    w2: Tensor  # (C, E)
-    b2: Tensor
-    gamma: Tensor  # (C)
-
-    def cast(self, dtype: torch.dtype) -> 'BlockWeights':
-        """Large layers that see positions in ``dtype``, the gate and what is folded in float32."""
-        low = {name: getattr(self, name).to(dtype) for name in ('dw_weight', 'dw_bias', 'w1', 'b1')}
-        return self._replace(**{k: v.float() for k, v in self._asdict().items()} | low)
 
 
 class PackedWeights(NamedTuple):
@@ -54,44 +30,12 @@ class PackedWeights(NamedTuple):
     dtype: torch.dtype
 
 
-def seln_gate(mean: Tensor, w: BlockWeights, eps: float) -> Tensor:
-    """Scales (N, E) of the channels from their spatial means (N, E)."""
-    hidden = F.relu(F.linear(mean, w.fc1_weight, w.fc1_bias))
-    scales = F.linear(hidden, w.fc2_weight, w.fc2_bias)
-    return F.layer_norm(scales, scales.shape[-1:], w.gate_weight, w.gate_bias, eps)
-
-
-def block_reference(x: Tensor, w: BlockWeights, eps: float, keep: Tensor | None = None) -> Tensor:
-    """The block as it is written in the paper: (N, C, H, W) -> (N, C, H, W)."""
-    y = F.conv2d(x, w.dw_weight, w.dw_bias, padding=w.dw_weight.shape[-1] // 2, groups=x.shape[1])
-    u = F.gelu(F.linear(y.permute(0, 2, 3, 1), w.w1, w.b1))
-    u = u * seln_gate(u.mean((1, 2)), w, eps)[:, None, None]
-    branch = (w.gamma * F.linear(u, w.w2, w.b2)).permute(0, 3, 1, 2)
-    return x + (branch if keep is None else branch * keep.view(-1, 1, 1, 1))
-
-
-def rows_of(x: Tensor) -> Tensor:
-    """(N, C, H, W) as (N, H * W, C): a view if ``x`` is channels-last."""
-    return x.permute(0, 2, 3, 1).flatten(1, 2)
-
-
-def images_of(rows: Tensor, like: Tensor) -> Tensor:
-    """The inverse of :func:`rows_of`: a channels-last view with the shape of ``like``."""
-    n, _, height, width = like.shape
-    return rows.view(n, height, width, rows.shape[-1]).permute(0, 3, 1, 2)
-
-
 def depthwise(x: Tensor, w: BlockWeights) -> Tensor:
     """The depth-wise convolution of the block, channels-last, in the dtype of its weights."""
     weight = w.dw_weight
     x = x.to(weight.dtype)
     y = F.conv2d(x, weight, w.dw_bias, padding=weight.shape[-1] // 2, groups=x.shape[1])
     return y.contiguous(memory_format=torch.channels_last)
-
-
-def gate_goes_into_w2(positions: int, channels: int) -> bool:
-    """Whether, for one image, scaling W2 is cheaper than scaling ``u``."""
-    return positions > 2 * channels
 
 
 def gated_mlp(

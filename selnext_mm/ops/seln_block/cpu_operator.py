@@ -1,54 +1,47 @@
-"""The fast kernels of the SELNeXt block on CPUs as operators of torch.
+"""The block on a CPU as operators of torch, and with its gradient.
 
-They are registered with torch as operators of their own, so that ``torch.compile``
-takes each block as one node of its graph instead of breaking the graph at it.
+Registered with torch, so that ``torch.compile`` takes each block as one node of its graph instead
+of breaking the graph at it.
 """
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .gelu_linear import linear, pack_weight
-from .packed import PackedOnce
-from .seln_block import (
-    BlockWeights,
-    PackedWeights,
-    depthwise,
-    gate_goes_into_w2,
-    gated_mlp,
-    images_of,
-    rows_of,
-)
-from .seln_block_grad import block_backward
+from ..gelu_linear import linear, pack_weight
+from ..packed import PackedOnce
+from .cpu_backward import block_backward
+from .cpu_forward import PackedWeights, depthwise, gated_mlp
+from .equations import BlockWeights, gate_goes_into_w2, images_of, rows_of
 
 
-def _select(x: Tensor, kept: Tensor | None) -> Tensor:
-    """The images ``kept`` of ``x``, all for None, channels-last."""
-    x = x if kept is None else x[kept]
+def _select(x: Tensor, images: Tensor | None) -> Tensor:
+    """The ``images`` of ``x``, all for None, channels-last."""
+    x = x if images is None else x[images]
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _kept(keep: Tensor | None) -> tuple[Tensor | None, float]:
+def _computed_images(branch_scale: Tensor | None) -> tuple[Tensor | None, float]:
     """Indices of the images whose branch is computed, None for all, and the branch's factor."""
-    if keep is None:
+    if branch_scale is None:
         return None, 1.0
-    kept = keep.nonzero().flatten()
-    scale = keep[kept[0]].item() if len(kept) else 1.0
-    return (None if len(kept) == len(keep) else kept), scale
+    images = branch_scale.nonzero().flatten()
+    scale = branch_scale[images[0]].item() if len(images) else 1.0
+    return (None if len(images) == len(branch_scale) else images), scale
 
 
 def _forward(
     x: Tensor,
     w: BlockWeights,
     eps: float,
-    keep: Tensor | None,
+    branch_scale: Tensor | None,
     packed: PackedWeights | None = None,
     keep_hidden: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """The output, ``y``, the means and ``h``; all but the first only of images not dropped."""
     with torch.autocast('cpu', enabled=False):
-        kept, scale = _kept(keep)
-        chosen = _select(x, kept)
+        images, scale = _computed_images(branch_scale)
+        chosen = _select(x, images)
         y = depthwise(chosen, w)
         hidden = None
         if keep_hidden:
@@ -56,8 +49,8 @@ def _forward(
             hidden = linear(rows.flatten(0, 1), w.w1, w.b1).view(*rows.shape[:2], len(w.b1))
         rows, means = gated_mlp(rows_of(y), rows_of(chosen), w, eps, scale, packed, hidden)
         out = images_of(rows, chosen)
-        if kept is not None:
-            out = x.clone(memory_format=torch.channels_last).index_copy_(0, kept, out)
+        if images is not None:
+            out = x.clone(memory_format=torch.channels_last).index_copy_(0, images, out)
         return out, y, means, hidden
 
 
@@ -65,16 +58,16 @@ def _inference(
     x: Tensor,
     weights: list[Tensor],
     eps: float,
-    keep: Tensor | None,
+    branch_scale: Tensor | None,
     dtype: torch.dtype,
     slot: int | None = None,
 ) -> Tensor:
     """``slot`` is the number of a :class:`PackedOnce` that keeps the weights packed, if any."""
     w = BlockWeights(*weights)
-    kept = None if slot is None or keep is not None else PackedOnce.numbered(slot)
-    packed = None if kept is None else kept.get(w, pack_block, dtype)
+    cache = None if slot is None or branch_scale is not None else PackedOnce.numbered(slot)
+    packed = None if cache is None else cache.get(w, pack_block, dtype)
     if packed is None:
-        return _forward(x, w.cast(dtype), eps, keep)[0]
+        return _forward(x, w.cast(dtype), eps, branch_scale)[0]
     return _forward(x, packed.rest, eps, None, packed)[0]
 
 
@@ -84,11 +77,11 @@ def _hidden_is_kept(x: Tensor) -> bool:
 
 
 def _training(
-    x: Tensor, weights: list[Tensor], eps: float, keep: Tensor | None
+    x: Tensor, weights: list[Tensor], eps: float, branch_scale: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Output, ``y``, means and ``h``, which is empty where it is not kept."""
     out, y, means, hidden = _forward(
-        x, BlockWeights(*weights), eps, keep, keep_hidden=_hidden_is_kept(x)
+        x, BlockWeights(*weights), eps, branch_scale, keep_hidden=_hidden_is_kept(x)
     )
     if hidden is None:
         hidden = x.new_empty((0,))
@@ -112,21 +105,21 @@ def _backward(
     hidden: Tensor,
     weights: list[Tensor],
     eps: float,
-    keep: Tensor | None,
+    branch_scale: Tensor | None,
 ) -> list[Tensor]:
     """Gradients of ``x`` and of the weights, in their order."""
     with torch.autocast('cpu', enabled=False):
-        kept, scale = _kept(keep)
-        count = len(x) if kept is None else len(kept)
+        images, scale = _computed_images(branch_scale)
+        count = len(x) if images is None else len(images)
         d_x, *d_weights = block_backward(
-            *(_select(grad, kept), _select(x, kept), y[:count], means[:count]),
+            *(_select(grad, images), _select(x, images), y[:count], means[:count]),
             hidden[:count] if _hidden_is_kept(x) else None,
             *(BlockWeights(*weights), eps, scale),
         )
-        if kept is None:
+        if images is None:
             d_x = d_x.add_(grad)
         else:
-            d_x = grad.clone(memory_format=torch.channels_last).index_add_(0, kept, d_x)
+            d_x = grad.clone(memory_format=torch.channels_last).index_add_(0, images, d_x)
         return [d_x, *d_weights]
 
 
@@ -136,16 +129,16 @@ def _like_images(x: Tensor) -> Tensor:
 
 _library = torch.library.Library('selnext_mm', 'FRAGMENT')
 _library.define(
-    'seln_block(Tensor x, Tensor[] weights, float eps, Tensor? keep, ScalarType dtype, '
+    'seln_block(Tensor x, Tensor[] weights, float eps, Tensor? branch_scale, ScalarType dtype, '
     'int? slot=None) -> Tensor'
 )
 _library.define(
-    'seln_block_training(Tensor x, Tensor[] weights, float eps, Tensor? keep) '
+    'seln_block_training(Tensor x, Tensor[] weights, float eps, Tensor? branch_scale) '
     '-> (Tensor, Tensor, Tensor, Tensor)'
 )
 _library.define(
     'seln_block_backward(Tensor grad, Tensor x, Tensor y, Tensor means, Tensor hidden, '
-    'Tensor[] weights, float eps, Tensor? keep) -> Tensor[]'
+    'Tensor[] weights, float eps, Tensor? branch_scale) -> Tensor[]'
 )
 _library.impl('seln_block', _inference, 'CPU')
 _library.impl('seln_block_training', _training, 'CPU')
@@ -154,12 +147,12 @@ _register_fake = getattr(torch.library, 'register_fake', None) or torch.library.
 
 
 @_register_fake('selnext_mm::seln_block')
-def _(x, weights, eps, keep, dtype, slot=None):
+def _(x, weights, eps, branch_scale, dtype, slot=None):
     return _like_images(x)
 
 
 @_register_fake('selnext_mm::seln_block_training')
-def _(x, weights, eps, keep):
+def _(x, weights, eps, branch_scale):
     n, _, height, width = x.shape
     wide = weights[3].shape[0]
     hidden = (n, height * width, wide) if _hidden_is_kept(x) else (0,)
@@ -167,7 +160,7 @@ def _(x, weights, eps, keep):
 
 
 @_register_fake('selnext_mm::seln_block_backward')
-def _(grad, x, y, means, hidden, weights, eps, keep):
+def _(grad, x, y, means, hidden, weights, eps, branch_scale):
     return [_like_images(x), *(torch.empty_like(w) for w in weights)]
 
 
@@ -177,18 +170,18 @@ class SelnBlock(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x, eps, keep, *weights):
-        out, *saved = torch.ops.selnext_mm.seln_block_training(x, weights, eps, keep)
-        ctx.save_for_backward(x, *saved, keep, *weights)
+    def forward(ctx, x, eps, branch_scale, *weights):
+        out, *saved = torch.ops.selnext_mm.seln_block_training(x, weights, eps, branch_scale)
+        ctx.save_for_backward(x, *saved, branch_scale, *weights)
         ctx.eps = eps
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, y, means, hidden, keep, *weights = ctx.saved_tensors
+        x, y, means, hidden, branch_scale, *weights = ctx.saved_tensors
         gradients = torch.ops.selnext_mm.seln_block_backward(
-            grad, x, y, means, hidden, weights, ctx.eps, keep
+            grad, x, y, means, hidden, weights, ctx.eps, branch_scale
         )
         return gradients[0], None, None, *gradients[1:]
 

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .depthwise_grad import depthwise_backward
-from .gelu_linear import linear
-from .seln_block import BlockWeights, gate_goes_into_w2, images_of, rows_of
+from ..depthwise_grad import depthwise_backward
+from ..gelu_linear import linear
+from .equations import BlockWeights, gate_goes_into_w2, images_of, rows_of
 
 # Three buffers of this size are in use at a time.
 CHUNK_BYTES = 3 * 2**20

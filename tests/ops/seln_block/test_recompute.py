@@ -8,17 +8,24 @@ from torch import nn
 from torch.testing import assert_close
 
 from selnext_mm.models.backbones import SELNeXt
-from selnext_mm.ops.seln_block import BlockWeights, block_reference
-from selnext_mm.ops.seln_block_choice import choose, seln_block
-from selnext_mm.ops.seln_block_lean import lean_block
+from selnext_mm.ops.seln_block.dispatch import plan_block, seln_block
+from selnext_mm.ops.seln_block.equations import BlockWeights, block_reference
+from selnext_mm.ops.seln_block.recompute import recompute_block
 from tests.models.backbones.test_selnext_fast import saved_bytes
-from tests.ops.test_seln_block import NAMES, both_passes, check_layouts, error, oracle, weights
+from tests.ops.seln_block.test_block import (
+    NAMES,
+    both_passes,
+    check_layouts,
+    error,
+    oracle,
+    weights,
+)
 
 SIZES = [(13, 9), (7, 7), (2, 3), (1, 1)]  # the gate goes into W2, and does not
 
 
 def run(x, w, keep=None, dtype=torch.float32):
-    return lean_block(x, w, 1e-5, keep, dtype)
+    return recompute_block(x, w, 1e-5, keep, dtype)
 
 
 @pytest.mark.parametrize('batch', [1, 2, 5])
@@ -53,9 +60,9 @@ def test_autocast_is_no_worse_than_the_reference(dtype, size):
         out_grad = torch.randn_like(x)
         exact = both_passes(oracle, x, w, out_grad)
         with torch.autocast('cpu', dtype=dtype):
-            assert choose(x, w, everywhere=True) == ('lean', dtype)
+            assert plan_block(x, w, allow_untimed=True)[:2] == ('recompute', dtype)
             for function, errors in (
-                (lambda x, w: seln_block(x, w, everywhere=True), ours),
+                (lambda x, w: seln_block(x, w, allow_untimed=True), ours),
                 (lambda x, w: block_reference(x, w, 1e-5), theirs),
             ):
                 out, gradients = both_passes(function, x, w, out_grad)
@@ -142,26 +149,26 @@ def test_large_activations_stay_finite_in_half_precision():
     x = torch.randn(2, 32, 14, 14) * 300
     with torch.autocast('cpu', dtype=torch.float16):
         out, gradients = both_passes(
-            lambda x, w: seln_block(x, w, everywhere=True), x, w, torch.randn_like(x) / 100
+            lambda x, w: seln_block(x, w, allow_untimed=True), x, w, torch.randn_like(x) / 100
         )
     assert all(t.isfinite().all() for t in (out, *gradients))
 
 
 def test_what_it_does_not_compute_stays_with_the_layers():
     w, x = weights(requires_grad=True), torch.randn(1, 16, 4, 4)
-    assert choose(x, w, everywhere=True).kernel in ('cpu', 'lean')
+    assert plan_block(x, w, allow_untimed=True).kernel in ('cpu', 'recompute')
     some = w._replace(w1=w.w1.detach())
-    assert choose(x, some, everywhere=True) is None
+    assert plan_block(x, some, allow_untimed=True) is None
     double = BlockWeights(*(t.double() for t in w))
-    assert choose(x.double(), double, everywhere=True) is None
+    assert plan_block(x.double(), double, allow_untimed=True) is None
     half = BlockWeights(*(t.half() for t in w))
-    assert choose(x.half(), half, everywhere=True) is None
+    assert plan_block(x.half(), half, allow_untimed=True) is None
     with torch.autocast('cpu', dtype=torch.float16):
-        assert choose(x, w) is None
+        assert plan_block(x, w) is None
 
 
 def test_training_in_bfloat16_on_a_cpu_uses_it_unasked():
     w, x = weights(requires_grad=True), torch.randn(1, 16, 4, 4)
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        assert choose(x, w) == ('lean', torch.bfloat16)
-        assert choose(x, w._replace(w1=w.w1.detach())) is None
+        assert plan_block(x, w)[:2] == ('recompute', torch.bfloat16)
+        assert plan_block(x, w._replace(w1=w.w1.detach())) is None

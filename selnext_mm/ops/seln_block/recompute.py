@@ -4,7 +4,7 @@ Plain operations of torch on the whole batch. Kept for the backward pass are the
 ``y = dwconv(x)`` in the dtype of the products and the means, 2 C values per position, and for small
 maps ``h = W1 y + b1``, 6 C in all, where the layers of ConvNeXt's block keep 12 C and more. For
 large maps ``h`` is computed twice. The equations of the gradient are those of
-:mod:`.seln_block_grad`.
+:mod:`.cpu_backward`.
 
 In float16, layer scale (1e-6 at first) folded into a weight would be out of range. There it is
 applied in float32, as the layers do it, and the product that it scales is kept: C values more.
@@ -15,15 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .depthwise_grad import depthwise_backward
-from .seln_block import (
-    BlockWeights,
-    depthwise,
-    gate_goes_into_w2,
-    images_of,
-    rows_of,
-    seln_gate,
-)
+from ..depthwise_grad import depthwise_backward
+from .cpu_forward import depthwise
+from .equations import BlockWeights, gate_goes_into_w2, images_of, rows_of, seln_gate
 
 GATE = ('fc1_weight', 'fc1_bias', 'fc2_weight', 'fc2_bias', 'gate_weight', 'gate_bias')
 
@@ -35,9 +29,9 @@ def _gated_product(u: Tensor, scales: Tensor, w: BlockWeights) -> Tensor:
     return F.linear(u * scales.to(u.dtype)[:, None], w.w2.to(u.dtype))
 
 
-class _LeanBlock(torch.autograd.Function):
+class _RecomputingBlock(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, eps, keep, dtype, *weights):
+    def forward(ctx, x, eps, branch_scale, dtype, *weights):
         with torch.autocast(x.device.type, enabled=False):
             w = BlockWeights(*weights).cast(dtype)
             x = x.contiguous(memory_format=torch.channels_last)
@@ -51,16 +45,16 @@ class _LeanBlock(torch.autograd.Function):
             product = _gated_product(u, seln_gate(means, w, eps), w)
             branch = images_of((product + w.b2) * w.gamma, x)
             product = product if dtype == torch.float16 else None
-            ctx.save_for_backward(chosen, y, h, product, means, keep, *weights)
+            ctx.save_for_backward(chosen, y, h, product, means, branch_scale, *weights)
             ctx.eps = eps
-            return x + (branch if keep is None else branch * keep.view(-1, 1, 1, 1))
+            return x + (branch if branch_scale is None else branch * branch_scale.view(-1, 1, 1, 1))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, y, h, product, means, keep, *weights = ctx.saved_tensors
+        x, y, h, product, means, branch_scale, *weights = ctx.saved_tensors
         with torch.autocast(grad.device.type, enabled=False):
-            branch_grad = grad if keep is None else grad * keep.view(-1, 1, 1, 1)
+            branch_grad = grad if branch_scale is None else grad * branch_scale.view(-1, 1, 1, 1)
             d_x, *d_weights = _branch_backward(
                 branch_grad, x, y, h, product, means, BlockWeights(*weights), ctx.eps
             )
@@ -126,8 +120,8 @@ def _branch_backward(
     return [gradient.float() for gradient in gradients]
 
 
-def lean_block(
-    x: Tensor, w: BlockWeights, eps: float, keep: Tensor | None, dtype: torch.dtype
+def recompute_block(
+    x: Tensor, w: BlockWeights, eps: float, branch_scale: Tensor | None, dtype: torch.dtype
 ) -> Tensor:
     """The block with its gradient, (N, C, H, W) -> (N, C, H, W).
 
@@ -135,7 +129,7 @@ def lean_block(
         x: the input.
         w: the parameters, in float32; all but ``gamma`` need a gradient.
         eps: of the gate's norm.
-        keep: (N), the factor of each image's branch, or None.
+        branch_scale: (N), the factor of each image's branch, or None.
         dtype: of the products; the gate, the sum and all gradients of weights are float32.
     """
-    return _LeanBlock.apply(x, eps, keep, dtype, *w)
+    return _RecomputingBlock.apply(x, eps, branch_scale, dtype, *w)
