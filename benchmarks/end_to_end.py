@@ -24,7 +24,7 @@ from torch import nn
 
 from selnext_mm.__main__ import call
 from selnext_mm.config_files import find_config
-from selnext_mm.engine.settings import build_model
+from selnext_mm.engine.preflight.values import build_model
 from selnext_mm.errors import UserError
 from selnext_mm.inference.loading import deploy
 

@@ -23,4 +23,4 @@ if find_spec('torch') and find_spec('mmengine') and not _is_doctor():
     from selnext_mm import compat
 
     compat.apply()
-    from selnext_mm import engine, models  # noqa: F401
+    from selnext_mm import engine, evaluation, models  # noqa: F401

@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
-from selnext_mm.engine import settings
-from selnext_mm.engine.config import load_config
+from selnext_mm.config.load import load_config
+from selnext_mm.engine.preflight import values as settings
 from selnext_mm.errors import UserError
 
 CLASSIFIER_SHAPE = (224, 224)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from selnext_mm.checkpoints.atomic import sync, sync_folder
+from selnext_mm.checkpoints.integrity import sync, sync_folder
 from selnext_mm.checkpoints.sniff import PICKLE, ZIP, check_file
 from selnext_mm.errors import UserError
 

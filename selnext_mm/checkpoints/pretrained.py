@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from selnext_mm.checkpoints.compare import compare, state_dict_of
-from selnext_mm.checkpoints.rules import preview
+from selnext_mm.checkpoints.fit import compare, state_dict_of
+from selnext_mm.checkpoints.keymaps.rules import preview
 from selnext_mm.errors import UserError
 
 MIN_LOADED = 0.95

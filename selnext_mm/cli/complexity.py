@@ -10,9 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from selnext_mm.analysis.complexity import Complexity, measure
-from selnext_mm.analysis.paper_figures import PAPER_FIGURES, PaperFigure, meets
+from selnext_mm.analysis.papers.figures import PAPER_FIGURES, PaperFigure, meets
+from selnext_mm.config.load import load_config
 from selnext_mm.config_files import config_root, find_config
-from selnext_mm.engine.config import load_config
 from selnext_mm.errors import UserError
 
 HEADER = ('config', 'shape', 'params M', 'paper', 'MACs G', 'FLOPs G', 'paper', 'status')

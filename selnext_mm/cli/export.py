@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from selnext_mm import __version__
-from selnext_mm.cli.checks import Options
+from selnext_mm.cli.arguments import Options
 from selnext_mm.errors import UserError
 
 TARGETS = ('onnx', 'torch-export', 'safetensors')
@@ -213,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     out = check_options(args)
 
-    from selnext_mm.cli.models_on_images import quiet
+    from selnext_mm.cli.model_options import quiet
     from selnext_mm.inference.loading import load_for_inference
 
     with quiet():

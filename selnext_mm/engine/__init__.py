@@ -1,16 +1,15 @@
 """Pieces for mmengine's runner: registered on import."""
 
-from .amp import AutoAmpOptimWrapper
-from .banner import BannerHook
-from .batch_resize import BatchResizeHook
-from .checkpoint_hook import SafeCheckpointHook
-from .faster_coco import FasterCocoMetric
-from .finite import FiniteLossHook
-from .layer_decay import LayerDecayOptimWrapperConstructor
-from .loops import ResumableEpochBasedTrainLoop, ResumableIterBasedTrainLoop
-from .progress import ConciseLogProcessor, ProgressBarHook
-from .runner import ConciseRunner
-from .unreadable import GuardedLoad, UnreadableImagesHook
+from selnext_mm.engine.hooks.banner import BannerHook
+from selnext_mm.engine.hooks.batch_resize import BatchResizeHook
+from selnext_mm.engine.hooks.finite_loss import FiniteLossHook
+from selnext_mm.engine.hooks.progress import ConciseLogProcessor, ProgressBarHook
+from selnext_mm.engine.hooks.unreadable_images import GuardedLoad, UnreadableImagesHook
+from selnext_mm.engine.optimizers.amp import AutoAmpOptimWrapper
+from selnext_mm.engine.optimizers.layer_decay import LayerDecayOptimWrapperConstructor
+from selnext_mm.engine.resume.checkpoint_hook import SafeCheckpointHook
+from selnext_mm.engine.resume.loops import ResumableEpochBasedTrainLoop, ResumableIterBasedTrainLoop
+from selnext_mm.engine.runner import ConciseRunner
 
 __all__ = [
     'AutoAmpOptimWrapper',
@@ -18,7 +17,6 @@ __all__ = [
     'BatchResizeHook',
     'ConciseLogProcessor',
     'ConciseRunner',
-    'FasterCocoMetric',
     'FiniteLossHook',
     'GuardedLoad',
     'LayerDecayOptimWrapperConstructor',

@@ -11,7 +11,7 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch import nn
 
 from selnext_mm.checkpoints.files import load_file, read_metadata, take_weights
-from selnext_mm.engine.config import load_config
+from selnext_mm.config.load import load_config
 from selnext_mm.engine.device import adapt_to_device
 from selnext_mm.errors import UserError
 

@@ -13,9 +13,16 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from selnext_mm.analysis.draw import INK, PAPER, Instance, class_colours, draw_instances, label_font
 from selnext_mm.errors import UserError
 from selnext_mm.inference.categories import Ids
+from selnext_mm.visualization.draw import (
+    INK,
+    PAPER,
+    Instance,
+    class_colours,
+    draw_instances,
+    label_font,
+)
 
 SMALLEST, LARGEST = 480, 1600  # of the longer side of an annotated picture
 

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from torch import nn
 
 from selnext_mm.analysis.complexity import build_model, measure, measure_model
-from selnext_mm.analysis.paper_figures import PAPER_FIGURES, meets, printed_interval
+from selnext_mm.analysis.papers.figures import PAPER_FIGURES, meets, printed_interval
 from selnext_mm.config_files import find_config
 from selnext_mm.errors import UserError
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from selnext_mm.analysis.draw import Instance, class_colours, draw_instances
-from selnext_mm.analysis.panel import choose_images
 from selnext_mm.cli.panel import main
 from selnext_mm.errors import UserError
+from selnext_mm.visualization.draw import Instance, class_colours, draw_instances
+from selnext_mm.visualization.panel import choose_images
 
 CATEGORIES = [{'id': 3, 'name': 'disc'}, {'id': 9, 'name': 'cat \u00e9'}]
 

@@ -11,7 +11,7 @@ import pytest
 
 from selnext_mm.__main__ import call
 from selnext_mm.cli.report import main
-from tests.analysis.report.conftest import degrade, make_run
+from tests.report.conftest import degrade, make_run
 
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome')
 

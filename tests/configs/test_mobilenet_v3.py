@@ -9,7 +9,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
 from selnext_mm.analysis.complexity import build_model
-from selnext_mm.engine.config import load_config
+from selnext_mm.config.load import load_config
 
 VARIANTS = ('se', 'tanh', 'identity', 'seln', 'none', 'grn', 'eca')
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from selnext_mm.analysis.complexity import build_model
-from selnext_mm.engine.config import load_config, set_data_root
+from selnext_mm.config.load import load_config, set_data_root
 
 CLASSES = {'cifar100': 100, 'flowers102': 102, 'cars': 196, 'aircraft': 100}
 MODELS = {

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from selnext_mm.models.attention.channel_gates import MeanStdGate
+from selnext_mm.models.attention.patnet_gates import MeanStdGate
 
 from .base import Backbone, check_frozen_stages, normalize_out_indices, resolve_arch
 from .layers import DropPath, build_activation, keep_running_stats

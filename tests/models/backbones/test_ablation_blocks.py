@@ -6,7 +6,7 @@ from mmengine.registry import MODELS
 from torch.testing import assert_close
 
 from selnext_mm.analysis.complexity import build_model
-from selnext_mm.engine.config import load_config
+from selnext_mm.config.load import load_config
 from selnext_mm.models.backbones import SELNeXt
 from tests.oracles.attention import se
 from tests.oracles.selnext import layer_norm
