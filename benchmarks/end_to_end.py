@@ -23,8 +23,8 @@ from mmengine.config import Config
 from torch import nn
 
 from selnext_mm.__main__ import call
+from selnext_mm.config.build import build_model
 from selnext_mm.config_files import find_config
-from selnext_mm.engine.preflight.values import build_model
 from selnext_mm.errors import UserError
 from selnext_mm.inference.loading import deploy
 

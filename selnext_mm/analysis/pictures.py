@@ -1,4 +1,4 @@
-"""A model with its weights, and a folder of pictures as batches for its backbone."""
+"""A folder of images as normalised batches for a backbone."""
 
 import os
 from collections import deque
@@ -10,61 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.config import Config
-from mmengine.logging import print_log
-from mmengine.registry import DATASETS
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 
-from selnext_mm.analysis.complexity import build_model
-from selnext_mm.checkpoints.files import load_file, take_weights
-from selnext_mm.config.load import iter_datasets, load_config
 from selnext_mm.errors import UserError
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 CROP_RATIO = 0.875  # a 224 crop out of 256, as in the paper's evaluation
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-
-
-def load_model(config: str | Path, checkpoint: str | Path | None) -> nn.Module:
-    """Model of a config in eval mode with all tensors of ``checkpoint``; None: initial weights.
-
-    ``model.dataset_meta`` is the checkpoint's, else that of the config's test data; it may lack
-    the names of the classes.
-
-    Raises:
-        UserError: for an unusable config or checkpoint, or one that does not fit the model.
-    """
-    cfg = load_config(config)
-    model = build_model(cfg)
-    model.dataset_meta = dataset_meta(cfg)
-    if checkpoint is None:
-        model.init_weights()
-        print_log(f'{config}: no checkpoint, initial weights', 'current')
-        return model.eval()
-    content = load_file(checkpoint)
-    state, _ = take_weights(content)
-    meta = content.get('meta')
-    if isinstance(meta, dict) and isinstance(meta.get('dataset_meta'), dict):
-        model.dataset_meta.update(meta['dataset_meta'])
-    own = model.state_dict()
-    bad = [k for k in own if k not in state or state[k].shape != own[k].shape]
-    if bad:
-        raise UserError(
-            f'{checkpoint} does not fit {config}: of {len(own)} tensors {len(bad)} are missing or '
-            f'of another shape ({", ".join(bad[:3])}, ...)'
-        )
-    model.load_state_dict({k: state[k] for k in own})
-    return model.eval()
-
-
-def dataset_meta(cfg: Config) -> dict:
-    """What the config's test set says of itself before its data are read; may be empty."""
-    for _, dataset in iter_datasets(cfg, ('test_dataloader', 'val_dataloader')):
-        with DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
-            cls = registry.get(dataset.get('type'))
-        return {**(getattr(cls, 'METAINFO', None) or {}), **(dataset.get('metainfo') or {})}
-    return {}
 
 
 def find_images(folder: str | Path, limit: int | None = None) -> list[Path]:

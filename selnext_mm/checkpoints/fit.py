@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from selnext_mm.checkpoints.keymaps.rules import preview
 from selnext_mm.errors import UserError
+from selnext_mm.text import preview
 
 Shape = tuple[int, ...]
 

@@ -6,8 +6,8 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from selnext_mm.checkpoints.fit import compare, state_dict_of
-from selnext_mm.checkpoints.keymaps.rules import preview
 from selnext_mm.errors import UserError
+from selnext_mm.text import preview
 
 MIN_LOADED = 0.95
 

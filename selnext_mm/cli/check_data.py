@@ -65,14 +65,14 @@ def main(argv: list[str] | None = None) -> int:
     from selnext_mm.config.load import load_config, set_data_root
     from selnext_mm.datasets.check.config import check_config
     from selnext_mm.datasets.check.findings import table_lines
-    from selnext_mm.engine.preflight.weights import check_data
+    from selnext_mm.engine.preflight.paths import check_paths
 
     silence_known_warnings()
     cfg = load_config(args.config, args.cfg_options)
     if args.data_root:
         set_data_root(cfg, args.data_root)
     loaders = tuple(f'{split}_dataloader' for split in args.splits)
-    check_data(cfg, loaders)
+    check_paths(cfg, loaders)
     reports = check_config(cfg, loaders)
     if not reports:
         raise UserError(

@@ -213,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     out = check_options(args)
 
-    from selnext_mm.cli.model_options import quiet
+    from selnext_mm.config.build import quiet
     from selnext_mm.inference.loading import load_for_inference
 
     with quiet():

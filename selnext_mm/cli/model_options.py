@@ -1,10 +1,8 @@
 """What the commands share that run models over a folder of pictures: options, files, progress."""
 
 import argparse
-import contextlib
 import csv
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,18 +90,14 @@ def run_models(args: argparse.Namespace, measure: Callable) -> tuple[dict[str, A
     """
     _take_models(args)
     _check(args)
-    import torch
-    from mmengine.device import get_device
     from rich.console import Console
     from rich.progress import Progress
 
-    from selnext_mm.analysis.pictures import batches, find_images, load_model
+    from selnext_mm.analysis.pictures import batches, find_images
+    from selnext_mm.config.build import quiet
+    from selnext_mm.inference.loading import choose_device, load_for_inference
 
-    try:
-        device = torch.device(args.device or get_device())
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f'--device {args.device}: {str(error).splitlines()[0]}') from error
+    device = str(choose_device(args.device or 'auto'))
     paths = find_images(args.images, args.num)
     checkpoints = args.checkpoints or ['none'] * len(args.configs)
     labels = args.labels or [Path(c).stem for c in args.configs]
@@ -113,7 +107,9 @@ def run_models(args: argparse.Namespace, measure: Callable) -> tuple[dict[str, A
     with Progress(console=Console(stderr=True)) as progress:
         for label, config, checkpoint in zip(labels, args.configs, checkpoints, strict=True):
             with quiet():
-                model = load_model(config, None if checkpoint == 'none' else checkpoint).to(device)
+                weights = None if checkpoint == 'none' else checkpoint
+                loaded = load_for_inference(config, weights, device, deployed=False, named=False)
+            model = loaded.model
             task = progress.add_task(label, total=len(paths))
             results[label] = measure(
                 model,
@@ -121,16 +117,6 @@ def run_models(args: argparse.Namespace, measure: Callable) -> tuple[dict[str, A
                 lambda n, task=task: progress.advance(task, n),
             )
     return results, paths
-
-
-@contextlib.contextmanager
-def quiet():
-    """Without the remarks that models log when they are built and initialised."""
-    logging.disable(logging.INFO)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def write_rows(args: argparse.Namespace, rows: list[dict]) -> None:

@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
-    from selnext_mm.cli.model_options import quiet
+    from selnext_mm.config.build import quiet
     from selnext_mm.inference import Predictor
     from selnext_mm.inference.categories import find_ids
     from selnext_mm.inference.images import list_images

@@ -7,19 +7,15 @@ from mmengine.runner import Runner
 from torch import nn
 
 from selnext_mm.cli.run_options import base_parser, build_runner, prepare, quick_data_check
+from selnext_mm.config.build import build_model
 from selnext_mm.config.load import add_tensorboard, check_backends
 from selnext_mm.engine.early_signals import stop_early
 from selnext_mm.engine.preflight.advice import HOOK, lr_for_batch, make_safe, random_and_fixed
 from selnext_mm.engine.preflight.constructors import check_arguments
-from selnext_mm.engine.preflight.values import (
-    build_model,
-    check_numbers,
-    check_types,
-    misspelt_keys,
-)
+from selnext_mm.engine.preflight.paths import check_paths
+from selnext_mm.engine.preflight.values import check_numbers, check_types, misspelt_keys
 from selnext_mm.engine.preflight.weights import (
     check_checkpoint,
-    check_data,
     check_load_from,
     check_pretrained,
     resolve_resume,
@@ -98,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     check_types(cfg)
     check_numbers(cfg)
     loaders = ('train_dataloader', 'val_dataloader')
-    check_data(cfg, loaders)
+    check_paths(cfg, loaders)
     lines = quick_data_check(args, cfg, loaders)
     make_safe(cfg)
     model = build_model(cfg)

@@ -6,11 +6,9 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from selnext_mm.config.walk import iter_datasets, iter_evaluators
 from selnext_mm.config_files import find_config
 from selnext_mm.errors import UserError
-
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-EVALUATORS = ('val_evaluator', 'test_evaluator')
 
 
 def load_config(name: str | Path, options: dict | None = None) -> Config:
@@ -76,35 +74,6 @@ def default_work_dir(config_path: str | Path) -> str:
     return str(Path('work_dirs') / relative)
 
 
-def _datasets(node):
-    """Yield every dict with a ``data_root`` below a loader's ``dataset``, wrappers included."""
-    if isinstance(node, dict):
-        if 'data_root' in node or 'ann_file' in node:
-            yield node
-        for value in node.values():
-            yield from _datasets(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            yield from _datasets(value)
-
-
-def iter_datasets(cfg: Config, loaders=LOADERS):
-    """Yield (loader name, dataset dict) for every dataset of the config."""
-    for name in loaders:
-        loader = cfg.get(name)
-        if loader:
-            for dataset in _datasets(loader.get('dataset')):
-                yield name, dataset
-
-
-def iter_evaluators(cfg: Config):
-    for name in EVALUATORS:
-        evaluator = cfg.get(name)
-        for item in evaluator if isinstance(evaluator, list | tuple) else [evaluator]:
-            if item:
-                yield name, item
-
-
 def set_data_root(cfg: Config, data_root: str | Path) -> None:
     """Move every dataset and every evaluator's annotation file to ``data_root``, in place."""
     new = str(data_root)
@@ -125,14 +94,6 @@ def set_data_root(cfg: Config, data_root: str | Path) -> None:
             evaluator['ann_file'] = os.path.join(new, ann_file)
     if 'data_root' in cfg:
         cfg.data_root = new
-
-
-def iter_hooks(cfg: Config):
-    """Yield all hook dicts, default and custom."""
-    for hook in (cfg.get('default_hooks') or {}).values():
-        if isinstance(hook, ConfigDict | dict):
-            yield hook
-    yield from cfg.get('custom_hooks') or []
 
 
 # mmengine's visualizer backends that need a package, by its import and install name.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from mmengine.config import Config
 
-WRAPPERS = ('RepeatDataset', 'ClassBalancedDataset', 'KFoldDataset', 'MultiImageMixDataset')
+from selnext_mm.config.walk import inner_dataset
 
 
 def short_number(value: float) -> str:
@@ -31,18 +31,6 @@ def model_line(cfg: Config) -> str:
             size = next((f' ({k} {part[k]})' for k in ('arch', 'depth') if k in part), '')
             parts.append(f'{role} {_kind(part)}{size}')
     return ', '.join(parts)
-
-
-def inner_dataset(loader: Mapping | None) -> Mapping:
-    """The data set of a loader, below any wrappers; ``{}`` without one."""
-    dataset = (loader or {}).get('dataset') or {}
-    while isinstance(dataset, Mapping) and isinstance(
-        dataset.get('dataset', dataset.get('datasets')), Mapping | list | tuple
-    ):
-        dataset = dataset.get('dataset', dataset.get('datasets'))
-        if not isinstance(dataset, Mapping):
-            dataset = dataset[0] if dataset else {}
-    return dataset
 
 
 def data_line(cfg: Config) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from selnext_mm.config.load import iter_evaluators
+from selnext_mm.config.walk import iter_evaluators
 from selnext_mm.errors import UserError
 
 # COCO numbers its 80 classes 1..90 with gaps.

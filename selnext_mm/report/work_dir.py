@@ -189,7 +189,7 @@ def prediction_files(path: Path) -> dict[str, Path]:
 
 def annotations_of(run: Run) -> tuple[Path | None, Path | None, list[str] | None]:
     """(annotation file, image folder, class names) that the run's test set names."""
-    from selnext_mm.config.summary import inner_dataset
+    from selnext_mm.config.walk import inner_dataset
 
     config = run.test_config or run.config
     if config is None:

@@ -47,7 +47,7 @@ def classifier(name='selnext', num_classes=5):
         neck=neck,
         head=dict(type='LinearClsHead', in_channels=width, num_classes=num_classes),
     )
-    model = build_model(Config(dict(model=model, default_scope='mmpretrain')))
+    model = build_model(Config(dict(model=model, default_scope='mmpretrain'))).eval()
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.3)
     for module in model.modules():

@@ -3,6 +3,7 @@
 import csv
 import json
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ import torch
 from PIL import Image
 
 from selnext_mm.__main__ import main
-from selnext_mm.analysis import pictures as image_folder
 from selnext_mm.analysis.complexity import build_model
-from selnext_mm.analysis.pictures import batches, find_images, load_model, read_image
+from selnext_mm.analysis.pictures import batches, find_images, read_image
 from selnext_mm.config.load import load_config
+from selnext_mm.inference import loading
+from selnext_mm.inference.loading import load_for_inference
+from selnext_mm.models.backbones import SELNeXt
 
 CONFIG = """
 custom_imports = dict(imports=['selnext_mm'], allow_failed_imports=False)
@@ -29,6 +32,10 @@ model = dict(
     data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
 )
 """
+
+
+def load(config, checkpoint):
+    return load_for_inference(config, checkpoint, 'cpu', deployed=False, named=False).model
 
 
 @pytest.fixture
@@ -49,7 +56,7 @@ def models(tmp_path):
     for name, attention in (('plain', None), ('seln', dict(type='SELN', reduction=4))):
         config = tmp_path / f'{name}.py'
         config.write_text(CONFIG.replace('ATTENTION', repr(attention)))
-        model = build_model(load_config(config))
+        model = build_model(load_config(config)).eval()
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.2)
         torch.save(dict(state_dict=model.state_dict()), tmp_path / f'{name}.pth')
@@ -106,7 +113,7 @@ def test_cam(models, pictures, tmp_path, capsys):
     for (config, _), model, label in zip(models, (rows[:3], rows[3:]), 'ps', strict=True):
         assert {r['method'] for r in model} == {'ablation'}
         # The scores are those of the model itself on the same pictures.
-        net = load_model(config, config.replace('.py', '.pth'))
+        net = load(config, config.replace('.py', '.pth'))
         (x,) = batches(find_images(pictures), net, 64)
         scores = net(x, mode='tensor').softmax(1)
         assert [r['predicted'] for r in model] == scores.argmax(1).tolist()
@@ -131,7 +138,7 @@ def test_cam_explains_the_class_that_is_asked_for(models, pictures, tmp_path):
     args += ['--method', 'gradcam', '--num', '1']
     assert main(['cam', '--model', f'ours={config}@{checkpoint}', *args]) == 0
     (row,) = json.loads((tmp_path / 'out.json').read_text())
-    net = load_model(config, checkpoint)
+    net = load(config, checkpoint)
     (x,) = batches(find_images(pictures, 1), net, 64)
     score = net(x, mode='tensor').softmax(1)[0, 2].item()
     assert (row['model'], row['target'], row['method']) == ('ours', 2, 'gradcam')
@@ -143,9 +150,9 @@ def test_classes_are_named_by_the_data_set_of_the_config(tmp_path):
     config = tmp_path / 'cifar.py'
     data = "test_dataloader = dict(dataset=dict(type='CIFAR10', data_root='x'))"
     config.write_text(CONFIG.replace('ATTENTION', 'None') + data)
-    assert load_model(config, None).dataset_meta['classes'][3] == 'cat'
+    assert load(config, None).dataset_meta['classes'][3] == 'cat'
     config.write_text(config.read_text().replace("'x'", "'x', metainfo=dict(classes=('a', 'b'))"))
-    assert load_model(config, None).dataset_meta['classes'] == ('a', 'b')
+    assert load(config, None).dataset_meta['classes'] == ('a', 'b')
 
 
 def test_several_batches_are_one(models, pictures, tmp_path):
@@ -209,7 +216,7 @@ def test_what_is_no_classifier_is_refused(models, message, pictures, tmp_path, c
 def test_a_checkpoint_of_another_model_is_refused(models, pictures, tmp_path, capsys):
     swapped = [(models[1][0], models[0][1])]
     assert main(arguments('gate-scales', swapped, pictures, tmp_path)) == 2
-    assert 'does not fit' in capsys.readouterr().err
+    assert 'is not a checkpoint of this model' in capsys.readouterr().err
 
 
 def test_pictures_are_cropped_and_normalised(pictures):
@@ -232,7 +239,7 @@ def test_pictures_are_read_ahead_in_order_and_no_further(pictures, monkeypatch):
             seen.append((path, threading.current_thread() is threading.main_thread()))
         return read_image(path, size)
 
-    monkeypatch.setattr(image_folder, 'read_image', read)
+    monkeypatch.setattr('selnext_mm.analysis.pictures.read_image', read)
     model = torch.nn.Conv2d(3, 3, 1)
     stream = batches(paths, model, 32, batch_size=2)
     first = next(stream)
@@ -248,21 +255,92 @@ def test_pictures_are_read_ahead_in_order_and_no_further(pictures, monkeypatch):
 
 
 def test_the_device_is_mmengines_unless_it_is_named(models, pictures, tmp_path, monkeypatch):
-    import mmengine.device
-
-    monkeypatch.setattr(mmengine.device, 'get_device', lambda: 'meta')
     used = []
-    real = image_folder.load_model
+    real = loading.load_for_inference
 
-    def load(*args):
-        model = real(*args)
-        monkeypatch.setattr(model, 'to', lambda device: (used.append(device.type), model)[1])
-        return model
+    def spy(config, checkpoint, device, **kwargs):
+        used.append(device)
+        return real(config, checkpoint, 'cpu', **kwargs)
 
-    monkeypatch.setattr(image_folder, 'load_model', load)
+    monkeypatch.setattr(loading, 'load_for_inference', spy)
+    monkeypatch.setattr(loading, 'get_device', lambda: 'meta')
     assert main(arguments('feature-distance', models, pictures, tmp_path)) == 0
     assert main(arguments('feature-distance', models, pictures, tmp_path, '--device', 'cpu')) == 0
     assert used == ['meta'] * 2 + ['cpu'] * 2
+
+
+def test_left_over_tensors_are_refused(models, pictures, tmp_path, capsys):
+    """A model without its attention would load the rest, and give other numbers."""
+    (plain, _), (_, seln) = models
+    assert main(arguments('feature-distance', [(plain, seln)], pictures, tmp_path)) == 2
+    assert 'have no place in it' in capsys.readouterr().err
+
+
+COLOUR = (40, 90, 200)  # red, green, blue
+MEAN, STD = (10.0, 20.0, 30.0), (2.0, 4.0, 8.0)
+PREPROCESSOR = f"""
+data_preprocessor = dict(num_classes=4, mean={list(MEAN)}, std={list(STD)}, to_rgb=True)
+test_dataloader = dict(
+    dataset=dict(
+        type='CustomDataset',
+        metainfo=dict(classes=('a', 'b', 'c', 'd')),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=(64, 64)),
+            dict(type='PackInputs'),
+        ],
+    )
+)
+"""
+
+
+@pytest.mark.parametrize(
+    'command', ['feature-distance', 'gate-scales', 'cam', 'predict', 'export --to onnx --normalize']
+)
+def test_the_preprocessor_at_the_top_of_a_config_normalises(command, models, tmp_path, monkeypatch):
+    """As configs/cls/cifar10 has it; every command gives the model the same input."""
+    config, checkpoint = models[1]
+    start, end = CONFIG.split('    data_preprocessor=')
+    text = (start + end.split('\n', 1)[1] + PREPROCESSOR).replace(
+        'ATTENTION', "dict(type='SELN', reduction=4)"
+    )
+    Path(config).write_text(text)
+    folder = tmp_path / 'one'
+    folder.mkdir()
+    Image.new('RGB', (64, 64), COLOUR).save(folder / 'a.png')
+    seen = []
+    real = SELNeXt.forward
+
+    def spy(self, x):
+        if x.numel() and not hasattr(x, 'fake_mode'):
+            seen.append(x.detach().clone())
+        return real(self, x)
+
+    monkeypatch.setattr(SELNeXt, 'forward', spy)
+    name, *options = command.split()
+    if name == 'predict':
+        argv = [name, config, checkpoint, str(folder), '--out', str(tmp_path / 'out')]
+    elif name == 'export':
+        pytest.importorskip('onnxruntime')
+        out = tmp_path / 'model.onnx'
+        argv = [name, config, checkpoint, *options, '--check', '1x64x64', '--out', str(out)]
+    else:
+        argv = arguments(name, [(config, checkpoint)], folder, tmp_path)
+    assert main(argv) == 0
+    wanted = torch.tensor([(c - m) / s for c, m, s in zip(COLOUR, MEAN, STD, strict=True)])
+    if name == 'export':
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(out)
+        pixels = torch.tensor(COLOUR, dtype=torch.float32).view(1, 3, 1, 1).expand(1, 3, 64, 64)
+        (given,) = session.run(None, {session.get_inputs()[0].name: pixels.numpy()})
+        net = load(config, checkpoint)
+        exact = net(wanted.view(1, 3, 1, 1).expand(1, 3, 64, 64), mode='tensor')
+        assert torch.from_numpy(given).allclose(exact, atol=1e-4)
+        return
+    inputs = [x for x in seen if x.shape[-1] == 64 and x.std((0, 2, 3)).max() < 1e-3]
+    assert inputs
+    assert all(torch.allclose(x[0, :, 0, 0], wanted, atol=1e-4) for x in inputs)
 
 
 def test_a_damaged_picture_is_named(pictures, models, tmp_path, capsys):

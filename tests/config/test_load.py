@@ -3,13 +3,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from selnext_mm.config.load import (
-    apply_pretrained,
-    default_work_dir,
-    iter_datasets,
-    load_config,
-    set_data_root,
-)
+from selnext_mm.config.load import apply_pretrained, default_work_dir, load_config, set_data_root
+from selnext_mm.config.walk import iter_datasets
 from selnext_mm.errors import UserError
 
 

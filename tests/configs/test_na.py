@@ -50,7 +50,7 @@ def test_every_leaf_of_the_folders_is_listed(root):
 
 @pytest.mark.parametrize('leaf', LEAVES)
 def test_parameters_are_the_papers(leaf):
-    model = build_model(load(leaf))
+    model = build_model(load(leaf)).eval()
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert (sum(p.numel() for p in model.parameters()), trained) == LEAVES[leaf]
 
@@ -96,14 +96,14 @@ def test_mobilenet_trains_150_epochs_on_a_cosine():
 
 @pytest.mark.parametrize('leaf', ['retinanet/na_r50_2x_coco.py', 'cascade_rcnn/na_r50_2x_coco.py'])
 def test_a_classifiers_checkpoint_fits_the_detector_tensor_for_tensor(leaf, tmp_path):
-    classifier = build_model(load('cls/na_resnet50_in1k.py'))
+    classifier = build_model(load('cls/na_resnet50_in1k.py')).eval()
     for name, parameter in classifier.named_parameters():
         if '.na.' in name:
             torch.nn.init.normal_(parameter)
     torch.save({'state_dict': classifier.state_dict()}, tmp_path / 'cls.pth')
     cfg = load(leaf)
     cfg.model.backbone.init_cfg.update(checkpoint=str(tmp_path / 'cls.pth'), min_loaded=1.0)
-    backbone = build_model(cfg).backbone
+    backbone = build_model(cfg).eval().backbone
     backbone.init_weights()
     expected = classifier.backbone.state_dict()
     assert backbone.state_dict().keys() == expected.keys()

@@ -25,7 +25,7 @@ def test_table_1(model, data):
     imagenet, width = MODELS[model]
     if data == 'flowers102':
         with torch.device('meta'):
-            params = sum(p.numel() for p in build_model(cfg).parameters())
+            params = sum(p.numel() for p in build_model(cfg).eval().parameters())
         assert params == imagenet - (1000 - CLASSES[data]) * (width + 1)
     assert cfg.data_preprocessor.num_classes == cfg.model.head.num_classes == CLASSES[data]
     optimizer = cfg.optim_wrapper.optimizer

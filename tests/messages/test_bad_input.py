@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from selnext_mm.__main__ import main
+from selnext_mm.config.build import build_model
 from selnext_mm.config.load import load_config
-from selnext_mm.engine.preflight.values import build_model
 from tests.messages.bad_input import CFG, REMEDIES, TABLE, Room
 
 

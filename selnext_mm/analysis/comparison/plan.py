@@ -4,18 +4,16 @@ Every run is a stock mmengine run in ``<out>/runs/<config>_seed<k>/`` and leaves
 there; :mod:`.comparison_runs` executes it, :mod:`.comparison_table` writes the table.
 """
 
-import contextlib
 import hashlib
 import json
-import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mmengine.config import Config
 
-from selnext_mm.analysis.complexity import build_model
+from selnext_mm.config.build import build_model, quiet
 from selnext_mm.config.load import load_config
 from selnext_mm.datasets.class_folders import Split, balanced, read_split, write_annotations
 from selnext_mm.errors import UserError
@@ -110,7 +108,7 @@ def load_models(names: Sequence[str]) -> list[Model]:
         if label in [m.label for m in models]:
             raise UserError(f'{label} is named twice; the runs are kept by the name of the config')
         text = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
-        with _quiet():
+        with quiet():
             params = sum(p.numel() for p in build_model(cfg).parameters())
         models.append(Model(label, cfg, hashlib.sha256(text.encode()).hexdigest()[:16], params))
         if models[-1].classes != models[0].classes:
@@ -143,15 +141,6 @@ def check_config(name: str, cfg: Config) -> None:
             f'{name} cannot be compared: it lacks {", ".join(missing)}; the configs in '
             'cls/cifar10/ have all that is needed'
         )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    logging.disable(logging.INFO)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def plan(

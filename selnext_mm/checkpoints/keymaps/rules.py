@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from selnext_mm.errors import UserError
+from selnext_mm.text import preview
 
 StateDict = dict[str, Any]
 Shape = tuple[int, ...]
@@ -69,13 +70,6 @@ CLASSIFIER_ONLY = (
     ),
     (rf'head\.fc\.{PARAM}', 'classification head: a detector has none'),
 )
-
-
-def preview(names: Iterable[str], limit: int = 5) -> str:
-    """The first ``limit`` names, each on one line, and how many more there are."""
-    names = [name if str(name).isprintable() else repr(name) for name in names]
-    more = f' and {len(names) - limit} more' if len(names) > limit else ''
-    return ', '.join(names[:limit]) + more
 
 
 def first_match(key: str, table: tuple[tuple[str, str], ...]) -> tuple[re.Match, str] | None:

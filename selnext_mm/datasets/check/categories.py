@@ -5,26 +5,19 @@ file, and numbers them 0, 1, ...: a name that is missing or misspelt shifts the 
 follow, and another order gives the labels other names, without a word.
 """
 
-import difflib
 from collections import Counter
 from collections.abc import Sequence
 
-from selnext_mm.datasets.check.findings import Report, short
+from selnext_mm.datasets.check.findings import Report
+from selnext_mm.text import near, preview
 
 HASHABLE = (int, float, str)  # what an id may be
 
 
-def preview(names: Sequence, limit: int = 8) -> str:
-    shown = ', '.join(map(short, names[:limit]))
-    return shown + (f' and {len(names) - limit} more' if len(names) > limit else '')
-
-
 def _near(name: str, names: Sequence[str]) -> str | None:
     folded = {n.casefold().strip().replace('_', ' '): n for n in names}
-    close = difflib.get_close_matches(
-        name.casefold().strip().replace('_', ' '), folded, n=1, cutoff=0.6
-    )
-    return folded[close[0]] if close else None
+    likely = near(name.casefold().strip().replace('_', ' '), folded, 1)
+    return folded[likely[0]] if likely else None
 
 
 def read_categories(report: Report, categories: list) -> list[tuple]:
@@ -51,7 +44,7 @@ def read_categories(report: Report, categories: list) -> list[tuple]:
             report.add(
                 'error',
                 'categories',
-                f'the file has the category {what} {preview(twice)} more than once',
+                f'the file has the category {what} {preview(twice, 8)} more than once',
                 'Every id and every name may occur once; the labels shift otherwise',
                 count=len(twice),
             )
@@ -68,17 +61,17 @@ def check_categories(report: Report, categories: list, classes: Sequence[str]) -
         report.add(
             'error',
             'classes',
-            f'metainfo.classes of the config names {preview(twice)} more than once',
+            f'metainfo.classes of the config names {preview(twice, 8)} more than once',
             'Name every class once',
         )
     missing = [name for name in classes if name not in names]
     unused = [name for name in names if name not in classes]
     if missing:
-        near = {name: _near(name, unused or names) for name in missing}
-        hints = [f'{name!r} (did you mean {n!r}?)' for name, n in near.items() if n]
+        likely = {name: _near(name, unused or names) for name in missing}
+        hints = [f'{name!r} (did you mean {n!r}?)' for name, n in likely.items() if n]
         text = (
             f'{len(missing)} of the {len(classes)} classes of the config are not in the file: '
-            + preview(hints + [repr(m) for m in missing if not near[m]])
+            + preview(hints + [repr(m) for m in missing if not likely[m]], 8)
         )
         remedy = (
             'Without them the labels of all later classes shift. Set metainfo.classes to the '
@@ -89,7 +82,7 @@ def check_categories(report: Report, categories: list, classes: Sequence[str]) -
         report.add(
             'warn',
             'classes',
-            f'{len(unused)} categories of the file are not among the classes: {preview(unused)}',
+            f'{len(unused)} categories of the file are not among the classes: {preview(unused, 8)}',
             'Their annotations are left out; add them to metainfo.classes if they are wanted',
             count=len(unused),
         )
@@ -99,7 +92,7 @@ def check_categories(report: Report, categories: list, classes: Sequence[str]) -
             'error',
             'order',
             'the classes of the config stand in another order than the categories of the file: '
-            f'{preview(classes)} against {preview(order)}',
+            f'{preview(classes, 8)} against {preview(order, 8)}',
             'mmdet numbers them as the file does, so the labels would get wrong names; write '
             'metainfo.classes in the order of the file',
         )

@@ -8,10 +8,11 @@ belong to a category that the config does not name.
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from selnext_mm.datasets.check.categories import HASHABLE, check_categories, preview
-from selnext_mm.datasets.check.findings import SHOWN, Report, short
+from selnext_mm.datasets.check.categories import HASHABLE, check_categories
+from selnext_mm.datasets.check.findings import SHOWN, Report
 from selnext_mm.datasets.check.images import check_image_records, has_id
 from selnext_mm.datasets.check.masks import FATAL, FINE, finite, judge_mask
+from selnext_mm.text import preview, short
 
 TOO_MANY = 0.5  # share of annotations without use from which on a run is ruined
 CROWDED = 0.1  # share of iscrowd from which on it is remarkable; COCO has 1.2 %
@@ -173,7 +174,7 @@ class _Annotations:
             report.add(
                 'warn',
                 'classes',
-                f'classes without a usable annotation: {preview(empty)}',
+                f'classes without a usable annotation: {preview(empty, 8)}',
                 count=len(empty),
             )
         with_objects = set().union(*self.images_of.values()) if self.images_of else set()

@@ -1,6 +1,5 @@
 """The data sets of a config, checked: which files, which classes, which rules apply."""
 
-import difflib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -8,8 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
-from selnext_mm.config.load import LOADERS, iter_datasets, iter_evaluators
-from selnext_mm.datasets.check.categories import preview
+from selnext_mm.config.walk import LOADERS, iter_datasets, iter_evaluators
 from selnext_mm.datasets.check.coco import check_coco
 from selnext_mm.datasets.check.findings import Report
 from selnext_mm.datasets.check.folders import check_folder, check_list, compare_folders
@@ -17,6 +15,7 @@ from selnext_mm.datasets.check.image_files import check_present
 from selnext_mm.datasets.check.images import image_paths
 from selnext_mm.datasets.coco_file import read_coco
 from selnext_mm.errors import UserError
+from selnext_mm.text import did_you_mean, preview
 
 # Heads with one output per class of the data set; others (semantic, RPN) count something else.
 CLASS_HEADS = ('bbox_head', 'mask_head')
@@ -31,9 +30,8 @@ def dataset_class(cfg: Config, dataset: dict) -> type:
         DATASETS.switch_scope_and_registry(dataset.get('_scope_')) as registry,
     ):
         found = registry.get(name)
-        near = difflib.get_close_matches(name, list(registry.module_dict), n=2)
+        hint = did_you_mean(name, registry.module_dict)
     if found is None:
-        hint = f'; did you mean {" or ".join(near)}?' if near else ''
         raise UserError(f'no dataset type {name!r} in {scope}{hint}')
     return found
 

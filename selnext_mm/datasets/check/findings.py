@@ -3,20 +3,10 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 
+from selnext_mm.text import short
+
 LEVELS = ('error', 'warn', 'note')
 SHOWN = 3  # examples per finding
-
-
-def short(value, limit: int = 160) -> str:
-    """``value`` as one line of at most ``limit`` characters; the middle of a long one is cut."""
-    try:
-        text = ' '.join(str(value).split())
-    except (RecursionError, ValueError):  # nested too deep, or an integer of too many digits
-        text = type(value).__name__
-    # JSON may hold halves of characters ("\\ud800"), which no output takes.
-    text = text.encode('utf-8', 'backslashreplace').decode()
-    half = limit // 2 - 2
-    return text if len(text) <= limit else f'{text[:half]}...{text[-half:]}'
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from selnext_mm.datasets.check.categories import preview
 from selnext_mm.datasets.check.findings import Report
 from selnext_mm.errors import UserError
+from selnext_mm.text import preview
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 
@@ -58,13 +58,13 @@ def check_folder(
             'A data set holds one folder per class with its images in it',
         )
     elif empty:
-        report.add('warn', 'classes', f'classes without an image: {preview(empty)}')
+        report.add('warn', 'classes', f'classes without an image: {preview(empty, 8)}')
     if classes is not None and len(classes) != len(names):
         report.add(
             'error',
             'classes',
             f'{len(names)} class folders for the {len(classes)} classes of the config: '
-            f'{preview(names)}',
+            f'{preview(names, 8)}',
             'Name the classes in metainfo.classes of every data set, or give the whole folder',
         )
     return report
@@ -116,8 +116,8 @@ def compare_folders(train: Report, other: Report) -> None:
     extra = [n for n in other.classes if n not in train.classes]
     if not lacks and not extra:
         return
-    parts = [f'lacks {preview(lacks)}'] if lacks else []
-    parts += [f'has {preview(extra)} besides'] if extra else []
+    parts = [f'lacks {preview(lacks, 8)}'] if lacks else []
+    parts += [f'has {preview(extra, 8)} besides'] if extra else []
     other.add(
         'error',
         'classes',

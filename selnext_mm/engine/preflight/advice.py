@@ -3,7 +3,7 @@
 from mmengine.config import Config
 from torch import nn
 
-from selnext_mm.config.load import iter_hooks
+from selnext_mm.config.walk import iter_hooks
 from selnext_mm.models.backbones.base import Backbone
 
 LOOPS = {

@@ -24,8 +24,8 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from selnext_mm.config.load import iter_evaluators
-from selnext_mm.engine.preflight.values import OPTIMIZER, loader_parts, near_parameter, schedulers
+from selnext_mm.config.build import near_parameter
+from selnext_mm.config.walk import OPTIMIZER, iter_evaluators, iter_schedulers, loader_parts
 from selnext_mm.errors import UserError
 
 LOADERS = ('train_dataloader', 'val_dataloader')
@@ -139,7 +139,7 @@ def _check_loader(cfg: Config, loader: str) -> None:
 
 
 def _check_optimizer(cfg: Config, model: nn.Module) -> None:
-    """Build optimizer and schedulers for ``model``, whose weights stay as they are."""
+    """Build optimizer and iter_schedulers for ``model``, whose weights stay as they are."""
     node = cfg.optim_wrapper
     optimizer = node.get('optimizer')
     if isinstance(optimizer, Mapping) and (known := _find(registry.OPTIMIZERS, optimizer)):
@@ -157,7 +157,7 @@ def _check_optimizer(cfg: Config, model: nn.Module) -> None:
     if isinstance(wrapper, OptimWrapperDict):
         wrapper = next(iter(wrapper.values()))
     defaults = dict(optimizer=wrapper, epoch_length=EPOCH_LENGTH)
-    for place, scheduler in schedulers(cfg):
+    for place, scheduler in iter_schedulers(cfg):
         known = _find(registry.PARAM_SCHEDULERS, scheduler)
         with _told(cfg, place, scheduler, known):
             registry.PARAM_SCHEDULERS.build(copy.deepcopy(scheduler), default_args=defaults)

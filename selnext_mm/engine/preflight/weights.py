@@ -1,6 +1,5 @@
-"""Checks before a run: what is missing is said in one message, before anything is written."""
+"""Do the weights of a run fit its model, and hold what it goes on from? Told before it starts."""
 
-import difflib
 from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
@@ -12,72 +11,14 @@ from torch import nn
 from selnext_mm.checkpoints.files import load_file
 from selnext_mm.checkpoints.fit import Comparison, compare, state_dict_of, stored_classes
 from selnext_mm.checkpoints.integrity import damage
-from selnext_mm.checkpoints.keymaps.rules import preview
 from selnext_mm.checkpoints.pretrained import MIN_LOADED
-from selnext_mm.config.load import iter_datasets, iter_evaluators
+from selnext_mm.config.build import build_model
+from selnext_mm.config.walk import iter_datasets
 from selnext_mm.engine.device import is_first_process
-from selnext_mm.engine.preflight.values import build_model
 from selnext_mm.engine.resume.lineage import Newest, find_newest, read_meta
 from selnext_mm.errors import UserError
 from selnext_mm.models.backbones.base import CountedPretrained
-
-
-def _join(root: str | None, path: str) -> Path:
-    return Path(root or '', path).expanduser()
-
-
-def _neighbour(path: Path) -> str:
-    """' (did you mean ...?)' for a folder of nearly this name beside it."""
-    try:
-        names = [p.name for p in path.parent.iterdir() if p.is_dir()]
-    except OSError:
-        return ''
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f' (did you mean {path.parent / near[0]}?)' if near else ''
-
-
-def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
-    """Raise :class:`UserError` if an annotation file or image folder is not there.
-
-    Addresses with a scheme (``s3://...``) are left to the file client.
-    """
-    wanted: dict[Path, str] = {}
-    hints: dict[Path, str] = {}
-    for loader, dataset in iter_datasets(cfg, loaders):
-        root = dataset.get('data_root')
-        if '://' in str(root or ''):
-            continue
-        if root and not Path(root).expanduser().is_dir():
-            root = Path(root).expanduser()
-            wanted.setdefault(root, f'data_root of {loader}')
-            hints.setdefault(root, _neighbour(root))
-            continue
-        if dataset.get('ann_file'):
-            wanted.setdefault(_join(root, dataset['ann_file']), f'ann_file of {loader}')
-        prefix = dataset.get('data_prefix')
-        prefixes = prefix.values() if isinstance(prefix, dict) else [prefix]
-        for value in filter(None, prefixes):
-            wanted.setdefault(_join(root, value), f'data_prefix of {loader}')
-        # Of mmpretrain's classes with a split only ImageNet names a folder after it.
-        folders = str(dataset.get('type')).endswith('ImageNet') and dataset.get('split')
-        if folders and not dataset.get('ann_file') and not prefix and root:
-            wanted.setdefault(_join(root, dataset['split']), f'split of {loader}')
-    for name, evaluator in iter_evaluators(cfg):
-        ann_file = evaluator.get('ann_file')
-        if name.split('_')[0] in {x.split('_')[0] for x in loaders} and ann_file:
-            wanted.setdefault(Path(ann_file).expanduser(), f'ann_file of {name}')
-    missing = [
-        f'{path} ({what}){hints.get(path, "")}'
-        for path, what in wanted.items()
-        if not path.exists()
-    ]
-    if missing:
-        raise UserError(
-            'the data set is not where the config says; looked for '
-            + ', '.join(missing)
-            + f', from {Path.cwd()}. Give its folder with --data-root DIR: it holds '
-            'annotations/ and the image folders (COCO) or train/ and val/ (ImageNet)'
-        )
+from selnext_mm.text import preview
 
 
 def resolve_resume(work_dir: str, resume: str) -> Newest | None:

@@ -2,9 +2,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from selnext_mm.config.build import build_model
 from selnext_mm.config.load import load_config
 from selnext_mm.engine.preflight.advice import lr_for_batch, make_safe, random_and_fixed
-from selnext_mm.engine.preflight.values import build_model
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,10 @@
 import pytest
 from mmengine.config import Config
 
+from selnext_mm.config.build import build_model
 from selnext_mm.config.load import load_config
 from selnext_mm.config_files import config_leaves
-from selnext_mm.engine.preflight.values import (
-    build_model,
-    check_numbers,
-    check_types,
-    misspelt_keys,
-)
+from selnext_mm.engine.preflight.values import check_numbers, check_types, misspelt_keys
 from selnext_mm.errors import UserError
 
 # The first leaf of every folder: each has data sets, hooks and schedules of its own.

@@ -8,8 +8,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from selnext_mm.checkpoints.files import load_file
+from selnext_mm.config.build import build_model
 from selnext_mm.config.load import load_config
-from selnext_mm.engine.preflight.values import build_model
 from selnext_mm.engine.preflight.weights import (
     check_checkpoint,
     check_class_names,

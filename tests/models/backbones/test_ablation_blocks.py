@@ -35,7 +35,7 @@ def randomized(model, std=0.2):
 def test_parameters_of_table_9(name, expected):
     cfg = load_config(f'cls/ablation/convnext_t_{name}_in1k.py')
     with torch.device('meta'):
-        model = build_model(cfg)
+        model = build_model(cfg).eval()
     assert sum(p.numel() for p in model.parameters()) == expected
 
 
