@@ -75,7 +75,7 @@ class Report:
 
 def unfinished(folder: Path) -> list[Path]:
     """Checkpoints whose write has begun and not ended; not the small files beside them."""
-    from selnext_mm.checkpoints.integrity import temporary_files
+    from selnext_mm.disk import temporary_files
 
     return [path for path in temporary_files(folder) if '.pth.' in path.name]
 

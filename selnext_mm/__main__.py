@@ -56,7 +56,7 @@ def call(main, argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        from selnext_mm.checkpoints.integrity import full_disk
+        from selnext_mm.disk import full_disk
 
         if (message := full_disk(error)) is None:
             raise

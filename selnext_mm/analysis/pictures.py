@@ -13,9 +13,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 
+from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, is_image
 from selnext_mm.errors import UserError
 
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 CROP_RATIO = 0.875  # a 224 crop out of 256, as in the paper's evaluation
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -29,9 +29,9 @@ def find_images(folder: str | Path, limit: int | None = None) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f'{folder} is not a folder')
-    paths = sorted(p for p in folder.rglob('*') if p.suffix.lower() in SUFFIXES)
+    paths = sorted(p for p in folder.rglob('*') if is_image(p))
     if not paths:
-        raise UserError(f'no pictures ({", ".join(SUFFIXES)}) in {folder}')
+        raise UserError(f'no pictures ({", ".join(IMAGE_SUFFIXES)}) in {folder}')
     if limit is not None and limit < len(paths):
         paths = [paths[i * len(paths) // limit] for i in range(limit)]
     return paths

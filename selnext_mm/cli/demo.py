@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from selnext_mm.checkpoints.integrity import write_text
 from selnext_mm.config_files import config_root, find_config
+from selnext_mm.disk import write_text
 from selnext_mm.errors import UserError
 
 CONFIG = 'mask_rcnn/selnext_atto_shapes.py'

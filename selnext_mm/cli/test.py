@@ -17,7 +17,8 @@ from selnext_mm.engine.preflight.paths import check_paths
 from selnext_mm.engine.preflight.values import check_numbers, check_types
 from selnext_mm.engine.preflight.weights import check_checkpoint, check_class_names
 from selnext_mm.errors import UserError
-from selnext_mm.evaluation.faster_coco import STOCK, per_class, record_evaluations, use_faster_coco
+from selnext_mm.evaluation.coco_scores import per_class
+from selnext_mm.evaluation.faster_coco import STOCK, record_evaluations, use_faster_coco
 
 COCO_METRICS = (*STOCK, 'FasterCocoMetric')
 

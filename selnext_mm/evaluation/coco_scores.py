@@ -35,6 +35,47 @@ def mean(values: np.ndarray) -> float | None:
     return float(values.mean()) if values.size else None
 
 
+def scores_of(evaluation, k: int | None = None) -> dict[str, float | None]:
+    """AP, AP50, AP75, AR, and AP of small, medium and large objects, in 0..1.
+
+    Means of the precision (AR: of the recall) over recall levels and IoU thresholds, for the most
+    detections of an image that were evaluated. None where there is no object of the kind, or no
+    such threshold.
+
+    Args:
+        evaluation: a ``COCOeval`` that has been accumulated.
+        k: number of a class in ``params.catIds``; None for all.
+    """
+    # (T, R, K, A, M) and (T, K, A, M)
+    precision, recall = evaluation.eval['precision'][..., -1], evaluation.eval['recall'][..., -1]
+    if k is not None:
+        precision, recall = precision[:, :, k : k + 1], recall[:, k : k + 1]
+    at = [round(float(t), 2) for t in evaluation.params.iouThrs]
+    table = {'AP': mean(precision[..., 0])}
+    for name, threshold in (('AP50', 0.5), ('AP75', 0.75)):
+        table[name] = mean(precision[at.index(threshold), ..., 0]) if threshold in at else None
+    table['AR'] = mean(recall[..., 0])
+    return table | {f'AP {size}': mean(precision[..., i]) for i, size in enumerate(SIZES, 1)}
+
+
+def per_class(evaluation) -> dict[str, dict[str, float | None]]:
+    """Class name -> AP, AP50, AP75 and AP of small, medium and large objects, to four digits.
+
+    Args:
+        evaluation: see :func:`scores_of`.
+    """
+    short = {'AP small': 'APs', 'AP medium': 'APm', 'AP large': 'APl'}
+    table = {}
+    for k, category in enumerate(evaluation.params.catIds):
+        scores = scores_of(evaluation, k)
+        table[evaluation.cocoGt.cats[category]['name']] = {
+            short.get(name, name): None if value is None else round(value, 4)
+            for name, value in scores.items()
+            if name != 'AR'
+        }
+    return table
+
+
 def rle(segmentation: list | dict, height: int, width: int) -> dict:
     """Polygons, RLE or compressed RLE -> compressed RLE."""
     if isinstance(segmentation, list):
@@ -90,32 +131,14 @@ def evaluate(content: dict, results: list[dict], kind: str, names: list[str] | N
         run.params.catIds = ids
         run.evaluate()
         run.accumulate()
-    # (T, R, K, A, M) and (T, K, A, M); the last M is 100 detections per image.
-    precision, recall = run.eval['precision'][..., -1], run.eval['recall'][..., -1]
-    at = {round(t, 2): i for i, t in enumerate(run.params.iouThrs)}
-    summary = {
-        'AP': mean(precision[:, :, :, 0]),
-        'AP50': mean(precision[at[0.5], :, :, 0]),
-        'AP75': mean(precision[at[0.75], :, :, 0]),
-        'AR': mean(recall[:, :, 0]),
-    }
-    for i, size in enumerate(SIZES, 1):
-        summary[f'AP {size}'] = mean(precision[:, :, :, i])
-    per_class = [
-        {
-            'AP': mean(precision[:, :, k, 0]),
-            'AP50': mean(precision[at[0.5], :, k, 0]),
-            'AP75': mean(precision[at[0.75], :, k, 0]),
-            'AR': mean(recall[:, k, 0]),
-        }
-        for k in range(len(ids))
-    ]
+    summary = scores_of(run)
+    per_class = [scores_of(run, k) for k in range(len(ids))]
     named = {c['id']: c['name'] for c in content['categories']}
     count = dict.fromkeys(ids, 0)
     for annotation in content['annotations']:
         if annotation['category_id'] in count and not annotation['iscrowd']:
             count[annotation['category_id']] += 1
-    curves = precision[:, :, :, 0].copy()
+    curves = run.eval['precision'][:, :, :, 0, -1].copy()
     curves[curves < 0] = np.nan
     return Scores(kind, [named[i] for i in ids], list(count.values()), summary, per_class, curves)
 

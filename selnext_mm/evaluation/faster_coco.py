@@ -1,6 +1,5 @@
 """COCO's box and mask AP by faster-coco-eval: mmdet's metric, its numbers, less waiting."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -94,35 +93,3 @@ def record_evaluations() -> Iterator[list]:
 
     with patch.object(COCOeval, 'summarize', recorded):
         yield found
-
-
-def per_class(evaluation) -> dict[str, dict[str, float | None]]:
-    """Class name -> AP, AP50, AP75 and AP of small, medium and large objects, in 0..1.
-
-    The mean of the precision over recall levels and IoU thresholds, for all detections of an
-    image; None where no object of that kind exists.
-
-    Args:
-        evaluation: a ``COCOeval`` that has been accumulated at IoU 0.5, 0.55, ..., 0.95.
-    """
-    precision = evaluation.eval['precision']  # (IoU, recall, class, area, detections)
-    categories = evaluation.cocoGt.cats
-    cuts = {
-        'AP': (slice(None), 0),
-        'AP50': (slice(0, 1), 0),
-        'AP75': (slice(5, 6), 0),
-        'APs': (slice(None), 1),
-        'APm': (slice(None), 2),
-        'APl': (slice(None), 3),
-    }
-    table = {}
-    for k, category in enumerate(evaluation.params.catIds):
-        row = {}
-        for name, (ious, area) in cuts.items():
-            values = precision[ious, :, k, area, -1]
-            values = values[values > -1]
-            row[name] = float(values.mean()) if values.size else math.nan
-        table[categories[category]['name']] = {
-            name: None if math.isnan(v) else round(v, 4) for name, v in row.items()
-        }
-    return table

@@ -3,12 +3,11 @@
 import datetime
 import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from selnext_mm import __version__
+from selnext_mm.disk import write_text
 from selnext_mm.errors import UserError
 from selnext_mm.report import charts, facts, sections
 from selnext_mm.report.work_dir import Run, read_run
@@ -77,23 +76,6 @@ def _sections(
         sections.section(i, tested, num, score_thr, say)
         for i, tested in enumerate(groups.values(), 1)
     ]
-
-
-def _write(out: Path, text: str) -> None:
-    """All or nothing: a report that cannot be finished leaves an older one as it was."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=out.parent, prefix=f'.{out.name}.')
-    except OSError as error:
-        raise UserError(f'cannot write {out}: {error.strerror or error}') from error
-    try:
-        with os.fdopen(handle, 'w', encoding='utf-8') as file:
-            file.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, out)
-    except OSError as error:
-        os.unlink(name)
-        raise UserError(f'cannot write {out}: {error.strerror or error}') from error
 
 
 def build_report(
@@ -179,7 +161,7 @@ def build_report(
         plotly=plotly if figures else '',
         data=as_json({'charts': figures, 'galleries': {s['id']: s['gallery'] for s in parts}}),
     )
-    _write(Path(out), text)
+    write_text(out, text)
     return {
         'runs': len(runs),
         'charts': len(figures),

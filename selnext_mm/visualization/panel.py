@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from selnext_mm.datasets.coco_file import read_coco
 from selnext_mm.errors import UserError
 from selnext_mm.visualization.draw import (
     Cell,
@@ -133,23 +134,19 @@ def draw_panel(
     }
 
 
-def _load(path: str | os.PathLike, what: str) -> dict | list:
+def _load_json(path: Path) -> dict | list:
     try:
-        return json.loads(Path(path).read_text(encoding='utf-8'))
+        return json.loads(path.read_text(encoding='utf-8'))
     except OSError as error:
-        raise UserError(f'cannot read the {what} {path}: {error.strerror or error}') from error
+        raise UserError(f'cannot read the results {path}: {error.strerror or error}') from error
     except ValueError as error:
-        raise UserError(f'the {what} {path} is not JSON: {error}') from error
+        raise UserError(f'the results {path} are not JSON: {error}') from error
 
 
 def load_annotations(path: str | os.PathLike) -> dict:
     """A COCO instances file; :class:`UserError` if it is missing, damaged or without images."""
-    content = _load(path, 'annotations')
-    keys = ('images', 'annotations', 'categories')
-    missing = [k for k in keys if not isinstance(content, dict) or k not in content]
-    if missing:
-        raise UserError(f'{path} is no COCO instances file: it lacks {", ".join(missing)}')
-    if not content['images'] or not content['categories']:
+    content = read_coco(path)
+    if not content['categories']:
         raise UserError(f'{path} lists no images or no categories: there is nothing to draw')
     return content
 
@@ -162,7 +159,7 @@ def load_results(path: str | os.PathLike, content: dict) -> list[dict]:
     """
     path = Path(path)
     names = (path, Path(f'{path}.segm.json'), Path(f'{path}.bbox.json'))
-    results = _load(next((p for p in names if p.is_file()), path), 'results')
+    results = _load_json(next((p for p in names if p.is_file()), path))
     keys = ('image_id', 'category_id', 'bbox', 'score')
     if not isinstance(results, list):
         raise UserError(f'the results {path} are no list of predictions ({", ".join(keys)})')

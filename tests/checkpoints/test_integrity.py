@@ -14,14 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selnext_mm.checkpoints.integrity import (
-    damage,
-    temporary_files,
-    temporary_path,
-    write_atomically,
-    write_checkpoint,
-    write_text,
-)
+from selnext_mm.checkpoints.integrity import damage, write_checkpoint
+from selnext_mm.disk import temporary_files, temporary_path, write_atomically, write_text
 from selnext_mm.errors import UserError
 
 OLD, NEW = dict(a=torch.zeros(1000)), dict(a=torch.ones(200_000))
@@ -78,7 +72,7 @@ def test_a_file_size_limit_leaves_the_old_file(path):
 def test_a_full_disk_leaves_the_old_file(path, monkeypatch):
     """/dev/full answers every write as a full disk does."""
     monkeypatch.setattr(
-        'selnext_mm.checkpoints.integrity.temporary_path',
+        'selnext_mm.disk.temporary_path',
         lambda target: target.with_name('full.tmp'),
     )
     (path.parent / 'full.tmp').symlink_to('/dev/full')

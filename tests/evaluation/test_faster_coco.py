@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from selnext_mm.errors import UserError
-from selnext_mm.evaluation import faster_coco
+from selnext_mm.evaluation import coco_scores, faster_coco
 
 pytest.importorskip('faster_coco_eval')
 pytest.importorskip('mmdet')
@@ -162,7 +162,7 @@ def test_the_metric_returns_what_mmdet_s_returns(shapes_ann, tmp_path, capsys):
         assert [e.params.iouType for e in evaluations] == ['bbox', 'segm']
         fast = [isinstance(e, faster_coco.evaluator_class()) for e in evaluations]
         assert fast == [kind == 'FasterCocoMetric'] * 2
-        tables[kind] = [faster_coco.per_class(e) for e in evaluations]
+        tables[kind] = [coco_scores.per_class(e) for e in evaluations]
     assert outcome['CocoMetric'] == outcome['FasterCocoMetric']
     assert tables['CocoMetric'] == tables['FasterCocoMetric']
     # mmdet's own table holds the last metric's, rounded.
@@ -185,7 +185,7 @@ def test_a_class_without_objects_has_no_ap(shapes_ann):
     precision = run.eval['precision']
     shape = (*precision.shape[:2], 1, *precision.shape[3:])
     run.eval['precision'] = np.concatenate([precision, np.full(shape, -1.0)], 2)
-    table = faster_coco.per_class(run)
+    table = coco_scores.per_class(run)
     assert set(table['ghost'].values()) == {None}
     assert table['circle']['AP'] > 0
 

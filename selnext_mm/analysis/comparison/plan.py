@@ -6,7 +6,6 @@ there; :mod:`.comparison_runs` executes it, :mod:`.comparison_table` writes the 
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from mmengine.config import Config
 from selnext_mm.config.build import build_model, quiet
 from selnext_mm.config.load import load_config
 from selnext_mm.datasets.class_folders import Split, balanced, read_split, write_annotations
+from selnext_mm.disk import write_json
 from selnext_mm.errors import UserError
 
 PLACES = ('expansion', 'block')
@@ -202,12 +202,6 @@ def plan(
     for run in runs:
         finished(run)
     return runs, protocol
-
-
-def write_json(path: Path, value) -> None:
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + '\n')
-    os.replace(temporary, path)
 
 
 def finished(run: Run) -> dict | None:

@@ -15,17 +15,11 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from selnext_mm.analysis.comparison.plan import (
-    PLACES,
-    Protocol,
-    Run,
-    finished,
-    resizes,
-    write_json,
-)
+from selnext_mm.analysis.comparison.plan import PLACES, Protocol, Run, finished, resizes
 from selnext_mm.analysis.feature_distance import feature_distance
 from selnext_mm.analysis.machine import machine, versions
 from selnext_mm.checkpoints.files import save_file
+from selnext_mm.disk import write_json
 from selnext_mm.engine.device import adapt_to_device
 from selnext_mm.engine.runner import ConciseRunner
 from selnext_mm.errors import UserError

@@ -1,12 +1,13 @@
 """The results of a comparison as JSON, CSV and Markdown: mean and sample std over the seeds."""
 
 import csv
-import os
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-from selnext_mm.analysis.comparison.plan import PLACES, Protocol, Run, finished, write_json
+from selnext_mm.analysis.comparison.plan import PLACES, Protocol, Run, finished
+from selnext_mm.disk import write_json, write_text
 
 COLUMNS = ('model', 'params', 'seeds', 'top1', 'top1_std',
            'distance_expansion', 'distance_expansion_std',
@@ -116,14 +117,11 @@ def write_tables(runs: Sequence[Run], protocol: Protocol, out: Path, command: st
             runs=results,
         ),
     )
-    temporary = out / f'.comparison.{os.getpid()}.tmp'
-    with open(temporary, 'w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        for row in rows:
-            lists = {k: ' '.join(map(str, row[k])) for k in ('seeds', 'missing')}
-            writer.writerow({**row, **lists})
-    os.replace(temporary, out / 'comparison.csv')
-    temporary.write_text(text, encoding='utf-8')
-    os.replace(temporary, out / 'comparison.md')
+    lists = io.StringIO()
+    writer = csv.DictWriter(lists, COLUMNS)
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({**row, **{k: ' '.join(map(str, row[k])) for k in ('seeds', 'missing')}})
+    write_text(out / 'comparison.csv', lists.getvalue())
+    write_text(out / 'comparison.md', text)
     return text

@@ -14,6 +14,7 @@ from selnext_mm.datasets.check.folders import check_folder, check_list, compare_
 from selnext_mm.datasets.check.image_files import check_present
 from selnext_mm.datasets.check.images import image_paths
 from selnext_mm.datasets.coco_file import read_coco
+from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES
 from selnext_mm.errors import UserError
 from selnext_mm.text import did_you_mean, preview
 
@@ -113,7 +114,8 @@ def _check_classification(cfg, loader, dataset, kind, classes, deep) -> Report:
         report = check_list(os.path.join(root, ann_file), folder, classes, loader)
         check_present(report, loader.startswith('train'))
     else:
-        report = check_folder(folder, classes, loader, deep)
+        extensions = dataset.get('extensions') or getattr(kind, 'EXTENSIONS', IMAGE_SUFFIXES)
+        report = check_folder(folder, classes, loader, deep, extensions)
     wanted = (cfg.model.get('head') or {}).get('num_classes')
     count = len(classes or (() if ann_file else report.classes))
     if wanted and count and wanted != count:

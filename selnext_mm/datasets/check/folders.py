@@ -10,17 +10,18 @@ from itertools import islice
 from pathlib import Path
 
 from selnext_mm.datasets.check.findings import Report
+from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES
 from selnext_mm.errors import UserError
 from selnext_mm.text import preview
 
-EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 
-
-def images_below(folder: str | os.PathLike) -> Iterator[str]:
+def images_below(
+    folder: str | os.PathLike, extensions: tuple[str, ...] = IMAGE_SUFFIXES
+) -> Iterator[str]:
     """Paths of the images in ``folder`` and its folders, without a look at the files."""
     for where, _, names in os.walk(folder):
         for name in names:
-            if name.lower().endswith(EXTENSIONS):
+            if name.lower().endswith(extensions):
                 yield os.path.join(where, name)
 
 
@@ -29,6 +30,7 @@ def check_folder(
     classes: Sequence[str] | None,
     name: str = 'data set',
     deep: bool = True,
+    extensions: Sequence[str] = IMAGE_SUFFIXES,
 ) -> Report:
     """Check ``folder/<class>/...``.
 
@@ -37,15 +39,16 @@ def check_folder(
         classes: the class names of the config, None if it has none.
         name: for the report.
         deep: list all images; else one of each class, which is enough to see that it has any.
+        extensions: what names of images end in.
     """
-    folder = Path(folder).expanduser()
+    folder, extensions = Path(folder).expanduser(), tuple(e.lower() for e in extensions)
     report = Report(name, str(folder))
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
     except OSError as error:
         raise UserError(f'{name}: {folder} cannot be listed ({error.strerror})') from error
     for class_name in names:
-        files = list(islice(images_below(folder / class_name), None if deep else 1))
+        files = list(islice(images_below(folder / class_name, extensions), None if deep else 1))
         report.classes[class_name] = [len(files), len(files)]
         report.paths.update(dict.fromkeys(files))
     report.images = report.used = len(report.paths)
@@ -54,7 +57,7 @@ def check_folder(
         report.add(
             'error',
             'images',
-            f'no images ({", ".join(EXTENSIONS)}) in folders of {folder}',
+            f'no images ({", ".join(extensions)}) in folders of {folder}',
             'A data set holds one folder per class with its images in it',
         )
     elif empty:

@@ -12,7 +12,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import find_latest_checkpoint
 from mmengine.runner.base_loop import BaseLoop
 
-from selnext_mm.checkpoints.integrity import temporary_files, write_text
+from selnext_mm.disk import temporary_files, write_text
 from selnext_mm.engine.distributed.collectives import from_first, highest
 from selnext_mm.engine.early_signals import leave_marker
 from selnext_mm.engine.hooks.finite_loss import check_weights

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from mmengine.dist import is_main_process
 
-from selnext_mm.checkpoints.integrity import damage, write_text
+from selnext_mm.checkpoints.integrity import damage
 from selnext_mm.checkpoints.sniff import check_file
+from selnext_mm.disk import write_text
 from selnext_mm.engine.device import is_first_process
 from selnext_mm.engine.distributed.collectives import from_first
 from selnext_mm.errors import UserError

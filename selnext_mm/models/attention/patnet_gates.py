@@ -1,18 +1,12 @@
 """Channel gates of PATNet: from statistics of each channel to a factor in [0, 1]."""
 
-from contextlib import nullcontext
-
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-
-def _full_precision(x: Tensor):
-    device = x.device.type
-    # Shape inference on the meta device knows no autocast.
-    return nullcontext() if device == 'meta' else torch.autocast(device, enabled=False)
+from .base import full_precision
 
 
 @MODELS.register_module()
@@ -59,7 +53,7 @@ class MeanStdGate(nn.Module):
         else:
             std, mean = torch.zeros_like(x), x
         fc = self.fc
-        with _full_precision(x):
+        with full_precision(x.device):
             return F.conv2d(
                 torch.cat((mean, std), 3),
                 fc.weight.to(x.dtype),
@@ -69,7 +63,7 @@ class MeanStdGate(nn.Module):
 
     def activate(self, z: Tensor) -> Tensor:
         """Factors (N, C, 1, 1) from what :meth:`excite` returns."""
-        with _full_precision(z):
+        with full_precision(z.device):
             return F.hardsigmoid(self._norm(z))
 
     def gate(self, x: Tensor) -> Tensor:
@@ -119,7 +113,7 @@ class SqueezeExciteGate(nn.Module):
     def excite(self, x: Tensor) -> Tensor:
         """What the sigmoid gets, (N, C, 1, 1)."""
         mean = x.mean((2, 3), keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
-        with _full_precision(x):
+        with full_precision(x.device):
             return self.fc2(F.relu(self.fc1(mean.to(self.fc1.weight.dtype))))
 
     def forward(self, x: Tensor) -> Tensor:

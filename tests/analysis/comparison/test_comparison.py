@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from selnext_mm.analysis.comparison.plan import Model, Protocol, Run, finished, plan, write_json
+from selnext_mm.analysis.comparison.plan import Model, Protocol, Run, finished, plan
 from selnext_mm.analysis.comparison.runs import hold, run_config
 from selnext_mm.analysis.comparison.table import shown, spread, write_tables
+from selnext_mm.disk import write_json
 from selnext_mm.errors import UserError
 
 FULL = Protocol(100, 100, 50, 50, None, None, (100,), (64,))

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from selnext_mm import disk
 from selnext_mm.__main__ import call
 from selnext_mm.checkpoints import integrity as atomic
+from selnext_mm.disk import temporary_files
 from selnext_mm.engine.resume.checkpoint_hook import SafeCheckpointHook
 from selnext_mm.engine.resume.lineage import find_newest
 from selnext_mm.engine.signals import Stopped
@@ -83,7 +85,7 @@ def test_a_kill_at_each_step_of_a_write(tmp_path, monkeypatch, moment):
             patch.setattr(atomic, 'damage', second(atomic.damage))
         elif moment == 'before the pointer':
             target = 'selnext_mm.engine.resume.checkpoint_hook.write_text'
-            patch.setattr(target, second(atomic.write_text))
+            patch.setattr(target, second(disk.write_text))
         else:
             patch.setattr(SafeCheckpointHook, '_remove', second(SafeCheckpointHook._remove))
         with pytest.raises(Killed):
@@ -96,7 +98,7 @@ def test_a_kill_at_each_step_of_a_write(tmp_path, monkeypatch, moment):
     assert (names(folder), pointer(folder), find_newest(folder).path.name) == expected
     assert_same(everything(resumed(folder, **options)), whole)
     assert names(folder) == ['epoch_3.pth']
-    assert not atomic.temporary_files(folder)
+    assert not temporary_files(folder)
 
 
 def test_the_rest_of_a_killed_write_is_removed(tmp_path):
@@ -110,7 +112,7 @@ def test_the_rest_of_a_killed_write_is_removed(tmp_path):
 def test_a_disk_that_is_full_stops_the_run_and_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     write = atomic.write_checkpoint
     monkeypatch.setattr(
-        'selnext_mm.checkpoints.integrity._wrong_size',
+        'selnext_mm.disk._wrong_size',
         lambda path, size: 'too short' if 'epoch_2' in path.name else None,
     )
     with pytest.raises(UserError) as caught:
@@ -192,7 +194,7 @@ def test_the_best_replaces_the_former_best_after_it_was_written(tmp_path):
 
 def test_a_best_one_that_cannot_be_written_leaves_the_former(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        'selnext_mm.checkpoints.integrity._wrong_size',
+        'selnext_mm.disk._wrong_size',
         lambda path, size: 'too short' if 'best_acc_epoch_2' in path.name else None,
     )
     with pytest.raises(UserError, match='best_acc_epoch_2'):
@@ -500,5 +502,5 @@ def test_a_file_size_limit_stops_the_run_and_leaves_the_last_checkpoint(tmp_path
     assert f'error: {tmp_path / "epoch_2.pth"} could not be written: the file-size limit' in error
     assert f'Last good checkpoint: {tmp_path / "epoch_1.pth"}' in error
     assert (names(tmp_path), pointer(tmp_path)) == (['epoch_1.pth'], 'epoch_1.pth')
-    assert not atomic.temporary_files(tmp_path)
+    assert not temporary_files(tmp_path)
     assert atomic.damage(tmp_path / 'epoch_1.pth') is None
