@@ -9,7 +9,6 @@ from torch import nn
 from selnext_mm.cli.run_options import base_parser, build_runner, prepare, quick_data_check
 from selnext_mm.config.build import build_model
 from selnext_mm.config.load import add_tensorboard, check_backends
-from selnext_mm.engine.early_signals import stop_early
 from selnext_mm.engine.preflight.advice import HOOK, lr_for_batch, make_safe, random_and_fixed
 from selnext_mm.engine.preflight.constructors import check_arguments
 from selnext_mm.engine.preflight.paths import check_paths
@@ -22,6 +21,7 @@ from selnext_mm.engine.preflight.weights import (
 )
 from selnext_mm.engine.resume.lineage import begun_anew, claim
 from selnext_mm.engine.resume.work_dir_lock import WorkDirLock
+from selnext_mm.engine.signals import stop_early
 from selnext_mm.errors import UserError
 
 # How often the job was started again: by torchrun, by Slurm, by tools/slurm_train.sh.

@@ -45,7 +45,7 @@ class Ids:
 
 
 def _read(path: str | Path) -> dict:
-    content = read_coco(path)
+    content = read_coco(path, keys=('categories',))
     if not content['categories']:
         raise UserError(f'{path} is no COCO file: it lists no categories')
     return content

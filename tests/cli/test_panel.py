@@ -137,12 +137,12 @@ def test_bad_value_is_named(paths, extra, message):
 @pytest.mark.parametrize(
     ('changed', 'message'),
     [
-        ({'ann': 'none.json'}, r'cannot read the annotations .*none\.json: No such file'),
+        ({'ann': 'none.json'}, r'the annotation file .*none\.json does not exist'),
         ({'results': 'none'}, r'cannot read the results .*none: No such file'),
         ({'images': 'none'}, 'is not a folder'),
         ({'out': 'out.jpg'}, r'ends in \.png'),
         ({'ann': '1.png'}, 'not JSON|not a text'),
-        ({'ann': 'run.segm.json'}, 'is no COCO instances file: it lacks images'),
+        ({'ann': 'run.segm.json'}, 'is no COCO file: it holds a list'),
         ({'results': 'ann.json'}, 'no list of predictions'),
         ({'out': 'ann.json/x.png'}, 'cannot write'),
     ],

@@ -81,11 +81,6 @@ def pages(tmp_path, shapes_root, annotations):
     return out
 
 
-@pytest.fixture
-def annotations(shapes_root):
-    return shapes_root / 'annotations' / 'instances_val2017.json'
-
-
 FILTERS = """
 const form = document.querySelector('.filters');
 const count = () => document.querySelectorAll('.cards article').length;

@@ -45,7 +45,7 @@ def test_there_are_configs():
 @pytest.fixture(scope='module')
 def tool():
     spec = importlib.util.spec_from_file_location(
-        'metafiles', config_root().parent / 'tools' / 'metafiles.py'
+        'metafiles', config_root().parent / 'dev' / 'metafiles.py'
     )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

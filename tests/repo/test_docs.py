@@ -151,7 +151,7 @@ def named(block: Block) -> dict[str, str]:
         found[f'selnext-mm {command}'] = rf'\b{command.replace("-", "[-_]")}\b'
     for target in re.findall(r'^make ([a-z]+)', text, re.M):
         found[f'make {target}'] = rf"\bmake\b[ ,']+{target}\b"
-    for script in re.findall(r'(?:tools|benchmarks)/(\w+)\.(?:py|sh)', text):
+    for script in re.findall(r'(?:tools|dev|benchmarks)/(\w+)\.(?:py|sh)', text):
         found[script] = rf'\b{script}\.(?:py|sh)\b|import {script}\b|\b{script}\.main\b'
     for config in config_leaves():
         if re.search(rf'(?<![\w/]){re.escape(config)}|configs/{re.escape(config)}', text):

@@ -36,11 +36,6 @@ def degrade(content: dict) -> tuple[list[dict], dict[str, int]]:
     return results, {'right': objects - 2, 'missed': 1, 'confused': 1, 'false alarm': 1}
 
 
-@pytest.fixture
-def annotations(shapes_root):
-    return shapes_root / 'annotations' / 'instances_val2017.json'
-
-
 @functools.cache
 def config_text(root: Path) -> str:
     """The demo's config as a run dumps it, with its data in ``root``."""

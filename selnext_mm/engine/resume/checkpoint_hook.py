@@ -14,13 +14,12 @@ from mmengine.runner.base_loop import BaseLoop
 
 from selnext_mm.disk import temporary_files, write_text
 from selnext_mm.engine.distributed.collectives import from_first, highest
-from selnext_mm.engine.early_signals import leave_marker
 from selnext_mm.engine.hooks.finite_loss import check_weights
 from selnext_mm.engine.resume.accumulation import at_update, partial_gradients, put_gradients
 from selnext_mm.engine.resume.lineage import POINTER, start_run
 from selnext_mm.engine.resume.loops import ResumableLoop
 from selnext_mm.engine.resume.run_files import LateRemoval, check_lists, forget_others
-from selnext_mm.engine.signals import CODES, Stopped, StopSignals, shield_workers
+from selnext_mm.engine.signals import CODES, Stopped, StopSignals, leave_marker, shield_workers
 from selnext_mm.errors import UserError
 
 STATE = 'resume_state'  # key in the checkpoint

@@ -8,14 +8,14 @@ import time
 
 import pytest
 
-from selnext_mm.engine.early_signals import MARKER, leave_marker, stop_early
+from selnext_mm.engine.signals import MARKER, leave_marker, stop_early
 
 # The module alone: the package takes seconds to import.
 PROGRAM = """
 import os, signal, socket, sys, time, types
 sys.modules['selnext_mm'] = types.ModuleType('selnext_mm')
 sys.modules['selnext_mm'].__path__ = [sys.argv[1]]
-from selnext_mm.engine.early_signals import stop_early
+from selnext_mm.engine.signals import stop_early
 
 @stop_early()
 def main(kind, number):
