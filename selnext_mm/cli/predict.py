@@ -24,7 +24,7 @@ exit status: 0; 1 if pictures were skipped because they cannot be read; 2 for a 
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog='selnext-mm predict',
         description='Run a detector or classifier over pictures.',
@@ -186,6 +186,6 @@ def report(args, predictor, ids, good: list, bad: list, new: int, seconds: float
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     check(args)
     return run(args)

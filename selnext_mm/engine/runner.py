@@ -14,7 +14,11 @@ from selnext_mm.checkpoints.fit import compare, state_dict_of
 from selnext_mm.engine.distributed.collectives import from_first
 from selnext_mm.engine.hooks.banner import BannerHook
 from selnext_mm.engine.hooks.progress import ProgressBarHook, on_terminal
-from selnext_mm.engine.hooks.unreadable_images import UnreadableImagesHook, guard, record_file
+from selnext_mm.engine.hooks.unreadable_images import (
+    UnreadableImagesHook,
+    guard_image_loading,
+    record_file,
+)
 from selnext_mm.engine.optimizers.changed_schedule import Schedule
 from selnext_mm.engine.resume.checkpoint_hook import SafeCheckpointHook
 from selnext_mm.engine.resume.lineage import Newest, find_newest
@@ -78,17 +82,19 @@ class ConciseRunner(Runner):
 
     def build_train_loop(self, loop):
         if isinstance(loop, dict):
-            self._train_dataloader = guard(self._train_dataloader, str(record_file(self)))
+            self._train_dataloader = guard_image_loading(
+                self._train_dataloader, str(record_file(self))
+            )
         return super().build_train_loop(loop)
 
     def build_val_loop(self, loop):
         if isinstance(loop, dict):
-            self._val_dataloader = guard(self._val_dataloader)
+            self._val_dataloader = guard_image_loading(self._val_dataloader)
         return super().build_val_loop(loop)
 
     def build_test_loop(self, loop):
         if isinstance(loop, dict):
-            self._test_dataloader = guard(self._test_dataloader)
+            self._test_dataloader = guard_image_loading(self._test_dataloader)
         return super().build_test_loop(loop)
 
     def _log_env(self, env_cfg: dict) -> None:
