@@ -1,1 +1,1 @@
-"""Several processes: how they start (``launch``), meet (``rendezvous``) and agree (``collectives``)."""
+"""Several processes: how they start (``launch``), meet (``rendezvous``) and what they agree on."""
