@@ -38,9 +38,9 @@ def test_a_launch_reads_and_writes_each_tensor_once():
 
 
 def test_the_table(capsys):
-    from traffic import main
+    import traffic
 
-    assert main(['--batch', '2', '--precision', 'fp32']) == 0
+    assert traffic.main(['--batch', '2', '--precision', 'fp32']) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 + 2 * 5
     assert lines[-1].startswith('| training step, all blocks')
