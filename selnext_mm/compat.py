@@ -230,8 +230,20 @@ def switch_off_multimodal_models() -> None:
     sys.meta_path.insert(0, _AfterImport(name, switch_off))
 
 
+def provide_mmcv_operators() -> None:
+    """Let ``mmcv.ops`` be imported where mmcv has no compiled operators (mmcv-lite).
+
+    Every detector of MMDetection imports it. What it calls is then computed by torch
+    (:mod:`selnext_mm.mmcv_ext`). Inert where a compiled ``mmcv._ext`` is found. Loads nothing.
+    """
+    from selnext_mm.mmcv_ext.finder import provide
+
+    provide()
+
+
 def apply() -> None:
     switch_off_multimodal_models()
+    provide_mmcv_operators()
     declare_torchvision_ops()
     allow_checkpoint_types()
     load_only_weights()

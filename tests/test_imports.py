@@ -16,7 +16,8 @@ ALLOWED = {
     'stopping': {'errors'},  # before torch is imported
     'config_files': {'errors'},
     'registry': set(),
-    'compat': {'checkpoints'},
+    'compat': {'checkpoints', 'mmcv_ext'},
+    'mmcv_ext': {'errors'},
     'models.attention': {'ops'},
     'ops': set(),
     'models.backbones': {'models.attention', 'ops', 'checkpoints', 'errors'},
