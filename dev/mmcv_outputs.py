@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Store what the compiled operators of mmcv answer to the cases of tests/mmcv_ext/cases.py.
+"""Store what the compiled operators of mmcv answer to the cases of tests/mmcv_ext/cases.py, and
+what detectors compute with them (tests/mmcv_ext/detector_step.py).
 
     python dev/mmcv_outputs.py
 
@@ -7,7 +8,11 @@ Tests compare our operators with these files where no compiled mmcv is installed
 ("MMCV_OPS=cpu make setup"). Run it again after a change of the cases.
 """
 
+import json
+import os
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +22,21 @@ sys.path.insert(0, str(ROOT))
 
 from tests.mmcv_ext.calls import compiled  # noqa: E402
 from tests.mmcv_ext.cases import FAMILIES, STORED, answers  # noqa: E402
+
+
+def store_detectors() -> None:
+    from tests.mmcv_ext.detector_step import DETECTORS
+
+    script = ROOT / 'tests' / 'mmcv_ext' / 'detector_step.py'
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, '-W', 'ignore', script, *DETECTORS], cwd=folder, check=True,
+            env=dict(os.environ, PYTHONPATH=str(ROOT)), stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{')]
+    path = STORED / 'detectors.json'
+    path.write_text(json.dumps({line['name']: line for line in lines}, indent=0) + '\n')
+    print(f'{path.relative_to(ROOT)}: {len(lines)} detectors')
 
 
 def main() -> int:
@@ -31,6 +51,7 @@ def main() -> int:
         np.savez_compressed(path, **found)
         cases = len({name.split('/')[0] for name in found})
         print(f'{path.relative_to(ROOT)}: {cases} cases, {path.stat().st_size / 1024:.0f} KiB')
+    store_detectors()
     return 0
 
 
