@@ -241,9 +241,20 @@ def provide_mmcv_operators() -> None:
     provide()
 
 
+def provide_pkg_resources() -> None:
+    """Let mmengine ask for distributions where setuptools has no ``pkg_resources`` (82 and later).
+
+    mmengine 0.10.7 imports it for every ``pkg::`` base of a config. Inert where there is one.
+    """
+    from selnext_mm.distributions import provide
+
+    provide()
+
+
 def apply() -> None:
     switch_off_multimodal_models()
     provide_mmcv_operators()
+    provide_pkg_resources()
     declare_torchvision_ops()
     allow_checkpoint_types()
     load_only_weights()
