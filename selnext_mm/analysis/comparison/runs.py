@@ -5,12 +5,12 @@ alone what another process holds, so that several processes can share the work.
 """
 
 import contextlib
-import fcntl
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import filelock
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -40,13 +40,16 @@ class QuietRunner(ConciseRunner):
 def hold(run: Run) -> Iterator[bool]:
     """True while no other process works on this run; the system ends a dead process's hold."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    with open(run.folder / 'lock', 'w') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    lock = filelock.FileLock(run.folder / 'lock')
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def run_config(run: Run, protocol: Protocol, root: Path, out: Path, workers: int | None) -> Config:
