@@ -120,7 +120,7 @@ class Session:
         Raises:
             WorkDirBusyError: another one has it, and still has it after ``patience`` seconds.
         """
-        mine = self._lock.fd is None
+        mine = not self._lock.held
         self._lock.acquire(patience)
         try:
             yield
