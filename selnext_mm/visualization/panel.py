@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from selnext_mm.datasets.coco_file import read_coco
+from selnext_mm.datasets.coco_content import check_records, load_coco
 from selnext_mm.errors import UserError
 from selnext_mm.visualization.draw import (
     Cell,
@@ -145,9 +145,10 @@ def _load_json(path: Path) -> dict | list:
 
 def load_annotations(path: str | os.PathLike) -> dict:
     """A COCO instances file; :class:`UserError` if it is missing, damaged or without images."""
-    content = read_coco(path)
+    content = load_coco(path)
     if not content['categories']:
         raise UserError(f'{path} lists no images or no categories: there is nothing to draw')
+    check_records(content, path)
     return content
 
 

@@ -13,7 +13,7 @@ from selnext_mm.datasets.check.findings import Report
 from selnext_mm.datasets.check.folders import check_folder, check_list, compare_folders
 from selnext_mm.datasets.check.image_files import check_present
 from selnext_mm.datasets.check.images import image_paths
-from selnext_mm.datasets.coco_file import read_coco
+from selnext_mm.datasets.coco_file import KEYS, read_coco
 from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES
 from selnext_mm.errors import UserError
 from selnext_mm.text import did_you_mean, preview
@@ -69,6 +69,29 @@ def loads_masks(pipeline: Sequence) -> bool:
     return any(isinstance(t, dict) and t.get('with_mask') for t in pipeline or ())
 
 
+def _evaluators(cfg: Config, loader: str) -> list[dict]:
+    """The metrics that score what a loader gives."""
+    split = loader.removesuffix('_dataloader')
+    return [e for name, e in iter_evaluators(cfg) if name == f'{split}_evaluator']
+
+
+def _only_written(cfg: Config, loader: str) -> bool:
+    """Are the predictions on this data set written and not scored? It needs no labels then."""
+    metrics = _evaluators(cfg, loader)
+    return bool(metrics) and all(m.get('format_only') for m in metrics)
+
+
+def _metrics(cfg: Config, loader: str) -> set[str]:
+    """Names of what the COCO metrics of a loader score: 'bbox', 'segm', ..."""
+    names: set[str] = set()
+    for node in _evaluators(cfg, loader):
+        metric = node.get('metric') or ()
+        coco = str(node.get('type')).endswith('CocoMetric')
+        if coco and not node.get('format_only'):
+            names |= {metric} if isinstance(metric, str) else set(map(str, metric))
+    return names
+
+
 def _prefix(dataset: dict) -> str:
     prefix = dataset.get('data_prefix') or ''
     if isinstance(prefix, dict):
@@ -87,9 +110,14 @@ def check_dataset(cfg: Config, loader: str, dataset: dict, deep: bool = True) ->
     ann_path = os.path.expanduser(os.path.join(root, ann_file))
     training = loader.startswith('train')
     if _is_a(kind, 'CocoDataset') and not _is_a(kind, 'LVISV05Dataset'):
-        content = read_coco(ann_path)
-        masks = loads_masks(dataset.get('pipeline'))
-        report = check_coco(content, classes or (), loader, ann_path, masks, deep)
+        labelled = not _only_written(cfg, loader)
+        content = read_coco(ann_path, KEYS if labelled else ('images', 'categories'))
+        content.setdefault('annotations', [])
+        masks = loads_masks(dataset.get('pipeline')) or 'segm' in _metrics(cfg, loader)
+        size = (dataset.get('filter_cfg') or {}).get('min_size', 0) if training else 0
+        report = check_coco(
+            content, classes or (), loader, ann_path, masks, deep, size, labelled=labelled
+        )
         report.paths = image_paths(content, os.path.expanduser(_prefix(dataset)))
         check_present(report, training)
         _check_heads(cfg, report, classes or ())
