@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from selnext_mm.config.type_names import name_types
 from selnext_mm.config.walk import iter_datasets, iter_evaluators
 from selnext_mm.config_files import find_config
 from selnext_mm.errors import UserError
@@ -42,6 +43,7 @@ def merge_options(cfg: Config, options: dict | None) -> Config:
     Raises:
         UserError: options that cannot be merged.
     """
+    name_types(cfg)
     if options:
         try:
             cfg.merge_from_dict(options)

@@ -187,12 +187,11 @@ def _check_evaluators(cfg: Config, reports: list[Report]) -> None:
     for name, evaluator in iter_evaluators(cfg):
         ann_file = evaluator.get('ann_file')
         stem = name.removesuffix('_evaluator')
-        sources = {r.name.removesuffix('_dataloader'): r for r in reports}
-        report = sources.get(stem)
-        if not ann_file or report is None or '://' in ann_file:
+        own = [r for r in reports if r.name.removesuffix('_dataloader') == stem]
+        if not ann_file or not own or '://' in ann_file:
             continue
-        if Path(ann_file).expanduser().resolve() != Path(report.source).resolve():
-            report.add(
+        if Path(ann_file).expanduser().resolve() not in {Path(r.source).resolve() for r in own}:
+            own[0].add(
                 'error',
                 'evaluator',
                 f'{name}.ann_file is {ann_file}, another file than the data set reads',

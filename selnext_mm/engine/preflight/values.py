@@ -13,6 +13,7 @@ from selnext_mm.config.build import near_names
 from selnext_mm.config.walk import (
     LOADERS,
     OPTIMIZER,
+    iter_evaluator_types,
     iter_evaluators,
     iter_hooks,
     iter_schedulers,
@@ -61,6 +62,8 @@ def _types(cfg: Config) -> Iterator[tuple[str, object, Registry]]:
             yield place, node.get('type'), known
     for name, evaluator in iter_evaluators(cfg):
         yield name, evaluator.get('type'), registry.METRICS
+    for name, kind in iter_evaluator_types(cfg):
+        yield name, kind, registry.EVALUATOR
     for path, known in (
         ('optim_wrapper', registry.OPTIM_WRAPPERS),
         (OPTIMIZER, registry.OPTIMIZERS),
