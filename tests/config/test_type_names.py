@@ -7,7 +7,7 @@ from mmengine.registry import DATASETS, METRICS, DefaultScope
 from selnext_mm.config.load import load_config, merge_options
 from selnext_mm.config.type_names import name_of
 
-PURE = '''
+PURE = """
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.evaluation import CocoMetric
@@ -25,7 +25,7 @@ val_evaluator = dict(type=CocoMetric)
 optim_wrapper = dict(optimizer=dict(type=AdamW, lr=lr))
 model = dict(type='RetinaNet', backbone=dict(type=SELNeXt, arch='atto'))
 default_hooks = dict(checkpoint=dict(type=CheckpointHook))
-'''
+"""
 
 
 def test_classes_become_names_that_mean_them(tmp_path):

@@ -229,7 +229,28 @@ def check_config(
             reports[key] = report
             on_dataset(report)
     _check_evaluators(cfg, list(reports.values()))
+    _check_names(cfg, list(reports.values()))
     return list(reports.values())
+
+
+def _check_names(cfg: Config, reports: list[Report]) -> None:
+    """A label has one name: the lists of classes of a config are in one order."""
+    named: dict[tuple[str, ...], str] = {}
+    for loader, dataset in iter_datasets(cfg, LOADERS):
+        classes = (dataset.get('metainfo') or {}).get('classes')
+        if isinstance(classes, list | tuple) and all(isinstance(c, str) for c in classes):
+            named.setdefault(tuple(classes), loader)
+    (first, of_first), *others = [*named.items()] or [((), '')]
+    for classes, loader in others:
+        report = next((r for r in reports if r.name in (loader, of_first)), None)
+        if report is not None and sorted(classes) == sorted(first):
+            report.add(
+                'error',
+                'classes',
+                f'{loader} names the classes in another order than {of_first}: '
+                f'{preview(classes, 8)} against {preview(first, 8)}',
+                'The same label would have two names; write one list, and use it in all data sets',
+            )
 
 
 _KEYS = ('type', 'data_root', 'ann_file', 'data_prefix', 'split', 'metainfo')
@@ -258,6 +279,7 @@ def stop_on_bad_data(cfg: Config, loaders: Sequence[str]) -> list[str]:
     lines = []
     for report in reports:
         objects = f', {report.used} of {report.objects} annotations used' if report.objects else ''
-        lines.append(f'{report.name}: {report.images} images{objects}')
+        images = f'{report.images} images' if report.counted else f'{len(report.classes)} classes'
+        lines.append(f'{report.name}: {images}{objects}')
         lines += [f'{report.name}: {f.sentence()}' for f in report.findings if f.level == 'warn']
     return lines

@@ -178,7 +178,7 @@ def test_a_class_missing_in_the_validation_folder_is_told(tmp_path):
     make(tmp_path / 'train', cat=2, dog=1)
     make(tmp_path / 'val', dog=1, owl=1)
     reports = check_config(classifier(tmp_path, 2))
-    assert errors(reports) == {('val_dataloader', 'classes')}
+    assert errors(reports) == {('val_dataloader', 'classes'), ('val_dataloader', 'order')}
 
 
 def test_a_list_beside_the_folders_is_used_as_mmpretrain_does(tmp_path):
