@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from selnext_mm.config.option_keys import check_options
 from selnext_mm.config.type_names import name_types
 from selnext_mm.config.walk import iter_datasets, iter_evaluators
 from selnext_mm.config_files import find_config
@@ -45,6 +46,7 @@ def merge_options(cfg: Config, options: dict | None) -> Config:
     """
     name_types(cfg)
     if options:
+        check_options(cfg, options)
         try:
             cfg.merge_from_dict(options)
         except (KeyError, TypeError, IndexError, AssertionError) as error:

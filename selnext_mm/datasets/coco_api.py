@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from selnext_mm.datasets.coco_content import check_records, for_scoring, load_coco
+from selnext_mm.datasets.hidden_folders import skip_hidden_folders
 
 
 def use_one_reader() -> None:
@@ -37,3 +38,10 @@ def use_one_reader() -> None:
 
     __init__.reads_normalised = True
     cls.__init__ = __init__
+
+
+def read_data_as_checked(scope: str | None) -> None:
+    """Let the data sets of a run in ``scope`` see what :mod:`selnext_mm.datasets.check` sees."""
+    use_one_reader()
+    if scope == 'mmpretrain':
+        skip_hidden_folders()

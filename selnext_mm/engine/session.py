@@ -20,8 +20,7 @@ from selnext_mm.config.build import build_model
 from selnext_mm.config.load import default_work_dir, load_config, merge_options, set_data_root
 from selnext_mm.config.visualizer import add_tensorboard, check_backends, show_in
 from selnext_mm.datasets.check.config import stop_on_bad_data
-from selnext_mm.datasets.coco_api import use_one_reader
-from selnext_mm.datasets.hidden_folders import skip_hidden_folders
+from selnext_mm.datasets.coco_api import read_data_as_checked
 from selnext_mm.disk import check_folder
 from selnext_mm.engine.device import adapt_to_device
 from selnext_mm.engine.distributed.launch import (
@@ -247,9 +246,7 @@ class Session:
         for key in keys:
             if not self.cfg.get(key):
                 raise UserError(f'{self.cfg.filename or "the config"} {problem.format(key=key)}')
-        use_one_reader()
-        if self.cfg.get('default_scope') == 'mmpretrain':
-            skip_hidden_folders()
+        read_data_as_checked(self.cfg.get('default_scope'))
         return copy.deepcopy(self.cfg)
 
     def _check_labels(self, cfg: Config, loaders: tuple[str, ...]) -> list[str]:

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope, Registry
 
 from selnext_mm.config.build import near_names
+from selnext_mm.config.option_keys import READ_KEYS
 from selnext_mm.config.walk import (
     LOADERS,
     OPTIMIZER,
@@ -102,24 +103,14 @@ def check_types(cfg: Config) -> None:
                     )
 
 
-# What a runner and this package's commands read at the top level of a config.
-TOP_KEYS = (
-    *('model', 'data_preprocessor', 'pretrained', 'load_from', 'resume', 'work_dir', 'launcher'),
-    *('train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg'),
-    *('val_evaluator', 'test_evaluator', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr'),
-    *('default_hooks', 'custom_hooks', 'custom_imports', 'env_cfg', 'randomness', 'default_scope'),
-    *('log_processor', 'log_level', 'visualizer', 'experiment_name', 'metainfo'),
-)
-
-
 def misspelt_keys(cfg: Config) -> list[str]:
     """A warning for each top-level key that looks like one that is read, and is not.
 
     A config may hold variables of any name, so that this is no error.
     """
-    likely = {key: near(key, TOP_KEYS, 1, 0.8) for key in cfg}
+    likely = {key: near(key, READ_KEYS, 1, 0.8) for key in cfg}
     return [
         f'{cfg.filename}: nothing reads the key {key!r}; did you mean {match[0]!r}?'
         for key, match in likely.items()
-        if match and key not in TOP_KEYS
+        if match and key not in (*READ_KEYS, 'metainfo')
     ]
