@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     from selnext_mm.inference.images import list_images
     from selnext_mm.inference.output import complete_folder, write_classes, write_detections
 
-    images, out = list_images(args.images), Path(args.out)
+    images, out = list_images(args.images), Path(args.out).expanduser()
     with complete_folder(out, args.force) as folder:
         with quiet():
             predictor = Predictor(

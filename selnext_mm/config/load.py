@@ -53,7 +53,20 @@ def merge_options(cfg: Config, options: dict | None) -> Config:
             raise UserError(f'cannot merge --cfg-options {options}: {error}') from error
     if 'model' in cfg:
         apply_pretrained(cfg)
+    expand_home(cfg)
     return cfg
+
+
+def expand_home(cfg: Config) -> None:
+    """Write out the ``~`` of every path that a runner opens, in place."""
+    nodes = [(cfg, ('load_from', 'work_dir'))]
+    nodes += [(dataset, ('data_root', 'ann_file')) for _, dataset in iter_datasets(cfg)]
+    nodes += [(metric, ('ann_file', 'outfile_prefix')) for _, metric in iter_evaluators(cfg)]
+    for node, keys in nodes:
+        for key in keys:
+            value = node.get(key)
+            if isinstance(value, str) and value.startswith('~'):
+                node[key] = os.path.expanduser(value)
 
 
 def apply_pretrained(cfg: Config) -> None:
@@ -90,7 +103,7 @@ def default_work_dir(config_path: str | Path) -> str:
 
 def set_data_root(cfg: Config, data_root: str | Path) -> None:
     """Move every dataset and every evaluator's annotation file to ``data_root``, in place."""
-    new = str(data_root)
+    new = os.path.expanduser(data_root)
     old_roots = []
     for _, dataset in iter_datasets(cfg):
         old = dataset.get('data_root')

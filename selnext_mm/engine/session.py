@@ -29,6 +29,7 @@ from selnext_mm.engine.distributed.launch import (
     is_first_process,
     use_restart_safe_rendezvous,
 )
+from selnext_mm.engine.hooks.show_subfolders import keep_subfolders
 from selnext_mm.engine.preflight.advice import lr_for_batch, random_and_fixed
 from selnext_mm.engine.preflight.constructors import check_arguments
 from selnext_mm.engine.preflight.paths import check_paths
@@ -103,7 +104,7 @@ class Session:
         check_launcher(launcher)
         cfg.launcher = launcher
         if work_dir:
-            cfg.work_dir = str(work_dir)
+            cfg.work_dir = os.path.expanduser(work_dir)
         elif not cfg.get('work_dir'):
             cfg.work_dir = default_work_dir(cfg.filename or 'config')
         check_folder('--work-dir', cfg.work_dir)
@@ -218,8 +219,8 @@ class Session:
         if fast_eval:
             use_faster_coco(coco_evaluators(cfg, '--fast-eval'))
         if show_dir:
-            check_folder('--show-dir', show_dir)
-            show_in(cfg, str(show_dir))
+            check_folder('--show-dir', os.path.expanduser(show_dir))
+            show_in(cfg, os.path.expanduser(show_dir))
         loaders = ('test_dataloader',)
         _check_values(cfg, loaders)
         content = check_checkpoint(cfg, path)
@@ -235,6 +236,7 @@ class Session:
                 runner.logger.info(line)
             if remark:
                 runner.logger.warning(remark)
+            keep_subfolders(runner)
             metrics = runner.test()
             if output:
                 output.add_summary(cfg, path, metrics, evaluations)

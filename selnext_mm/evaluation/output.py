@@ -50,7 +50,7 @@ class OutputFiles:
     """
 
     def __init__(self, out: str | Path) -> None:
-        self.out, self.written = Path(out), []
+        self.out, self.written = Path(out).expanduser(), []
         if self.out.suffix not in ('.json', '.pkl'):
             raise UserError(f'--out {out}: the name has to end in .json or .pkl')
         if self.out.is_dir():

@@ -85,13 +85,13 @@ def test_new_ids_are_of_the_kind_of_the_file():
     assert Ids({}, '', {'a.jpg': -3}).number_images(['b.jpg']) == ([1], 1)
 
 
-def test_a_hundred_thousand_pictures_take_seconds():
-    names = [f'cam{i % 7}/{i}.jpg' for i in range(100_000)]
+def test_many_pictures_take_linear_time():
+    names = [f'cam{i % 7}/{i}.jpg' for i in range(20_000)]
     ids = Ids({}, '', {name: i for i, name in enumerate(names)})
-    started = time.perf_counter()
-    assert ids.number_images(names) == (list(range(100_000)), 0)
-    assert ids.number_images([n[5:] for n in names], names) == (list(range(100_000)), 0)
-    assert time.perf_counter() - started < 10
+    started = time.process_time()
+    assert ids.number_images(names) == (list(range(20_000)), 0)
+    assert ids.number_images([n[5:] for n in names], names) == (list(range(20_000)), 0)
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """The data sets of a config, checked: which files, which classes, which rules apply."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
 from selnext_mm.config.walk import LOADERS, iter_datasets, iter_evaluators
+from selnext_mm.datasets.check.class_counts import class_counts, class_heads
 from selnext_mm.datasets.check.coco import check_coco
 from selnext_mm.datasets.check.findings import Report
 from selnext_mm.datasets.check.folders import check_folder, check_list, compare_folders
@@ -17,9 +18,6 @@ from selnext_mm.datasets.coco_file import KEYS, read_coco
 from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES
 from selnext_mm.errors import UserError
 from selnext_mm.text import did_you_mean, preview
-
-# Heads with one output per class of the data set; others (semantic, RPN) count something else.
-CLASS_HEADS = ('bbox_head', 'mask_head')
 
 
 def dataset_class(cfg: Config, dataset: dict) -> type:
@@ -118,6 +116,7 @@ def check_dataset(cfg: Config, loader: str, dataset: dict, deep: bool = True) ->
         report = check_coco(
             content, classes or (), loader, ann_path, masks, deep, size, labelled=labelled
         )
+        _check_old_forms(cfg, dataset, report)
         report.paths = image_paths(content, os.path.expanduser(_prefix(dataset)))
         check_present(report, training)
         _check_heads(cfg, report, classes or ())
@@ -125,6 +124,23 @@ def check_dataset(cfg: Config, loader: str, dataset: dict, deep: bool = True) ->
     if not _is_a(kind, 'CustomDataset') or dataset.get('with_label') is False:
         return None
     return _check_classification(cfg, loader, dataset, kind, classes, deep)
+
+
+def _check_old_forms(cfg: Config, dataset: dict, report: Report) -> None:
+    """Classes that are named where only mmdet 2 looked, and so are not read."""
+    if (dataset.get('metainfo') or {}).get('classes') is not None:
+        return
+    found = [key for key in ('CLASSES', 'classes', 'metainfo') if cfg.get(key)]
+    found += [f'classes of {report.name}.dataset'] if dataset.get('classes') else []
+    found += ['CLASSES in its metainfo'] if (dataset.get('metainfo') or {}).get('CLASSES') else []
+    if found and report.errors:
+        report.add(
+            'error',
+            'classes',
+            f'the config has {", ".join(found)}, which nothing reads',
+            f'Classes are named in every data set: {report.name} = dict(dataset=dict('
+            "metainfo=dict(classes=('cat', 'dog'))))",
+        )
 
 
 def _check_classification(cfg, loader, dataset, kind, classes, deep) -> Report:
@@ -144,33 +160,21 @@ def _check_classification(cfg, loader, dataset, kind, classes, deep) -> Report:
     else:
         extensions = dataset.get('extensions') or getattr(kind, 'EXTENSIONS', IMAGE_SUFFIXES)
         report = check_folder(folder, classes, loader, deep, extensions)
-    wanted = (cfg.model.get('head') or {}).get('num_classes')
     count = len(classes or (() if ann_file else report.classes))
-    if wanted and count and wanted != count:
+    places = dict(class_counts(cfg))
+    if count and any(n != count for n in places.values()):
+        listed = ', '.join(f'{place} is {n}' for place, n in places.items() if n != count)
         report.add(
             'error',
             'num_classes',
-            f'model.head.num_classes is {wanted}, the data set has {count} classes',
-            f'--cfg-options model.head.num_classes={count} data_preprocessor.num_classes={count}',
+            f'{listed}, the data set has {count} classes',
+            f'--cfg-options {" ".join(f"{place}={count}" for place in places)}',
         )
     return report
 
 
-def _class_heads(node, path: str = 'model') -> Iterator[tuple[str, int]]:
-    """(path, num_classes) of the heads whose outputs are the classes of the data set."""
-    if isinstance(node, dict):
-        last = path.split('.')
-        if isinstance(node.get('num_classes'), int) and any(p in CLASS_HEADS for p in last[-2:]):
-            yield path, node['num_classes']
-        for key, value in node.items():
-            yield from _class_heads(value, f'{path}.{key}')
-    elif isinstance(node, list | tuple):
-        for i, value in enumerate(node):
-            yield from _class_heads(value, f'{path}.{i}')
-
-
 def _check_heads(cfg: Config, report: Report, classes: Sequence[str]) -> None:
-    wrong = [(path, n) for path, n in _class_heads(cfg.model) if n != len(classes)]
+    wrong = [(path, n) for path, n in class_heads(cfg.model) if n != len(classes)]
     if wrong:
         options = ' '.join(f'{path}.num_classes={len(classes)}' for path, _ in wrong)
         report.add(

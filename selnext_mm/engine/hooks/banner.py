@@ -16,6 +16,7 @@ from selnext_mm.config import summary
 from selnext_mm.engine.preflight.schedules import schedule_warnings
 
 NAMES = 6  # classes that are named
+CROWDED = 1.5  # load per core from which on programs wait for each other
 
 
 def _classes(dataset) -> str:
@@ -50,6 +51,18 @@ def device_text(model: torch.nn.Module, world_size: int) -> str:
     else:
         name = device.type
     return name if world_size == 1 else f'{world_size} x {name}'
+
+
+def load_warning(device: str) -> str | None:
+    """A warning if other programs take the cores that a training on the CPU needs; else None."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    load = os.getloadavg()[0] if hasattr(os, 'getloadavg') else 0.0
+    if device != 'cpu' or load < CROWDED * cores:
+        return None
+    return (
+        f'the load of this machine is {load:.1f} on {cores} cores: programs '
+        f'share them, and each gets slower. OMP_NUM_THREADS={max(1, cores // 2)} often helps both'
+    )
 
 
 def lr_factor(runner) -> float:
@@ -131,6 +144,8 @@ class BannerHook(Hook):
     def before_train(self, runner) -> None:
         rows = banner(runner)
         runner.logger.info(banner_text(runner, rows))
+        if warning := load_warning(next(runner.model.parameters()).device.type):
+            runner.logger.warning(warning)
         loop = runner.train_loop
         for warning in schedule_warnings(runner.cfg, loop.max_epochs, loop.max_iters):
             runner.logger.warning(warning)

@@ -40,7 +40,7 @@ LIMITS = {
 
 
 def check_numbers(cfg: Config) -> None:
-    """Raise :class:`UserError` for a number that no run can use."""
+    """Raise :class:`UserError` for a number that no run can use, or half a validation."""
     for path, (low, high, whole) in LIMITS.items():
         value = value_at(cfg, path)
         if value is None:
@@ -53,6 +53,16 @@ def check_numbers(cfg: Config) -> None:
             raise UserError(
                 f'{path} = {value!r} in {cfg.filename}; expected {what} {limit}: --cfg-options '
                 f'{path}=N'
+            )
+    for split in ('val', 'test'):
+        keys = [f'{split}_{part}' for part in ('dataloader', 'cfg', 'evaluator')]
+        unset = [key for key in keys if cfg.get(key) is None]
+        if 0 < len(unset) < len(keys):
+            there = [key for key in keys if key not in unset]
+            raise UserError(
+                f'{", ".join(there)} of {cfg.filename} are set and {", ".join(unset)} not: a '
+                f'{"validation" if split == "val" else "test"} has all three or none. To leave it '
+                f'out, set {", ".join(there)} to None, too'
             )
 
 

@@ -157,7 +157,8 @@ def test_class_names_that_are_none_are_told(classes, words):
 
 
 def classifier(root, count, **options):
-    cfg = load_config('cls/selnext_t_in1k.py', {'model.head.num_classes': count, **options})
+    counts = {'model.head.num_classes': count, 'data_preprocessor.num_classes': count}
+    cfg = load_config('cls/selnext_t_in1k.py', {**counts, **options})
     set_data_root(cfg, root)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.metainfo = dict(classes=['cat', 'dog'])
