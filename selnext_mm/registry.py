@@ -2,30 +2,43 @@
 
 Modules are registered in mmengine's root registries. mmengine gives the dicts of an inherited
 config (``_base_ = 'selnext_mm::...'``) that package's scope; without registries of this scope it
-would warn at every build. Names that the root lacks are looked up in mmdet, then in mmpretrain.
+would warn at every build. A name means what it means in the recipe: it is looked up in the
+scope of the config that is being built first (``default_scope``, which a recipe sets itself),
+because mmcv, whose transforms are in the root, has other classes of the same names as mmdet and
+mmpretrain (``RandomCrop``, ``LoadAnnotations``). Then come the root, mmdet and mmpretrain.
 """
 
 from importlib.util import find_spec
 
 from mmengine import registry as root
-from mmengine.registry import Registry
+from mmengine.registry import DefaultScope, Registry
 
+SCOPE = 'selnext_mm'
 FALLBACK_SCOPES = ('mmdet', 'mmpretrain')
 
 
+def _outer_scope() -> str | None:
+    """The innermost scope around the present one that is another package's; None without one."""
+    names = [instance.scope_name for instance in DefaultScope._instance_dict.values()]
+    outer = next((name for name in reversed(names) if name not in (SCOPE, 'mmengine')), None)
+    return outer if outer and outer.isidentifier() and find_spec(outer) else None
+
+
 class ScopeRegistry(Registry):
-    """A child registry that finds what the root, mmdet or mmpretrain know."""
+    """A child registry that finds what the config's scope, the root, mmdet or mmpretrain know."""
 
     def get(self, key: str):
-        found = super().get(key)
-        if found is not None or '.' in key:
-            return found
-        for scope in FALLBACK_SCOPES:
+        if '.' in key:
+            return super().get(key)
+        outer = _outer_scope()
+        found = self.parent.get(f'{outer}.{key}') if outer else None
+        if found is None:
+            found = super().get(key)
+        scopes = iter(FALLBACK_SCOPES)
+        while found is None and (scope := next(scopes, None)):
             if find_spec(scope):
                 found = self.parent.get(f'{scope}.{key}')
-                if found is not None:
-                    return found
-        return None
+        return found
 
 
 def _children() -> dict[str, Registry]:
@@ -33,7 +46,7 @@ def _children() -> dict[str, Registry]:
     for name, registry in vars(root).items():
         if name.isupper() and isinstance(registry, Registry) and registry.parent is None:
             children[name] = ScopeRegistry(
-                registry.name, parent=registry, scope='selnext_mm', locations=['selnext_mm.models']
+                registry.name, parent=registry, scope=SCOPE, locations=['selnext_mm.models']
             )
     return children
 

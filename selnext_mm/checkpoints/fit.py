@@ -109,7 +109,39 @@ def state_dict_of(checkpoint: Mapping, source: str) -> dict[str, Tensor]:
             f'{source} holds no weights: no state_dict with tensors in it, but {found}. For '
             'weights of another project see "selnext-mm convert"'
         )
-    return {str(k).removeprefix('module.'): v for k, v in state.items()}
+    return without_wrappers(state)
+
+
+def without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` without what wrappers put into its names.
+
+    That is ``module.`` in front, of data-parallel training, and ``_orig_mod.`` anywhere, of
+    ``torch.compile``.
+    """
+    result = {}
+    for key, value in state.items():
+        name = '.'.join(part for part in str(key).split('.') if part != '_orig_mod')
+        while name.startswith('module.'):
+            name = name.removeprefix('module.')
+        result[name] = value
+    return result
+
+
+def without_prefix(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], str]:
+    """``state`` without a first part that all its names share and the model's have not, and it.
+
+    Other trainers keep the model in an attribute, ``model.`` or ``net.``. The part is taken off
+    where no name fits with it and all names of the model are there without it.
+    """
+    heads = {str(key).partition('.')[0] for key in state}
+    if len(heads) == 1 and not any(key in own for key in state):
+        head = heads.pop() + '.'
+        cut = {str(key).removeprefix(head): value for key, value in state.items()}
+        if all(key in cut for key in own if not key.endswith('num_batches_tracked')):
+            return cut, head
+    return dict(state), ''
 
 
 def stored_classes(checkpoint: Mapping) -> tuple[str, ...] | None:

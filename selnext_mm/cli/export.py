@@ -21,6 +21,8 @@ The written file is run on inputs of several batches and sizes beside the PyTorc
 trained. Above --tolerance nothing is written and the exit status is 1.
 """
 
+OLDEST_OPSET = 18  # that torch's exporter writes; it does not convert to older ones
+
 
 def _shape(text: str) -> tuple[int, int, int]:
     try:
@@ -111,7 +113,17 @@ def check_options(args: argparse.Namespace) -> Path:
                 )
     if not args.tolerance > 0:
         raise UserError(f'--tolerance {args.tolerance:g}; expected a number above 0')
-    if args.opset and args.target != 'onnx':
+    if args.opset is not None and args.target == 'onnx':
+        require('onnx')
+        import onnx
+
+        newest = onnx.defs.onnx_opset_version()
+        if not OLDEST_OPSET <= args.opset <= newest:
+            raise UserError(
+                f'--opset {args.opset}; expected {OLDEST_OPSET} to {newest}, which torch '
+                'writes and the installed onnx knows'
+            )
+    if args.opset is not None and args.target != 'onnx':
         raise UserError('--opset needs --to onnx')
     require(args.target)
     return out

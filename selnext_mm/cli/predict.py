@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     from selnext_mm.inference.images import list_images
     from selnext_mm.inference.output import complete_folder, write_classes, write_detections
 
-    images, out = list_images(args.images), Path(args.out)
+    images, out = list_images(args.images), Path(args.out).expanduser()
     with complete_folder(out, args.force) as folder:
         with quiet():
             predictor = Predictor(
@@ -149,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
             print(f'skipped {record["path"]}: {record["error"]}', file=sys.stderr)
         if not good:
             raise UserError(f'none of the {len(images)} pictures can be read; nothing was written')
-        numbers, new = ids.number_images([r['file'] for r in good])
+        numbers, new = ids.number_images([r['file'] for r in good], [r['path'] for r in good])
         for record, number in zip(good, numbers, strict=True):
             del record['index']
             record['image_id'] = number

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from selnext_mm.config.option_keys import check_options
+from selnext_mm.config.type_names import name_types
 from selnext_mm.config.walk import iter_datasets, iter_evaluators
 from selnext_mm.config_files import find_config
 from selnext_mm.errors import UserError
@@ -42,14 +44,29 @@ def merge_options(cfg: Config, options: dict | None) -> Config:
     Raises:
         UserError: options that cannot be merged.
     """
+    name_types(cfg)
     if options:
+        check_options(cfg, options)
         try:
             cfg.merge_from_dict(options)
         except (KeyError, TypeError, IndexError, AssertionError) as error:
             raise UserError(f'cannot merge --cfg-options {options}: {error}') from error
     if 'model' in cfg:
         apply_pretrained(cfg)
+    expand_home(cfg)
     return cfg
+
+
+def expand_home(cfg: Config) -> None:
+    """Write out the ``~`` of every path that a runner opens, in place."""
+    nodes = [(cfg, ('load_from', 'work_dir'))]
+    nodes += [(dataset, ('data_root', 'ann_file')) for _, dataset in iter_datasets(cfg)]
+    nodes += [(metric, ('ann_file', 'outfile_prefix')) for _, metric in iter_evaluators(cfg)]
+    for node, keys in nodes:
+        for key in keys:
+            value = node.get(key)
+            if isinstance(value, str) and value.startswith('~'):
+                node[key] = os.path.expanduser(value)
 
 
 def apply_pretrained(cfg: Config) -> None:
@@ -86,7 +103,7 @@ def default_work_dir(config_path: str | Path) -> str:
 
 def set_data_root(cfg: Config, data_root: str | Path) -> None:
     """Move every dataset and every evaluator's annotation file to ``data_root``, in place."""
-    new = str(data_root)
+    new = os.path.expanduser(data_root)
     old_roots = []
     for _, dataset in iter_datasets(cfg):
         old = dataset.get('data_root')

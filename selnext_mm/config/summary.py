@@ -56,8 +56,11 @@ def _step(scheduler: Mapping) -> str:
     return f'{kind} {where} ({unit})'
 
 
-def schedule_line(cfg: Config) -> str:
-    """'36 epochs, AdamW lr 0.0002, weight decay 0.05; LinearLR 0 to 500 (iterations), ...'."""
+def schedule_line(cfg: Config, lr_factor: float = 1.0) -> str:
+    """'36 epochs, AdamW lr 0.0002, weight decay 0.05; LinearLR 0 to 500 (iterations), ...'.
+
+    ``lr_factor`` scales the lr that the config gives.
+    """
     train = cfg.get('train_cfg') or {}
     wrapper = cfg.get('optim_wrapper') or {}
     optimizer = wrapper.get('optimizer') or {}
@@ -65,7 +68,9 @@ def schedule_line(cfg: Config) -> str:
         length = f'{train["max_iters"]} iterations'
     else:
         length = f'{train.get("max_epochs", "?")} epochs'
-    line = f'{length}, {_kind(optimizer)} lr {optimizer.get("lr", "?"):g}' if optimizer else length
+    lr = optimizer.get('lr')
+    rate = f'{lr * lr_factor:g}' if isinstance(lr, int | float) else '?'
+    line = f'{length}, {_kind(optimizer)} lr {rate}' if optimizer else length
     if optimizer.get('weight_decay') is not None:
         line += f', weight decay {optimizer["weight_decay"]:g}'
     decay = (wrapper.get('paramwise_cfg') or {}).get('layer_decay_rate')

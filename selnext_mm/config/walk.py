@@ -86,13 +86,30 @@ def loader_parts(cfg: Config, loader: str) -> Iterator[tuple[str, dict, Registry
                 yield f'{loader}.{key}', node[key], registry.DATA_SAMPLERS
 
 
+def _metrics(node) -> Iterator[dict]:
+    """The metrics of an evaluator: a dict, a list, or dicts with a list ``metrics`` in them."""
+    for item in node if isinstance(node, list | tuple) else [node]:
+        if not isinstance(item, dict) or not item:
+            continue
+        if isinstance(item.get('metrics'), dict | list | tuple):
+            yield from _metrics(item['metrics'])
+        else:
+            yield item
+
+
 def iter_evaluators(cfg: Config) -> Iterator[tuple[str, dict]]:
-    """(key, dict) of every metric."""
+    """(key, dict) of every metric, those inside an ``Evaluator`` that holds metrics included."""
     for name in EVALUATORS:
-        evaluator = cfg.get(name)
-        for item in evaluator if isinstance(evaluator, list | tuple) else [evaluator]:
-            if item:
-                yield name, item
+        for metric in _metrics(cfg.get(name)):
+            yield name, metric
+
+
+def iter_evaluator_types(cfg: Config) -> Iterator[tuple[str, object]]:
+    """(key, type) of every evaluator that holds metrics and is named in the config."""
+    for name in EVALUATORS:
+        node = cfg.get(name)
+        if isinstance(node, dict) and node.get('metrics') is not None:
+            yield name, node.get('type')
 
 
 def iter_schedulers(cfg: Config) -> Iterator[tuple[str, dict]]:

@@ -10,7 +10,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader, Runner
 from mmengine.utils.dl_utils import collect_env
 
-from selnext_mm.checkpoints.fit import compare, state_dict_of
+from selnext_mm.checkpoints.fit import compare, state_dict_of, without_prefix
 from selnext_mm.engine.distributed.collectives import from_first
 from selnext_mm.engine.hooks.banner import BannerHook
 from selnext_mm.engine.hooks.progress import ProgressBarHook, on_terminal
@@ -66,12 +66,18 @@ class ConciseRunner(Runner):
         checkpoint = self._handed_over.pop(filename, None)
         if checkpoint is None:
             checkpoint = CheckpointLoader.load_checkpoint(filename, map_location, logger=None)
+        if 'state_dict' not in checkpoint:  # bare weights, as a .safetensors file holds them
+            checkpoint = {'state_dict': dict(checkpoint)}
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         state = state_dict_of(checkpoint, filename)
         for pattern, replacement in revise_keys:
             state = {re.sub(pattern, replacement, k): v for k, v in state.items()}
         model = self.model.module if is_model_wrapper(self.model) else self.model
-        result = compare(model.state_dict(), state)
+        own = model.state_dict()
+        state, prefix = without_prefix(own, state)
+        if prefix:
+            self.logger.info(f'{filename}: the prefix {prefix!r} of all names is taken off')
+        result = compare(own, state)
         self.logger.info(result.sentence(type(model).__name__, filename))
         if strict and (result.missing or result.misshapen):
             raise UserError(f'{filename} does not hold all weights of this model')

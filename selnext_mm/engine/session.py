@@ -20,6 +20,7 @@ from selnext_mm.config.build import build_model
 from selnext_mm.config.load import default_work_dir, load_config, merge_options, set_data_root
 from selnext_mm.config.visualizer import add_tensorboard, check_backends, show_in
 from selnext_mm.datasets.check.config import stop_on_bad_data
+from selnext_mm.datasets.coco_api import read_data_as_checked
 from selnext_mm.disk import check_folder
 from selnext_mm.engine.device import adapt_to_device
 from selnext_mm.engine.distributed.launch import (
@@ -28,6 +29,7 @@ from selnext_mm.engine.distributed.launch import (
     is_first_process,
     use_restart_safe_rendezvous,
 )
+from selnext_mm.engine.hooks.show_subfolders import keep_subfolders
 from selnext_mm.engine.preflight.advice import lr_for_batch, random_and_fixed
 from selnext_mm.engine.preflight.constructors import check_arguments
 from selnext_mm.engine.preflight.paths import check_paths
@@ -102,7 +104,7 @@ class Session:
         check_launcher(launcher)
         cfg.launcher = launcher
         if work_dir:
-            cfg.work_dir = str(work_dir)
+            cfg.work_dir = os.path.expanduser(work_dir)
         elif not cfg.get('work_dir'):
             cfg.work_dir = default_work_dir(cfg.filename or 'config')
         check_folder('--work-dir', cfg.work_dir)
@@ -217,8 +219,8 @@ class Session:
         if fast_eval:
             use_faster_coco(coco_evaluators(cfg, '--fast-eval'))
         if show_dir:
-            check_folder('--show-dir', show_dir)
-            show_in(cfg, str(show_dir))
+            check_folder('--show-dir', os.path.expanduser(show_dir))
+            show_in(cfg, os.path.expanduser(show_dir))
         loaders = ('test_dataloader',)
         _check_values(cfg, loaders)
         content = check_checkpoint(cfg, path)
@@ -234,6 +236,7 @@ class Session:
                 runner.logger.info(line)
             if remark:
                 runner.logger.warning(remark)
+            keep_subfolders(runner)
             metrics = runner.test()
             if output:
                 output.add_summary(cfg, path, metrics, evaluations)
@@ -245,6 +248,7 @@ class Session:
         for key in keys:
             if not self.cfg.get(key):
                 raise UserError(f'{self.cfg.filename or "the config"} {problem.format(key=key)}')
+        read_data_as_checked(self.cfg.get('default_scope'))
         return copy.deepcopy(self.cfg)
 
     def _check_labels(self, cfg: Config, loaders: tuple[str, ...]) -> list[str]:

@@ -10,6 +10,8 @@ from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from selnext_mm.datasets.coco_content import for_scoring, normalise
+
 SIZES = ('small', 'medium', 'large')  # below 32x32, up to 96x96, above; in pixels
 
 
@@ -86,13 +88,10 @@ def rle(segmentation: list | dict, height: int, width: int) -> dict:
 
 
 def complete(content: dict) -> dict:
-    """A copy of a COCO file with ``id``, ``area`` and ``iscrowd`` filled in where they lack."""
-    content = dict(content, annotations=copy.deepcopy(content['annotations']))
-    for number, annotation in enumerate(content['annotations'], 1):
-        annotation.setdefault('id', number)
-        annotation.setdefault('iscrowd', 0)
-        annotation.setdefault('area', annotation['bbox'][2] * annotation['bbox'][3])
-    return content
+    """A copy of a COCO file in the form that is scored: fields completed, ids from 1."""
+    content = copy.deepcopy(content)
+    normalise(content)
+    return for_scoring(content, 'the annotations')
 
 
 def category_ids(content: dict, names: list[str] | None) -> list[int]:

@@ -1,5 +1,6 @@
 """COCO evaluation of a detector that finds nothing yet."""
 
+import numpy as np
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 
@@ -22,6 +23,8 @@ def _load_results(api, predictions):
 def evaluate_empty_results(evaluator: Evaluator) -> None:
     """Let the COCO metrics of an evaluator print a table of zeros for no prediction.
 
+    IoU thresholds of one's own become the array that pycocotools needs.
+
     mmdet 3.3.0 takes ``pycocotools``' IndexError for an empty list as the end of the evaluation:
     one line of error, no table and no number, so that ``save_best`` and the log lack the metric.
 
@@ -29,6 +32,9 @@ def evaluate_empty_results(evaluator: Evaluator) -> None:
         evaluator: its metrics that hold a COCO object (``_coco_api``) are changed, others not.
     """
     for metric in evaluator.metrics:
+        thresholds = getattr(metric, 'iou_thrs', None)
+        if isinstance(thresholds, list | tuple | float):  # pycocotools compares it with numbers
+            metric.iou_thrs = np.atleast_1d(np.asarray(thresholds, float))
         api = getattr(metric, '_coco_api', None)
         if hasattr(api, 'loadRes'):
             api.loadRes = lambda predictions, api=api: _load_results(api, predictions)

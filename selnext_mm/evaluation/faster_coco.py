@@ -1,9 +1,10 @@
 """COCO's box and mask AP by faster-coco-eval: mmdet's metric, its numbers, less waiting."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import lru_cache
 from importlib.util import find_spec
+from io import StringIO
 from unittest.mock import patch
 
 from mmengine.registry import METRICS
@@ -23,6 +24,37 @@ def require_faster_coco_eval() -> None:
         )
 
 
+def _plain_ids(truth) -> bool:
+    """Are the image and category ids numbers that a C++ int holds?"""
+    return all(type(i) is int and abs(i) < 2**31 for ids in (truth.imgs, truth.cats) for i in ids)
+
+
+def _numbered(truth, found) -> tuple:
+    """(image id -> number, category id -> number), and both ``COCO`` objects with the numbers."""
+    numbers = tuple({key: n for n, key in enumerate(ids, 1)} for ids in (truth.imgs, truth.cats))
+    images, categories = numbers
+    results = []
+    for coco in (truth, found):
+        new = type(truth)()
+        new.dataset = {
+            **coco.dataset,
+            'images': [{**i, 'id': images[i['id']]} for i in truth.dataset['images']],
+            'categories': [{**c, 'id': categories[c['id']]} for c in truth.dataset['categories']],
+            'annotations': [
+                {
+                    **a,
+                    'image_id': images.get(a['image_id'], 0),
+                    'category_id': categories.get(a['category_id'], 0),
+                }
+                for a in coco.dataset.get('annotations', ())
+            ],
+        }
+        with redirect_stdout(StringIO()):
+            new.createIndex()
+        results.append(new)
+    return numbers, *results
+
+
 @lru_cache
 def evaluator_class() -> type:
     """faster-coco-eval's ``COCOeval`` with the summary of pycocotools.
@@ -35,6 +67,19 @@ def evaluator_class() -> type:
     from pycocotools.cocoeval import COCOeval
 
     class FastCOCOeval(COCOeval_faster):
+        def __init__(self, cocoGt=None, cocoDt=None, *args, **kwargs) -> None:
+            self._numbers = None
+            if cocoGt is not None and cocoDt is not None and not _plain_ids(cocoGt):
+                self._numbers, cocoGt, cocoDt = _numbered(cocoGt, cocoDt)
+            super().__init__(cocoGt, cocoDt, *args, **kwargs)
+
+        def evaluate(self) -> None:
+            for place, name in enumerate(('imgIds', 'catIds')) if self._numbers else ():
+                numbers = self._numbers[place]
+                ids = getattr(self.params, name)
+                setattr(self.params, name, [numbers.get(i, i) for i in ids])
+            super().evaluate()
+
         def summarize(self) -> None:
             COCOeval.summarize(self)
 

@@ -1,8 +1,10 @@
 """The files of a test: metrics, AP of every class, predictions; all of them or none."""
 
+import glob
 import json
 import os
 import tempfile
+from itertools import islice
 from pathlib import Path
 
 from mmengine.config import Config
@@ -48,7 +50,7 @@ class OutputFiles:
     """
 
     def __init__(self, out: str | Path) -> None:
-        self.out, self.written = Path(out), []
+        self.out, self.written = Path(out).expanduser(), []
         if self.out.suffix not in ('.json', '.pkl'):
             raise UserError(f'--out {out}: the name has to end in .json or .pkl')
         if self.out.is_dir():
@@ -65,13 +67,42 @@ class OutputFiles:
         """Make the evaluators of ``cfg`` write their files."""
         if self.out.suffix == '.pkl':
             dump = 'DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
-            evaluators = cfg.test_evaluator
-            evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
-            path = str(self._folder / self.out.name)
-            cfg.test_evaluator = [*evaluators, dict(type=dump, out_file_path=path)]
+            self._dump(cfg, dict(type=dump, out_file_path=str(self._folder / self.out.name)))
             return
-        for evaluator in coco_evaluators(cfg):
-            evaluator['outfile_prefix'] = str(self._folder / self.out.stem)
+        for stem, evaluator in self._stems(cfg):
+            evaluator['outfile_prefix'] = str(self._folder / stem)
+
+    def _dump(self, cfg: Config, metric: dict) -> None:
+        """Put a metric that dumps everything beside those of the config."""
+        node = cfg.test_evaluator
+        holder = node if isinstance(node, dict) and node.get('metrics') is not None else None
+        if holder is not None and holder.get('dataset_prefixes'):
+            raise UserError(
+                f'--out {self.out}: {holder.get("type")} gives every metric a part of the data; '
+                'name FILE.json, which gets the predictions of each data set'
+            )
+        metrics = node if holder is None else holder['metrics']
+        metrics = [*(metrics if isinstance(metrics, list | tuple) else [metrics]), metric]
+        if holder is None:
+            cfg.test_evaluator = metrics
+        else:
+            holder['metrics'] = metrics
+
+    def _stems(self, cfg: Config) -> list[tuple[str, dict]]:
+        """(stem of its files, COCO metric): FILE, or FILE.NAME for each of several data sets."""
+        metrics = coco_evaluators(cfg)
+        if len(metrics) < 2:
+            return [(self.out.stem, metric) for metric in metrics]
+        names = (
+            cfg.test_evaluator.get('dataset_prefixes')
+            if isinstance(cfg.test_evaluator, dict)
+            else None
+        )
+        names = names if names and len(names) == len(metrics) else range(1, len(metrics) + 1)
+        return [
+            (f'{self.out.stem}.{str(name).replace(os.sep, "_")}', metric)
+            for name, metric in zip(names, metrics, strict=True)
+        ]
 
     def add_summary(self, cfg: Config, checkpoint: str, metrics: dict, evaluations: list) -> None:
         """Write FILE.json: where the numbers come from, and where the predictions are."""
@@ -83,18 +114,26 @@ class OutputFiles:
             selnext_mm=__version__,
             metrics=metrics,
         )
-        annotations = [
-            evaluator['ann_file']
-            for name, evaluator in iter_evaluators(cfg)
-            if name == 'test_evaluator' and evaluator.get('ann_file')
-        ]
-        if evaluations:
-            kinds = [e.params.iouType for e in evaluations]
-            content |= dict(
-                annotations=annotations[0] if annotations else None,
-                results={kind: f'{self.out.stem}.{kind}.json' for kind in kinds},
-                per_class={e.params.iouType: per_class(e) for e in evaluations},
+        parts = []
+        waiting = iter(evaluations)
+        for stem, metric in self._stems(cfg):
+            kinds = metric.get('metric', 'bbox')
+            kinds = [kinds] if isinstance(kinds, str) else kinds
+            # As many as this metric has summarised: recall alone and plain files are none.
+            count = sum(k != 'proposal_fast' for k in kinds) * (not metric.get('format_only'))
+            own = list(islice(waiting, count))
+            written = sorted(self._folder.glob(f'{glob.escape(stem)}.*.json'))
+            parts.append(
+                dict(
+                    annotations=metric.get('ann_file'),
+                    results={p.name.split('.')[-2]: p.name for p in written},
+                    per_class={e.params.iouType: per_class(e) for e in own},
+                )
             )
+        if len(parts) == 1:
+            content |= parts[0]
+        elif parts:
+            content['data_sets'] = parts
         text = json.dumps(content, indent=2, default=float) + '\n'
         (self._folder / self.out.name).write_text(text)
 

@@ -125,6 +125,12 @@ def write_onnx(graph: Graph, path: Path, metadata: dict[str, str], opset: int | 
         program.model.metadata_props.update(metadata)
         program.save(path, external_data=False)
         onnx.checker.check_model(path)
+    written = next(o.version for o in onnx.load(path).opset_import if o.domain in ('', 'ai.onnx'))
+    if opset is not None and written != opset:
+        raise UserError(
+            f'--opset {opset}: the exporter of torch {torch.__version__} wrote operator set '
+            f'{written} instead; give --opset {written}, or leave it out'
+        )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])

@@ -1,12 +1,14 @@
 """Category and image ids: those of a COCO file, the official COCO ones, or counted from 1."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from mmengine.config import Config
 
 from selnext_mm.config.walk import iter_evaluators
-from selnext_mm.datasets.coco_file import read_coco
+from selnext_mm.datasets.coco_content import check_records, load_coco
 from selnext_mm.errors import UserError
 
 # COCO numbers its 80 classes 1..90 with gaps.
@@ -14,6 +16,7 @@ COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 COCO_IDS = tuple(i for i in range(1, 91) if i not in COCO_GAPS)
 
 BY_ORDER = 'the order of the classes'
+MOST_FOLDERS = 8  # of a file name in a COCO file
 
 
 @dataclass
@@ -24,30 +27,66 @@ class Ids:
     source: str
     images: dict[str, int] = field(default_factory=dict)
 
-    def number_images(self, names: list[str]) -> tuple[list[int], int]:
-        """An id for every name, and how many are new.
+    def number_images(
+        self, names: Sequence[str], paths: Sequence[str] | None = None
+    ) -> tuple[list, int]:
+        """An id for every picture, and how many are new.
 
-        A name is looked up as it is, then by its last part; one that the COCO file does not list
-        gets an id above all of the file's.
+        A picture is looked up by its name, then by the end of its path (``cam0/1.jpg`` of
+        ``/data/cam0/1.jpg``), then by its last part alone where nothing else has that. One that the
+        COCO file does not list, or that several pictures would share, gets an id of its own: a
+        number above all of the file's, a text where the file's are texts.
+
+        Args:
+            names: of the pictures, relative to the folder that was given.
+            paths: of the pictures, where they are; the names if None.
         """
-        by_last: dict[str, int | None] = {}
-        for name, number in self.images.items():
-            last = Path(name).name
-            by_last[last] = None if last in by_last else number
-        following = max(self.images.values(), default=0) + 1
+        exact = [self.images.get(name) for name in names]
+        taken = {i for i in exact if i is not None}
+        lasts = Counter(PurePath(name).name for name in self.images)
+        given = Counter(PurePath(name).name for name in names)
+        by_last = {PurePath(n).name: i for n, i in self.images.items()}
+        near: list = []
+        for name, path, found in zip(names, paths or names, exact, strict=True):
+            last = PurePath(name).name
+            if found is None:
+                found = self._by_ending(path)
+            if found is None and lasts[last] == given[last] == 1:
+                found = by_last[last]
+            near.append(found)
+        shared = Counter(i for i, own in zip(near, exact, strict=True) if own is None)
+        following, text = self._following()
         ids, new = [], 0
-        for name in names:
-            number = self.images.get(name, by_last.get(Path(name).name))
-            if number is None or number in ids:
-                number, new = following + new, new + 1
+        for own, number in zip(exact, near, strict=True):
+            if own is None and (number is None or number in taken or shared[number] > 1):
+                number = f'new {following + new}' if text else following + new
+                new += 1
             ids.append(number)
         return ids, new
 
+    def _by_ending(self, path: str):
+        """The id under the longest end of ``path`` that the file lists with its folders."""
+        parts = PurePath(path).parts
+        for start in range(max(0, len(parts) - MOST_FOLDERS), len(parts)):
+            found = self.images.get('/'.join(parts[start:]))
+            if found is not None:
+                return found
+        return None
+
+    def _following(self) -> tuple[int, bool]:
+        """(the first number above all image ids, are the ids texts?)."""
+        if any(isinstance(i, str) for i in self.images.values()):
+            return 1, True
+        return int(max((0, *self.images.values()))) + 1, False
+
 
 def _read(path: str | Path) -> dict:
-    content = read_coco(path, keys=('categories',))
+    content = load_coco(path, keys=('categories',))
     if not content['categories']:
         raise UserError(f'{path} is no COCO file: it lists no categories')
+    if not isinstance(content.get('images', []), list):
+        raise UserError(f'{path}: images is no list, as a COCO file has it')
+    check_records(content, path)
     return content
 
 
@@ -80,7 +119,7 @@ def find_ids(cfg: Config, classes: tuple[str, ...], ann: str | Path | None = Non
         if name == 'test_evaluator' and path and Path(path).is_file():
             try:
                 known = _by_name(_read(path))
-            except (UserError, KeyError, TypeError):
+            except UserError:
                 continue
             if set(classes) <= set(known):
                 return Ids({name: known[name] for name in classes}, str(path))

@@ -12,6 +12,7 @@ from mmengine.registry import DATASETS
 from torch import nn
 
 from selnext_mm.checkpoints.files import load_file, read_metadata, take_weights
+from selnext_mm.checkpoints.fit import without_prefix, without_wrappers
 from selnext_mm.config.build import build_model
 from selnext_mm.config.load import load_config
 from selnext_mm.config.walk import tested_dataset
@@ -59,8 +60,10 @@ def choose_device(name: str = 'auto') -> torch.device:
 
 def load_strictly(model: nn.Module, state: dict, what: str) -> None:
     """Load ``state``; :class:`UserError` for a missing, a left-over or another-shaped tensor."""
-    state = {k.removeprefix('module.'): v for k, v in state.items()}
     own = model.state_dict()
+    state, prefix = without_prefix(own, without_wrappers(state))
+    if prefix:
+        print_log(f'{what}: the prefix {prefix!r} of all names is taken off', 'current')
     missing = [k for k in own if k not in state]
     extra = [k for k in state if k not in own]
     other = [k for k in state if k in own and state[k].shape != own[k].shape]

@@ -89,13 +89,25 @@ def write_detections(folder: Path, records: list[dict], ids: Ids) -> list[str]:
     return ['predictions.json', 'results.json']
 
 
+def _is_text(text: str) -> bool:
+    """Has ``text`` no bytes of a file name that are no character?"""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def write_classes(folder: Path, records: list[dict]) -> list[str]:
     """``predictions.json`` and ``predictions.csv`` (a row per picture); returns their names."""
     text = json.dumps(records, indent=1, ensure_ascii=False)
+    if not _is_text(text):  # a name of a file that is not UTF-8: "\\udce9", as os.fsdecode has it
+        text = json.dumps(records, indent=1)
     (folder / 'predictions.json').write_text(text + '\n', encoding='utf-8')
     most = max(len(r['classes']) for r in records)
     header = ['file', *(f'{n}_{i}' for i in range(1, most + 1) for n in ('class', 'score'))]
-    with open(folder / 'predictions.csv', 'w', newline='', encoding='utf-8') as file:
+    path = folder / 'predictions.csv'
+    with open(path, 'w', newline='', encoding='utf-8', errors='surrogateescape') as file:
         writer = csv.writer(file)
         writer.writerow(header)
         for r in records:

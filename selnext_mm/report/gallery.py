@@ -6,9 +6,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from pycocotools import mask as mask_utils
 
+from selnext_mm.datasets.pixels import read_rgb
 from selnext_mm.evaluation.coco_scores import rle
 from selnext_mm.evaluation.matching import ImageMatch
 
@@ -94,9 +95,7 @@ def _picture(path: Path, record: dict) -> tuple[str, int, int]:
     Raises:
         OSError: if it cannot be read, or has not the size that the annotations say.
     """
-    with Image.open(path) as file:
-        # COCO's annotations are for the pixels as stored, whatever the EXIF orientation says.
-        picture = file.convert('RGB')
+    picture = Image.fromarray(read_rgb(path))
     if picture.size != (record['width'], record['height']):
         raise OSError(
             f'it is {picture.width} x {picture.height} pixels, its annotations say '
@@ -132,7 +131,7 @@ def build(
         record = records[image]
         try:
             source, width, height = _picture(images / record['file_name'], record)
-        except (OSError, UnidentifiedImageError) as error:
+        except OSError as error:
             unread.append(f'{record["file_name"]}: {getattr(error, "strerror", None) or error}')
             continue
         size, scale = (record['height'], record['width']), width / record['width']

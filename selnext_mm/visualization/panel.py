@@ -6,9 +6,9 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from selnext_mm.datasets.coco_file import read_coco
+from selnext_mm.datasets.coco_content import check_records, load_coco
+from selnext_mm.datasets.pixels import read_rgb
 from selnext_mm.errors import UserError
 from selnext_mm.visualization.draw import (
     Cell,
@@ -31,10 +31,9 @@ def choose_images(ids: list[int], num: int, seed: int | None = None) -> list[int
 def _read_image(folder: Path, record: dict) -> np.ndarray:
     path = Path(folder) / record['file_name']
     try:
-        with Image.open(path) as picture:
-            image = np.asarray(picture.convert('RGB'))
-    except (OSError, UnidentifiedImageError) as error:
-        reason = getattr(error, 'strerror', None) or 'not an image that Pillow can read'
+        image = read_rgb(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
         raise UserError(f'cannot read the image {path}: {reason}') from error
     if image.shape[:2] != (record['height'], record['width']):
         raise UserError(
@@ -145,9 +144,10 @@ def _load_json(path: Path) -> dict | list:
 
 def load_annotations(path: str | os.PathLike) -> dict:
     """A COCO instances file; :class:`UserError` if it is missing, damaged or without images."""
-    content = read_coco(path)
+    content = load_coco(path)
     if not content['categories']:
         raise UserError(f'{path} lists no images or no categories: there is nothing to draw')
+    check_records(content, path)
     return content
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from selnext_mm import __version__
-from selnext_mm.__main__ import call, main
+from selnext_mm.__main__ import call, main, wait_passively
 from selnext_mm.cli import COMMANDS
 from selnext_mm.errors import UserError
 
@@ -107,3 +107,17 @@ def test_a_full_disk_is_one_message_whoever_writes(capsys, writer):
 def test_other_errors_of_the_system_keep_their_traceback():
     with pytest.raises(FileNotFoundError):
         call(lambda argv: Path('/nowhere/at/all').read_text(), [])
+
+
+@pytest.mark.parametrize(
+    ('chosen', 'expected'), [({}, 'PASSIVE'), ({'OMP_WAIT_POLICY': 'ACTIVE'}, 'ACTIVE')]
+)
+def test_idle_threads_sleep_unless_the_user_has_chosen(chosen, expected, monkeypatch):
+    monkeypatch.delitem(sys.modules, 'torch', raising=False)
+    for name in ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME'):
+        monkeypatch.setenv(name, 'x')
+        monkeypatch.delenv(name)
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    wait_passively()
+    assert os.environ['OMP_WAIT_POLICY'] == expected

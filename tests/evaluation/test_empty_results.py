@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -58,3 +60,10 @@ def test_predictions_are_counted_as_before(truth):
     metrics = evaluate(*truth, detections=1)
     assert metrics['coco/bbox_mAP'] > 0
     assert metrics['coco/segm_mAP'] > 0
+
+
+@pytest.mark.parametrize('given', [[0.75], (0.25, 0.75), 0.8])
+def test_iou_thresholds_of_ones_own_become_an_array(given):
+    metric = SimpleNamespace(iou_thrs=given)
+    evaluate_empty_results(SimpleNamespace(metrics=[metric]))
+    assert metric.iou_thrs.tolist() == (list(given) if isinstance(given, list | tuple) else [given])

@@ -1,6 +1,7 @@
 """Category and image ids."""
 
 import json
+import time
 
 import pytest
 from mmengine.config import Config
@@ -69,7 +70,48 @@ def test_images_have_the_file_s_ids_or_new_ones():
 
 def test_two_pictures_never_share_an_id():
     ids = Ids({}, '', {'a.jpg': 7})
-    assert ids.number_images(['p/a.jpg', 'q/a.jpg']) == ([7, 8], 1)
+    assert ids.number_images(['p/a.jpg', 'q/a.jpg']) == ([8, 9], 2)
+    assert ids.number_images(['a.jpg', 'q/a.jpg']) == ([7, 8], 1)
+
+
+def test_the_folders_of_a_path_decide():
+    ids = Ids({}, '', {'cam0/1.jpg': 5, 'cam1/1.jpg': 6})
+    paths = ['/data/cam1/1.jpg', '/data/cam0/1.jpg', '/data/cam2/1.jpg']
+    assert ids.number_images(['1.jpg'] * 3, paths) == ([6, 5, 7], 1)
+
+
+def test_new_ids_are_of_the_kind_of_the_file():
+    assert Ids({}, '', {'a.jpg': 'x'}).number_images(['b.jpg', 'a.jpg']) == (['new 1', 'x'], 1)
+    assert Ids({}, '', {'a.jpg': -3}).number_images(['b.jpg']) == ([1], 1)
+
+
+def test_many_pictures_take_linear_time():
+    names = [f'cam{i % 7}/{i}.jpg' for i in range(20_000)]
+    ids = Ids({}, '', {name: i for i, name in enumerate(names)})
+    started = time.process_time()
+    assert ids.number_images(names) == (list(range(20_000)), 0)
+    assert ids.number_images([n[5:] for n in names], names) == (list(range(20_000)), 0)
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(categories=[dict(name='cat')]),
+        dict(categories=[dict(id=[1], name='cat')]),
+        dict(categories=['cat']),
+        dict(images={'a.jpg': 1}),
+        dict(images=[dict(id=1)]),
+        dict(images=[dict(id=None, file_name='a.jpg')]),
+        dict(images=[dict(id=1, file_name='a.jpg'), dict(id='2', file_name='b.jpg')]),
+    ],
+)
+def test_odd_records_are_one_message(change, tmp_path):
+    path = tmp_path / 'a.json'
+    content = dict(images=[], annotations=[], categories=[dict(id=1, name='cat')])
+    path.write_text(json.dumps(content | change))
+    with pytest.raises(UserError, match=r'a\.json'):
+        find_ids(EMPTY, ('cat',), path)
 
 
 def test_without_a_file_images_are_counted():

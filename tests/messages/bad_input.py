@@ -232,6 +232,15 @@ ARGUMENTS = {
     'predictions into a file': Case(
         PREDICT, ('out',), lambda room: (one_picture(room), room.write('out'))
     ),
+    'export to an old set': Case(
+        f'export {CFG} CKPT --to onnx --out m.onnx --opset 11', ('--opset 11', '18 to')
+    ),
+    'export to a set of the future': Case(
+        f'export {CFG} CKPT --to onnx --out m.onnx --opset 99', ('--opset 99', '18 to')
+    ),
+    'export to no set': Case(
+        f'export {CFG} CKPT --to onnx --out m.onnx --opset 0', ('--opset 0', '18 to')
+    ),
     'export to a format of nobody': Case(
         f'export {CFG} CKPT --to tflite --out m.tflite', ('tflite', 'onnx')
     ),
@@ -366,6 +375,27 @@ CONFIGS = {
     'mistyped argument of the seed': Case(
         f'{T} {OPT} randomness.sead=1', ('randomness of', 'did you mean seed?')
     ),
+    'an option of another version': Case(
+        f'{T} {OPT} optimizer.lr=0.1', ("'optimizer'", 'write optim_wrapper.optimizer.lr')
+    ),
+    'an option that is a variable': Case(
+        f'{T} {OPT} train_pipeline.3.scale=9', ('already used', 'train_dataloader.dataset.pipeline')
+    ),
+    'an option of nobody': Case(f'{T} {OPT} modle.x=1', ('modle', 'did you mean model?')),
+    'an option beside one': Case(
+        f'{T} {OPT} model.test_cfg.rcnn.score_th=0.1', ('did you mean', 'score_thr')
+    ),
+    'half a validation': Case(
+        'train mine.py --data-root DATA',
+        ('val_dataloader not', 'all three or none'),
+        inherits('val_dataloader = None'),
+    ),
+    'classes of the head alone': Case(
+        f'train {CLS} --data-root mine {OPT} model.head.num_classes=2 '
+        'train_dataloader.dataset.metainfo.classes=a,b val_dataloader.dataset.metainfo.classes=a,b',
+        ('data_preprocessor.num_classes is 1000', 'data_preprocessor.num_classes=2'),
+        two_classes,
+    ),
     'heads for other classes': Case(
         f'{T} {OPT} model.roi_head.bbox_head.num_classes=80',
         ('bbox_head.num_classes is 80', '6 classes', 'bbox_head.num_classes=6'),
@@ -400,6 +430,45 @@ DATA = {
     'image ids as text': Case(
         MINE, (ANN, 'image_id', 'type int'), each('image_id', lambda a: str(a['image_id']))
     ),
+    'image ids of two kinds': Case(
+        MINE,
+        (ANN, 'some ids are texts'),
+        spoil(lambda c: c['images'][0].update(id=str(c['images'][0]['id']))),
+    ),
+    'image ids of null': Case(
+        MINE, (ANN, 'lack an id'), spoil(lambda c: c['images'][0].update(id=None))
+    ),
+    'coordinates of nan': Case(
+        MINE, (ANN, 'finite'), each('segmentation', [[1, 2, 3, 4, float('nan'), 6]])
+    ),
+    'coordinates far away': Case(
+        MINE, (ANN, '10 image sizes away'), each('segmentation', [[1, 2, 3, 4, 2e8, 6]])
+    ),
+    'run lengths cut': Case(
+        MINE, (ANN, 'do not add up'), each('segmentation', dict(size=[96, 96], counts='`0'))
+    ),
+    'crowds in words': Case(MINE, (ANN, 'not 0 or 1'), each('iscrowd', 'maybe')),
+    'images under the smallest size': Case(
+        f'{MINE} {OPT} train_dataloader.dataset.filter_cfg.min_size=500',
+        ('16 of 16 images', 'min_size=500'),
+        spoil(lambda content: None),
+    ),
+    'images of which all are small': Case(
+        'train mine.py --data-root mine',
+        ('16 of 16 images', 'filter_cfg.min_size=500'),
+        lambda room: (
+            spoil(lambda content: None)(room),
+            inherits('train_dataloader = dict(dataset=dict(filter_cfg=dict(min_size=500)))')(room),
+        ),
+    ),
+    'classes in the old place': Case(
+        'train mine.py --data-root DATA',
+        ('CLASSES', 'metainfo=dict(classes='),
+        inherits(
+            "CLASSES = ('cat',)\n"
+            'train_dataloader = dict(dataset=dict(metainfo=dict(_delete_=True)))'
+        ),
+    ),
     'boxes as corners': Case(MINE, (ANN, 'two corners'), each('bbox', to_corners)),
     'boxes without numbers': Case(MINE, (ANN, 'four finite'), each('bbox', ['a'] * 4)),
     'boxes of nan': Case(MINE, (ANN, 'four finite'), each('bbox', [float('nan')] * 4)),
@@ -416,6 +485,7 @@ DATA = {
     ),
     'class folders differ': Case(
         f'train {CLS} --data-root mine {OPT} model.head.num_classes=2 '
+        'data_preprocessor.num_classes=2 '
         'train_dataloader.dataset.metainfo.classes=a,b val_dataloader.dataset.metainfo.classes=a,b',
         ('class folders differ', 'lacks b', 'has c'),
         two_classes,

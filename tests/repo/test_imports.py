@@ -32,7 +32,8 @@ ALLOWED = {
     'checkpoints': BOTTOM,
     'config': {*BOTTOM, 'models', 'checkpoints'},
     'datasets': BUILT,
-    'evaluation': BUILT,
+    # Scores are computed on the one form that a COCO file is read in.
+    'evaluation': {*BUILT, 'datasets'},
     # A session checks the labels before it trains, and writes the scores after a test.
     'engine': {*BUILT, 'compat', 'datasets', 'evaluation'},
     'visualization': {*BUILT, 'engine', 'datasets', 'evaluation'},

@@ -9,9 +9,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 from selnext_mm.datasets.check.findings import Report
+from selnext_mm.datasets.coco_content import is_id, mixed_ids
 from selnext_mm.text import near, preview
 
-HASHABLE = (int, float, str)  # what an id may be
+# Text and remedy for ids of both kinds.
+MIXED = (
+    'some ids are texts and some are numbers, which cannot be put in one order',
+    'Write all ids in one way',
+)
 
 
 def _near(name: str, names: Sequence[str]) -> str | None:
@@ -26,7 +31,7 @@ def read_categories(report: Report, categories: list) -> list[tuple]:
     for category in categories:
         record = category if isinstance(category, dict) else {}
         key, name = record.get('id'), record.get('name')
-        if isinstance(key, HASHABLE) and isinstance(name, str):
+        if is_id(key) and isinstance(name, str):
             pairs.append((key, name))
         else:
             bad.append(category)
@@ -38,6 +43,8 @@ def read_categories(report: Report, categories: list) -> list[tuple]:
             'Give each category an id and a name',
             bad,
         )
+    if mixed_ids(key for key, _ in pairs):
+        report.add('error', 'categories', *MIXED)
     for what, values in (('id', [p[0] for p in pairs]), ('name', [p[1] for p in pairs])):
         twice = [value for value, n in Counter(values).items() if n > 1]
         if twice:

@@ -8,10 +8,11 @@ belong to a category that the config does not name.
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from selnext_mm.datasets.check.categories import HASHABLE, check_categories
+from selnext_mm.datasets.check.categories import check_categories
 from selnext_mm.datasets.check.findings import SHOWN, Report
 from selnext_mm.datasets.check.images import check_image_records, has_id
 from selnext_mm.datasets.check.masks import FATAL, FINE, finite, judge_mask
+from selnext_mm.datasets.coco_content import is_id, normalise
 from selnext_mm.text import preview, short
 
 TOO_MANY = 0.5  # share of annotations without use from which on a run is ruined
@@ -27,6 +28,8 @@ def check_coco(
     source: str = '',
     with_mask: bool = False,
     deep: bool = True,
+    min_size: float = 0,
+    labelled: bool = True,
 ) -> Report:
     """Check a COCO file that :func:`read_coco` has read; never raises for what is in it.
 
@@ -36,24 +39,45 @@ def check_coco(
         name, source: for the report.
         with_mask: the pipeline loads masks, so every used annotation needs a segmentation.
         deep: also look at the area and place of every polygon.
+        min_size: images of which a side is shorter are left out (mmdet's ``filter_cfg``).
+        labelled: False for a test set whose predictions are only written.
     """
     report = Report(name, str(source))
+    changes = normalise(content)
     used_categories = check_categories(report, content['categories'], classes)
     known = {c['id'] for c in content['categories'] if has_id(c)}
     images = check_image_records(report, content['images'])
-    checker = _Annotations(report, images, known, used_categories, with_mask, deep)
+    small = {key for key, (*size, _) in images.items() if min(size) < min_size}
+    _small_images(report, len(small), min_size)
+    checker = _Annotations(report, images, known, used_categories, with_mask, deep, small)
     for annotation in content['annotations']:
         checker.take(annotation)
-    checker.finish(classes)
+    if labelled:
+        checker.finish(classes)
+    for text, n in changes.items():
+        report.add('note', 'form', f'{n} times {text}', 'It is read so everywhere', count=n)
     return report
+
+
+def _small_images(report: Report, count: int, min_size: float) -> None:
+    if count:
+        report.add(
+            'error' if count == report.images else 'warn',
+            'filter',
+            f'{count} of {report.images} images have a side under filter_cfg.min_size={min_size:g} '
+            'and are left out of the training',
+            'Set filter_cfg.min_size of the training set to 0 to keep them',
+            count=count,
+        )
 
 
 class _Annotations:
     """One pass over the annotations: counts by reason, the first few of each as examples."""
 
-    def __init__(self, report, images, known, used_categories, with_mask, deep) -> None:
+    def __init__(self, report, images, known, used_categories, with_mask, deep, small) -> None:
         self.report, self.images, self.known = report, images, known
         self.categories, self.with_mask, self.deep = used_categories, with_mask, deep
+        self.small = small
         self.counts: Counter = Counter()
         self.examples: dict[str, list[str]] = defaultdict(list)
         self.ids: set = set()
@@ -75,21 +99,27 @@ class _Annotations:
             self.note('record', a)
             return
         key = a.get('id')
-        if not isinstance(key, HASHABLE):
+        if not is_id(key):
             self.note('record', a)
             return
         if key in self.ids:
             self.note('id', a)
         self.ids.add(key)
         image, category = a.get('image_id'), a.get('category_id')
-        if not isinstance(image, HASHABLE) or image not in self.images:
+        if not is_id(image) or image not in self.images:
             self.note('image_id', a)
             return
-        if not isinstance(category, HASHABLE) or category not in self.known:
+        if not is_id(category) or category not in self.known:
             self.note('category_id', a)
+            return
+        if a.get('iscrowd') not in (0, 1) or a.get('ignore', 0) not in (0, 1):
+            self.note('flag', a)
             return
         if a.get('ignore'):
             self.note('ignore', a)
+            return
+        if image in self.small:
+            self.counts['small image'] += 1
             return
         box, area = a.get('bbox'), a.get('area')
         if not isinstance(box, list) or len(box) != 4 or not finite(box):
@@ -146,6 +176,13 @@ class _Annotations:
     def finish(self, classes: Sequence[str]) -> None:
         """Turn the counts into findings."""
         self._broken()
+        if 0 in self.ids:
+            self.report.add(
+                'note',
+                'ids',
+                'annotation ids count from 0, which evaluations take for "no match"',
+                'For scoring, annotations are numbered from 1 in memory',
+            )
         self._lost()
         self._box_format()
         self._masks()
@@ -197,6 +234,7 @@ class _Annotations:
         self._found(
             'error', 'annotations', 'id', 'repeat an id', 'Number the annotations; mmdet stops here'
         )
+        self._found('error', 'annotations', 'flag', 'have an iscrowd or ignore not 0 or 1', ending)
         self._found('error', 'boxes', 'bbox', 'have no bbox of four finite numbers', ending)
         self._found(
             'error', 'boxes', 'area', 'have no finite area', 'mmdet needs it; bbox width x height'

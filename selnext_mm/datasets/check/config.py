@@ -1,25 +1,23 @@
 """The data sets of a config, checked: which files, which classes, which rules apply."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
 from selnext_mm.config.walk import LOADERS, iter_datasets, iter_evaluators
+from selnext_mm.datasets.check.class_counts import class_counts, class_heads
 from selnext_mm.datasets.check.coco import check_coco
 from selnext_mm.datasets.check.findings import Report
 from selnext_mm.datasets.check.folders import check_folder, check_list, compare_folders
 from selnext_mm.datasets.check.image_files import check_present
 from selnext_mm.datasets.check.images import image_paths
-from selnext_mm.datasets.coco_file import read_coco
+from selnext_mm.datasets.coco_file import KEYS, read_coco
 from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES
 from selnext_mm.errors import UserError
 from selnext_mm.text import did_you_mean, preview
-
-# Heads with one output per class of the data set; others (semantic, RPN) count something else.
-CLASS_HEADS = ('bbox_head', 'mask_head')
 
 
 def dataset_class(cfg: Config, dataset: dict) -> type:
@@ -69,6 +67,29 @@ def loads_masks(pipeline: Sequence) -> bool:
     return any(isinstance(t, dict) and t.get('with_mask') for t in pipeline or ())
 
 
+def _evaluators(cfg: Config, loader: str) -> list[dict]:
+    """The metrics that score what a loader gives."""
+    split = loader.removesuffix('_dataloader')
+    return [e for name, e in iter_evaluators(cfg) if name == f'{split}_evaluator']
+
+
+def _only_written(cfg: Config, loader: str) -> bool:
+    """Are the predictions on this data set written and not scored? It needs no labels then."""
+    metrics = _evaluators(cfg, loader)
+    return bool(metrics) and all(m.get('format_only') for m in metrics)
+
+
+def _metrics(cfg: Config, loader: str) -> set[str]:
+    """Names of what the COCO metrics of a loader score: 'bbox', 'segm', ..."""
+    names: set[str] = set()
+    for node in _evaluators(cfg, loader):
+        metric = node.get('metric') or ()
+        coco = str(node.get('type')).endswith('CocoMetric')
+        if coco and not node.get('format_only'):
+            names |= {metric} if isinstance(metric, str) else set(map(str, metric))
+    return names
+
+
 def _prefix(dataset: dict) -> str:
     prefix = dataset.get('data_prefix') or ''
     if isinstance(prefix, dict):
@@ -87,9 +108,15 @@ def check_dataset(cfg: Config, loader: str, dataset: dict, deep: bool = True) ->
     ann_path = os.path.expanduser(os.path.join(root, ann_file))
     training = loader.startswith('train')
     if _is_a(kind, 'CocoDataset') and not _is_a(kind, 'LVISV05Dataset'):
-        content = read_coco(ann_path)
-        masks = loads_masks(dataset.get('pipeline'))
-        report = check_coco(content, classes or (), loader, ann_path, masks, deep)
+        labelled = not _only_written(cfg, loader)
+        content = read_coco(ann_path, KEYS if labelled else ('images', 'categories'))
+        content.setdefault('annotations', [])
+        masks = loads_masks(dataset.get('pipeline')) or 'segm' in _metrics(cfg, loader)
+        size = (dataset.get('filter_cfg') or {}).get('min_size', 0) if training else 0
+        report = check_coco(
+            content, classes or (), loader, ann_path, masks, deep, size, labelled=labelled
+        )
+        _check_old_forms(cfg, dataset, report)
         report.paths = image_paths(content, os.path.expanduser(_prefix(dataset)))
         check_present(report, training)
         _check_heads(cfg, report, classes or ())
@@ -97,6 +124,23 @@ def check_dataset(cfg: Config, loader: str, dataset: dict, deep: bool = True) ->
     if not _is_a(kind, 'CustomDataset') or dataset.get('with_label') is False:
         return None
     return _check_classification(cfg, loader, dataset, kind, classes, deep)
+
+
+def _check_old_forms(cfg: Config, dataset: dict, report: Report) -> None:
+    """Classes that are named where only mmdet 2 looked, and so are not read."""
+    if (dataset.get('metainfo') or {}).get('classes') is not None:
+        return
+    found = [key for key in ('CLASSES', 'classes', 'metainfo') if cfg.get(key)]
+    found += [f'classes of {report.name}.dataset'] if dataset.get('classes') else []
+    found += ['CLASSES in its metainfo'] if (dataset.get('metainfo') or {}).get('CLASSES') else []
+    if found and report.errors:
+        report.add(
+            'error',
+            'classes',
+            f'the config has {", ".join(found)}, which nothing reads',
+            f'Classes are named in every data set: {report.name} = dict(dataset=dict('
+            "metainfo=dict(classes=('cat', 'dog'))))",
+        )
 
 
 def _check_classification(cfg, loader, dataset, kind, classes, deep) -> Report:
@@ -116,33 +160,21 @@ def _check_classification(cfg, loader, dataset, kind, classes, deep) -> Report:
     else:
         extensions = dataset.get('extensions') or getattr(kind, 'EXTENSIONS', IMAGE_SUFFIXES)
         report = check_folder(folder, classes, loader, deep, extensions)
-    wanted = (cfg.model.get('head') or {}).get('num_classes')
     count = len(classes or (() if ann_file else report.classes))
-    if wanted and count and wanted != count:
+    places = dict(class_counts(cfg))
+    if count and any(n != count for n in places.values()):
+        listed = ', '.join(f'{place} is {n}' for place, n in places.items() if n != count)
         report.add(
             'error',
             'num_classes',
-            f'model.head.num_classes is {wanted}, the data set has {count} classes',
-            f'--cfg-options model.head.num_classes={count} data_preprocessor.num_classes={count}',
+            f'{listed}, the data set has {count} classes',
+            f'--cfg-options {" ".join(f"{place}={count}" for place in places)}',
         )
     return report
 
 
-def _class_heads(node, path: str = 'model') -> Iterator[tuple[str, int]]:
-    """(path, num_classes) of the heads whose outputs are the classes of the data set."""
-    if isinstance(node, dict):
-        last = path.split('.')
-        if isinstance(node.get('num_classes'), int) and any(p in CLASS_HEADS for p in last[-2:]):
-            yield path, node['num_classes']
-        for key, value in node.items():
-            yield from _class_heads(value, f'{path}.{key}')
-    elif isinstance(node, list | tuple):
-        for i, value in enumerate(node):
-            yield from _class_heads(value, f'{path}.{i}')
-
-
 def _check_heads(cfg: Config, report: Report, classes: Sequence[str]) -> None:
-    wrong = [(path, n) for path, n in _class_heads(cfg.model) if n != len(classes)]
+    wrong = [(path, n) for path, n in class_heads(cfg.model) if n != len(classes)]
     if wrong:
         options = ' '.join(f'{path}.num_classes={len(classes)}' for path, _ in wrong)
         report.add(
@@ -159,12 +191,11 @@ def _check_evaluators(cfg: Config, reports: list[Report]) -> None:
     for name, evaluator in iter_evaluators(cfg):
         ann_file = evaluator.get('ann_file')
         stem = name.removesuffix('_evaluator')
-        sources = {r.name.removesuffix('_dataloader'): r for r in reports}
-        report = sources.get(stem)
-        if not ann_file or report is None or '://' in ann_file:
+        own = [r for r in reports if r.name.removesuffix('_dataloader') == stem]
+        if not ann_file or not own or '://' in ann_file:
             continue
-        if Path(ann_file).expanduser().resolve() != Path(report.source).resolve():
-            report.add(
+        if Path(ann_file).expanduser().resolve() not in {Path(r.source).resolve() for r in own}:
+            own[0].add(
                 'error',
                 'evaluator',
                 f'{name}.ann_file is {ann_file}, another file than the data set reads',
@@ -202,7 +233,28 @@ def check_config(
             reports[key] = report
             on_dataset(report)
     _check_evaluators(cfg, list(reports.values()))
+    _check_names(cfg, list(reports.values()))
     return list(reports.values())
+
+
+def _check_names(cfg: Config, reports: list[Report]) -> None:
+    """A label has one name: the lists of classes of a config are in one order."""
+    named: dict[tuple[str, ...], str] = {}
+    for loader, dataset in iter_datasets(cfg, LOADERS):
+        classes = (dataset.get('metainfo') or {}).get('classes')
+        if isinstance(classes, list | tuple) and all(isinstance(c, str) for c in classes):
+            named.setdefault(tuple(classes), loader)
+    (first, of_first), *others = [*named.items()] or [((), '')]
+    for classes, loader in others:
+        report = next((r for r in reports if r.name in (loader, of_first)), None)
+        if report is not None and sorted(classes) == sorted(first):
+            report.add(
+                'error',
+                'classes',
+                f'{loader} names the classes in another order than {of_first}: '
+                f'{preview(classes, 8)} against {preview(first, 8)}',
+                'The same label would have two names; write one list, and use it in all data sets',
+            )
 
 
 _KEYS = ('type', 'data_root', 'ann_file', 'data_prefix', 'split', 'metainfo')
@@ -231,6 +283,7 @@ def stop_on_bad_data(cfg: Config, loaders: Sequence[str]) -> list[str]:
     lines = []
     for report in reports:
         objects = f', {report.used} of {report.objects} annotations used' if report.objects else ''
-        lines.append(f'{report.name}: {report.images} images{objects}')
+        images = f'{report.images} images' if report.counted else f'{len(report.classes)} classes'
+        lines.append(f'{report.name}: {images}{objects}')
         lines += [f'{report.name}: {f.sentence()}' for f in report.findings if f.level == 'warn']
     return lines

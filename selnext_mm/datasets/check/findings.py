@@ -46,6 +46,7 @@ class Report:
         objects: number of annotations (0 for classification).
         used: annotations, or images, that a run learns from.
         classes: class name -> [used annotations, images with one], in the order of the config.
+        counted: False where only a part was looked at, so that the numbers say nothing.
         paths: path of each image -> (width, height) as annotated, None where unknown.
     """
 
@@ -57,6 +58,7 @@ class Report:
     classes: dict[str, list[int]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     paths: dict[str, tuple[int, int] | None] = field(default_factory=dict)
+    counted: bool = True
 
     def add(
         self, level: str, check: str, text: str, remedy: str = '', examples: Iterable = (), **kwargs
@@ -74,7 +76,7 @@ class Report:
     def as_dict(self) -> dict:
         """Plain data for ``--json``; the paths are left out."""
         result = asdict(self)
-        del result['paths']
+        del result['paths'], result['counted']
         result['classes'] = {
             name: dict(annotations=boxes, images=images)
             for name, (boxes, images) in self.classes.items()

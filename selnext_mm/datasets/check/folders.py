@@ -5,6 +5,7 @@ folder in one of them shifts the labels of all that follow.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,15 +15,77 @@ from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES
 from selnext_mm.errors import UserError
 from selnext_mm.text import preview
 
+LOOKED_AT = 200  # files of a class folder, in the quick form
+
 
 def images_below(
     folder: str | os.PathLike, extensions: tuple[str, ...] = IMAGE_SUFFIXES
 ) -> Iterator[str]:
     """Paths of the images in ``folder`` and its folders, without a look at the files."""
+    for path in _files_below(folder):
+        if path.lower().endswith(extensions):
+            yield path
+
+
+def _files_below(folder: str | os.PathLike) -> Iterator[str]:
+    """Paths of all files that are not hidden, as mmengine lists them."""
     for where, _, names in os.walk(folder):
         for name in names:
-            if name.lower().endswith(extensions):
+            if not name.startswith('.'):
                 yield os.path.join(where, name)
+
+
+def _count(folder: Path, extensions: tuple[str, ...], deep: bool) -> tuple[list[str], Counter[str]]:
+    """(images, how many others there are of each suffix of an image) of a class folder."""
+    images, others = [], Counter()
+    for path in islice(_files_below(folder), None if deep else LOOKED_AT):
+        if path.lower().endswith(extensions):
+            if deep or not images:
+                images.append(path)
+        else:
+            suffix = os.path.splitext(path)[1].lower()
+            others[suffix] += suffix in IMAGE_SUFFIXES
+    if not deep and not images:
+        images = list(islice(images_below(folder, extensions), 1))
+    return images, others
+
+
+def _check_order(report: Report, names: Sequence[str], classes: Sequence[str]) -> None:
+    """The folders give the numbers: a name of the config that is another folder's is wrong."""
+    place = {name: i for i, name in enumerate(names)}
+    wrong = [c for i, c in enumerate(classes) if place.get(c, i) != i]
+    if wrong:
+        report.add(
+            'error',
+            'order',
+            'metainfo.classes stands in another order than the class folders, which give the '
+            f'labels: {preview(classes, 8)} against {preview(names, 8)}',
+            'Folders are numbered in alphabetical order, so the labels would get wrong names; '
+            'write metainfo.classes in that order',
+            count=len(wrong),
+        )
+
+
+def _check_left_out(report: Report, others: Counter[str], hidden: Sequence[str]) -> None:
+    others = +others
+    if others:
+        kinds = ', '.join(f'{n} {suffix}' for suffix, n in others.most_common())
+        wanted = ', '.join(map(repr, others))
+        report.add(
+            'warn',
+            'suffixes',
+            f'images that the data set leaves out for their suffix: {kinds}'
+            + ('' if report.counted else f' (among the first {LOOKED_AT} of a folder)'),
+            f'Add the suffixes to dataset.extensions of the config ({wanted}), or convert them',
+            count=sum(others.values()),
+        )
+    if hidden:
+        report.add(
+            'note',
+            'hidden',
+            f'hidden folders do not count as classes: {preview(hidden)}',
+            count=len(hidden),
+        )
 
 
 def check_folder(
@@ -42,13 +105,16 @@ def check_folder(
         extensions: what names of images end in.
     """
     folder, extensions = Path(folder).expanduser(), tuple(e.lower() for e in extensions)
-    report = Report(name, str(folder))
+    report = Report(name, str(folder), counted=deep)
     try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        found = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
     except OSError as error:
         raise UserError(f'{name}: {folder} cannot be listed ({error.strerror})') from error
+    names = [n for n in found if not n.startswith('.')]
+    others: Counter[str] = Counter()
     for class_name in names:
-        files = list(islice(images_below(folder / class_name, extensions), None if deep else 1))
+        files, left_out = _count(folder / class_name, extensions, deep)
+        others += left_out
         report.classes[class_name] = [len(files), len(files)]
         report.paths.update(dict.fromkeys(files))
     report.images = report.used = len(report.paths)
@@ -62,6 +128,9 @@ def check_folder(
         )
     elif empty:
         report.add('warn', 'classes', f'classes without an image: {preview(empty, 8)}')
+    _check_left_out(report, others, [n for n in found if n.startswith('.')])
+    if classes is not None and len(classes) == len(names):
+        _check_order(report, names, classes)
     if classes is not None and len(classes) != len(names):
         report.add(
             'error',

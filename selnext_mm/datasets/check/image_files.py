@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from selnext_mm.datasets.check.findings import Report
+from selnext_mm.datasets.pixels import DARK, SIDES_SWAPPED, UPRIGHT, peculiarities
 
 MANY = 0.01  # share of missing training images from which on a run is not started
 TAIL = 64  # bytes; cameras pad the end of a file
@@ -95,6 +96,43 @@ def _whole(path: str | os.PathLike) -> bool:
     return True
 
 
+class _Odd:
+    """Images of the right size that training sees otherwise than most programs do."""
+
+    def __init__(self) -> None:
+        self.turned, self.dark = [], []
+
+    def take(self, path: str, size, orientation: int, largest: int | None) -> None:
+        # Where the sides tell, the size shows for which pixels the annotations were made.
+        tells = orientation in SIDES_SWAPPED and isinstance(size, tuple) and size[0] != size[1]
+        if orientation != UPRIGHT and not tells:
+            self.turned.append(path)
+        if largest is not None and largest < DARK:
+            self.dark.append(f'{path}: largest value {largest} of 255')
+
+    def finish(self, report: Report, total: int) -> None:
+        if self.turned:
+            report.add(
+                'warn',
+                'turned',
+                f'{len(self.turned)} of {total} images are marked as turned or mirrored (EXIF), '
+                'with sizes that do not tell for which pixels they were annotated',
+                'Training turns them. Look at the boxes with "selnext-mm panel"; annotations of '
+                'the pixels as stored need files that are written upright',
+                self.turned,
+            )
+        if self.dark:
+            report.add(
+                'warn',
+                'dark',
+                f'{len(self.dark)} of {total} images have 16 bits, of which training keeps the '
+                'upper 8, and are then all but black',
+                'Scale them to the whole range, for instance a 12-bit sensor by 16, or write 8 '
+                'bits',
+                self.dark,
+            )
+
+
 def check_images(
     report: Report, on_image: Callable[[], None] = lambda: None, workers: int | None = None
 ) -> None:
@@ -105,17 +143,21 @@ def check_images(
         on_image: called after each image, for a progress bar.
         workers: threads; default one per processor.
     """
-    unreadable, other_size, turned = [], [], 0
+    unreadable, other_size, turned, odd = [], [], 0, _Odd()
     paths = {p: size for p, size in report.paths.items() if os.path.isfile(p)}
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for (path, wanted), found in zip(paths.items(), pool.map(inspect, paths), strict=True):
+        found_all = pool.map(lambda path: (inspect(path), peculiarities(path)), paths)
+        for (path, wanted), (found, peculiar) in zip(paths.items(), found_all, strict=True):
             on_image()
+            if found == wanted or not wanted:
+                odd.take(path, found, *peculiar)
             if isinstance(found, str):
                 unreadable.append(f'{path} {found}')
             elif wanted and found != wanted:
                 turned += found == wanted[::-1]
                 w, h = wanted
                 other_size.append(f'{path} is {found[0]} x {found[1]}, annotated {w:g} x {h:g}')
+    odd.finish(report, len(paths))
     if unreadable:
         report.add(
             'error',

@@ -3,13 +3,14 @@
 import os
 from collections import Counter
 
-from selnext_mm.datasets.check.categories import HASHABLE
+from selnext_mm.datasets.check.categories import MIXED
 from selnext_mm.datasets.check.findings import Report
 from selnext_mm.datasets.check.masks import finite
+from selnext_mm.datasets.coco_content import is_id, mixed_ids
 
 
 def has_id(record) -> bool:
-    return isinstance(record, dict) and isinstance(record.get('id'), HASHABLE)
+    return isinstance(record, dict) and is_id(record.get('id'))
 
 
 def check_image_records(report: Report, records: list) -> dict:
@@ -34,6 +35,8 @@ def check_image_records(report: Report, records: list) -> dict:
             'mmdet stops at them; complete the records',
             bad,
         )
+    if mixed_ids(images):
+        report.add('error', 'images', *MIXED)
     if twice:
         report.add(
             'error',

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from math import isfinite
 
+from selnext_mm.datasets.coco_content import MIN_NUMBERS
+
+MOST_BITS = 40  # of a run length
 # What becomes of an instance: kept, ignored by mmdet, or the end of the run.
 FINE, IGNORED, FATAL = 'fine', 'ignored', 'fatal'
-MIN_NUMBERS = 6  # three points
 NUMBERS = {int, float}
+FAR = 10  # image sizes; what lies farther away is no annotation of this image
 
 
 def finite(values: Sequence) -> bool:
@@ -28,9 +31,11 @@ def _area(polygon: list) -> float:
 def _judge_polygons(polygons: list, width: float, height: float, deep: bool) -> tuple[str, str]:
     usable = []
     for polygon in polygons:
-        # COCO has tens of millions of coordinates: the quick look takes the first two of each.
-        if not isinstance(polygon, list) or not finite(polygon if deep else polygon[:2]):
+        if not isinstance(polygon, list) or not finite(polygon):
             return FATAL, 'a polygon that is no list of finite numbers'
+        # pycocotools draws outlines pixel by pixel, without a limit.
+        if polygon and max(max(polygon), -min(polygon)) > FAR * max(width, height):
+            return FATAL, f'a polygon more than {FAR} image sizes away'
         if len(polygon) % 2 == 0 and len(polygon) >= MIN_NUMBERS:
             usable.append(polygon)
     if not usable:
@@ -49,6 +54,28 @@ def _judge_polygons(polygons: list, width: float, height: float, deep: bool) -> 
     return FINE, ''
 
 
+def decoded(text: str) -> list[int] | None:
+    """The run lengths of COCO's compressed string; None if it is none.
+
+    Five bits a character, from 48 on, lowest first; bit 6 says that more follow, bit 5 of the last
+    is the sign. From the fourth number on each is the difference to the last but one.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for letter in text:
+        code = ord(letter) - 48
+        if not 0 <= code < 64 or shift > MOST_BITS:
+            return None
+        value |= (code & 31) << shift
+        shift += 5
+        if not code & 32:
+            if code & 16:
+                value -= 1 << shift
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value = shift = 0
+    return None if shift or not counts else counts
+
+
 def _judge_rle(rle: dict, width: float, height: float) -> tuple[str, str]:
     counts, size = rle.get('counts'), rle.get('size')
     if not isinstance(counts, list | str) or size is None:
@@ -56,7 +83,9 @@ def _judge_rle(rle: dict, width: float, height: float) -> tuple[str, str]:
     if size != [height, width]:
         return FATAL, 'run lengths of another size than the image'
     if isinstance(counts, str):
-        return (FINE, '') if counts.isascii() else (FATAL, 'run lengths that are no encoded string')
+        counts = decoded(counts)
+        if counts is None:
+            return FATAL, 'run lengths that are no encoded string'
     whole = set(map(type, counts)) <= {int} and min(counts, default=-1) >= 0
     if not whole or sum(counts) != height * width:
         return FATAL, 'run lengths that do not add up to the image'

@@ -13,8 +13,10 @@ from mmengine.registry import HOOKS
 
 from selnext_mm import __version__
 from selnext_mm.config import summary
+from selnext_mm.engine.preflight.schedules import schedule_warnings
 
 NAMES = 6  # classes that are named
+CROWDED = 1.5  # load per core from which on programs wait for each other
 
 
 def _classes(dataset) -> str:
@@ -51,6 +53,27 @@ def device_text(model: torch.nn.Module, world_size: int) -> str:
     return name if world_size == 1 else f'{world_size} x {name}'
 
 
+def load_warning(device: str) -> str | None:
+    """A warning if other programs take the cores that a training on the CPU needs; else None."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    load = os.getloadavg()[0] if hasattr(os, 'getloadavg') else 0.0
+    if device != 'cpu' or load < CROWDED * cores:
+        return None
+    return (
+        f'the load of this machine is {load:.1f} on {cores} cores: programs '
+        f'share them, and each gets slower. OMP_NUM_THREADS={max(1, cores // 2)} often helps both'
+    )
+
+
+def lr_factor(runner) -> float:
+    """By what mmengine multiplies the lr of the config: 1.0 without ``auto_scale_lr.enable``."""
+    scale = runner.cfg.get('auto_scale_lr') or {}
+    size = (runner.cfg.get('train_dataloader') or {}).get('batch_size')
+    if not scale.get('enable') or not scale.get('base_batch_size') or not size:
+        return 1.0
+    return size * runner.world_size / scale['base_batch_size']
+
+
 def _schedule(runner) -> str:
     """Length and optimizer: of the config, or of the objects of a runner made without one."""
     loop = runner.train_loop
@@ -58,7 +81,7 @@ def _schedule(runner) -> str:
         optimizer = getattr(runner.optim_wrapper, 'optimizer', runner.optim_wrapper)
         return f'{loop.max_epochs} epochs ({loop.max_iters} iterations), {type(optimizer).__name__}'
     # An iteration-based loop has an endless loader, and max_epochs 1.
-    line = summary.schedule_line(runner.cfg)
+    line = summary.schedule_line(runner.cfg, lr_factor(runner))
     if loop.max_epochs == 1:
         return line
     return line.replace(' epochs,', f' epochs ({loop.max_iters} iterations),', 1)
@@ -121,6 +144,11 @@ class BannerHook(Hook):
     def before_train(self, runner) -> None:
         rows = banner(runner)
         runner.logger.info(banner_text(runner, rows))
+        if warning := load_warning(next(runner.model.parameters()).device.type):
+            runner.logger.warning(warning)
+        loop = runner.train_loop
+        for warning in schedule_warnings(runner.cfg, loop.max_epochs, loop.max_iters):
+            runner.logger.warning(warning)
         lines = ''.join(f'run {what}: {text}\n' for what, text in rows if what)
         with open(Path(runner.log_dir, 'environment.txt'), 'a') as file:
             file.write(f'\n{lines}')

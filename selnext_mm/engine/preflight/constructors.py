@@ -201,9 +201,8 @@ def check_arguments(cfg: Config, model: nn.Module) -> None:
         for place, node in iter_evaluators(cfg):
             if place != 'val_evaluator':
                 continue
-            for metric in node.get('metrics') or [node]:
-                if known := _find(registry.METRICS, metric):
-                    with _told(cfg, place, metric, known):
-                        _check_metric(known, metric)
+            if known := _find(registry.METRICS, node):
+                with _told(cfg, place, node, known):
+                    _check_metric(known, node)
         _check_optimizer(cfg, model)
         _check_run(cfg)

@@ -10,9 +10,11 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope, Registry
 
 from selnext_mm.config.build import near_names
+from selnext_mm.config.option_keys import READ_KEYS
 from selnext_mm.config.walk import (
     LOADERS,
     OPTIMIZER,
+    iter_evaluator_types,
     iter_evaluators,
     iter_hooks,
     iter_schedulers,
@@ -38,7 +40,7 @@ LIMITS = {
 
 
 def check_numbers(cfg: Config) -> None:
-    """Raise :class:`UserError` for a number that no run can use."""
+    """Raise :class:`UserError` for a number that no run can use, or half a validation."""
     for path, (low, high, whole) in LIMITS.items():
         value = value_at(cfg, path)
         if value is None:
@@ -52,6 +54,16 @@ def check_numbers(cfg: Config) -> None:
                 f'{path} = {value!r} in {cfg.filename}; expected {what} {limit}: --cfg-options '
                 f'{path}=N'
             )
+    for split in ('val', 'test'):
+        keys = [f'{split}_{part}' for part in ('dataloader', 'cfg', 'evaluator')]
+        unset = [key for key in keys if cfg.get(key) is None]
+        if 0 < len(unset) < len(keys):
+            there = [key for key in keys if key not in unset]
+            raise UserError(
+                f'{", ".join(there)} of {cfg.filename} are set and {", ".join(unset)} not: a '
+                f'{"validation" if split == "val" else "test"} has all three or none. To leave it '
+                f'out, set {", ".join(there)} to None, too'
+            )
 
 
 def _types(cfg: Config) -> Iterator[tuple[str, object, Registry]]:
@@ -61,6 +73,8 @@ def _types(cfg: Config) -> Iterator[tuple[str, object, Registry]]:
             yield place, node.get('type'), known
     for name, evaluator in iter_evaluators(cfg):
         yield name, evaluator.get('type'), registry.METRICS
+    for name, kind in iter_evaluator_types(cfg):
+        yield name, kind, registry.EVALUATOR
     for path, known in (
         ('optim_wrapper', registry.OPTIM_WRAPPERS),
         (OPTIMIZER, registry.OPTIMIZERS),
@@ -99,24 +113,14 @@ def check_types(cfg: Config) -> None:
                     )
 
 
-# What a runner and this package's commands read at the top level of a config.
-TOP_KEYS = (
-    *('model', 'data_preprocessor', 'pretrained', 'load_from', 'resume', 'work_dir', 'launcher'),
-    *('train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg'),
-    *('val_evaluator', 'test_evaluator', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr'),
-    *('default_hooks', 'custom_hooks', 'custom_imports', 'env_cfg', 'randomness', 'default_scope'),
-    *('log_processor', 'log_level', 'visualizer', 'experiment_name', 'metainfo'),
-)
-
-
 def misspelt_keys(cfg: Config) -> list[str]:
     """A warning for each top-level key that looks like one that is read, and is not.
 
     A config may hold variables of any name, so that this is no error.
     """
-    likely = {key: near(key, TOP_KEYS, 1, 0.8) for key in cfg}
+    likely = {key: near(key, READ_KEYS, 1, 0.8) for key in cfg}
     return [
         f'{cfg.filename}: nothing reads the key {key!r}; did you mean {match[0]!r}?'
         for key, match in likely.items()
-        if match and key not in TOP_KEYS
+        if match and key not in (*READ_KEYS, 'metainfo')
     ]

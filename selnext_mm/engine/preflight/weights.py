@@ -10,7 +10,13 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from selnext_mm.checkpoints.files import load_file
-from selnext_mm.checkpoints.fit import Comparison, compare, state_dict_of, stored_classes
+from selnext_mm.checkpoints.fit import (
+    Comparison,
+    compare,
+    state_dict_of,
+    stored_classes,
+    without_prefix,
+)
 from selnext_mm.checkpoints.integrity import damage_of
 from selnext_mm.checkpoints.pretrained import MIN_LOADED
 from selnext_mm.config.build import build_model
@@ -103,8 +109,9 @@ def check_pretrained(cfg: Config, model: nn.Module | None = None) -> None:
 
 def _compare(cfg: Config, path: str, model: nn.Module | None, checkpoint: dict) -> Comparison:
     """The config's model against what was read from ``path``."""
-    state = state_dict_of(checkpoint, path)
-    return compare((model or build_model(cfg)).state_dict(), state)
+    own = (model or build_model(cfg)).state_dict()
+    state, _ = without_prefix(own, state_dict_of(checkpoint, path))
+    return compare(own, state)
 
 
 def check_checkpoint(

@@ -121,7 +121,29 @@ CASES = {
     'no box': (drop('annotations', 'bbox'), 'error', 'boxes', 'no bbox of four finite numbers'),
     'box of nan': (change_one('bbox', [1, 2, float('nan'), 4]), 'error', 'boxes', 'finite'),
     'box of three numbers': (change_one('bbox', [1, 2, 3]), 'error', 'boxes', 'four'),
-    'no area': (drop('annotations', 'area'), 'error', 'boxes', 'no finite area'),
+    'no area': (drop('annotations', 'area'), 'note', 'form', 'width x height of the box'),
+    'area of words': (change_one('area', 'big'), 'error', 'boxes', 'no finite area'),
+    'no iscrowd': (drop('annotations', 'iscrowd'), 'note', 'form', 'counts as 0'),
+    'iscrowd of words': (change_one('iscrowd', 'maybe'), 'error', 'annotations', 'not 0 or 1'),
+    'annotation id 0': (change_one('id', 0), 'note', 'ids', 'from 1 in memory'),
+    'null as an image id': (
+        lambda c: c['images'][1].update(id=None),
+        'error',
+        'images',
+        'lack an id',
+    ),
+    'image ids of two kinds': (
+        lambda c: c['images'][1].update(id='2'),
+        'error',
+        'images',
+        'some ids are texts and some are numbers',
+    ),
+    'category ids of two kinds': (
+        lambda c: c['categories'][1].update(id='11'),
+        'error',
+        'categories',
+        'some ids are texts and some are numbers',
+    ),
     'area 0': (change_one('area', 0), 'warn', 'boxes', 'area of 0'),
     'area 0 everywhere': (change_all('area', 0), 'error', 'boxes', '6 of 6'),
     'flat box': (change_one('bbox', [1, 2, 30, 0]), 'warn', 'boxes', 'under one pixel'),
@@ -159,6 +181,36 @@ CASES = {
         'masks',
         'another size',
     ),
+    'coordinate of nan': (
+        change_one('segmentation', [[1, 2, 3, 4, float('nan'), 6]]),
+        'error',
+        'masks',
+        'finite',
+    ),
+    'coordinate far away': (
+        change_one('segmentation', [[1, 2, 3, 4, 2e8, 6]]),
+        'error',
+        'masks',
+        '10 image sizes away',
+    ),
+    'coordinate of null': (
+        change_one('segmentation', [[1, 2, 3, 4, None, 6]]),
+        'error',
+        'masks',
+        'finite',
+    ),
+    'encoded run lengths cut': (
+        change_one('segmentation', dict(size=[80, 100], counts='`0')),
+        'error',
+        'masks',
+        'do not add up',
+    ),
+    'encoded run lengths of other letters': (
+        change_one('segmentation', dict(size=[80, 100], counts='a b')),
+        'error',
+        'masks',
+        'no encoded string',
+    ),
     'run lengths cut off': (
         change_one('segmentation', dict(size=[80, 100], counts=[7000])),
         'error',
@@ -176,6 +228,36 @@ def test_what_is_wrong_is_found(name):
     pairs, report = found(content, with_mask=True)
     assert (level, check) in pairs, text_of(report)
     assert words in text_of(report)
+
+
+@pytest.mark.parametrize('name', [n for n in CASES if n.startswith('coordinate')])
+def test_the_quick_look_finds_what_would_kill_the_process(name):
+    content = sound()
+    CASES[name][0](content)
+    assert ('error', 'masks') in found(content, with_mask=True, deep=False)[0]
+
+
+@pytest.mark.parametrize(('size', 'level'), [(70, None), (81, 'error'), (90, 'error')])
+def test_images_that_the_filter_leaves_out_are_counted(size, level):
+    pairs, report = found(sound(), min_size=size)
+    assert ((level, 'filter') in pairs) == (level is not None)
+    assert report.used == (6 if level is None else 0)
+
+
+def test_a_small_image_takes_its_annotations_along():
+    content = sound()
+    content['images'][0].update(width=20)
+    for a in content['annotations'][:2]:
+        a['bbox'] = [1, 1, 10, 10]
+    pairs, report = found(content, min_size=32)
+    assert ('warn', 'filter') in pairs
+    assert report.used == 4
+
+
+def test_a_set_without_labels_has_no_findings_where_none_are_wanted():
+    content = sound()
+    content['annotations'].clear()
+    assert found(content, labelled=False)[0] == set()
 
 
 def test_a_subset_of_the_classes_is_allowed_and_said():

@@ -157,7 +157,8 @@ def test_class_names_that_are_none_are_told(classes, words):
 
 
 def classifier(root, count, **options):
-    cfg = load_config('cls/selnext_t_in1k.py', {'model.head.num_classes': count, **options})
+    counts = {'model.head.num_classes': count, 'data_preprocessor.num_classes': count}
+    cfg = load_config('cls/selnext_t_in1k.py', {**counts, **options})
     set_data_root(cfg, root)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.metainfo = dict(classes=['cat', 'dog'])
@@ -178,7 +179,7 @@ def test_a_class_missing_in_the_validation_folder_is_told(tmp_path):
     make(tmp_path / 'train', cat=2, dog=1)
     make(tmp_path / 'val', dog=1, owl=1)
     reports = check_config(classifier(tmp_path, 2))
-    assert errors(reports) == {('val_dataloader', 'classes')}
+    assert errors(reports) == {('val_dataloader', 'classes'), ('val_dataloader', 'order')}
 
 
 def test_a_list_beside_the_folders_is_used_as_mmpretrain_does(tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 
 from selnext_mm.datasets.check.folders import check_folder, check_list, compare_folders
+from selnext_mm.datasets.hidden_folders import skip_hidden_folders
 from selnext_mm.errors import UserError
 
 
@@ -25,6 +26,48 @@ def test_a_sound_folder_has_no_findings(tmp_path, deep):
     assert report.findings == []
     assert report.classes == ({'cat': [2, 2], 'dog': [3, 3]} if deep else report.classes)
     assert report.images == (5 if deep else 2)
+
+
+@pytest.mark.parametrize('deep', [True, False])
+def test_names_in_another_order_than_the_folders_are_an_error(tmp_path, deep):
+    """Labels are the places of the folders: the second class would be called by another's name."""
+    folder = make(tmp_path, ape=1, cat=1, dog=1)
+    assert 'error order' in words(check_folder(folder, ('dog', 'cat', 'ape'), deep=deep))
+    assert 'error order' in words(check_folder(folder, ('Affe', 'dog', 'cat'), deep=deep))
+    assert check_folder(folder, ('ape', 'cat', 'dog'), deep=deep).findings == []
+    assert check_folder(folder, ('Affe', 'cat', 'Hund'), deep=deep).findings == []
+
+
+@pytest.mark.parametrize('deep', [True, False])
+def test_other_suffixes_are_counted(tmp_path, deep):
+    folder = make(tmp_path, cat=1, dog=1)
+    for name in ('cat/1.webp', 'cat/2.jfif', 'dog/1.webp', 'dog/readme.txt'):
+        (folder / name).touch()
+    stock = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
+    report = check_folder(folder, None, deep=deep, extensions=stock)
+    assert 'suffix: 2 .webp, 1 .jfif' in words(report)
+    assert (
+        check_folder(folder, None, deep=deep, extensions=(*stock, '.WEBP', '.jfif')).findings == []
+    )
+
+
+def test_hidden_files_and_folders_do_not_count(tmp_path):
+    folder = make(tmp_path, cat=1, dog=1)
+    (folder / '.ipynb_checkpoints').mkdir()
+    (folder / 'cat' / '._0.JPEG').touch()
+    report = check_folder(folder, ('cat', 'dog'))
+    assert report.errors == []
+    assert report.images == 2
+    assert 'note hidden' in words(report)
+
+
+def test_training_does_not_count_hidden_folders_either(tmp_path):
+    custom = pytest.importorskip('mmpretrain.datasets.custom')
+    skip_hidden_folders()
+    (make(tmp_path, cat=1, dog=1) / '.ipynb_checkpoints').mkdir()
+    assert custom.find_folders(str(tmp_path)) == (['cat', 'dog'], {'cat': 0, 'dog': 1})
+    data = custom.CustomDataset(data_root=str(tmp_path), pipeline=[])
+    assert [data.get_data_info(i)['gt_label'] for i in range(len(data))] == [0, 1]
 
 
 def test_numbers_of_classes_differ(tmp_path):

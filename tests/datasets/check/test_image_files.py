@@ -13,6 +13,7 @@ from selnext_mm.datasets.check.image_files import (
     inspect,
     missing_files,
 )
+from selnext_mm.datasets.pixels import read_rgb
 
 
 def write(path, size=(40, 30), **kwargs):
@@ -73,6 +74,50 @@ def test_a_picture_turned_by_its_camera_has_its_sides_swapped(tmp_path):
     check_images(report)
     (finding,) = report.errors
     assert 'EXIF' in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ('orientation', 'size'), [(3, (40, 30)), (2, (40, 30)), (4, (40, 30)), (6, (30, 30))]
+)
+def test_a_turned_picture_whose_size_does_not_tell_is_a_warning(tmp_path, orientation, size):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = write(tmp_path / 'a.jpg', size, exif=exif)
+    report = Report('train', 'x', paths={str(path): size})
+    check_images(report)
+    assert [(f.level, f.check) for f in report.findings] == [('warn', 'turned')]
+
+
+def test_a_turned_picture_annotated_upright_is_sound(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = write(tmp_path / 'a.jpg', exif=exif)
+    report = Report('train', 'x', paths={str(path): (30, 40)})
+    check_images(report)
+    assert report.findings == []
+    assert read_rgb(path).shape == (40, 30, 3)
+
+
+@pytest.mark.parametrize('suffix', ['png', 'tif'])
+@pytest.mark.parametrize(('largest', 'levels'), [(4095, ['warn']), (65535, [])])
+def test_sixteen_bits_that_become_black_are_a_warning(tmp_path, suffix, largest, levels):
+    pixels = np.linspace(0, largest, 1200).astype(np.uint16).reshape(30, 40)
+    path = tmp_path / f'a.{suffix}'
+    Image.fromarray(pixels).save(path)
+    report = Report('train', 'x', paths={str(path): (40, 30)})
+    check_images(report)
+    assert [f.level for f in report.findings] == levels
+    mmcv = pytest.importorskip('mmcv')
+    assert (read_rgb(path)[..., ::-1] == mmcv.imread(str(path))).all()
+
+
+@pytest.mark.parametrize('mode', ['RGBA', 'P', 'LA', 'CMYK', '1'])
+def test_all_see_the_pixels_that_training_sees(tmp_path, mode):
+    mmcv = pytest.importorskip('mmcv')
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+    path = tmp_path / ('a.jpg' if mode == 'CMYK' else 'a.png')
+    Image.fromarray(pixels).convert(mode).save(path)
+    assert (read_rgb(path)[..., ::-1] == mmcv.imread(str(path))).all()
 
 
 def test_findings_name_count_and_examples(tmp_path):

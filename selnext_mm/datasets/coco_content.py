@@ -1,0 +1,241 @@
+"""One reading of COCO content for all that use it: what is written oddly, but means one thing.
+
+COCO files come from many tools. What they write in another form and can only mean one thing is put
+right in memory, before mmdet, pycocotools and faster-coco-eval see it; the file is never changed:
+
+- numbers as text ("12.5") or as floats where a whole number is meant (640.0), in sizes, boxes,
+  areas, coordinates and run lengths;
+- ``iscrowd`` and ``ignore`` that are missing, null, true, false, or text: without ``iscrowd``
+  pycocotools stops, and the text "0" would count as true;
+- ``area`` that is missing or null: the box's width x height;
+- annotations without an id get the numbers of none that is there;
+- run lengths that are the printed form of Python's bytes ("b'...'").
+
+Ids are opaque: they are never converted, so that "1" and 1 are two ids. What cannot be read in one
+way stays as it is, for :mod:`selnext_mm.datasets.check` to refuse.
+"""
+
+import ast
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from math import isfinite
+
+from selnext_mm.datasets.coco_file import KEYS, read_coco
+from selnext_mm.errors import UserError
+from selnext_mm.text import preview, short
+
+NUMBERS = (int, float)
+TRUE, FALSE = {'1', 'true', 'yes'}, {'0', 'false', 'no', ''}
+MIN_NUMBERS = 6  # of a polygon: three points
+
+
+def number(value):
+    """``value`` as a number where it is one, or the text of one; else ``value`` itself."""
+    if type(value) is float:
+        return int(value) if value.is_integer() else value
+    if not isinstance(value, str):
+        return value
+    try:
+        result = float(value)
+    except ValueError:
+        return value
+    return number(result) if isfinite(result) else value
+
+
+def numbers(values):
+    """A list with text turned into numbers; the list itself where it has none."""
+    if isinstance(values, list) and any(type(v) is str for v in values):
+        return [number(v) for v in values]
+    return values
+
+
+def flag(value):
+    """0 or 1 for what means one of them; else ``value`` itself."""
+    if value is None or value is False:
+        return 0
+    if value is True:
+        return 1
+    if isinstance(value, str):
+        text = value.strip().lower()
+        return 1 if text in TRUE else 0 if text in FALSE else value
+    return int(value) if value in (0, 1) else value
+
+
+def _is_box(value) -> bool:
+    return isinstance(value, list) and len(value) == 4 and set(map(type, value)) <= set(NUMBERS)
+
+
+def _plain_rle(rle: dict, changes: Counter) -> dict:
+    counts, size = rle.get('counts'), rle.get('size')
+    if isinstance(counts, str) and counts[:2] in ("b'", 'b"') and len(counts) > 3:
+        try:
+            text = ast.literal_eval(counts).decode('ascii')
+        except (SyntaxError, ValueError, UnicodeDecodeError, AttributeError):
+            text = counts
+        if text != counts:
+            changes["run lengths are written as b'...'"] += 1
+            rle = {**rle, 'counts': text}
+    elif isinstance(counts, list) and not set(map(type, counts)) <= {int}:
+        rle = {**rle, 'counts': [number(v) for v in counts]}
+    if isinstance(size, list) and not set(map(type, size)) <= {int}:
+        rle = {**rle, 'size': [number(v) for v in size]}
+    return rle
+
+
+def _plain_polygons(polygons: list, changes: Counter) -> list:
+    if any(isinstance(p, list) and p and type(p[0]) is str for p in polygons):
+        changes['coordinates are written as text'] += 1
+        return [numbers(p) for p in polygons]
+    return polygons
+
+
+def _plain_annotation(a: dict, changes: Counter) -> None:
+    crowd = a.get('iscrowd')
+    if type(crowd) is not int:
+        if 'iscrowd' not in a or crowd is None:
+            changes['iscrowd is missing, and counts as 0'] += 1
+        a['iscrowd'] = flag(crowd)
+    if 'ignore' in a:
+        a['ignore'] = flag(a['ignore'])
+    box, area = a.get('bbox'), a.get('area')
+    if isinstance(box, list) and any(type(v) is str for v in box):
+        a['bbox'] = box = numbers(box)
+        changes['boxes are written as text'] += 1
+    if isinstance(area, str):
+        a['area'] = number(area)
+    elif area is None and _is_box(box):
+        a['area'] = box[2] * box[3]
+        changes['area is missing, and is taken as width x height of the box'] += 1
+    segmentation = a.get('segmentation')
+    if isinstance(segmentation, dict):
+        a['segmentation'] = _plain_rle(segmentation, changes)
+    elif isinstance(segmentation, list):
+        a['segmentation'] = _plain_polygons(segmentation, changes)
+
+
+def _number_annotations(annotations: list, changes: Counter) -> None:
+    """Ids for the annotations that have none."""
+    bare = [a for a in annotations if isinstance(a, dict) and a.get('id') is None]
+    if not bare:
+        return
+    known = (a.get('id') for a in annotations if isinstance(a, dict))
+    following = int(max((k for k in known if is_id(k) and not isinstance(k, str)), default=0)) + 1
+    for place, a in enumerate(bare):
+        a['id'] = following + place
+    changes['annotations are without an id, and are numbered'] += len(bare)
+
+
+def normalise(content: dict) -> Counter:
+    """Put ``content`` into one form, in place; what was changed, in words, and how often."""
+    changes: Counter = Counter()
+    for image in content.get('images') or ():
+        if isinstance(image, dict):
+            for key in ('width', 'height'):
+                if type(image.get(key, 0)) is not int:
+                    image[key] = number(image[key])
+    annotations = content.get('annotations')
+    if isinstance(annotations, list):
+        for a in annotations:
+            if isinstance(a, dict):
+                _plain_annotation(a, changes)
+        _number_annotations(annotations, changes)
+    return changes
+
+
+def is_id(value) -> bool:
+    """Can ``value`` tell records apart? Texts and finite numbers can; True, null, lists cannot."""
+    if isinstance(value, str):
+        return True
+    return type(value) is int or (type(value) is float and isfinite(value))
+
+
+def check_records(content: dict, path: str | os.PathLike) -> None:
+    """Raise :class:`UserError` for images and categories that cannot be told apart by their ids."""
+    for key, one, text in (('images', 'image', 'file_name'), ('categories', 'category', 'name')):
+        records = content.get(key) or []
+        good = [
+            r
+            for r in records
+            if isinstance(r, dict) and is_id(r.get('id')) and isinstance(r.get(text), str)
+        ]
+        if len(good) < len(records):
+            known = set(map(id, good))
+            bad = next(r for r in records if id(r) not in known)
+            raise UserError(
+                f'{path}: {len(records) - len(good)} of {len(records)} {key} are without an id (a '
+                f'number or a text) or a {text}: {short(bad, 80)}. Complete them; "selnext-mm '
+                'check-data" shows all'
+            )
+        twice = [i for i, n in Counter(r['id'] for r in good).items() if n > 1]
+        if twice:
+            raise UserError(
+                f'{path}: the {one} id {preview(twice)} occurs more than once; give every {one} an '
+                'id of its own'
+            )
+        if mixed_ids(r['id'] for r in good):
+            raise UserError(
+                f'{path}: some {one} ids are texts and some are numbers, which cannot be put in '
+                'one order; write all of them in one way'
+            )
+
+
+def mixed_ids(ids: Iterable) -> bool:
+    """Are some ids texts and some numbers? numpy, on which evaluations build, would mix them up."""
+    return len({isinstance(i, str) for i in ids}) > 1
+
+
+def for_scoring(content: dict, path: str | os.PathLike = '') -> dict:
+    """``content``, normalised, in the form that pycocotools and its faster twin count rightly.
+
+    Both take the annotation id 0 for "no match", and compute with ids: annotations are numbered
+    from 1, in place. Polygons of fewer than three points are left out, as mmdet leaves them out in
+    training (pycocotools would read four numbers as a box); an object without another gets an
+    empty mask.
+
+    Raises:
+        UserError: for annotations that are no records, or repeat an id.
+    """
+    annotations = content.get('annotations') or []
+    ids = [a.get('id') if isinstance(a, dict) else None for a in annotations]
+    good = [key for key in ids if is_id(key)]
+    if len(good) < len(ids) or len(set(good)) < len(good):
+        twice = [key for key, n in Counter(good).items() if n > 1]
+        what = f'repeat an id ({preview(twice)})' if twice else 'are no records with an id'
+        raise UserError(
+            f'{path}: annotations {what}; every annotation has an id of its own. "selnext-mm '
+            'check-data" shows them'
+        )
+    sizes = {
+        image['id']: (image.get('height'), image.get('width'))
+        for image in content.get('images') or ()
+        if isinstance(image, dict) and is_id(image.get('id'))
+    }
+    for place, a in enumerate(annotations, 1):
+        a['id'] = place
+        polygons = a.get('segmentation')
+        if isinstance(polygons, list) and polygons:
+            usable = [
+                p
+                for p in polygons
+                if not isinstance(p, list) or (len(p) >= MIN_NUMBERS and len(p) % 2 == 0)
+            ]
+            if len(usable) < len(polygons):
+                a['segmentation'] = usable or empty_mask(*sizes.get(a.get('image_id'), (0, 0)))
+    return content
+
+
+def empty_mask(height: int, width: int) -> dict:
+    """Run lengths of a mask without a pixel."""
+    return {'size': [height, width], 'counts': [height * width]}
+
+
+def load_coco(path: str | os.PathLike, keys: Sequence[str] = KEYS) -> dict:
+    """The content of a COCO file in its one form.
+
+    Raises:
+        UserError: see :func:`~selnext_mm.datasets.coco_file.read_coco`.
+    """
+    content = read_coco(path, keys)
+    normalise(content)
+    return content
