@@ -60,6 +60,7 @@ setup(
     # installs the same import names. "selnext-mm doctor" checks them.
     install_requires=requirements('runtime'),
     extras_require={
+        'mm': requirements('mm'),
         'openmmlab': requirements('openmmlab'),
         'onedl': requirements('onedl'),
         'timm': requirements('timm'),

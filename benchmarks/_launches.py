@@ -48,9 +48,10 @@ class _Operators(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function.overloadpacket.__name__
+        result = function(*args, **(kwargs or {}))
         if name not in SILENT:
-            self.launches.append(Launch(name, (), {'args': args}, {}))
-        return function(*args, **(kwargs or {}))
+            self.launches.append(Launch(name, (), {'args': args, 'result': result}, {}))
+        return result
 
 
 @contextmanager

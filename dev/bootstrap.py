@@ -1,19 +1,23 @@
 #!/usr/bin/env python3
 """Make the project's environment: ``.venv`` with torch, the OpenMMLab stack and this package.
 
-Needs Python 3.10-3.12 with venv, a C++ compiler, and nothing else; uses the standard library
-only. mmcv is compiled once per (mmcv, torch, python, CUDA) and kept as a wheel in the cache
-folder. Environment variables:
+Needs Python 3.10-3.13 with venv, and nothing else; uses the standard library only. No compiler is
+needed: mmcv-lite is installed, whose operators selnext_mm computes with torch and torchvision.
+Environment variables:
 
   TORCH_VERSION, TORCHVISION_VERSION   default 2.13.0 and 0.28.0
   TORCH_INDEX_URL                      package index to take torch from; default: pip's, but that of
                                        torch's CPU builds on Linux without an NVIDIA driver and nvcc
                                        if pip's own has a CUDA build
-  MMCV_OPS=cpu|cuda                    which operators to compile; default: as torch is built
+  MMCV_OPS=torch|cpu|cuda              where mmcv's operators come from: selnext_mm, the default, or
+                                       compiled by g++, and by nvcc. Compiled once per (mmcv, torch,
+                                       python, CUDA) and kept as a wheel in the cache folder. Later
+                                       calls without the variable keep what is there
   MAX_JOBS                             parallel compilations; default: the number of cores
   SELNEXT_MM_CACHE                     cache folder; default ~/.cache/selnext_mm
 
 "--this-python" ("make setup PYTHON=...") makes an environment of another Python version anew.
+"--cached-wheel" prints the cached wheel of the compiled mmcv for this environment, if there is one.
 """
 
 # Evaluated by the Pythons that are too old, too, which have to get as far as the message.
@@ -34,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin' / 'python'
 STAMP = VENV / 'selnext_mm.json'
-SUPPORTED = ((3, 10), (3, 12))
+SUPPORTED = ((3, 10), (3, 13))
 MMCV = '2.1.0'
 CPU_INDEX = 'https://download.pytorch.org/whl/cpu'
 INPUTS = ('dev/bootstrap.py', 'setup.py', 'pyproject.toml', 'requirements')
@@ -77,8 +81,8 @@ def find_python() -> str:
         if candidate and not subprocess.run([candidate, '-V'], capture_output=True).returncode:
             return candidate
     return stop(
-        f'Python {platform.python_version()} is not supported and no python3.10, 3.11 or 3.12 is '
-        'on PATH. Install one, or name it: make setup PYTHON=/path/to/python3.12'
+        f'Python {platform.python_version()} is not supported and no python3.10 to 3.13 is '
+        'on PATH. Install one, or name it: make setup PYTHON=/path/to/python3.13'
     )
 
 
@@ -164,33 +168,43 @@ def install_torch() -> dict:
 def find_cuda_home() -> Path | None:
     """Folder of the CUDA toolkit (with bin/nvcc), or None."""
     nvcc = shutil.which('nvcc')
-    candidates = [os.environ.get('CUDA_HOME'), '/usr/local/cuda']
-    candidates.insert(1, str(Path(nvcc).resolve().parents[1]) if nvcc else None)
+    candidates = [os.environ.get('CUDA_HOME'), nvcc and toolkit_of(nvcc), '/usr/local/cuda']
     return next((Path(c) for c in candidates if c and Path(c, 'bin', 'nvcc').exists()), None)
 
 
+def toolkit_of(nvcc: str) -> str:
+    """Folder of the toolkit that ``nvcc`` belongs to, which may be a script that calls another."""
+    command = [nvcc, '--dryrun', '-E', '-x', 'cu', os.devnull]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return str(Path(nvcc).resolve().parents[1])
+    # "#$ _HERE_=/usr/local/cuda-13.0/bin"
+    here = [x.partition('=')[2] for x in done.stderr.splitlines() if x.startswith('#$ _HERE_=')]
+    return str(Path(here[0] if here else Path(nvcc).resolve().parent).parent)
+
+
 def plan_ops(facts: dict, choice: str, cuda_home: Path | None) -> tuple[str, dict]:
-    """Decide how to compile mmcv: ('cpu' or 'cuda13.0', environment variables).
+    """Where mmcv's operators come from: ('torch', 'cpu' or 'cuda13.0', variables to compile with).
 
     Args:
         facts: of :func:`torch_facts`.
-        choice: MMCV_OPS, '' for "as torch is built".
+        choice: MMCV_OPS.
         cuda_home: toolkit folder or None.
     """
-    if choice not in ('', 'cpu', 'cuda'):
-        stop(f'MMCV_OPS={choice!r}; expected cpu or cuda')
+    if choice not in ('torch', 'cpu', 'cuda'):
+        stop(f'MMCV_OPS={choice!r}; expected torch, cpu or cuda')
+    if choice == 'torch':
+        return 'torch', {}
     if choice == 'cuda' and not facts['cuda']:
         stop(f'MMCV_OPS=cuda, but torch {facts["version"]} is a CPU build; install a CUDA build')
-    if choice == 'cpu' or not facts['cuda']:
+    if choice == 'cpu':
         return 'cpu', {'FORCE_CUDA': '0', 'CUDA_VISIBLE_DEVICES': ''}
     if cuda_home is None:
         stop(
-            f'torch {facts["version"]} is a CUDA build, so mmcv needs its CUDA operators, and '
-            f'there is no nvcc. Do one of these:\n'
+            "MMCV_OPS=cuda compiles mmcv's CUDA operators, and there is no nvcc. Do one of these:\n"
             f'  - install the CUDA toolkit {facts["cuda"]} (or set CUDA_HOME to where it is);\n'
-            '  - no GPU here: MMCV_OPS=cpu make setup   (operators for the CPU only);\n'
-            '  - no GPU here, and a smaller torch: TORCH_INDEX_URL=<index of CPU builds> make '
-            'setup, after removing .venv'
+            '  - without a compiler, on the GPU, too: MMCV_OPS=torch make setup'
         )
     return f'cuda{facts["cuda"]}', {'FORCE_CUDA': '1', 'CUDA_HOME': str(cuda_home)}
 
@@ -222,13 +236,36 @@ def wheel_key(facts: dict, kind: str) -> str:
     return f'{key}-{platform.machine()}'
 
 
-def install_mmcv(facts: dict) -> None:
+def cached_wheels(facts: dict, kind: str) -> list[Path]:
+    return sorted((cache_folder() / 'wheels' / wheel_key(facts, kind)).glob('mmcv-*.whl'))
+
+
+def remove_other_mmcv(own: str) -> None:
+    """Both distributions install the folder mmcv, so that one has to go before the other comes."""
+    site_packages = next((VENV / 'lib').glob('python3*')) / 'site-packages'
+    for name in {'mmcv', 'mmcv_lite'} - {own}:
+        if list(site_packages.glob(f'{name}-*.dist-info')):
+            run(str(PYTHON), '-m', 'pip', 'uninstall', '--yes', name.replace('_', '-'))
+            for package in list(site_packages.glob(f'{own}-*.dist-info')):
+                shutil.rmtree(package)  # it has lost files with the other
+
+
+def install_lite() -> None:
+    """Install mmcv without operators, and let programs that import mmcv first have ours."""
+    remove_other_mmcv('mmcv_lite')
+    pip('--no-deps', f'mmcv-lite=={MMCV}')
+    run(str(PYTHON), '-m', 'selnext_mm', 'ops', '--install', cwd=tempfile.gettempdir())
+    if subprocess.run([PYTHON, '-c', 'import mmcv.ops'], capture_output=True).returncode:
+        stop('mmcv.ops cannot be imported; see: .venv/bin/selnext-mm doctor')
+    say(f'mmcv-lite {MMCV}, its operators computed by torch (MMCV_OPS=cpu or cuda compiles them)')
+
+
+def install_compiled(facts: dict, choice: str) -> None:
     """Install mmcv with compiled operators, from the cache or after compiling it."""
     cuda_home = find_cuda_home()
-    kind, variables = plan_ops(facts, os.environ.get('MMCV_OPS', ''), cuda_home)
-    key = wheel_key(facts, kind)
-    folder = cache_folder() / 'wheels' / key
-    wheels = sorted(folder.glob('mmcv-*.whl'))
+    kind, variables = plan_ops(facts, choice, cuda_home)
+    folder = cache_folder() / 'wheels' / wheel_key(facts, kind)
+    wheels = cached_wheels(facts, kind)
     if not wheels:
         if not shutil.which(os.environ.get('CXX', 'g++')):
             stop('no C++ compiler: install g++ (Debian, Ubuntu: apt-get install g++) or set CXX')
@@ -252,7 +289,8 @@ def install_mmcv(facts: dict) -> None:
             wheel = next(Path(build).glob('mmcv-*.whl'))
             folder.mkdir(exist_ok=True)
             os.replace(wheel, folder / wheel.name)
-        wheels = sorted(folder.glob('mmcv-*.whl'))
+        wheels = cached_wheels(facts, kind)
+    remove_other_mmcv('mmcv')
     pip('--no-deps', '--force-reinstall', str(wheels[0]))
     if not mmcv_installed(MMCV):
         stop(f'mmcv._ext cannot be imported; remove {folder} and run make setup again')
@@ -264,6 +302,19 @@ def stack() -> list[str]:
     return [x for x in lines if x.startswith(('mmengine==', 'mmdet==', 'mmpretrain=='))]
 
 
+def earlier() -> dict:
+    """The fingerprint of the environment that is there; {} without."""
+    try:
+        return json.loads(STAMP.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def wished_ops() -> str:
+    """MMCV_OPS, else what the environment was made with, else torch."""
+    return os.environ.get('MMCV_OPS') or earlier().get('ops') or 'torch'
+
+
 def fingerprint() -> dict:
     """What the environment was made from; equal fingerprints need no second set-up."""
     digest = hashlib.sha256()
@@ -271,10 +322,9 @@ def fingerprint() -> dict:
         path = ROOT / name
         for file in sorted(path.rglob('*.txt')) if path.is_dir() else [path]:
             digest.update(file.read_bytes())
-    names = ('TORCH_VERSION', 'TORCHVISION_VERSION', 'TORCH_INDEX_URL', 'MMCV_OPS')
-    return dict(
-        inputs=digest.hexdigest(), root=str(ROOT), variables={n: os.environ.get(n) for n in names}
-    )
+    names = ('TORCH_VERSION', 'TORCHVISION_VERSION', 'TORCH_INDEX_URL')
+    variables = {n: os.environ.get(n) for n in names}
+    return dict(inputs=digest.hexdigest(), root=str(ROOT), variables=variables, ops=wished_ops())
 
 
 def main() -> None:
@@ -283,7 +333,10 @@ def main() -> None:
     # A default python3 of another version is no wish for another environment.
     wanted = version_of(python) if '--this-python' in sys.argv[1:] else None
     state = fingerprint()
-    done = STAMP.exists() and json.loads(STAMP.read_text()) == state and PYTHON.exists()
+    if '--cached-wheel' in sys.argv[1:]:
+        print(*cached_wheels(torch_facts(), 'cpu')[:1])
+        return
+    done = earlier() == state and PYTHON.exists()
     if done and (wanted is None or version_of(PYTHON) == wanted):
         return
     if shutil.disk_usage(ROOT).free < 4 << 30:
@@ -291,17 +344,22 @@ def main() -> None:
     say(f'environment in {VENV}')
     make_venv(python, wanted)
     STAMP.unlink(missing_ok=True)
-    pip('setuptools', 'wheel', 'ninja', 'packaging', 'psutil', 'numpy')
     say('torch and torchvision ...')
     facts = install_torch()
     # An early look, so that a set-up that cannot end does not begin to download the rest.
-    plan_ops(facts, os.environ.get('MMCV_OPS', ''), find_cuda_home())
-    pip('--no-deps', f'torchvision=={os.environ.get("TORCHVISION_VERSION", "0.28.0")}')
+    plan_ops(facts, state['ops'], find_cuda_home())
     say(f'torch {facts["version"]}; the pinned requirements ...')
-    pip('-r', str(ROOT / 'requirements' / 'lock.txt'), '-r', str(ROOT / 'requirements' / 'dev.txt'))
-    pip('--no-deps', *stack())
-    install_mmcv(facts)
+    # --no-deps: lock.txt names all that is needed; looking for more takes pip a minute.
+    requirements = ROOT / 'requirements'
+    pip(
+        '--no-deps', f'torchvision=={os.environ.get("TORCHVISION_VERSION", "0.28.0")}', *stack(),
+        '-r', str(requirements / 'lock.txt'), '-r', str(requirements / 'dev.txt'),
+    )  # fmt: skip
     pip('--no-deps', '--no-build-isolation', '-e', str(ROOT))
+    if state['ops'] == 'torch':
+        install_lite()
+    else:
+        install_compiled(facts, state['ops'])
     STAMP.write_text(json.dumps(state))
     say(f'done in {time.time() - started:.0f} s; check: .venv/bin/selnext-mm doctor')
 

@@ -230,11 +230,43 @@ def switch_off_multimodal_models() -> None:
     sys.meta_path.insert(0, _AfterImport(name, switch_off))
 
 
+def provide_mmcv_operators() -> None:
+    """Let ``mmcv.ops`` be imported where mmcv has no compiled operators (mmcv-lite).
+
+    Every detector of MMDetection imports it. What it calls is then computed by torch
+    (:mod:`selnext_mm.mmcv_ext`). Inert where a compiled ``mmcv._ext`` is found. Loads nothing.
+    """
+    from selnext_mm.mmcv_ext.finder import provide
+
+    provide()
+
+
+def provide_pkg_resources() -> None:
+    """Let mmengine ask for distributions where setuptools has no ``pkg_resources`` (82 and later).
+
+    mmengine 0.10.7 imports it for every ``pkg::`` base of a config. Inert where there is one.
+    """
+    from selnext_mm.distributions import provide
+
+    provide()
+
+
 def apply() -> None:
     switch_off_multimodal_models()
+    provide_mmcv_operators()
+    provide_pkg_resources()
     declare_torchvision_ops()
     allow_checkpoint_types()
     load_only_weights()
     write_checkpoints_atomically()
     open_config_namespace()
     silence_pkg_resources()
+
+
+def silence_known_warnings() -> None:
+    """Hide upstream notices that a user can do nothing about."""
+    for message in (
+        '__floordiv__ is deprecated',
+        'torch.meshgrid: in an upcoming release',
+    ):
+        warnings.filterwarnings('ignore', message=message)

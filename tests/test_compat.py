@@ -168,3 +168,95 @@ def test_inherited_configs_build_without_warnings(tmp_path):
     )
     assert 'SELNeXt 6' in out
     assert 'WARNING' not in out
+
+
+@pytest.fixture
+def new_transformers(tmp_path):
+    """A distribution of transformers 5, as far as mmengine and mmpretrain look at it."""
+    folder = tmp_path / 'transformers'
+    folder.mkdir()
+    (folder / '__init__.py').write_text('from torch.optim import SGD as Adafactor\n')
+    (folder / 'modeling_utils.py').write_text('raise TypeError("NoneType takes no arguments")\n')
+    info = tmp_path / 'transformers-5.0.0.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text('Metadata-Version: 2.1\nName: transformers\nVersion: 5.0.0\n')
+
+
+MULTIMODAL = """
+import sys
+sys.path.insert(0, '.')
+{first}
+from mmpretrain.utils import dependency
+print(dependency.WITH_MULTIMODAL)
+import mmpretrain.models
+print('imported', 'transformers.modeling_utils' in sys.modules)
+"""
+
+
+def test_mmpretrain_imports_beside_a_transformers_that_is_too_new(new_transformers, tmp_path):
+    pytest.importorskip('mmpretrain')
+    pytest.importorskip('pycocotools')
+    out = python(MULTIMODAL.format(first='import selnext_mm'), tmp_path)
+    assert out.splitlines()[-2:] == ['False', 'imported False']
+    # What the work-around answers.
+    code = MULTIMODAL.format(
+        first='import selnext_mm.compat as c; c.switch_off_multimodal_models = lambda: None\n'
+        'import sys; sys.meta_path[:] = [f for f in sys.meta_path if not hasattr(f, "then")]'
+    )
+    result = subprocess.run(
+        [sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "from 'transformers'" in result.stderr.splitlines()[-1]
+
+
+def test_a_transformers_that_fits_is_left_alone(new_transformers, tmp_path):
+    pytest.importorskip('mmpretrain')
+    pytest.importorskip('pycocotools')
+    (tmp_path / 'transformers' / 'modeling_utils.py').write_text(
+        'def apply_chunking_to_forward(): pass\n'
+    )
+    code = MULTIMODAL.format(first='import selnext_mm').split('import mmpretrain.models')[0]
+    assert python(code, tmp_path).splitlines()[-1] == 'True'
+
+
+# A setuptools without pkg_resources: nothing finds the module before our finder.
+WITHOUT = """
+import importlib.machinery, sys
+real = importlib.machinery.PathFinder.find_spec
+importlib.machinery.PathFinder.find_spec = staticmethod(
+    lambda name, *args: None if name == 'pkg_resources' else real(name, *args)
+)
+"""
+ASK = """
+from mmengine.utils import get_installed_path, is_installed
+print(is_installed('mmengine'), is_installed('nowhere-at-all'), get_installed_path('mmengine'))
+"""
+
+
+def test_mmengine_finds_distributions_without_pkg_resources(tmp_path):
+    import mmengine
+
+    out = python(f'{WITHOUT}import selnext_mm{ASK}', tmp_path)
+    assert out.splitlines()[-1] == f'True False {mmengine.__path__[0]}'
+    result = subprocess.run(
+        [sys.executable, '-c', WITHOUT + ASK], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "No module named 'pkg_resources'" in result.stderr
+
+
+def test_the_parts_of_pkg_resources_give_what_the_real_ones_give():
+    from selnext_mm.distributions import Distribution, DistributionNotFound
+
+    real = pytest.importorskip('pkg_resources', reason='install "setuptools<81" to run this')
+    ours, theirs = Distribution('mmengine'), real.get_distribution('mmengine')
+    assert (ours.version, ours.location) == (theirs.version, theirs.location)
+    assert ours.get_metadata('top_level.txt') == theirs.get_metadata('top_level.txt')
+    assert not ours.has_metadata('none.txt')
+    with pytest.raises(DistributionNotFound):
+        Distribution('nowhere-at-all')
+
+
+def test_a_real_pkg_resources_comes_first(tmp_path):
+    pytest.importorskip('pkg_resources', reason='install "setuptools<81" to run this')
+    out = python('import selnext_mm, pkg_resources; print(pkg_resources.__file__)', tmp_path)
+    assert out.strip().endswith('__init__.py')

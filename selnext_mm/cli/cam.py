@@ -8,7 +8,7 @@ from selnext_mm.cli.model_options import base_parser, run_models, write_rows
 METHODS = ('ablation', 'gradcam', 'gradcam++', 'hirescam', 'layercam')
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     result = base_parser(
         'selnext-mm cam',
         'Class activation maps of classifiers: a row per picture, a column per model, over the '
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     from selnext_mm.analysis.cam import METHODS as KNOWN
     from selnext_mm.analysis.cam import class_maps, grad_cam
     from selnext_mm.analysis.pictures import read_image

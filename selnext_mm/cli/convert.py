@@ -6,13 +6,9 @@ from pathlib import Path
 
 from selnext_mm import __version__
 from selnext_mm.checkpoints.files import check_suffix, load_file, save_file, take_weights
-from selnext_mm.checkpoints.keymaps.rules import Arch, Mapping
-from selnext_mm.checkpoints.keymaps.selnext import (
-    AT_INIT_ATTENTION,
-    KEY_MAPS,
-    TARGETS,
-    convert_keys,
-)
+from selnext_mm.checkpoints.keymaps.rules import Arch, KeyMapping
+from selnext_mm.checkpoints.keymaps.selnext import AT_INIT_ATTENTION
+from selnext_mm.checkpoints.keymaps.sources import KEY_MAPS, TARGETS, convert_keys
 from selnext_mm.errors import UserError
 from selnext_mm.models.backbones import patnet
 from selnext_mm.models.backbones.selnext import ARCHS
@@ -72,7 +68,7 @@ def describe(arch: Arch | str) -> str:
     return text if arch.layer_scale else f'{text}, layer_scale_init_value=0'
 
 
-def report(result: Mapping, total: int, weights: str, out: Path) -> str:
+def report(result: KeyMapping, total: int, weights: str, out: Path) -> str:
     """What was taken, mapped, dropped and left at its initial values, one line each."""
     groups = defaultdict(list)
     for key, reason in result.dropped.items():
@@ -90,7 +86,7 @@ def report(result: Mapping, total: int, weights: str, out: Path) -> str:
     return '\n'.join([*lines, f'use       {usage(result, out)}'])
 
 
-def usage(result: Mapping, out: Path) -> str:
+def usage(result: KeyMapping, out: Path) -> str:
     """The ``init_cfg`` of the backbone that reads ``out``."""
     arguments = f"type='Pretrained', checkpoint='{out}', prefix='backbone.'"
     if AT_INIT_ATTENTION.keys() <= result.at_init.keys():

@@ -11,13 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from selnext_mm import __version__
+from selnext_mm.cli.terminal import STYLES, show
 from selnext_mm.doctor.checks import Row, inspect_environment
 from selnext_mm.errors import UserError
 
 HEADER = ('check', 'state', 'found', 'wanted')
 GAP = 2
 MAX_WIDTH = 120  # longer lines are hard to follow from column to column
-STYLES = {'ok': 'green', 'FAIL': 'bold red', 'warn': 'yellow', 'note': 'dim', 'mend': 'bold'}
 
 
 def table_lines(rows: Iterable[Row], width: int) -> Iterator[tuple[str, str]]:
@@ -62,27 +62,6 @@ def closing_line(rows: list[Row]) -> str:
     if failed:
         return f'{len(failed)} of {len(rows)} checks failed: {", ".join(failed)}{tail}'
     return f'all {len(rows)} checks hold{tail}'
-
-
-def show(lines: Iterable[tuple[str, str]]) -> None:
-    """Print, in colour on a terminal if rich is there."""
-    console = None
-    if sys.stdout.isatty():
-        try:
-            from rich.console import Console
-
-            console = Console(highlight=False, markup=False)
-        except ImportError:
-            pass
-    encoding = getattr(sys.stdout, 'encoding', None) or 'utf-8'
-    for style, line in lines:
-        # Names out of data may hold what the terminal cannot show.
-        line = line.encode(encoding, 'backslashreplace').decode(encoding)
-        if console:
-            # soft_wrap leaves long lines to the terminal: a copied remedy has no line breaks
-            console.print(line, style=STYLES.get(style), soft_wrap=True)
-        else:
-            print(line)
 
 
 def report(rows: list[Row]) -> dict:

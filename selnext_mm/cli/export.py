@@ -36,7 +36,7 @@ def _shape(text: str) -> tuple[int, int, int]:
     return n, h, w
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog='selnext-mm export',
         description='Write a classifier, a detector, or the backbone and neck of one, with batch, '
@@ -219,7 +219,7 @@ def export_graph(args: argparse.Namespace, loaded, out: Path) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     out = check_options(args)
 
     from selnext_mm.config.build import quiet

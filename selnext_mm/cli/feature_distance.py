@@ -8,7 +8,7 @@ from selnext_mm.cli.model_options import base_parser, run_models, write_rows
 PLACES = ('expansion', 'gated', 'block')
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     result = base_parser(
         'selnext-mm feature-distance',
         'Mean feature cosine distance of every block (equations 4 and 5) over a folder of '
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     from selnext_mm.analysis.feature_distance import feature_distance
 
     def measure(model, inputs, on_batch):

@@ -5,7 +5,7 @@ import argparse
 from selnext_mm.cli.model_options import base_parser, run_models, write_rows
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     return base_parser(
         'selnext-mm gate-scales',
         'Scales of every attention of a model (SE, SELN, ECA, GRN, NA, CBAM, the gates of PATNet) '
@@ -14,7 +14,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     from selnext_mm.analysis.gate_scales import gate_scales
 
     results, paths = run_models(args, gate_scales)

@@ -14,7 +14,7 @@ from selnext_mm.datasets.shapes import (
 from selnext_mm.errors import UserError
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog='selnext-mm make-shapes',
         description='Write a synthetic instance segmentation data set of six classes '
@@ -52,7 +52,7 @@ def report(summary: Summary) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     if args.preview and Path(args.preview).suffix.lower() != '.png':
         raise UserError(f'--preview {args.preview}; expected a file name that ends in .png')
     if args.preview and Path(args.dir).resolve() in Path(args.preview).resolve().parents:

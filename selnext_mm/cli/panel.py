@@ -6,7 +6,7 @@ from pathlib import Path
 from selnext_mm.errors import UserError
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog='selnext-mm panel',
         description='Draw the ground truth (left) and the predictions (right) of images spread '
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     for name, value, low in (('num', args.num, 1), ('columns', args.columns, 1)):
         if value is not None and value < low:
             raise UserError(f'--{name} {value}; expected {low} or more')

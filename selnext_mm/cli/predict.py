@@ -27,7 +27,7 @@ exit status: 0; 1 if pictures were skipped because they cannot be read; 2 for a 
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     from selnext_mm.cli.arguments import Options
 
     result = argparse.ArgumentParser(
@@ -203,6 +203,6 @@ def main(argv: list[str] | None = None) -> int:
     if predict_file.is_meant(argv) or find_spec('torch') is None:
         return predict_file.main(argv)
     register_modules()
-    args = parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     check(args)
     return run(args)

@@ -21,7 +21,7 @@ def is_meant(argv: list[str]) -> bool:
     return any(argument.endswith(SUFFIXES) for argument in argv)
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog='selnext-mm predict',
         description='Run an exported detector or classifier over pictures, without PyTorch.',
@@ -66,7 +66,7 @@ def open_file(args: argparse.Namespace) -> tuple:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     check(args)
     if args.threads is not None and args.threads < 1:
         raise UserError(f'--threads {args.threads}; expected 1 or more')

@@ -6,7 +6,7 @@ from pathlib import Path
 from selnext_mm.errors import UserError
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog='selnext-mm report',
         description='Write one self-contained HTML page of one or several runs: config, curves, '
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     if args.num < 1:
         raise UserError(f'--num {args.num}; expected 1 or more')
     if not 0 <= args.score_thr < 1:

@@ -10,7 +10,7 @@ from selnext_mm.cli.model_options import write_rows
 from selnext_mm.errors import UserError
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog='selnext-mm trade-off',
         description='Top-1 accuracy on ImageNet-1k against parameters, FLOPs and latency, as the '
@@ -67,7 +67,7 @@ def table(points: list[Point], labels: list[str], baseline: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     if Path(args.out).suffix.lower() != '.png':
         raise UserError(f'--out {args.out}; expected a file name that ends in .png')
     files = [load_measured(path) for path in args.measured]

@@ -1,0 +1,4 @@
+"""``selnext-mm doctor``: what is installed, whether it works, and the line that mends it.
+
+Must start where neither torch nor OpenMMLab can be imported: imports nothing else of the package.
+"""

@@ -1,6 +1,6 @@
 """What the package needs from its environment, as rows of a table.
 
-:func:`inspect_environment` lets the probes of ``environment_probes.py`` run, each in a process
+:func:`inspect_environment` lets the probes of ``probes.py`` run, each in a process
 of its own so that a broken binary costs a row and not the command, and turns their facts into
 :class:`Row` objects. Versions come from imported modules, never from a distribution's name:
 the onedl forks, which have the same import names, pass wherever they work. Nothing but the
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from selnext_mm.doctor.probes import PROBES, Facts, run_probe
+from selnext_mm.doctor.probes import PROBES, Facts
 from selnext_mm.doctor.remedies import (
     PINS,
     TORCH_PIN,
@@ -29,8 +29,9 @@ from selnext_mm.doctor.remedies import (
     tightest,
     within,
 )
+from selnext_mm.doctor.run import run_probe
 
-OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 12)
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
 OLDEST_TORCH = '2.1'
 
 
@@ -70,7 +71,9 @@ def check_setuptools(facts: Facts, mmengine: Facts, remedies: Remedies) -> Row:
     found, line = shown(facts), remedies.pip('setuptools<81')
     wanted = '<81: mmengine imports its pkg_resources'
     if not facts.get('pkg_resources'):
-        return Row('setuptools', found, wanted, False, line)
+        found = f'{facts.get("version", "absent")}, without pkg_resources'
+        found += ': given by selnext_mm, but not to programs that import mmengine first'
+        return Row('setuptools', found, wanted, None, line)
     if not within(str(facts['version']), '0', '81'):
         return Row('setuptools', f'{found}, pkg_resources still there', wanted, None, line)
     return Row('setuptools', found, wanted, True)
@@ -152,6 +155,26 @@ def check_ops(name: str, key: str, facts: Facts, line: str, remedies: Remedies) 
     return Row(name, outcome, wanted, False, remedies.after(outcome, line))
 
 
+def check_operators(facts: Facts) -> Row:
+    """A note: which operators of mmcv are in use. A warning where stock programs have none."""
+    wanted, source = 'compiled, or by selnext_mm for all programs', facts.get('ops_from')
+    if source != 'selnext_mm':
+        return Row('mmcv operators', str(source or 'not reached'), wanted, None)
+    by_torchvision = ', '.join(facts['by_torchvision'])
+    found = f'by selnext_mm, in torch{f"; torchvision: {by_torchvision}" if by_torchvision else ""}'
+    if facts['ops_everywhere']:
+        return Row('mmcv operators', found, wanted, None)
+    found += '; not for programs that import mmcv first'
+    return Row('mmcv operators', found, wanted, None, 'selnext-mm ops --install')
+
+
+def check_transformers(facts: Facts) -> Row:
+    """A note: the work-around for a transformers that is too new for mmpretrain."""
+    off = ": mmpretrain's multimodal models are switched off" if facts.get('fits') is False else ''
+    found = f'{facts.get("version", "absent")}{off}'
+    return Row('transformers', found, 'optional; <5 for multimodal models', None)
+
+
 def driver_report() -> str:
     """``name, driver, memory`` of the first card as the NVIDIA driver has it, '' without."""
     try:
@@ -189,8 +212,8 @@ def check_cuda(facts: Facts, driver: str, remedies: Remedies) -> Row:
     return Row('CUDA', f'{driver}, unused', wanted, None, remedies.torch('--force-reinstall'))
 
 
-def check_nvcc(torch: Facts, mmcv: Facts) -> Row:
-    """The CUDA compiler: wanted where mmcv's CUDA ops have yet to be compiled."""
+def check_nvcc(torch: Facts, mmcv: Facts, fork: bool) -> Row:
+    """The CUDA compiler: wanted where a fork's CUDA ops have yet to be compiled."""
     folders = [os.environ.get('CUDA_HOME', ''), os.environ.get('CUDA_PATH', ''), '/usr/local/cuda']
     places = [os.path.join(folder, 'bin', 'nvcc') for folder in folders if folder]
     nvcc = next(filter(None, map(shutil.which, [*places[:-1], 'nvcc', places[-1]])), None)
@@ -204,7 +227,9 @@ def check_nvcc(torch: Facts, mmcv: Facts) -> Row:
             found = 'not runnable'
     build = str(torch.get('cuda_build'))
     if mmcv.get('cuda_ops') == 'ok':
-        return Row('nvcc', found, 'not needed: the CUDA ops are compiled', True)
+        return Row('nvcc', found, 'not needed: the CUDA ops work', True)
+    if not fork:
+        return Row('nvcc', found, 'optional: MMCV_OPS=cuda make setup compiles mmcv', None)
     ok = found.split('.')[0] == build.split('.')[0]
     line = f'install the CUDA {build} toolkit and set CUDA_HOME to its folder'
     return Row('nvcc', found, f'{build}, to compile mmcv', ok, '' if ok else line)
@@ -275,12 +300,13 @@ def inspect_environment(min_free_gb: float = 5.0, timeout: float = 180.0) -> lis
         by_probe('opencv', 'importable', 'opencv-python-headless'),
         package('mmengine'),
         package('mmcv'),
+        check_operators(mmcv),
         check_ops('mmcv._ext', 'cpu_ops', mmcv, remedies.mmcv(), remedies),
     ]
     if torch.get('cuda'):
         line = remedies.mmcv(cuda=True)
         rows += [
-            check_nvcc(torch, mmcv),
+            check_nvcc(torch, mmcv, remedies.fork),
             check_ops('mmcv CUDA ops', 'cuda_ops', mmcv, line, remedies),
         ]
     return [
@@ -288,6 +314,7 @@ def inspect_environment(min_free_gb: float = 5.0, timeout: float = 180.0) -> lis
         by_probe('pycocotools', 'mask encode, decode, iou', 'pycocotools'),
         package('mmdet'),
         package('mmpretrain'),
+        check_transformers(facts['transformers']),
         check_selnext_mm(facts['selnext_mm'], remedies),
         check_disk('disk, this folder', Path.cwd(), min_free_gb),
         check_disk('disk, cache', cache_folder(), min_free_gb),

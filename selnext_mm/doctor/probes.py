@@ -1,6 +1,7 @@
-"""Probes of the environment, each run in a Python process of its own by :func:`run_probe`.
+"""Probes of the environment, each run in a Python process of its own by
+:func:`~selnext_mm.doctor.run.run_probe`.
 
-``python environment_probes.py NAME`` runs one probe and writes what it learns to standard
+``python probes.py NAME`` runs one probe and writes what it learns to standard
 output, one JSON object per line behind :data:`MARK`. A probe is a generator: facts that it
 yields before a broken binary ends its process are kept. Nothing but the standard library is
 imported at module level, and the package itself only where a probe asks for it.
@@ -14,10 +15,7 @@ import importlib
 import importlib.util
 import json
 import os
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 
 MARK = 'selnext-mm-probe:'
@@ -132,6 +130,39 @@ def probe_mmengine() -> Iterator[Facts]:
         raise ValueError('Config.pretty_text lost a value')
 
 
+def probe_transformers() -> Iterator[Facts]:
+    """Whether mmpretrain's multimodal models can be imported beside the installed transformers."""
+    yield load_compat()
+    yield {'fits': sys.modules['selnext_mm_compat']._multimodal_models_work()}
+    from importlib.metadata import version
+
+    yield {'version': version('transformers')}
+
+
+def operators() -> Facts:
+    """Where ``mmcv._ext`` comes from, and whether programs that import mmcv first have it."""
+    from importlib.machinery import ExtensionFileLoader, PathFinder
+
+    import mmcv
+
+    spec = PathFinder.find_spec('mmcv._ext', mmcv.__path__)
+    if spec and isinstance(spec.loader, ExtensionFileLoader):
+        return {'ops_from': 'compiled'}
+    import selnext_mm  # noqa: F401 - provides them
+    from selnext_mm.mmcv_ext import torchvision_ops
+
+    device = 'cuda' if torch_has_cuda() else 'cpu'
+    names = torchvision_ops.ON_CPU if device == 'cpu' else torchvision_ops.TRIES
+    working = [name for name in sorted(names) if torchvision_ops.works(name, device)]
+    return {'ops_from': 'selnext_mm', 'ops_everywhere': bool(spec), 'by_torchvision': working}
+
+
+def torch_has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def probe_mmcv() -> Iterator[Facts]:
     yield load_compat()
     import mmcv
@@ -140,6 +171,7 @@ def probe_mmcv() -> Iterator[Facts]:
     import torch
 
     try:
+        yield operators()
         prove_ops('cpu')
     except Exception as error:
         yield {'cpu_ops': reason(error)}
@@ -238,50 +270,12 @@ PROBES = {
     'mmengine': probe_mmengine,
     'mmcv': probe_mmcv,
     'opencv': probe_opencv,
+    'transformers': probe_transformers,
     'pycocotools': probe_pycocotools,
     'mmdet': lambda: probe_package('mmdet'),
     'mmpretrain': lambda: probe_package('mmpretrain'),
     'selnext_mm': probe_selnext_mm,
 }
-
-
-def run_probe(name: str, timeout: float = 180.0) -> Facts:
-    """Facts of one probe, run in a child; whatever ends it, ``error`` says what happened."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            child = subprocess.run(
-                [sys.executable, os.path.abspath(__file__), name],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=timeout,
-                # The package has to be found from anywhere; elsewhere a relative entry in
-                # PYTHONPATH may mean the caller's folder.
-                cwd=folder if name == 'selnext_mm' else None,
-            )
-        except subprocess.TimeoutExpired as late:
-            return read_facts(late.stdout or b'') | {'error': f'no answer in {timeout:g} s'}
-    facts = read_facts(child.stdout)
-    if not facts.pop('done', False):
-        facts['error'] = describe_end(child.returncode, child.stderr)
-    if 'error' in facts and 'compat_error' in facts:
-        facts['error'] = facts['compat_error']  # what came first, so the likely cause
-    return facts
-
-
-def read_facts(output: bytes) -> Facts:
-    facts: Facts = {}
-    for line in output.decode(errors='replace').splitlines():
-        if line.startswith(MARK):
-            facts |= json.loads(line[len(MARK) :])
-    return facts
-
-
-def describe_end(status: int, stderr: bytes) -> str:
-    """Why a probe did not finish: the signal, or its status and last words."""
-    if status < 0:
-        return f'the process was ended by {signal.Signals(-status).name}'
-    words = [line.strip() for line in stderr.decode(errors='replace').splitlines() if line.strip()]
-    return ' '.join([f'exit status {status}', *words[-1:]])[:MAX_REASON]
 
 
 def main(name: str) -> None:

@@ -162,10 +162,11 @@ class Remedies:
         return self.pip(requirement, options='' if name == 'mmengine' else '--no-deps')
 
     def mmcv(self, cuda: bool = False) -> str:
-        """The line that compiles mmcv.
+        """The line that installs mmcv: mmcv-lite, whose operators selnext_mm computes.
 
-        pip keeps a wheel that it once built without ops, and takes an installed mmcv for
-        good: hence the two options that make it start over.
+        Only the fork has no such edition and is compiled. pip keeps a wheel that it once built
+        without ops, and takes an installed mmcv for good: hence the two options that make it
+        start over. The stock mmcv is removed before, since the two install the same folder.
         """
         pin = PINS['mmcv']
         choices = [('mmcv', pin.stock), (pin.fork, pin.fork_version)]
@@ -176,7 +177,11 @@ class Remedies:
             for name, version in choices
             if all(within(version, low, high) for low, high in self.mmcv_bounds)
         ]
-        requirement = '=='.join([*fitting, choices[0]][0])
+        name, version = [*fitting, choices[0]][0]
+        if name == 'mmcv':
+            removal = f'{python_command()} -m pip uninstall -y mmcv mmcv-lite'
+            return f'{removal} && {self.pip(f"mmcv-lite=={version}", options="--no-deps")}'
+        requirement = f'{name}=={version}'
         options = '--no-build-isolation --no-deps --force-reinstall --no-cache-dir'
         build = 'FORCE_CUDA=1 MMCV_WITH_OPS=1' if cuda else 'MMCV_WITH_OPS=1'
         return f'{build} {self.pip(requirement, options=options)}'

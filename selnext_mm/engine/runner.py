@@ -1,6 +1,7 @@
 """mmengine's runner with a short log and strict checkpoints."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from mmengine.dist import is_main_process, master_only
@@ -13,7 +14,11 @@ from selnext_mm.checkpoints.fit import compare, state_dict_of
 from selnext_mm.engine.distributed.collectives import from_first
 from selnext_mm.engine.hooks.banner import BannerHook
 from selnext_mm.engine.hooks.progress import ProgressBarHook, on_terminal
-from selnext_mm.engine.hooks.unreadable_images import UnreadableImagesHook, guard, record_file
+from selnext_mm.engine.hooks.unreadable_images import (
+    UnreadableImagesHook,
+    guard_image_loading,
+    record_file,
+)
 from selnext_mm.engine.optimizers.changed_schedule import Schedule
 from selnext_mm.engine.resume.checkpoint_hook import SafeCheckpointHook
 from selnext_mm.engine.resume.lineage import Newest, find_newest
@@ -37,6 +42,14 @@ class ConciseRunner(Runner):
     :class:`UnreadableImagesHook`.
     """
 
+    def __init__(self, *args, **kwargs) -> None:
+        self._handed_over: dict[str, dict] = {}
+        super().__init__(*args, **kwargs)
+
+    def hand_over(self, filename: str, checkpoint: dict) -> None:
+        """Use ``checkpoint`` when ``filename`` is loaded for the first time: it was read before."""
+        self._handed_over[filename] = checkpoint
+
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
         super().register_hooks(default_hooks, custom_hooks)
         if not any(isinstance(hook, UnreadableImagesHook) for hook in self.hooks):
@@ -50,7 +63,9 @@ class ConciseRunner(Runner):
         revise_keys: list = [(r'^module\.', '')],  # noqa: B006 - as in the base class
     ) -> dict:
         """Load what fits, and say in one line what did not; else as the base class."""
-        checkpoint = CheckpointLoader.load_checkpoint(filename, map_location, logger=None)
+        checkpoint = self._handed_over.pop(filename, None)
+        if checkpoint is None:
+            checkpoint = CheckpointLoader.load_checkpoint(filename, map_location, logger=None)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         state = state_dict_of(checkpoint, filename)
         for pattern, replacement in revise_keys:
@@ -67,17 +82,19 @@ class ConciseRunner(Runner):
 
     def build_train_loop(self, loop):
         if isinstance(loop, dict):
-            self._train_dataloader = guard(self._train_dataloader, str(record_file(self)))
+            self._train_dataloader = guard_image_loading(
+                self._train_dataloader, str(record_file(self))
+            )
         return super().build_train_loop(loop)
 
     def build_val_loop(self, loop):
         if isinstance(loop, dict):
-            self._val_dataloader = guard(self._val_dataloader)
+            self._val_dataloader = guard_image_loading(self._val_dataloader)
         return super().build_val_loop(loop)
 
     def build_test_loop(self, loop):
         if isinstance(loop, dict):
-            self._test_dataloader = guard(self._test_dataloader)
+            self._test_dataloader = guard_image_loading(self._test_dataloader)
         return super().build_test_loop(loop)
 
     def _log_env(self, env_cfg: dict) -> None:
@@ -138,7 +155,11 @@ class ConciseRunner(Runner):
         # All processes go on alike, even if a shared disk shows them different files.
         self._resume, self._load_from = from_first((self._resume, self._load_from))
         if self._resume and self._load_from is None and not self._has_loaded:
-            newest = from_first(self._find_newest() if is_main_process() else None)
+            newest = self._find_newest() if is_main_process() else None
+            if isinstance(newest, Newest):
+                self.hand_over(str(newest.path), newest.checkpoint)
+                newest = replace(newest, checkpoint=None)  # not through the network
+            newest = from_first(newest)
             if isinstance(newest, UserError):
                 raise newest
             for line in newest.lines():

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from selnext_mm.config.build import quiet
 from selnext_mm.errors import UserError
 from selnext_mm.export.graphs import Graph
 from selnext_mm.export.openvino import convert
@@ -63,14 +64,13 @@ def require(target: str) -> None:
 @contextlib.contextmanager
 def quiet_exporter():
     """The exporters tell their progress on stdout, in warnings and in logs."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        logging.disable(before)
+    with (
+        quiet(logging.WARNING),
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        warnings.simplefilter('ignore')
+        yield
 
 
 def _open_batch_of_one(program: torch.export.ExportedProgram) -> None:

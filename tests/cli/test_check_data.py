@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from selnext_mm.__main__ import main
-from selnext_mm.cli.doctor import show
+from selnext_mm.cli.terminal import show
 
 CONFIG = 'mask_rcnn/selnext_atto_shapes.py'
 

@@ -20,34 +20,69 @@ CPU = dict(version='2.13.0+cpu', cuda=None, gpu=False, python='cp311')
 CUDA = dict(version='2.13.0+cu130', cuda='13.0', gpu=True, python='cp311')
 
 
-def test_a_cpu_torch_gets_cpu_operators_even_beside_a_toolkit():
-    kind, variables = bootstrap.plan_ops(CPU, '', Path('/usr/local/cuda'))
-    assert kind == 'cpu'
-    assert variables['FORCE_CUDA'] == '0'
+@pytest.mark.parametrize('facts', [CPU, CUDA])
+def test_nothing_is_compiled_unless_it_is_asked_for(facts):
+    assert bootstrap.plan_ops(facts, 'torch', None) == ('torch', {})
 
 
-def test_a_cuda_torch_gets_cuda_operators():
-    kind, variables = bootstrap.plan_ops(CUDA, '', Path('/opt/cuda'))
+def test_cpu_operators_can_be_asked_for_even_beside_a_toolkit():
+    for facts in (CPU, CUDA):
+        kind, variables = bootstrap.plan_ops(facts, 'cpu', Path('/usr/local/cuda'))
+        assert kind == 'cpu'
+        assert variables['FORCE_CUDA'] == '0'
+
+
+def test_cuda_operators_can_be_asked_for():
+    kind, variables = bootstrap.plan_ops(CUDA, 'cuda', Path('/opt/cuda'))
     assert kind == 'cuda13.0'
     assert variables == {'FORCE_CUDA': '1', 'CUDA_HOME': '/opt/cuda'}
 
 
-def test_a_cuda_torch_without_nvcc_stops_and_says_what_to_do():
+def test_cuda_operators_without_nvcc_stop_and_say_what_to_do():
     with pytest.raises(SystemExit) as stop:
-        bootstrap.plan_ops(CUDA, '', None)
+        bootstrap.plan_ops(CUDA, 'cuda', None)
     text = str(stop.value)
-    for word in ('CUDA toolkit 13.0', 'CUDA_HOME', 'MMCV_OPS=cpu', 'TORCH_INDEX_URL'):
+    for word in ('CUDA toolkit 13.0', 'CUDA_HOME', 'MMCV_OPS=torch'):
         assert word in text
-
-
-def test_cpu_operators_can_be_asked_for():
-    assert bootstrap.plan_ops(CUDA, 'cpu', None)[0] == 'cpu'
 
 
 @pytest.mark.parametrize(('facts', 'choice'), [(CPU, 'cuda'), (CUDA, 'gpu')])
 def test_a_choice_that_cannot_be_met_stops(facts, choice):
     with pytest.raises(SystemExit, match=f'MMCV_OPS={choice}|{choice!r}'):
         bootstrap.plan_ops(facts, choice, Path('/opt/cuda'))
+
+
+def test_a_wrapper_of_nvcc_is_followed_to_the_toolkit(monkeypatch, tmp_path):
+    """A stand-in for nvcc, called by a script in a folder of PATH."""
+    toolkit, front = tmp_path / 'cuda-13.0' / 'bin', tmp_path / 'local' / 'bin'
+    toolkit.mkdir(parents=True)
+    front.mkdir(parents=True)
+    real, wrapper = toolkit / 'nvcc', front / 'nvcc'
+    real.write_text(f'#!/bin/sh\necho "#\\$ _SPACE_= " >&2; echo "#\\$ _HERE_={toolkit}" >&2\n')
+    wrapper.write_text(f'#!/bin/sh\nexec {real} "$@"\n')
+    for path in (real, wrapper):
+        path.chmod(0o755)
+    monkeypatch.delenv('CUDA_HOME', raising=False)
+    monkeypatch.setenv('PATH', f'{front}:/usr/bin:/bin')
+    assert bootstrap.find_cuda_home() == tmp_path / 'cuda-13.0'
+    real.write_text('#!/bin/sh\nexit 1\n')  # says nothing: the folder above its own
+    assert bootstrap.find_cuda_home() == tmp_path / 'local'
+
+
+@pytest.mark.parametrize('own', ['mmcv', 'mmcv_lite'])
+def test_the_other_mmcv_goes_before_one_comes(monkeypatch, tmp_path, own):
+    site = tmp_path / 'lib' / 'python3.11' / 'site-packages'
+    for name in ('mmcv', 'mmcv_lite', 'mmcv_other'):
+        (site / f'{name}-2.1.0.dist-info').mkdir(parents=True)
+    commands = []
+    monkeypatch.setattr(bootstrap, 'VENV', tmp_path)
+    monkeypatch.setattr(bootstrap, 'run', lambda *command, **kwargs: commands.append(command))
+    bootstrap.remove_other_mmcv(own)
+    (other,) = {'mmcv', 'mmcv_lite'} - {own}
+    assert [c[-1] for c in commands] == [other.replace('_', '-')]
+    # pip would take what has lost its files for installed.
+    assert not (site / f'{own}-2.1.0.dist-info').exists()
+    assert (site / 'mmcv_other-2.1.0.dist-info').exists()
 
 
 def test_headers_of_torchs_packages_fill_in_for_a_bare_toolkit(tmp_path):
@@ -78,7 +113,7 @@ def test_the_cache_is_in_the_users_folder(monkeypatch, env, expected):
 
 
 def test_an_unsupported_python_without_another_stops(monkeypatch):
-    monkeypatch.setattr(bootstrap.sys, 'version_info', (3, 14, 0))
+    monkeypatch.setattr(bootstrap.sys, 'version_info', (3, 15, 0))
     monkeypatch.setattr(bootstrap.shutil, 'which', lambda name: None)
     with pytest.raises(SystemExit, match='make setup PYTHON='):
         bootstrap.find_python()
@@ -131,6 +166,18 @@ def test_another_wish_is_another_setup(finished, monkeypatch, name):
         bootstrap.main()
 
 
+def test_the_choice_of_operators_stays_until_another_is_named(finished, monkeypatch):
+    monkeypatch.setenv('MMCV_OPS', 'cpu')
+    bootstrap.STAMP.write_text(json.dumps(bootstrap.fingerprint()))
+    monkeypatch.delenv('MMCV_OPS')
+    bootstrap.main()
+    assert finished == []
+    assert bootstrap.wished_ops() == 'cpu'
+    monkeypatch.setenv('MMCV_OPS', 'torch')
+    with pytest.raises(SystemExit, match='begun'):
+        bootstrap.main()
+
+
 def test_another_python_is_another_setup_if_it_was_named(finished, monkeypatch):
     real = bootstrap.version_of
     monkeypatch.setattr(
@@ -147,7 +194,7 @@ def test_an_environment_of_another_version_is_kept_unless_it_does_not_fit():
     assert bootstrap.can_stay((3, 11), None)
     assert bootstrap.can_stay((3, 11), (3, 11))
     assert not bootstrap.can_stay((3, 11), (3, 12))
-    assert not bootstrap.can_stay((3, 13), None)
+    assert not bootstrap.can_stay((3, 15), None)
     assert not bootstrap.can_stay((), None)
 
 

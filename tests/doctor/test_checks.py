@@ -1,6 +1,7 @@
 """Checks of the environment: made-up facts for the rows, really broken packages for the probes."""
 
 import importlib.util
+import os
 import shutil
 import sys
 from itertools import pairwise
@@ -11,7 +12,6 @@ import pytest
 
 from selnext_mm.doctor import checks as env
 from selnext_mm.doctor import remedies as remedies_module
-from selnext_mm.doctor.probes import run_probe
 from selnext_mm.doctor.remedies import (
     Remedies,
     declared_bounds,
@@ -20,11 +20,18 @@ from selnext_mm.doctor.remedies import (
     version_key,
     within,
 )
+from selnext_mm.doctor.run import run_probe
+from selnext_mm.mmcv_ext.install import install
+from tests.mmcv_ext import calls
 
 STOCK = {'mmengine': '0.10.7', 'mmcv': '2.1.0', 'mmdet': '3.3.0', 'mmpretrain': '1.2.0'}
 FORK = {'mmengine': '0.10.12', 'mmcv': '2.3.6', 'mmdet': '3.5.1', 'mmpretrain': '1.3.6'}
 BUILD = '--no-build-isolation --no-deps --force-reinstall --no-cache-dir'
 PIP = f'{python_command()} -m pip install'
+LITE = (
+    f'{python_command()} -m pip uninstall -y mmcv mmcv-lite && {PIP} --no-deps "mmcv-lite==2.1.0"'
+)
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -40,7 +47,7 @@ def fork():
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
     """Write modules that child processes import in place of the installed ones."""
-    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    monkeypatch.setenv('PYTHONPATH', f'{tmp_path}{os.pathsep}{ROOT}')
 
     def write(name: str, text: str) -> None:
         path = tmp_path / name
@@ -116,7 +123,7 @@ def test_old_torch_fails(stock):
 SETUPTOOLS = [
     ({'version': '80.9.0', 'pkg_resources': True}, True, 'ok'),
     ({'version': '81.0.0', 'pkg_resources': True}, True, 'warn'),
-    ({'version': '82.0.0', 'error': "No module named 'pkg_resources'"}, True, 'FAIL'),
+    ({'version': '82.0.0', 'error': "No module named 'pkg_resources'"}, True, 'warn'),
     ({'version': '82.0.0', 'error': "No module named 'pkg_resources'"}, False, 'ok'),
     ({'error': "No module named 'setuptools'"}, False, 'ok'),
 ]
@@ -134,7 +141,7 @@ def test_mmcv_outside_the_bounds_of_mmdet_fails(stock):
     row = env.check_package('mmcv', {'version': '2.2.0'}, stock, bounds)
     assert row.ok is False
     assert '<2.2.0 for mmdet' in row.wanted
-    assert row.remedy == f'MMCV_WITH_OPS=1 {PIP} {BUILD} "mmcv==2.1.0"'
+    assert row.remedy == LITE
 
 
 @pytest.mark.parametrize('name', STOCK)
@@ -152,7 +159,7 @@ def test_a_fork_is_mended_with_the_fork(fork):
 
 def test_a_fork_of_mmcv_beside_stock_mmdet_is_replaced():
     mixed = Remedies(STOCK | {'mmcv': '2.3.6'}, [('2.0.0rc4', '2.2.0')])
-    assert mixed.mmcv().endswith('"mmcv==2.1.0"')
+    assert mixed.mmcv().endswith('"mmcv-lite==2.1.0"')
 
 
 def test_rows_with_one_cause_get_one_remedy(stock):
@@ -165,9 +172,9 @@ def test_rows_with_one_cause_get_one_remedy(stock):
 
 
 CAUSES = [
-    ("ModuleNotFoundError: No module named 'mmcv._ext'", 'MMCV_WITH_OPS=1'),
-    ('ImportError: mmcv/_ext.cpython-311.so: undefined symbol: _ZN3c10', 'MMCV_WITH_OPS=1'),
-    ('AssertionError: MMCV==2.2.0 is used but incompatible.', '"mmcv==2.1.0"'),
+    ("ModuleNotFoundError: No module named 'mmcv._ext'", LITE),
+    ('ImportError: mmcv/_ext.cpython-311.so: undefined symbol: _ZN3c10', LITE),
+    ('AssertionError: MMCV==2.2.0 is used but incompatible.', LITE),
     ("ModuleNotFoundError: No module named 'mmpretrain'", '--no-deps "mmpretrain==1.2.0"'),
     ("ModuleNotFoundError: No module named 'yaml'", f'{PIP} "pyyaml"'),
     ("ModuleNotFoundError: No module named 'einops'", f'{PIP} "einops"'),
@@ -216,13 +223,38 @@ def test_hidden_cards_are_left_alone(stock, monkeypatch):
     assert row.state == 'note'
 
 
-def test_nvcc_is_asked_for_only_until_the_cuda_ops_are_compiled(monkeypatch):
+def test_nvcc_is_asked_for_only_until_the_cuda_ops_of_a_fork_are_compiled(monkeypatch):
     monkeypatch.setattr(env.shutil, 'which', lambda name: None)
     torch = {'cuda_build': '12.4'}
-    assert env.check_nvcc(torch, {'cuda_ops': 'ok'}).ok is True
-    row = env.check_nvcc(torch, {'cuda_ops': 'RuntimeError: not compiled'})
+    failed = {'cuda_ops': 'RuntimeError: not compiled'}
+    assert env.check_nvcc(torch, {'cuda_ops': 'ok'}, fork=True).ok is True
+    row = env.check_nvcc(torch, failed, fork=True)
     assert (row.ok, row.found) == (False, 'absent')
     assert 'CUDA 12.4 toolkit' in row.remedy
+    assert env.check_nvcc(torch, failed, fork=False).state == 'note'  # mmcv-lite needs none
+
+
+@pytest.mark.parametrize(
+    ('facts', 'found', 'state'),
+    [
+        ({'ops_from': 'compiled'}, 'compiled', 'note'),
+        ({}, 'not reached', 'note'),
+        (
+            {'ops_from': 'selnext_mm', 'ops_everywhere': True, 'by_torchvision': ['nms']},
+            'by selnext_mm, in torch; torchvision: nms',
+            'note',
+        ),
+        (
+            {'ops_from': 'selnext_mm', 'ops_everywhere': False, 'by_torchvision': []},
+            'by selnext_mm, in torch; not for programs that import mmcv first',
+            'warn',
+        ),
+    ],
+)
+def test_the_operators_in_use_are_named(facts, found, state):
+    row = env.check_operators(facts)
+    assert (row.found, row.state) == (found, state)
+    assert row.remedy == ('selnext-mm ops --install' if state == 'warn' else '')
 
 
 def test_little_disk_fails(monkeypatch, tmp_path):
@@ -293,20 +325,48 @@ def test_wrong_values_of_ops_are_reported(fake, stock):
     assert row.ok is False
 
 
-def test_mmcv_without_its_compiled_module_is_told_apart(tmp_path, monkeypatch, stock):
+@pytest.mark.parametrize('everywhere', [False, True])
+def test_mmcv_without_its_compiled_module_is_proven_with_ours(
+    tmp_path, monkeypatch, stock, everywhere
+):
     spec = importlib.util.find_spec('mmcv')
     if spec is None:
         pytest.skip('install mmcv to run this')
     source = Path(spec.origin).parent
     shutil.copytree(source, tmp_path / 'mmcv', ignore=shutil.ignore_patterns('_ext*', '*.pyc'))
-    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    monkeypatch.setenv('PYTHONPATH', f'{tmp_path}{os.pathsep}{ROOT}')
+    if everywhere:
+        install(tmp_path)
     facts = run_probe('mmcv')
-    bounds = declared_bounds('mmcv')
-    if facts['version'] == '2.1.0':  # a fork asks its metadata for its version
-        assert env.check_package('mmcv', facts, stock, bounds).ok is True
-    row = env.check_ops('mmcv._ext', 'cpu_ops', facts, stock.mmcv(), stock)
-    assert row.found == "ModuleNotFoundError: No module named 'mmcv._ext'"
-    assert row.remedy == f'MMCV_WITH_OPS=1 {PIP} {BUILD} "mmcv==2.1.0"'
+    assert env.check_ops('mmcv._ext', 'cpu_ops', facts, stock.mmcv(), stock).ok is True
+    row = env.check_operators(facts)
+    assert row.found.startswith('by selnext_mm, in torch')
+    assert row.state == ('note' if everywhere else 'warn')
+
+
+@pytest.mark.skipif(
+    calls.compiled() is None,
+    reason='needs an mmcv with compiled operators: MMCV_OPS=cpu make setup',
+)
+def test_compiled_operators_are_named():
+    assert run_probe('mmcv')['ops_from'] == 'compiled'
+
+
+TRANSFORMERS = [
+    ('def apply_chunking_to_forward(): pass', None, '9.9'),
+    ('', False, "9.9: mmpretrain's multimodal models are switched off"),
+]
+
+
+@pytest.mark.parametrize(('source', 'fits', 'found'), TRANSFORMERS)
+def test_a_transformers_that_is_too_new_for_mmpretrain_is_named(fake, source, fits, found):
+    fake('transformers/__init__.py', 'raise ImportError("nobody has to import it")')
+    fake('transformers/modeling_utils.py', source)
+    fake('transformers-9.9.dist-info/METADATA', 'Name: transformers\nVersion: 9.9\n')
+    facts = run_probe('transformers')
+    assert facts['fits'] is (fits is None)
+    row = env.check_transformers(facts)
+    assert (row.state, row.found) == ('note', found)
 
 
 def test_mmcv_too_new_for_mmdet_is_mended_at_mmcv(fake, stock):
@@ -318,7 +378,7 @@ def test_mmcv_too_new_for_mmdet_is_mended_at_mmcv(fake, stock):
         env.check_package('mmdet', run_probe('mmdet'), stock, {}),
     ]
     assert [row.ok for row in rows] == [False, False]
-    assert {row.remedy for row in rows} == {f'MMCV_WITH_OPS=1 {PIP} {BUILD} "mmcv==2.1.0"'}
+    assert {row.remedy for row in rows} == {LITE}
     assert 'AssertionError: MMCV==2.2.0' in rows[1].found
 
 

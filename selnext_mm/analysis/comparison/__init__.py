@@ -1,0 +1,1 @@
+"""``selnext-mm compare``: what is to be run (``plan``), running it (``runs``), its ``table``."""

@@ -11,7 +11,7 @@ from selnext_mm.checkpoints.keymaps.rules import (
     BATCH_NORM_PARTS,
     COUNTER,
     PARAM,
-    Mapping,
+    KeyMapping,
     Rules,
     Shape,
     StateDict,
@@ -161,7 +161,7 @@ def read_depth(mapped: StateDict) -> int:
     )
 
 
-def map_nanet(state: StateDict, target: str) -> Mapping:
+def map_nanet(state: StateDict, target: str) -> KeyMapping:
     """Published NA-ResNet and NA-MobileNetV2 weights; a detector takes them without the head."""
     if state and all(key.startswith(PARALLEL_PREFIX) for key in state):
         state = {key[len(PARALLEL_PREFIX) :]: value for key, value in state.items()}
@@ -170,9 +170,9 @@ def map_nanet(state: StateDict, target: str) -> Mapping:
     num_classes = size(mapped.get('head.fc.weight')) if target == 'classifier' else None
     if mobilenet:
         check_shapes(mapped, expected_mobilenet(num_classes), 'NA-MobileNetV2')
-        return Mapping(mapped, '', dropped, model='NAMobileNetV2')
+        return KeyMapping(mapped, '', dropped, model='NAMobileNetV2')
     depth = read_depth(mapped)
     width = size(mapped.get('backbone.conv1.weight')) or 64
     check_shapes(mapped, expected_resnet(depth, width, num_classes), f'NA-ResNet-{depth}')
     arguments = f'depth={depth}' if width == 64 else f'depth={depth}, base_channels={width}'
-    return Mapping(mapped, arguments, dropped, model='NAResNet')
+    return KeyMapping(mapped, arguments, dropped, model='NAResNet')

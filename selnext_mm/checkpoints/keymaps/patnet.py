@@ -5,7 +5,7 @@ from selnext_mm.checkpoints.keymaps.rules import (
     BATCH_NORM_PARTS,
     NUM_STAGES,
     Arch,
-    Mapping,
+    KeyMapping,
     Rules,
     Shape,
     StateDict,
@@ -142,7 +142,7 @@ def check(mapped: StateDict, target: str) -> Arch:
     return Arch(tuple(depths), widths, model='PATNet', num_heads=size(table), spatial=spatial)
 
 
-def map_partialnet(state: StateDict, target: str) -> Mapping:
+def map_partialnet(state: StateDict, target: str) -> KeyMapping:
     """Published PATNet weights (``patch_embed``, ``stages.0.blocks.0.spatial_mixing``, ...).
 
     Classification checkpoints for both targets; detection backbones, which have their output
@@ -163,4 +163,4 @@ def map_partialnet(state: StateDict, target: str) -> Mapping:
     arch = check(mapped, target)
     new_norms = target == 'detection' and not any(k.startswith('backbone.norm') for k in mapped)
     at_init = dict(AT_INIT_DETECTION) if new_norms else {}
-    return Mapping(mapped, arch, dropped, at_init, model=arch.model)
+    return KeyMapping(mapped, arch, dropped, at_init, model=arch.model)

@@ -36,7 +36,7 @@ class Arch:
 
 
 @dataclass(frozen=True)
-class Mapping:
+class KeyMapping:
     """What became of a checkpoint.
 
     Attributes:

@@ -1,15 +1,12 @@
-"""From other projects' weight names to ours: SELNeXt and ConvNeXt here, and the table of all."""
+"""From the weight names of SELNeXt's authors and of mmpretrain's ConvNeXt to ours."""
 
 import re
-from collections.abc import Callable
 
-from selnext_mm.checkpoints.keymaps.nanet import map_nanet
-from selnext_mm.checkpoints.keymaps.patnet import map_partialnet
 from selnext_mm.checkpoints.keymaps.rules import (
     NUM_STAGES,
     PARAM,
     Arch,
-    Mapping,
+    KeyMapping,
     Rules,
     Shape,
     StateDict,
@@ -19,7 +16,6 @@ from selnext_mm.checkpoints.keymaps.rules import (
 )
 from selnext_mm.errors import UserError
 
-TARGETS = ('classifier', 'detection')
 REDUCTION = 16  # squeeze ratio of SELN, on the expanded width 4C
 
 _BLOCK = r'stages\.\d+\.\d+\.'
@@ -151,15 +147,15 @@ def check_selnext(mapped: StateDict, target: str, attention: bool) -> Arch:
     return Arch(depths, widths, layer_scale)
 
 
-def map_selnext(state: StateDict, target: str) -> Mapping:
+def map_selnext(state: StateDict, target: str) -> KeyMapping:
     """Official SELNeXt classification weights (``dwconv``, ``pwconv1``, ``norm.gate``, ...)."""
     mapped, dropped = rename(state, SELNEXT_RULES, target)
     arch = check_selnext(mapped, target, attention=True)
     at_init = dict(AT_INIT_DETECTION) if target == 'detection' else {}
-    return Mapping(mapped, arch, dropped, at_init)
+    return KeyMapping(mapped, arch, dropped, at_init)
 
 
-def map_convnext_mmpretrain(state: StateDict, target: str) -> Mapping:
+def map_convnext_mmpretrain(state: StateDict, target: str) -> KeyMapping:
     """mmpretrain ConvNeXt weights: the parts that SELNeXt shares; SELN stays at init."""
     mapped, dropped = rename(state, CONVNEXT_MMPRETRAIN_RULES, target)
     mapped = flatten_pointwise(mapped)
@@ -167,22 +163,4 @@ def map_convnext_mmpretrain(state: StateDict, target: str) -> Mapping:
     at_init = dict(AT_INIT_ATTENTION)
     if target == 'detection':
         at_init.update(AT_INIT_DETECTION)
-    return Mapping(mapped, arch, dropped, at_init)
-
-
-# A new source is one function (state, target) -> Mapping and one row here.
-KEY_MAPS: dict[str, Callable[[StateDict, str], Mapping]] = {
-    'selnext': map_selnext,
-    'convnext-mmpretrain': map_convnext_mmpretrain,
-    'nanet': map_nanet,
-    'partialnet': map_partialnet,
-}
-
-
-def convert_keys(state: StateDict, source: str, target: str = 'classifier') -> Mapping:
-    """Map ``state`` of ``source`` (a key of :data:`KEY_MAPS`) to our names for ``target``."""
-    if source not in KEY_MAPS:
-        raise UserError(f'source {source!r}; choose from {", ".join(KEY_MAPS)}')
-    if target not in TARGETS:
-        raise UserError(f'target {target!r}; choose from {", ".join(TARGETS)}')
-    return KEY_MAPS[source](state, target)
+    return KeyMapping(mapped, arch, dropped, at_init)

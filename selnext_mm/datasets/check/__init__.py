@@ -1,0 +1,4 @@
+"""Is the data fit to train on? One file per kind of check; ``config`` runs them for a config.
+
+Reads and reports; changes nothing.
+"""

@@ -1,0 +1,1 @@
+"""Several processes: how they start (``launch``), meet (``rendezvous``) and what they agree on."""

@@ -1,0 +1,1 @@
+"""Hooks of the runner, one per file. Those that save and resume are in ``resume/``."""

@@ -2,14 +2,19 @@
 
 import logging
 import re
-import resource
 import sys
 import time
 
+import psutil
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, LOG_PROCESSORS
 from mmengine.runner import LogProcessor
+
+try:
+    import resource  # not on Windows
+except ImportError:
+    resource = None
 
 PARTS = 6  # parts of the loss that are still shown in the line; all are in scalars.json
 
@@ -18,6 +23,9 @@ def memory_text() -> str:
     """Largest memory so far: of the GPU if there is one, else of this process."""
     if torch.cuda.is_available():
         return f'{torch.cuda.max_memory_allocated() / 2**20:.0f} MB'
+    if resource is None:
+        memory = psutil.Process().memory_info()
+        return f'{getattr(memory, "peak_wset", memory.rss) / 2**20:.0f} MB'
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return f'{peak / (2**20 if sys.platform == "darwin" else 2**10):.0f} MB'
 

@@ -63,15 +63,15 @@ def record_file(runner) -> Path:
     return Path(runner._log_dir, FILE).absolute()
 
 
-def guard(node, record: str | None = None):
+def guard_image_loading(node, record: str | None = None):
     """A copy of a loader's config in which every ``LoadImageFromFile`` is guarded."""
     if isinstance(node, dict):
         kind = node.get('type')
         if isinstance(kind, str) and kind.rpartition('.')[2] == LOADER:
             return dict(type='GuardedLoad', transform=node, record=record)
-        return type(node)({key: guard(value, record) for key, value in node.items()})
+        return type(node)({key: guard_image_loading(value, record) for key, value in node.items()})
     if isinstance(node, list | tuple):
-        return type(node)(guard(value, record) for value in node)
+        return type(node)(guard_image_loading(value, record) for value in node)
     return node
 
 

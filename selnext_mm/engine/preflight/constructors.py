@@ -24,7 +24,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from selnext_mm.config.build import near_parameter
+from selnext_mm.config.build import near_parameter, quiet
 from selnext_mm.config.walk import OPTIMIZER, iter_evaluators, iter_schedulers, loader_parts
 from selnext_mm.errors import UserError
 
@@ -193,20 +193,17 @@ def check_arguments(cfg: Config, model: nn.Module) -> None:
         cfg: a config that :func:`~selnext_mm.engine.preflight.values.check_types` has passed.
         model: its model, built; the optimizer is built for its parameters and thrown away.
     """
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # whatever is said here is said again by the run
-    try:
-        with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
-            for loader in LOADERS:
-                _check_loader(cfg, loader)
-            for place, node in iter_evaluators(cfg):
-                if place != 'val_evaluator':
-                    continue
-                for metric in node.get('metrics') or [node]:
-                    if known := _find(registry.METRICS, metric):
-                        with _told(cfg, place, metric, known):
-                            _check_metric(known, metric)
-            _check_optimizer(cfg, model)
-            _check_run(cfg)
-    finally:
-        logging.disable(disabled)
+    scope = cfg.get('default_scope', 'mmengine')
+    # Whatever is said here is said again by the run.
+    with quiet(logging.WARNING), DefaultScope.overwrite_default_scope(scope):
+        for loader in LOADERS:
+            _check_loader(cfg, loader)
+        for place, node in iter_evaluators(cfg):
+            if place != 'val_evaluator':
+                continue
+            for metric in node.get('metrics') or [node]:
+                if known := _find(registry.METRICS, metric):
+                    with _told(cfg, place, metric, known):
+                        _check_metric(known, metric)
+        _check_optimizer(cfg, model)
+        _check_run(cfg)

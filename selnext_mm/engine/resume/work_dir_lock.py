@@ -1,13 +1,20 @@
 """One training per work dir: two of them would remove and overwrite each other's checkpoints."""
 
-import fcntl
 import os
 import time
 from pathlib import Path
 
-from selnext_mm.engine.device import is_first_process
+import filelock
+
+from selnext_mm.engine.distributed.launch import is_first_process
 from selnext_mm.errors import UserError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+FILE = '.training.lock'  # where folders cannot be locked
 # A process that was killed a moment ago may still hold it.
 PATIENCE = 10.0
 
@@ -20,25 +27,43 @@ def _close_in_child() -> None:
         os.close(_held.pop())
 
 
-os.register_at_fork(after_in_child=_close_in_child)
+if hasattr(os, 'register_at_fork'):  # not on Windows, which cannot fork
+    os.register_at_fork(after_in_child=_close_in_child)
+
+
+class WorkDirBusyError(UserError):
+    """Another training has the work dir."""
 
 
 class WorkDirLock:
     """The right to train in ``work_dir``, until :meth:`release` or the end of the process.
 
-    A lock on the folder itself, which leaves no file and goes with the process however it ends.
-    The first process of a job holds it for all. Disks that know no such locks are not locked.
+    A lock on the folder itself, which leaves no file and goes with the process however it ends; on
+    Windows, which cannot lock folders, on the file ``.training.lock`` in it. The first process of
+    a job holds it for all. Disks that know no such locks are not locked.
     """
 
     def __init__(self, work_dir: str | Path) -> None:
-        self.work_dir, self.fd = Path(work_dir), None
+        self.work_dir, self.fd, self.file = Path(work_dir), None, None
 
-    def acquire(self) -> None:
-        """Take the lock if the folder is there; UserError if another training has it."""
-        if self.fd is not None or not is_first_process() or not self.work_dir.is_dir():
+    @property
+    def held(self) -> bool:
+        return self.fd is not None or self.file is not None
+
+    def acquire(self, patience: float | None = None) -> None:
+        """Take the lock if the folder is there, within ``patience`` seconds (default: 10).
+
+        Raises:
+            WorkDirBusyError: if another training has it.
+        """
+        if self.held or not is_first_process() or not self.work_dir.is_dir():
+            return
+        patience = PATIENCE if patience is None else patience
+        if fcntl is None:
+            self._acquire_file(patience)
             return
         fd = os.open(self.work_dir, os.O_RDONLY)
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + patience
         while True:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,10 +72,7 @@ class WorkDirLock:
                     time.sleep(0.2)
                     continue
                 os.close(fd)
-                raise UserError(
-                    f'another training is running in {self.work_dir}; choose another folder with '
-                    '--work-dir, or stop that one first'
-                ) from None
+                raise self._taken() from None
             except OSError:
                 os.close(fd)
                 return
@@ -58,8 +80,27 @@ class WorkDirLock:
         self.fd = fd
         _held.add(fd)
 
+    def _taken(self) -> WorkDirBusyError:
+        return WorkDirBusyError(
+            f'another training is running in {self.work_dir}; choose another folder with '
+            '--work-dir, or stop that one first'
+        )
+
+    def _acquire_file(self, patience: float) -> None:
+        lock = filelock.FileLock(self.work_dir / FILE, timeout=patience)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise self._taken() from None
+        except (OSError, NotImplementedError):
+            return
+        self.file = lock
+
     def release(self) -> None:
         """Give the lock back."""
+        if self.file is not None:
+            self.file.release()
+            self.file = None
         if self.fd in _held:
             _held.discard(self.fd)
             os.close(self.fd)

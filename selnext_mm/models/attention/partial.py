@@ -46,13 +46,13 @@ class PartialConv(nn.Module):
         n = self.conv_channels
         self.conv = nn.Conv2d(n, n, 3, padding=1, groups=n if depthwise else 1, bias=False)
 
-    def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def split_channels(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The convolved first channels, and the others as they are."""
         n = self.conv_channels
         return self.conv(x[:, :n]), x[:, n:]
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat(self.halves(x), 1)
+        return torch.cat(self.split_channels(x), 1)
 
 
 class _PartialAttention(PartialConv, ABC):
@@ -75,7 +75,7 @@ class _PartialAttention(PartialConv, ABC):
         """The attended channels, of the shape of ``x``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        convolved, rest = self.halves(x)
+        convolved, rest = self.split_channels(x)
         if self.scope == 'rest':
             return torch.cat((convolved, self.attend(rest)), 1)
         return self.attend(torch.cat((convolved, rest), 1))

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from selnext_mm.__main__ import main
-from selnext_mm.checkpoints.keymaps.selnext import convert_keys
+from selnext_mm.checkpoints.keymaps.sources import convert_keys
 from selnext_mm.errors import UserError
 from tests.oracles.nanet import (
     RESNETS,

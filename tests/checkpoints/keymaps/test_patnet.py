@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from selnext_mm.checkpoints.keymaps.selnext import convert_keys
+from selnext_mm.checkpoints.keymaps.sources import convert_keys
 from selnext_mm.cli.convert import describe
 from selnext_mm.errors import UserError
 from selnext_mm.models.backbones.patnet import PATNet

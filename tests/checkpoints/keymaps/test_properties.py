@@ -5,7 +5,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from selnext_mm.checkpoints.keymaps.selnext import KEY_MAPS, TARGETS, convert_keys
+from selnext_mm.checkpoints.keymaps.sources import KEY_MAPS, TARGETS, convert_keys
 from selnext_mm.errors import UserError
 from selnext_mm.models.backbones.selnext import SELNeXt
 from tests.oracles.official_selnext_keys import TOY, official_table

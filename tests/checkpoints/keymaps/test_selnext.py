@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from selnext_mm.checkpoints.keymaps.selnext import KEY_MAPS, convert_keys, expected_shapes
+from selnext_mm.checkpoints.keymaps.selnext import expected_shapes
+from selnext_mm.checkpoints.keymaps.sources import KEY_MAPS, convert_keys
 from selnext_mm.errors import UserError
 from selnext_mm.models.backbones.selnext import SELNeXt
 from tests.oracles.official_selnext_keys import TINY, TOY, official_table, official_weights

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from selnext_mm.cli.doctor import show
+from selnext_mm.cli.terminal import show
 from selnext_mm.datasets.check.coco import check_coco
 from selnext_mm.datasets.check.findings import table_lines
 from selnext_mm.datasets.coco_file import check_shape, read_coco

@@ -9,7 +9,12 @@ from mmengine.dataset import BaseDataset
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS
 
-from selnext_mm.engine.hooks.unreadable_images import FILE, GuardedLoad, UnreadableImagesHook, guard
+from selnext_mm.engine.hooks.unreadable_images import (
+    FILE,
+    GuardedLoad,
+    UnreadableImagesHook,
+    guard_image_loading,
+)
 from selnext_mm.engine.runner import ConciseRunner
 from selnext_mm.errors import UserError
 
@@ -138,7 +143,7 @@ def test_an_evaluation_names_the_image_instead(folder, tmp_path, workers):
 def test_the_config_of_the_run_is_left_as_it_is():
     cfg = ConfigDict(loader('x', wrapped=True))
     before = cfg.to_dict()
-    guarded = guard(cfg, 'list.txt')
+    guarded = guard_image_loading(cfg, 'list.txt')
     assert cfg.to_dict() == before
     assert guarded.dataset.dataset.pipeline[0] == dict(
         type='GuardedLoad', transform=dict(type='LoadImageFromFile'), record='list.txt'
@@ -147,8 +152,8 @@ def test_the_config_of_the_run_is_left_as_it_is():
 
 @pytest.mark.parametrize('name', ['mmdet.LoadImageFromFile', 'mmcv.LoadImageFromFile'])
 def test_names_with_a_scope_are_known(name):
-    assert guard([dict(type=name)])[0]['type'] == 'GuardedLoad'
-    assert guard([dict(type='LoadImageFromFileX')])[0]['type'] == 'LoadImageFromFileX'
+    assert guard_image_loading([dict(type=name)])[0]['type'] == 'GuardedLoad'
+    assert guard_image_loading([dict(type='LoadImageFromFileX')])[0]['type'] == 'LoadImageFromFileX'
 
 
 def test_what_a_decoder_raises_is_a_skipped_sample(tmp_path):

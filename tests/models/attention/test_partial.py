@@ -265,7 +265,7 @@ def test_scope_all_attends_the_convolved_channels(kind):
     heads = dict(num_heads=2) if kind is PartialSelfAttention else {}
     module = kind(16, scope='all', **heads).eval()
     x = torch.randn(2, 16, 4, 5)
-    assert_close(module(x), module.attend(torch.cat(module.halves(x), 1)))
+    assert_close(module(x), module.attend(torch.cat(module.split_channels(x), 1)))
     assert module.attention_channels == 16
 
 

@@ -1,0 +1,34 @@
+"""The import of ``mmcv._ext`` where no such file is found. Imports neither torch nor mmcv."""
+
+import importlib
+import importlib.abc
+import importlib.util
+import sys
+
+NAME = 'mmcv._ext'
+
+
+class OperatorFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Makes ``mmcv._ext`` out of :mod:`selnext_mm.mmcv_ext.module`.
+
+    It stands last in ``sys.meta_path``: it is asked only after all others have found nothing, so
+    that a compiled module, and a file of :mod:`~selnext_mm.mmcv_ext.install`, come first.
+    """
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != NAME:
+            return None
+        return importlib.util.spec_from_loader(fullname, self, origin='selnext_mm.mmcv_ext')
+
+    def exec_module(self, module) -> None:
+        from selnext_mm.mmcv_ext.module import fill
+
+        fill(vars(module))
+
+
+def provide() -> None:
+    """Let ``import mmcv._ext`` succeed from now on. Calling it again changes nothing."""
+    if not any(isinstance(finder, OperatorFinder) for finder in sys.meta_path):
+        sys.meta_path.append(OperatorFinder())
+        # mmcv.ops may have been tried before; what was not found is remembered.
+        importlib.invalidate_caches()

@@ -1,0 +1,147 @@
+"""The operators as a file in the environment's mmcv, for programs that import mmcv first.
+
+mmdet's ``tools/test.py`` and its inferencers import ``mmcv.ops`` before a config, and with it this
+package, can be loaded. ``mmcv/_ext.py`` imports the operators then. Python prefers a compiled
+``_ext`` beside it, so that an mmcv with operators, installed later, is not hidden.
+
+The file is entered into the list of files of the installed mmcv (``RECORD``), so that pip removes
+it together with mmcv.
+"""
+
+import importlib.util
+import os
+from pathlib import Path
+
+from selnext_mm.errors import UserError
+
+FILE = '_ext.py'
+MARK = '# Put here by selnext_mm'
+TEXT = f'''{MARK}: "selnext-mm ops --remove" takes it away again.
+"""Operators of mmcv in torch. A compiled _ext in this folder is preferred to this file."""
+
+try:
+    from selnext_mm.mmcv_ext.module import fill
+except ModuleNotFoundError as error:
+    if (error.name or '').partition('.')[0] != 'selnext_mm':
+        raise
+    raise ImportError(
+        f'{{__file__}} takes the operators of mmcv from selnext_mm, which is not installed: '
+        'pip install selnext_mm, or remove that file'
+    ) from error
+
+fill(globals())
+'''
+
+
+def mmcv_folder(site_packages: str | Path | None = None) -> Path:
+    """The folder of the mmcv in ``site_packages``, or of the one that Python would import.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if site_packages is not None:
+        folder = Path(site_packages, 'mmcv')
+        if not (folder / '__init__.py').is_file():
+            raise UserError(f'{site_packages}: no mmcv there; expected {folder / "__init__.py"}')
+        return folder
+    spec = importlib.util.find_spec('mmcv')
+    if spec is None or spec.origin is None:
+        raise UserError('mmcv is not installed; "pip install mmcv-lite==2.1.0" installs it')
+    return Path(spec.origin).parent
+
+
+def compiled_file(folder: Path) -> Path | None:
+    """The compiled ``_ext`` of an mmcv."""
+    found = sorted(path for path in folder.glob('_ext.*') if path.suffix in ('.so', '.pyd'))
+    return found[0] if found else None
+
+
+def is_ours(path: Path) -> bool:
+    try:
+        return path.read_text(encoding='utf-8').startswith(MARK)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def record(folder: Path) -> Path | None:
+    """pip's list of files of the distribution that ``folder`` belongs to."""
+    line = f'{folder.name}/__init__.py,'
+    for path in sorted(folder.parent.glob('*.dist-info/RECORD')):
+        if any(entry.startswith(line) for entry in read(path).splitlines()):
+            return path
+    return None
+
+
+def read(path: Path) -> str:
+    with open(path, encoding='utf-8', newline='') as file:
+        return file.read()
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    draft = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+    try:
+        with open(draft, 'w', encoding='utf-8', newline='') as file:
+            file.write(text)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def install(site_packages: str | Path | None = None) -> Path:
+    """Write ``mmcv/_ext.py``. Doing it again changes nothing.
+
+    Returns:
+        Path: the file.
+
+    Raises:
+        UserError: if there is no mmcv, it has compiled operators or another ``_ext.py``, or its
+            folder cannot be written to.
+    """
+    folder = mmcv_folder(site_packages)
+    path = folder / FILE
+    if compiled := compiled_file(folder):
+        raise UserError(f'{compiled}: this mmcv has compiled operators, nothing is needed')
+    if path.exists() and not is_ours(path):
+        raise UserError(f'{path} is not from selnext_mm; move it away first')
+    try:
+        write(path, TEXT)
+        files, line = record(folder), f'{folder.name}/{FILE},,'
+        if files and line not in (text := read(files)).splitlines():
+            end = '\r\n' if '\r\n' in text else '\n'
+            write(files, f'{text}{line}{end}')
+    except OSError as error:
+        raise UserError(
+            f'{error.filename}: {error.strerror}; run the command as the owner of {folder}, or '
+            'in a virtual environment of your own'
+        ) from None
+    return path
+
+
+def remove(site_packages: str | Path | None = None) -> Path | None:
+    """Take ``mmcv/_ext.py`` away again, its entry in pip's list and Python's cache of it.
+
+    Returns:
+        Path: the removed file, None if there was none.
+
+    Raises:
+        UserError: if there is no mmcv, the file is from somebody else, or it cannot be removed.
+    """
+    folder = mmcv_folder(site_packages)
+    path = folder / FILE
+    if path.exists() and not is_ours(path):
+        raise UserError(f'{path} is not from selnext_mm and is left alone')
+    found = path.exists()
+    try:
+        for cached in (folder / '__pycache__').glob('_ext.*.pyc'):
+            cached.unlink()
+        path.unlink(missing_ok=True)
+        files, line = record(folder), f'{folder.name}/{FILE},,'
+        if files and line in (text := read(files)).splitlines():
+            kept = [e for e in text.splitlines(keepends=True) if e.rstrip('\r\n') != line]
+            write(files, ''.join(kept))
+    except OSError as error:
+        raise UserError(
+            f'{error.filename}: {error.strerror}; run the command as the owner of {folder}'
+        ) from None
+    return path if found else None

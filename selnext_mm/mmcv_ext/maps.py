@@ -1,0 +1,73 @@
+"""Windows of feature maps, with the channels next to each other.
+
+BLAS takes the window of an image that is stored as (H, W C) as it is, and a product over whole
+rows of it runs over all channels. Maps come as (C, H, W). Where windows cover less than the map,
+they are turned one by one, otherwise the map is, once.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+Span = Sequence[int]  # image, y0, y1, x0, x1
+
+
+def is_sparse(maps: Tensor, spans: Sequence[Span]) -> bool:
+    """Do all windows together have fewer pixels than the maps?"""
+    area = sum((y1 - y0) * (x1 - x0) for _, y0, y1, x0, x1 in spans)
+    return area < maps.shape[0] * maps.shape[2] * maps.shape[3]
+
+
+def channels_last(maps: Tensor) -> Tensor:
+    """Maps (B, C, H, W) as (B, H, W C), without a copy where they are stored like that."""
+    batch, channels, height, width = maps.shape
+    turned = maps.permute(0, 2, 3, 1)
+    if not turned.is_contiguous():
+        turned = maps.new_empty(turned.shape)
+        for source, target in zip(maps, turned, strict=True):
+            # A matrix: torch transposes these in blocks that fit the caches.
+            target.view(-1, channels).copy_(source.reshape(channels, -1).T)
+    return turned.reshape(batch, height, width * channels)
+
+
+class Windows:
+    """Reads windows of ``maps`` (B, C, H, W) as matrices (h, w C)."""
+
+    def __init__(self, maps: Tensor, spans: Sequence[Span]) -> None:
+        self.maps, self.spans, self.channels = maps, spans, maps.shape[1]
+        dense = maps.permute(0, 2, 3, 1).is_contiguous() or not is_sparse(maps, spans)
+        self.rows = channels_last(maps) if dense else None
+
+    def read(self, number: int) -> Tensor:
+        image, y0, y1, x0, x1 = self.spans[number]
+        if self.rows is not None:
+            return self.rows[image, y0:y1, x0 * self.channels : x1 * self.channels]
+        return self.maps[image, :, y0:y1, x0:x1].permute(1, 2, 0).reshape(y1 - y0, -1)
+
+
+class WindowSums:
+    """Adds matrices (h, w C) to windows of maps that start at 0."""
+
+    def __init__(self, maps: Tensor, spans: Sequence[Span]) -> None:
+        self.maps, self.spans, self.channels = maps.zero_(), spans, maps.shape[1]
+        batch, _, height, width = maps.shape
+        sparse = is_sparse(maps, spans)
+        self.rows = None if sparse else maps.new_zeros(batch, height, width * self.channels)
+
+    def add(self, number: int, left: Tensor, right: Tensor) -> None:
+        """Add ``left @ right``, (h, P) @ (P, w C), to a window."""
+        image, y0, y1, x0, x1 = self.spans[number]
+        if self.rows is not None:
+            window = self.rows[image, y0:y1, x0 * self.channels : x1 * self.channels]
+            window.addmm_(left, right)
+        else:
+            sums = (left @ right).view(y1 - y0, x1 - x0, self.channels)
+            self.maps[image, :, y0:y1, x0:x1] += sums.permute(2, 0, 1)
+
+    def finish(self) -> None:
+        """Let ``maps`` hold all sums."""
+        if self.rows is None:
+            return
+        for source, target in zip(self.rows, self.maps, strict=True):
+            flat = target.view(self.channels, -1)
+            flat.copy_(source.view(-1, self.channels).T)

@@ -1,0 +1,174 @@
+"""Non-maximum suppression: greedy, soft, and greedy with the suppressed boxes kept in groups."""
+
+import torch
+from torch import Tensor
+
+from selnext_mm.mmcv_ext.boxes import overlaps, with_area
+from selnext_mm.mmcv_ext.numeric import exact, working
+from selnext_mm.mmcv_ext.torchvision_ops import chosen
+
+BLOCK = 128  # boxes that are decided together; the fastest of 32 to 256 for 1000 to 9000 boxes
+
+
+def greedy(suppresses: Tensor) -> Tensor:
+    """Which of N sorted boxes are kept: those that no kept box before them suppresses.
+
+    Args:
+        suppresses: (N, N), True at (i, j) if box i, when kept, suppresses box j; used for i < j.
+
+    Starting from all, "not suppressed by one that is kept" is applied until nothing changes.
+    After k steps the first k boxes are as the sequential algorithm has them.
+    """
+    suppresses = suppresses.triu(1)
+    kept = suppresses.new_ones(len(suppresses))
+    while True:
+        before, kept = kept, ~(suppresses & kept[:, None]).any(0)
+        if torch.equal(before, kept):
+            return kept
+
+
+def sorted_nms(boxes: Tensor, order: Tensor, threshold: float, offset: int) -> Tensor:
+    """Those indices of ``order`` whose boxes are kept, in blocks of :data:`BLOCK`.
+
+    A block is decided by :func:`greedy`; then what its kept boxes suppress is removed from the
+    rest. So no more pairs are looked at than one box after the other would take.
+    """
+    columns, kept = with_area(boxes[order], offset), []
+    while len(order):
+        head, tail = columns[:, :BLOCK], columns[:, BLOCK:]
+        chosen_here = greedy(overlaps(head[:, :, None], head[:, None, :], offset) > threshold)
+        kept.append(order[:BLOCK][chosen_here])
+        if not len(order[BLOCK:]):
+            break
+        head = head[:, chosen_here]
+        free = ~(overlaps(head[:, :, None], tail[:, None, :], offset) > threshold).any(0)
+        columns, order = tail[:, free], order[BLOCK:][free]
+    return torch.cat(kept) if kept else order
+
+
+def rounded(threshold: float) -> float:
+    """``threshold`` as the compiled operators have it, in float32."""
+    return torch.tensor(threshold, dtype=torch.float32).item()
+
+
+@exact
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
+    """Indices of the kept boxes (K,), by falling score.
+
+    A box goes if its overlap with a kept box of higher score is above ``iou_threshold``.
+
+    Args:
+        boxes: (N, 4).
+        scores: (N,).
+        offset: 0, or 1 for boxes that include their last pixel.
+    """
+    boxes, scores, threshold = working(boxes), working(scores), rounded(iou_threshold)
+    if not len(boxes):
+        return torch.empty(0, dtype=torch.long, device=boxes.device)
+    if offset == 0 and chosen('nms', boxes):
+        return torch.ops.torchvision.nms(boxes, scores, threshold)
+    return sorted_nms(boxes, scores.sort(descending=True).indices, threshold, offset)
+
+
+@exact
+def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
+    """Groups of indices: a kept box and those that it suppresses, each by falling score.
+
+    A box is suppressed if the overlap is ``iou_threshold`` or more.
+
+    Args:
+        dets: (N, 5), the last column being the scores.
+    """
+    dets, threshold = working(dets), rounded(iou_threshold)
+    order = dets[:, 4].sort(descending=True).indices
+    columns, groups = with_area(dets[order, :4], 0), []
+    while len(order):
+        matched = overlaps(columns[:, :1], columns, 0) >= threshold
+        matched[0] = True  # nan for a box without area
+        groups.append(order[matched].tolist())
+        columns, order = columns[:, ~matched], order[~matched]
+    return groups
+
+
+def decay(iou: Tensor, method: int, threshold: float, sigma: float) -> Tensor:
+    """Factors for the scores of boxes that overlap by ``iou`` with a chosen one."""
+    if method == 2:
+        return torch.exp(-(iou * iou) / sigma)
+    factor = 1 - iou if method == 1 else torch.zeros_like(iou)
+    return torch.where(iou >= threshold, factor, 1.0)
+
+
+def best_score(scores: Tensor) -> int:
+    """The first place of the highest score. The nan of a box without area wins at place 0 alone.
+
+    So it is if one score after the other is compared with the best before it.
+    """
+    if scores[0].isnan():
+        return 0
+    return int(scores.nan_to_num(-torch.inf, torch.inf, -torch.inf).argmax())
+
+
+def removals(places: list[int], end: int) -> tuple[list[tuple[int, int]], int]:
+    """How ``places`` are removed from a list of ``end`` entries, and how many are left.
+
+    As the compiled operator does it: the last entry takes the place of the removed one, and goes
+    itself if it is to be removed, too. The order of equal scores depends on it.
+
+    Returns:
+        Moves (from, to), and the new end.
+    """
+    gone, moves = set(places), []
+    for place in sorted(places):
+        while end > place and end - 1 in gone:
+            end -= 1
+        if end <= place:
+            break
+        end -= 1
+        moves.append((end, place))
+    return moves, end
+
+
+@exact
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
+    """Choose the box of highest score, lower those of its neighbours, and so on.
+
+    Scores are multiplied by 0 (``method`` 0) or 1 - iou (1) where iou >= ``iou_threshold``, by
+    exp(-iou^2 / sigma) (2) everywhere; a box goes when its score falls below ``min_score``.
+
+    Args:
+        boxes: (N, 4).
+        scores: (N,).
+        dets: (N, 5); the first K rows become the chosen boxes with their last scores.
+
+    Returns:
+        Tensor: indices (K,) of the chosen boxes.
+    """
+    threshold, end = rounded(iou_threshold), len(boxes)
+    rows = torch.cat([with_area(working(boxes), offset), working(scores)[None]])
+    index = torch.arange(end, device=boxes.device)
+    at = 0
+    while at < end:
+        best = at + best_score(rows[5, at:end])
+        swap = torch.tensor([at, best], device=boxes.device)
+        rows[:, swap] = rows[:, swap.flip(0)]
+        index[swap] = index[swap.flip(0)]
+        rest = rows[:, at + 1 : end]
+        rest[5] *= decay(overlaps(rows[:5, at, None], rest[:5], offset), method, threshold, sigma)
+        if (low := rest[5] < min_score).any():
+            places = (low.nonzero().flatten() + at + 1).tolist()
+            moves, end = removals(places, end)
+            for source, target in moves:
+                rows[:, target], index[target] = rows[:, source], index[source]
+        at += 1
+    dets[:end, :4] = rows[:4, :end].T
+    dets[:end, 4] = rows[5, :end]
+    return index[:end]

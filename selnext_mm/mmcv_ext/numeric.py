@@ -1,0 +1,39 @@
+"""The numbers that the operators work in."""
+
+import functools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def exact(function):
+    """Run ``function`` without gradients and without autocast, as a compiled operator runs.
+
+    mmcv calls the operators from ``torch.autograd.Function``, where autocast is still on: it
+    would turn the products of float32 boxes and weights into half precision. The first argument
+    has to be a tensor.
+    """
+
+    @functools.wraps(function)
+    def call(first: Tensor, *args, **kwargs):
+        with torch.no_grad(), torch.autocast(first.device.type, enabled=False):
+            return function(first, *args, **kwargs)
+
+    return call
+
+
+def working(tensor: Tensor) -> Tensor:
+    """``tensor`` in float64 if it is that, else in float32."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def gradients(
+    function, tensors: Sequence[Tensor], grad: Tensor, wanted: Sequence[int] | None = None
+) -> tuple[Tensor, ...]:
+    """Gradients of ``sum(grad * function(*tensors))`` by ``tensors``, or those at ``wanted``."""
+    wanted = range(len(tensors)) if wanted is None else wanted
+    leaves = [t.detach().requires_grad_(i in wanted) for i, t in enumerate(tensors)]
+    with torch.enable_grad():
+        out = function(*leaves)
+    return torch.autograd.grad(out, [leaves[i] for i in wanted], grad)

@@ -1,0 +1,46 @@
+"""Whole detectors: a step and a prediction equal those with the compiled operators, as stored."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.mmcv_ext.cases import STORED
+from tests.mmcv_ext.conftest import ROOT
+from tests.mmcv_ext.detector_step import DETECTORS
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope='module')
+def ours(lite, tmp_path_factory):
+    """The answers of all detectors from one process whose mmcv has no compiled operators."""
+    pytest.importorskip('mmdet', reason='install mmdet to run this')
+    result = subprocess.run(
+        [sys.executable, '-W', 'ignore', ROOT / 'tests/mmcv_ext/detector_step.py', *DETECTORS],
+        cwd=tmp_path_factory.mktemp('detectors'),
+        env={**os.environ, **lite},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith('{')]
+    return {line['name']: line for line in lines}
+
+
+@pytest.fixture(scope='module')
+def stored():
+    return json.loads((STORED / 'detectors.json').read_text())
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_a_detector_steps_and_predicts_as_with_the_compiled_operators(ours, stored, name):
+    found, wanted = ours[name], stored[name]
+    assert found['loss'] == pytest.approx(wanted['loss'], rel=2e-5)
+    assert found['norm'] == pytest.approx(wanted['norm'], rel=1e-4)
+    assert found['found'] == wanted['found'] > 50
+    assert found['scores'] == pytest.approx(wanted['scores'], abs=1e-5)
+    for box, other in zip(found['boxes'], wanted['boxes'], strict=True):
+        assert box == pytest.approx(other, abs=1e-2)
