@@ -70,6 +70,8 @@ setup(
         'docs': requirements('docs'),
         'dev': requirements('dev'),
         'export': requirements('export'),
+        'runtime': requirements('deploy'),  # runtime.txt is what every installation needs
+        'openvino': requirements('openvino'),
         'fast-eval': requirements('fast-eval'),
         'notebook': requirements('notebook'),
     },

@@ -6,7 +6,7 @@ import sys
 import traceback
 
 from selnext_mm import __version__, register_modules
-from selnext_mm.cli import COMMANDS
+from selnext_mm.cli import COMMANDS, WITHOUT_TORCH
 from selnext_mm.errors import UserError
 
 DOCTOR = '"selnext-mm doctor" says what is missing and how to mend it'
@@ -91,7 +91,7 @@ def dispatch(argv: list[str]) -> int:
         )
         return 2
     wait_passively()
-    if argv[0] != 'doctor':  # it starts where nothing else can be imported
+    if argv[0] not in WITHOUT_TORCH:
         register_modules()
     return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
 

@@ -206,22 +206,25 @@ def write_json(path: str | Path, value, indent: int | None = 1) -> Path:
 
 
 @contextlib.contextmanager
-def new_file(out: Path, option: str = '') -> Iterator[Path]:
+def new_file(out: Path, option: str = '', *beside: str) -> Iterator[Path]:
     """A path beside ``out`` that is moved there if the block ends well, and removed if not.
 
     For writers that want a name; its suffix is that of ``out``. ``option`` begins the message of
-    the :class:`UserError` for a disk that does not take it.
+    the :class:`UserError` for a disk that does not take it. ``beside`` are the suffixes of files
+    that the writer makes beside it ('.bin'); they are moved with it, before it.
     """
     path = out.with_name(f'.{out.stem}.{os.getpid()}{out.suffix}')
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         yield path
         if path.exists():
-            os.replace(path, out)
+            for suffix in (*beside, out.suffix):
+                os.replace(path.with_suffix(suffix), out.with_suffix(suffix))
     except OSError as error:
         raise UserError(f'{option} {out}: {error.strerror or error}'.strip()) from error
     finally:
-        path.unlink(missing_ok=True)
+        for suffix in (*beside, out.suffix):
+            path.with_suffix(suffix).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 # name -> (module, one line of help); modules are imported only when their command runs,
 # so that ``doctor`` starts in an environment where the others cannot be imported.
+# These start where torch and mmengine are missing, and register what they need themselves.
+WITHOUT_TORCH = ('doctor', 'predict')
 COMMANDS = {
     'demo': ('selnext_mm.cli.demo', 'data, training, evaluation and pictures in one go'),
     'doctor': ('selnext_mm.cli.doctor', 'check the environment and say how to mend it'),
@@ -11,7 +13,7 @@ COMMANDS = {
     'compare': ('selnext_mm.cli.compare', 'train configs x seeds by one recipe, one table'),
     'complexity': ('selnext_mm.cli.complexity', 'parameters and MACs beside the printed figures'),
     'convert': ('selnext_mm.cli.convert', "turn another project's weights into ours"),
-    'export': ('selnext_mm.cli.export', 'a model as ONNX, torch.export or safetensors file'),
+    'export': ('selnext_mm.cli.export', 'a model as ONNX, OpenVINO, torch.export or safetensors'),
     'feature-distance': (
         'selnext_mm.cli.feature_distance',
         'how different the channels of each block are (Fig. 2)',

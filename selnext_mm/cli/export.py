@@ -11,14 +11,16 @@ from selnext_mm.cli.arguments import Options
 from selnext_mm.disk import new_file
 from selnext_mm.errors import UserError
 
-TARGETS = ('onnx', 'torch-export', 'safetensors')
+TARGETS = ('onnx', 'openvino', 'torch-export', 'safetensors')
 EPILOG = """examples:
   selnext-mm export cls/selnext_t_in1k.py epoch_300.pth --to onnx --out selnext_t.onnx
+  selnext-mm export my_config.py epoch_36.pth --to onnx --out detector.onnx
   selnext-mm export my_config.py epoch_36.pth --to torch-export --out backbone.pt2
   selnext-mm export my_config.py epoch_36.pth --to safetensors --out weights.safetensors
 
-The written file is run on inputs of several batches and sizes beside the PyTorch model as it was
-trained. Above --tolerance nothing is written and the exit status is 1.
+The written file is run beside PyTorch: a classifier or backbone on inputs of several batches and
+sizes, a whole detector on pictures at three sizes, beside "selnext-mm predict". If the results
+differ nothing is written and the exit status is 1.
 """
 
 OLDEST_OPSET = 18  # that torch's exporter writes; it does not convert to older ones
@@ -39,7 +41,7 @@ def _shape(text: str) -> tuple[int, int, int]:
 def build_parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog='selnext-mm export',
-        description='Write a classifier, or the backbone and neck of a detector, with batch, '
+        description='Write a classifier, a detector, or the backbone and neck of one, with batch, '
         'height and width left open.',
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -48,18 +50,18 @@ def build_parser() -> argparse.ArgumentParser:
     result.add_argument('checkpoint', metavar='CHECKPOINT', help='.pth or .safetensors')
     result.add_argument('--to', dest='target', required=True, choices=TARGETS)
     result.add_argument(
-        '--out', required=True, metavar='FILE', help='ends in .onnx, .pt2 or .safetensors'
+        '--out', required=True, metavar='FILE', help='ends in .onnx, .xml, .pt2 or .safetensors'
     )
     result.add_argument('--force', action='store_true', help='overwrite FILE')
     result.add_argument(
         '--part',
         choices=('classifier', 'backbone', 'backbone-neck', 'detector'),
-        help='default: classifier, or backbone-neck of a detector',
+        help='default: the whole model; with torch-export backbone-neck of a detector',
     )
     result.add_argument(
         '--normalize',
         action='store_true',
-        help='the graph takes 0..255 and subtracts the mean itself',
+        help='the graph takes 0..255 and subtracts the mean itself (a detector always does)',
     )
     result.add_argument(
         '--no-deploy',
@@ -77,7 +79,14 @@ def build_parser() -> argparse.ArgumentParser:
         '--tolerance',
         type=float,
         default=1e-4,
-        help='largest error, in units of the largest output where that is above 1 (%(default)s)',
+        help='largest error, in units of the largest output where that is above 1; of a detector '
+        'the largest difference of scores (%(default)s)',
+    )
+    result.add_argument(
+        '--check-images',
+        nargs='+',
+        metavar='IMAGES',
+        help="of a detector: pictures to compare on; default: four of the config's test set",
     )
     result.add_argument('--opset', type=int, help="ONNX operator set (the exporter's default)")
     result.add_argument(
@@ -104,7 +113,7 @@ def check_options(args: argparse.Namespace) -> Path:
     if out.exists() and not args.force:
         raise UserError(f'{out} exists; --force overwrites it')
     if args.target == 'safetensors':
-        for name in ('part', 'normalize', 'no_deploy', 'check', 'opset'):
+        for name in ('part', 'normalize', 'no_deploy', 'check', 'check_images', 'opset'):
             if getattr(args, name):
                 option = name.replace('_', '-')
                 raise UserError(
@@ -171,21 +180,37 @@ def export_graph(args: argparse.Namespace, loaded, out: Path) -> int:
     from selnext_mm.export.check import SHAPES, compare
     from selnext_mm.export.graphs import build_graph, choose_part
     from selnext_mm.export.merge import merge
-    from selnext_mm.export.writers import write_onnx, write_torch_export
+    from selnext_mm.export.pipeline import classifier_metadata
+    from selnext_mm.export.writers import (
+        BESIDE,
+        write_onnx,
+        write_openvino,
+        write_torch_export,
+    )
 
-    part = choose_part(loaded.model, args.part)
+    part = choose_part(loaded.model, args.part, args.target)
+    if part == 'detector':
+        from selnext_mm.cli.export_detector import export_detector
+
+        return export_detector(args, loaded, out)
+    if args.check_images:
+        raise UserError(f'--check-images has no meaning with --part {part}; see --check')
     reference = build_graph(loaded.model, part, args.normalize)
     model = copy.deepcopy(loaded.model)
     merged = [] if args.no_deploy else merge(model)
     graph = build_graph(model, part, args.normalize)
     metadata = describe(args, loaded, part)
+    if part == 'classifier':
+        metadata |= classifier_metadata(loaded)
     # Noise as wide as pictures are: around 0 after the normalisation, around 128 before it.
     scale = (128.0, 50.0) if args.normalize else (0.0, 1.0)
     form = ', '.join(merged) or 'as trained'
     print(f'{part} of {args.config} ({form}): {", ".join(graph.outputs)}', flush=True)
-    with new_file(out, '--out') as path:
+    with new_file(out, '--out', *BESIDE.get(args.target, ())) as path:
         if args.target == 'onnx':
             run = write_onnx(graph, path, metadata, args.opset)
+        elif args.target == 'openvino':
+            run = write_openvino(graph, path, metadata)
         else:
             run = write_torch_export(graph, path, metadata)
         worst = 0.0

@@ -4,15 +4,18 @@ import argparse
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
-from selnext_mm.cli.arguments import Options
+from selnext_mm import register_modules
 from selnext_mm.errors import UserError
 
 EPILOG = """examples:
   selnext-mm predict my_config.py epoch_36.pth photo.jpg holiday/ 'more/**/*.png' --out predicted
   selnext-mm predict my_config.py epoch_36.pth val2017 --ann instances_val2017.json --out p
+  selnext-mm predict detector.onnx photo.jpg --out predicted    (a file of selnext-mm export)
 
 written to DIR, when all of it is there:
   predictions.json   detector: a COCO file with scores; classifier: top-k of every picture
@@ -25,6 +28,8 @@ exit status: 0; 1 if pictures were skipped because they cannot be read; 2 for a 
 
 
 def build_parser() -> argparse.ArgumentParser:
+    from selnext_mm.cli.arguments import Options
+
     result = argparse.ArgumentParser(
         prog='selnext-mm predict',
         description='Run a detector or classifier over pictures.',
@@ -105,29 +110,35 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(f'--score-thr {args.score_thr:g}; expected a number from 0 to 1')
 
 
-def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
-
+def open_predictor(args: argparse.Namespace) -> tuple:
+    """(what runs over the pictures, category and image ids)."""
     from selnext_mm.config.build import quiet
     from selnext_mm.inference import Predictor
     from selnext_mm.inference.categories import find_ids
+
+    with quiet():
+        predictor = Predictor(
+            args.config,
+            args.checkpoint,
+            device=args.device,
+            classes=args.classes,
+            options=args.cfg_options,
+            batch_size=args.batch_size,
+            top_k=args.top_k,
+        )
+    return predictor, find_ids(predictor.loaded.cfg, predictor.classes, args.ann)
+
+
+def run(args: argparse.Namespace, opened_by: Callable = open_predictor) -> int:
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
     from selnext_mm.inference.images import list_images
     from selnext_mm.inference.output import complete_folder, write_classes, write_detections
 
     images, out = list_images(args.images), Path(args.out).expanduser()
     with complete_folder(out, args.force) as folder:
-        with quiet():
-            predictor = Predictor(
-                args.config,
-                args.checkpoint,
-                device=args.device,
-                classes=args.classes,
-                options=args.cfg_options,
-                batch_size=args.batch_size,
-                top_k=args.top_k,
-            )
-        ids = find_ids(predictor.loaded.cfg, predictor.classes, args.ann)
+        predictor, ids = opened_by(args)
         pictures = None if args.no_pictures else folder / 'pictures'
         collector = Collector(pictures, predictor.classes, args.score_thr)
         started = time.perf_counter()
@@ -186,6 +197,12 @@ def report(args, predictor, ids, good: list, bad: list, new: int, seconds: float
 
 
 def main(argv: list[str] | None = None) -> int:
+    from selnext_mm.cli import predict_file
+
+    argv = sys.argv[1:] if argv is None else argv
+    if predict_file.is_meant(argv) or find_spec('torch') is None:
+        return predict_file.main(argv)
+    register_modules()
     args = build_parser().parse_args(argv)
     check(args)
     return run(args)

@@ -7,11 +7,7 @@ from selnext_mm.errors import UserError
 from selnext_mm.inference.loading import is_classifier
 
 PARTS = ('classifier', 'backbone', 'backbone-neck', 'detector')
-NO_DETECTOR = (
-    'a whole detector is not supported: its NMS and RoIAlign are compiled operators of mmcv, which '
-    "torch's exporters cannot trace. Export "
-    '--part backbone-neck and run the heads in PyTorch, or use selnext-mm predict'
-)
+WHOLE_DETECTORS = ('onnx', 'openvino')  # targets
 
 
 class Graph(nn.Module):
@@ -52,18 +48,28 @@ def preprocessing(model: nn.Module) -> tuple[Tensor, Tensor, str]:
     return mean, std, 'RGB' if flipped else 'BGR'
 
 
-def choose_part(model: nn.Module, part: str | None) -> str:
-    """``part``, or by default the whole classifier and a detector's backbone with its neck.
+def choose_part(model: nn.Module, part: str | None, target: str = 'onnx') -> str:
+    """``part``, or by default the whole model.
+
+    A detector is written whole to the targets in :data:`WHOLE_DETECTORS`; to others go its backbone
+    and neck.
 
     Raises:
         UserError: for a part that the model has not got or that cannot be exported.
     """
     classifier = is_classifier(model)
     if part is None:
-        neck = getattr(model, 'neck', None) is not None
-        return 'classifier' if classifier else 'backbone-neck' if neck else 'backbone'
-    if part == 'detector':
-        raise UserError('--part detector: this is a classifier' if classifier else NO_DETECTOR)
+        if classifier:
+            return 'classifier'
+        if target in WHOLE_DETECTORS:
+            return 'detector'
+        return 'backbone' if getattr(model, 'neck', None) is None else 'backbone-neck'
+    if part == 'detector' and classifier:
+        raise UserError('--part detector: this is a classifier')
+    if part == 'detector' and target not in WHOLE_DETECTORS:
+        raise UserError(
+            f'--part detector: whole detectors are written --to {" or ".join(WHOLE_DETECTORS)}'
+        )
     if part == 'classifier' and not classifier:
         raise UserError('--part classifier: this is a detector; choose backbone or backbone-neck')
     if part == 'backbone-neck' and getattr(model, 'neck', None) is None:

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import re
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +17,22 @@ from torch import Tensor
 from selnext_mm.config.build import quiet
 from selnext_mm.errors import UserError
 from selnext_mm.export.graphs import Graph
+from selnext_mm.export.openvino import convert
+from selnext_mm.runtime.sessions import Session, open_session
 
-SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2', 'safetensors': '.safetensors'}
-NEEDS = {'onnx': ('onnx', 'onnxscript', 'onnxruntime')}
+SUFFIXES = {
+    'onnx': '.onnx',
+    'openvino': '.xml',
+    'torch-export': '.pt2',
+    'safetensors': '.safetensors',
+}
+# Suffixes of what lies beside the file: OpenVINO keeps the weights of an .xml in a .bin.
+BESIDE = {'openvino': ('.bin',)}
+NEEDS = {
+    'onnx': ('onnx', 'onnxscript', 'onnxruntime'),
+    'openvino': ('onnx', 'onnxscript', 'openvino'),
+}
+EXTRAS = {'onnx': 'export', 'openvino': 'export,openvino'}
 # No side of any map of it is 1, down to stride 128: the exporters would take a 1 for a constant.
 EXAMPLE = (2, 3, 256, 320)
 INPUT = 'images'
@@ -31,7 +45,7 @@ def require(target: str) -> None:
     missing = [name for name in NEEDS.get(target, ()) if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
-            f"--to {target} needs {', '.join(missing)}: pip install 'selnext_mm[export]'"
+            f"--to {target} needs {', '.join(missing)}: pip install 'selnext_mm[{EXTRAS[target]}]'"
         )
     if target == 'safetensors':
         return
@@ -48,7 +62,7 @@ def require(target: str) -> None:
 
 
 @contextlib.contextmanager
-def _quiet():
+def quiet_exporter():
     """The exporters tell their progress on stdout, in warnings and in logs."""
     with (
         quiet(logging.WARNING),
@@ -98,20 +112,18 @@ def write_torch_export(graph: Graph, path: Path, metadata: dict[str, str]) -> Ru
 
     The metadata lies in it as ``metadata.json`` (``torch.export.load(..., extra_files=...)``).
     """
-    with _quiet():
+    with quiet_exporter():
         program = _export(graph)
         torch.export.save(program, path, extra_files={'metadata.json': json.dumps(metadata)})
         module = torch.export.load(path).module()
     return lambda x: list(module(x))
 
 
-def write_onnx(graph: Graph, path: Path, metadata: dict[str, str], opset: int | None = None) -> Run:
-    """Write an ``.onnx`` file; returns a function that runs it in onnxruntime on the CPU."""
+def _save_onnx(graph: Graph, path: Path, metadata: dict[str, str], opset: int | None) -> None:
     import onnx
-    import onnxruntime
 
     names = {0: 'batch', 2: 'height', 3: 'width'}
-    with _quiet(), torch.no_grad():
+    with quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(
             graph,
             (torch.zeros(EXAMPLE),),
@@ -131,11 +143,26 @@ def write_onnx(graph: Graph, path: Path, metadata: dict[str, str], opset: int | 
             f'--opset {opset}: the exporter of torch {torch.__version__} wrote operator set '
             f'{written} instead; give --opset {written}, or leave it out'
         )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
 
+
+def _run(session: Session, graph: Graph) -> Run:
     def run(x: Tensor) -> list[Tensor]:
-        return [torch.from_numpy(y) for y in session.run(None, {INPUT: x.numpy()})]
+        results = session.run({INPUT: x.numpy()})
+        return [torch.from_numpy(results[name]) for name in graph.outputs]
 
     return run
+
+
+def write_onnx(graph: Graph, path: Path, metadata: dict[str, str], opset: int | None = None) -> Run:
+    """Write an ``.onnx`` file; returns a function that runs it in onnxruntime on the CPU."""
+    _save_onnx(graph, path, metadata, opset)
+    return _run(open_session(path), graph)
+
+
+def write_openvino(graph: Graph, path: Path, metadata: dict[str, str]) -> Run:
+    """Write an ``.xml`` and a ``.bin`` file; returns a function that runs them in OpenVINO."""
+    with tempfile.TemporaryDirectory() as folder:
+        onnx_file = Path(folder, 'graph.onnx')
+        _save_onnx(graph, onnx_file, {}, None)
+        convert(onnx_file, path, metadata)
+    return _run(open_session(path), graph)

@@ -1,15 +1,18 @@
 """Category and image ids: those of a COCO file, the official COCO ones, or counted from 1."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config
-
-from selnext_mm.config.walk import iter_evaluators
 from selnext_mm.datasets.coco_content import check_records, load_coco
 from selnext_mm.errors import UserError
+
+if TYPE_CHECKING:  # selnext_mm.runtime uses this file without mmengine
+    from mmengine.config import Config
 
 # COCO numbers its 80 classes 1..90 with gaps.
 COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
@@ -114,6 +117,8 @@ def find_ids(cfg: Config, classes: tuple[str, ...], ann: str | Path | None = Non
             )
         images = {i['file_name']: i['id'] for i in content.get('images') or []}
         return Ids({name: known[name] for name in classes}, str(ann), images)
+    from selnext_mm.config.walk import iter_evaluators
+
     for name, evaluator in iter_evaluators(cfg):
         path = evaluator.get('ann_file')
         if name == 'test_evaluator' and path and Path(path).is_file():

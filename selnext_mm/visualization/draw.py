@@ -5,10 +5,10 @@ import io
 import os
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as mask_utils
@@ -60,7 +60,14 @@ class Cell:
 @lru_cache
 def label_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     name = 'DejaVuSans-Bold.ttf' if bold else 'DejaVuSans.ttf'  # comes with matplotlib
-    return ImageFont.truetype(f'{matplotlib.get_data_path()}/fonts/ttf/{name}', size)
+    if find_spec('matplotlib'):
+        import matplotlib
+
+        return ImageFont.truetype(f'{matplotlib.get_data_path()}/fonts/ttf/{name}', size)
+    try:
+        return ImageFont.truetype(name, size)  # the system's
+    except OSError:
+        return ImageFont.load_default(size)
 
 
 def class_colours(categories: list[dict]) -> dict[int, tuple[int, int, int]]:

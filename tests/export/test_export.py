@@ -184,7 +184,7 @@ def test_a_classifier_that_normalises_inside(name, merged, request, tmp_path, ca
 @pytest.mark.parametrize('target', ['torch-export', 'onnx'])
 def test_a_detector_gives_the_maps_of_its_neck(target, detector, tmp_path, capsys):
     out = tmp_path / f'd{writers.SUFFIXES[target]}'
-    assert call(detector, out, target, *CHECK) == 0
+    assert call(detector, out, target, '--part', 'backbone-neck', *CHECK) == 0
     text = capsys.readouterr().out
     assert '(4 layer scales merged): feat0, feat1, feat2, feat3, feat4' in text
     x = torch.randn(1, 3, 64, 64)
@@ -263,29 +263,14 @@ def test_a_file_that_gives_another_shape_or_does_not_run_is_refused():
 
 def test_parts(classifier, detector):
     assert choose_part(classifier.model, None) == 'classifier'
-    assert choose_part(detector.model, None) == 'backbone-neck'
-    with pytest.raises(UserError, match=r'a whole detector is not supported.*RoIAlign'):
-        choose_part(detector.model, 'detector')
+    assert choose_part(detector.model, None) == 'detector'
+    assert choose_part(detector.model, None, 'torch-export') == 'backbone-neck'
+    with pytest.raises(UserError, match=r'written --to onnx or openvino'):
+        choose_part(detector.model, 'detector', 'torch-export')
+    with pytest.raises(UserError, match='this is a classifier'):
+        choose_part(classifier.model, 'detector')
     with pytest.raises(UserError, match='this is a detector'):
         choose_part(detector.model, 'classifier')
-
-
-def test_the_reason_against_whole_detectors_holds():
-    """Where this fails, mmcv's operators can be traced, and the refusal is to be thought over."""
-    ops = pytest.importorskip('mmcv.ops')
-
-    class Suppress(nn.Module):
-        def forward(self, boxes, scores):
-            return ops.nms(boxes, scores, 0.5)[0]
-
-    rois, boxes = torch.tensor([[0, 1, 1, 9, 9.0]]), torch.tensor([[1, 1, 9, 9.0]])
-    for module, inputs in (
-        (ops.RoIAlign(7, 0.25), (torch.rand(1, 3, 16, 16), rois)),
-        (Suppress(), (boxes, torch.ones(1))),
-    ):
-        assert module(*inputs).numel() > 0
-        with pytest.raises(RuntimeError, match='custom kernel'):
-            torch.export.export(module, inputs)
 
 
 @pytest.mark.parametrize(

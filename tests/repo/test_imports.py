@@ -39,7 +39,9 @@ ALLOWED = {
     'visualization': {*BUILT, 'engine', 'datasets', 'evaluation'},
     'inference': READ,
     'analysis': {*READ, 'inference'},
-    'export': {*READ, 'inference'},
+    # Lists of pictures and the files of a prediction; nothing of it needs torch.
+    'runtime': {*BOTTOM, 'inference'},
+    'export': {*READ, 'inference', 'runtime'},
     'report': {*READ, 'inference', 'analysis'},
     'doctor': {'errors', ''},
 }

@@ -1,0 +1,101 @@
+"""``selnext-mm export`` of a whole detector: written, then run beside ``predict``, then kept."""
+
+import argparse
+import copy
+import tempfile
+from pathlib import Path
+
+from selnext_mm.errors import UserError
+
+HEADER = ' size  objects  unmatched   box IoU  score error  mask IoU'
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    if args.normalize:
+        raise UserError('--normalize has no meaning for a whole detector, which always does it')
+    if args.check:
+        raise UserError('--check has no meaning for a whole detector; name --check-images')
+
+
+def _agree(args: argparse.Namespace, path: Path, folder: Path) -> bool:
+    """Compare the file with ``predict`` and show it.
+
+    Raises:
+        UserError: if nothing is found in the pictures, so that nothing is shown.
+    """
+    from selnext_mm.config.build import quiet
+    from selnext_mm.export.detection.check import check_pictures, compare_detections
+    from selnext_mm.inference.predictor import Predictor
+    from selnext_mm.runtime.models import Detector
+
+    with quiet():
+        predictor = Predictor(
+            args.config,
+            args.checkpoint,
+            device='cpu',
+            classes=args.classes,
+            options=args.cfg_options,
+            batch_size=1,
+        )
+    images, source = check_pictures(predictor.loaded.cfg, args.check_images, folder)
+    print(f'beside predict, on {len(images)} pictures {source}, score error and lowest IoU:')
+    print(HEADER)
+    results = []
+    for row in compare_detections(predictor, Detector(path), images, args.tolerance):
+        mask = '-' if row.mask_iou is None else f'{row.mask_iou:.4f}'
+        print(
+            f'{row.factor:>5.0%}  {row.objects:>7}  {row.unmatched:>9}  {row.iou:>8.4f}  '
+            f'{row.score:>11.1e}  {mask:>8}',
+            flush=True,
+        )
+        results.append(row)
+    if not sum(row.objects for row in results):
+        raise UserError(
+            f'the model finds nothing in the {len(images)} pictures {source}, so the file cannot '
+            'be checked; name pictures with --check-images. Nothing was written'
+        )
+    return all(row.holds for row in results)
+
+
+def export_detector(args: argparse.Namespace, loaded, out: Path) -> int:
+    """Write the detector ``loaded`` to ``out`` if it finds what ``predict`` finds.
+
+    Raises:
+        UserError: for a detector or pipeline that cannot be written.
+    """
+    from selnext_mm.cli.export import describe
+    from selnext_mm.disk import new_file
+    from selnext_mm.export.detection.graph import DetectorGraph
+    from selnext_mm.export.detection.metadata import detector_metadata
+    from selnext_mm.export.detection.writer import write_detector
+    from selnext_mm.export.merge import merge
+    from selnext_mm.export.openvino import convert
+    from selnext_mm.export.writers import BESIDE
+
+    _check_options(args)
+    model = copy.deepcopy(loaded.model)
+    merged = [] if args.no_deploy else merge(model)
+    graph = DetectorGraph(model).eval()
+    metadata = describe(args, loaded, 'detector') | detector_metadata(loaded, graph)
+    form = ', '.join(merged) or 'as trained'
+    print(f'detector of {args.config} ({form}): {", ".join(graph.outputs)}', flush=True)
+    beside = BESIDE.get(args.target, ())
+    with tempfile.TemporaryDirectory() as folder, new_file(out, '--out', *beside) as path:
+        if args.target == 'onnx':
+            write_detector(graph, path, metadata, args.opset)
+        else:
+            onnx_file = Path(folder, 'graph.onnx')
+            write_detector(graph, onnx_file, {})
+            convert(onnx_file, path, metadata)
+        same = _agree(args, path, Path(folder))
+        size = sum(p.stat().st_size for p in path.parent.glob(f'{path.stem}.*'))
+        if not same:
+            path.unlink()
+    if not same:
+        print(
+            'the file finds something else (more than 1 % of the objects unmatched, or masks '
+            'with an IoU below 0.99); nothing was written'
+        )
+        return 1
+    print(f'wrote {out}: {size / 1e6:.1f} MB, finds what predict finds')
+    return 0

@@ -1,0 +1,73 @@
+"""``selnext-mm predict model.onnx IMAGES``: the same command on an exported file, without torch."""
+
+import argparse
+from types import SimpleNamespace
+
+from selnext_mm.cli.predict import check, run
+from selnext_mm.errors import UserError
+from selnext_mm.runtime.sessions import SUFFIXES
+
+EPILOG = """examples:
+  selnext-mm predict detector.onnx photo.jpg holiday/ 'more/**/*.png' --out predicted
+  selnext-mm predict detector.xml val2017 --ann instances_val2017.json --out p
+
+written to DIR are the files that selnext-mm predict CONFIG CHECKPOINT IMAGES writes; classes,
+thresholds and the preparation of the pictures are those that the file holds
+"""
+
+
+def is_meant(argv: list[str]) -> bool:
+    """Whether an argument is an exported model."""
+    return any(argument.endswith(SUFFIXES) for argument in argv)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        prog='selnext-mm predict',
+        description='Run an exported detector or classifier over pictures, without PyTorch.',
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument('model', metavar='MODEL', help='.onnx, or .xml of OpenVINO')
+    result.add_argument('images', nargs='+', metavar='IMAGES', help='files, folders, globs')
+    result.add_argument('--out', required=True, metavar='DIR', help='folder to write')
+    result.add_argument('--force', action='store_true', help='replace the predictions in DIR')
+    result.add_argument(
+        '--score-thr', type=float, default=0.5, help='lowest score that is drawn (%(default)s)'
+    )
+    result.add_argument('--no-pictures', action='store_true', help='write no annotated pictures')
+    result.add_argument(
+        '--ann', metavar='JSON', help='COCO file to take the category and image ids from'
+    )
+    result.add_argument('--top-k', type=int, default=5, help='classes per picture (%(default)s)')
+    result.add_argument('--threads', type=int, help="(as many as the machine's cores)")
+    result.set_defaults(batch_size=1)
+    return result
+
+
+def open_file(args: argparse.Namespace) -> tuple:
+    """The model behind the attributes that the command reads, and category and image ids."""
+    import json
+
+    from selnext_mm.inference.categories import Ids, find_ids
+    from selnext_mm.runtime.models import Detector, open_model
+
+    model = open_model(args.model, threads=args.threads, top_k=args.top_k)
+    meta = model.metadata
+    if args.ann:
+        ids = find_ids(None, model.classes, args.ann)
+    else:
+        numbers = json.loads(meta.get('category_ids', 'null')) or range(1, len(model.classes) + 1)
+        names = dict(zip(model.classes, numbers, strict=True))
+        ids = Ids(names, meta.get('category_ids_from', args.model))
+    loaded = SimpleNamespace(is_classifier=not isinstance(model, Detector), source=args.model)
+    place = f'cpu by {model.session.name}'
+    return SimpleNamespace(loaded=loaded, device=place, classes=model.classes, run=model.run), ids
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = build_parser().parse_args(argv)
+    check(args)
+    if args.threads is not None and args.threads < 1:
+        raise UserError(f'--threads {args.threads}; expected 1 or more')
+    return run(args, open_file)

@@ -1,0 +1,182 @@
+"""Does the written file find what ``predict`` finds? Picture by picture, at several sizes."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as mask_utils
+
+from selnext_mm.config.walk import tested_dataset
+from selnext_mm.datasets.shape_scene import draw_scene
+from selnext_mm.errors import UserError
+from selnext_mm.inference.images import ImageFile, list_images, why_unreadable
+from selnext_mm.inference.predictor import Predictor
+from selnext_mm.runtime.models import Detector
+
+FACTORS = (1.0, 0.75, 0.5)  # of the size of the test pipeline
+LOWEST_IOU = 0.99
+# Share of the objects. NMS decides by comparisons, and among many overlapping boxes a rounding
+# turns one now and then, between two forms of the same PyTorch model as well.
+UNMATCHED = 0.01
+PICTURES = 4
+# Of the pictures that are drawn where there are no others: (height, width).
+DRAWN = ((240, 320), (320, 240), (256, 256), (300, 200))
+
+
+@dataclass
+class Agreement:
+    """How two lists of detections agree, over the pictures that were added.
+
+    ``unmatched`` counts objects that only one of them has; the other figures are the worst of the
+    pairs. Objects at the edge of the lists, where a rounding decides, are not counted.
+    """
+
+    factor: float = 1.0
+    pictures: int = 0
+    objects: int = 0
+    unmatched: int = 0
+    iou: float = 1.0
+    score: float = 0.0
+    mask_iou: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        """At most one object in a hundred without a partner, and all masks equal."""
+        few = self.unmatched <= UNMATCHED * self.objects
+        return few and (self.mask_iou is None or self.mask_iou >= LOWEST_IOU)
+
+    def add(
+        self, wanted: list[dict], found: list[dict], tolerance: float, score_thr: float, limit: int
+    ) -> None:
+        """The instances of one picture.
+
+        A pair has one label, boxes with an IoU of 0.99 or more and scores that differ by
+        ``tolerance`` or less. An object without a partner is at the edge if its score is that close
+        to ``score_thr``, or to the last one of a list of ``limit`` objects.
+        """
+        self.pictures += 1
+        self.objects += len(wanted)
+        free = list(range(len(found)))
+        ious = _box_ious(wanted, found)
+        pairs, lonely = [], []
+        for i, item in enumerate(wanted):
+            partners = [
+                j
+                for j in free
+                if found[j]['label'] == item['label']
+                and ious[i, j] >= LOWEST_IOU
+                and abs(found[j]['score'] - item['score']) <= tolerance
+            ]
+            if not partners:
+                lonely.append(item)
+                continue
+            j = max(partners, key=lambda j: ious[i, j])
+            free.remove(j)
+            pairs.append((item, found[j]))
+            self.iou = min(self.iou, float(ious[i, j]))
+            self.score = max(self.score, abs(found[j]['score'] - item['score']))
+        full = [min(i['score'] for i in items) for items in (wanted, found) if len(items) == limit]
+        edge = max([score_thr, *full]) + tolerance
+        lonely += [found[j] for j in free]
+        self.unmatched += sum(item['score'] > edge for item in lonely)
+        masks = [_mask_iou(a, b) for a, b in pairs if 'segmentation' in a]
+        if masks:
+            self.mask_iou = min([1.0 if self.mask_iou is None else self.mask_iou, *masks])
+
+
+def _box_ious(a: list[dict], b: list[dict]) -> np.ndarray:
+    """(len(a), len(b)); a box without an area has an IoU of 1 with itself."""
+    if not a or not b:
+        return np.zeros((len(a), len(b)))
+    x, y = (np.array([i['bbox'] for i in items]) for items in (a, b))
+    ious = np.asarray(mask_utils.iou(x, y, [0] * len(b)))
+    same = np.abs(x[:, None] - y[None]).max(-1) < 1e-3
+    return np.where(same, 1.0, ious)
+
+
+def _mask_iou(a: dict, b: dict) -> float:
+    a, b = a['segmentation'], b['segmentation']
+    if not mask_utils.area(a) and not mask_utils.area(b):
+        return 1.0
+    return float(mask_utils.iou([a], [b], [0])[0, 0])
+
+
+@contextlib.contextmanager
+def scaled(predictor: Predictor, detector: Detector, factor: float) -> Iterator[None]:
+    """Both resize pictures to ``factor`` of what their pipelines say, within the block."""
+    transforms = [t for t in predictor.prepare.transforms if getattr(t, 'scale', None)]
+    before = [t.scale for t in transforms], detector.steps
+    detector.steps = [
+        {k: round(v * factor) if k in ('width', 'height') else v for k, v in step.items()}
+        for step in detector.steps
+    ]
+    for transform in transforms:
+        transform.scale = tuple(round(v * factor) for v in transform.scale)
+    try:
+        yield
+    finally:
+        detector.steps = before[1]
+        for transform, scale in zip(transforms, before[0], strict=True):
+            transform.scale = scale
+
+
+def compare_detections(
+    predictor: Predictor, detector: Detector, images: list[ImageFile], tolerance: float
+) -> Iterator[Agreement]:
+    """Both over ``images`` at every size of :data:`FACTORS`, one :class:`Agreement` each."""
+    score_thr = float(detector.metadata['score_threshold'])
+    limit = int(detector.metadata['max_detections'])
+    paths = [image.path for image in images]
+    for factor in FACTORS:
+        result = Agreement(factor)
+        with scaled(predictor, detector, factor):
+            for wanted, found in zip(predictor(paths), detector(paths), strict=True):
+                lists = wanted['instances'], found['instances']
+                result.add(*lists, tolerance, score_thr, limit)
+        yield result
+
+
+def _test_folder(cfg) -> Path | None:
+    """Where the pictures of the config's test set are, if they are there."""
+    dataset = tested_dataset(cfg)
+    prefix = (dataset.get('data_prefix') or {}).get('img')
+    folder = Path(dataset.get('data_root') or '', prefix or '')
+    return folder if prefix and folder.is_dir() else None
+
+
+def _drawn(folder: Path) -> list[ImageFile]:
+    result = []
+    for i, (height, width) in enumerate(DRAWN):
+        path = folder / f'{i}.png'
+        picture = draw_scene(0, 'val', i, max(height, width)).image
+        Image.fromarray(picture[:height, :width]).save(path)
+        result.append(ImageFile(path, path.name))
+    return result
+
+
+def check_pictures(cfg, given: list[str] | None, folder: Path) -> tuple[list[ImageFile], str]:
+    """The pictures to compare on, and what they are in words.
+
+    ``given``; else :data:`PICTURES` of the config's test set, evenly spaced; else drawn shapes,
+    written to ``folder``.
+
+    Raises:
+        UserError: if a picture that was given cannot be read.
+    """
+    if given:
+        images = list_images(given)
+        for image in images:
+            if reason := why_unreadable(image.path):
+                raise UserError(f'--check-images {image.path}: {reason}')
+        return images, 'as given'
+    source = _test_folder(cfg)
+    if source is not None:
+        with contextlib.suppress(UserError):  # a folder without pictures
+            images = list_images(source)
+            images = images[:: max(1, len(images) // PICTURES)][:PICTURES]
+            if not any(why_unreadable(i.path) for i in images):
+                return images, f'of {source}'
+    return _drawn(folder), 'of drawn shapes'

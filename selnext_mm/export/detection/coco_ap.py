@@ -1,0 +1,88 @@
+"""COCO AP of an exported file beside that of the PyTorch model, on one folder of pictures."""
+
+import contextlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from selnext_mm.errors import UserError
+from selnext_mm.inference.categories import Ids, find_ids
+from selnext_mm.inference.output import coco_content
+from selnext_mm.inference.predictor import Predictor
+from selnext_mm.runtime.models import Detector
+
+LARGEST_DIFFERENCE = 0.1  # of AP in percent
+
+
+@dataclass(frozen=True)
+class Scores:
+    """AP in percent (IoU 0.50:0.95) of 'bbox' or 'segm': PyTorch's and the file's."""
+
+    kind: str
+    torch: float
+    file: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether they differ by 0.1 or less."""
+        return abs(self.torch - self.file) <= LARGEST_DIFFERENCE
+
+
+def coco_ap(truth: COCO, records: list[dict], ids: Ids, kind: str) -> float:
+    """AP in percent of ``records`` (``predict``'s) on the images of ``truth`` that they name.
+
+    No detection at all gives 0.
+    """
+    numbers, new = ids.number_images([r['file'] for r in records])
+    if new:
+        raise UserError(f'{new} of {len(records)} pictures are not in {ids.source}')
+    records = [dict(r, image_id=n) for r, n in zip(records, numbers, strict=True)]
+    _, results = coco_content(records, ids)
+    if not results:
+        return 0.0
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(truth, truth.loadRes(results), kind)
+        evaluation.params.imgIds = numbers
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return float(100 * np.maximum(evaluation.stats[0], 0))
+
+
+def compare_ap(
+    config: str | Path,
+    checkpoint: str | Path,
+    file: str | Path,
+    images: str | Path,
+    annotations: str | Path,
+    options: dict | None = None,
+) -> list[Scores]:
+    """AP of ``predict`` and of :class:`~selnext_mm.runtime.Detector` on the same pictures.
+
+    Args:
+        config, checkpoint, options: of the model, as for ``predict``.
+        file: what ``selnext-mm export`` wrote of it.
+        images: folder of pictures, all of them listed in ``annotations``.
+        annotations: COCO file with the ground truth.
+
+    Raises:
+        UserError: for a model or file that cannot be used, pictures that cannot be read or are not
+            in ``annotations``.
+    """
+    predictor = Predictor(config, checkpoint, device='cpu', options=options)
+    detector = Detector(file)
+    ids = find_ids(predictor.loaded.cfg, predictor.classes, annotations)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(annotations)
+    both = [predictor(images), detector(images)]
+    for record in both[0]:
+        if 'error' in record:
+            raise UserError(f'{record["path"]}: {record["error"]}')
+    kinds = ['bbox', 'segm'] if 'mask_threshold' in detector.metadata else ['bbox']
+    return [
+        Scores(kind, *(coco_ap(truth, records, ids, kind) for records in both)) for kind in kinds
+    ]

@@ -1,0 +1,34 @@
+"""What of MMDetection is written as a graph; everything else is named and refused."""
+
+from typing import Any
+
+from selnext_mm.errors import UserError
+
+INSTEAD = 'export --part backbone-neck and run the heads in PyTorch, or use selnext-mm predict'
+
+
+def refuse(what: str, supported: str) -> UserError:
+    """An error that says ``what`` of a detector cannot be written."""
+    return UserError(f'{what}: a whole detector is written with {supported}; {INSTEAD}')
+
+
+def expect_type(value: Any, *names: str, place: str) -> None:
+    """Raise unless the class of ``value`` is one of ``names``: a subclass may compute another
+    thing."""
+    name = type(value).__name__
+    if name not in names:
+        raise refuse(f'{place} is a {name}', ' or '.join(names))
+
+
+def expect_value(value: Any, *choices: Any, place: str) -> None:
+    """Raise unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise refuse(f'{place}={value}', ' or '.join(map(str, choices)))
+
+
+def positive(cfg: dict, key: str, place: str) -> int:
+    """``cfg[key]``, which has to be a whole number above 0."""
+    value = cfg.get(key)
+    if not isinstance(value, int) or value < 1:
+        raise refuse(f'{place}.{key}={value}', 'a number above 0')
+    return value

@@ -1,0 +1,11 @@
+"""Exported models on pictures, with onnxruntime or OpenVINO and without PyTorch.
+
+>>> from selnext_mm.runtime import Detector
+>>> records = Detector('model.onnx')(['photo.jpg', 'holiday/'])
+
+Needs numpy, OpenCV, Pillow, and onnxruntime or OpenVINO: ``pip install 'selnext_mm[runtime]'``.
+"""
+
+from .models import Classifier, Detector, open_model
+
+__all__ = ['Classifier', 'Detector', 'open_model']

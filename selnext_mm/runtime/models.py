@@ -1,0 +1,216 @@
+"""Detectors and classifiers from a file: pictures in, plain data out, as ``predict`` gives it."""
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selnext_mm.errors import UserError
+from selnext_mm.inference.images import ImageFile, list_images, why_unreadable
+from selnext_mm.runtime.masks import paste, run_lengths
+from selnext_mm.runtime.pictures import prepare, read_picture
+from selnext_mm.runtime.sessions import Session, open_session
+
+Images = str | Path | np.ndarray | Sequence[str | Path | np.ndarray]
+
+
+class FileModel:
+    """What :class:`Detector` and :class:`Classifier` share. Pictures go through one by one.
+
+    Args:
+        path, threads, providers: of :func:`~selnext_mm.runtime.sessions.open_session`.
+        workers: threads that read pictures ahead.
+        session: the file, where it is already open.
+
+    Raises:
+        UserError: for a file that cannot be opened or holds another kind of model.
+    """
+
+    part: str  # of the metadata
+    key: str  # of a record, where the results are
+
+    def __init__(
+        self,
+        path: str | Path,
+        threads: int | None = None,
+        providers: list[str] | None = None,
+        workers: int = 2,
+        session: Session | None = None,
+    ) -> None:
+        self._take(session or open_session(path, threads, providers), path)
+        self.workers = workers
+
+    def _take(self, session: Session, path: str | Path) -> None:
+        meta = session.metadata
+        if 'part' not in meta:
+            raise UserError(f'{path} was not written by "selnext-mm export": it says no classes')
+        if meta['part'] != self.part:
+            raise UserError(f'{path} holds a {meta["part"]}, not a {self.part}')
+        if 'pipeline' not in meta:
+            raise UserError(
+                f'{path} does not say how pictures are prepared: '
+                + meta.get('pipeline_missing', 'write it again with this version of selnext-mm')
+            )
+        self.path, self.session, self.metadata = Path(path), session, meta
+        self.classes: tuple[str, ...] = tuple(json.loads(meta['classes']))
+        self.steps: list[dict[str, Any]] = json.loads(meta['pipeline'])
+        self.rgb = meta['channels'] == 'RGB'
+
+    def __call__(self, images: Images) -> list[dict]:
+        """One record per picture, in order: those of ``selnext_mm.inference.predict``.
+
+        ``images`` are files, folders (with all below them) and globs, or pictures as OpenCV reads
+        them: (H, W, 3) uint8, BGR. A record of a file that cannot be read has an ``error``.
+
+        Raises:
+            UserError: where there are no images, or an array is no picture.
+        """
+        if isinstance(images, np.ndarray):
+            return [self._record(images)]
+        entries = [images] if isinstance(images, str | Path) else list(images)
+        if any(isinstance(entry, np.ndarray) for entry in entries):
+            return [r for e in entries for r in self(e)]
+        records: list[dict] = []
+        self.run(list_images(entries), lambda record, _: records.append(record))
+        for record in records:
+            del record['index']
+        return records
+
+    def run(
+        self, images: Sequence[ImageFile], on_image: Callable[[dict, np.ndarray | None], None]
+    ) -> None:
+        """Call ``on_image(record, pixels)`` for every picture, in order.
+
+        ``record`` has the picture's place as ``index``; ``pixels`` is BGR, or None with an error.
+        """
+        for index, (image, pixels, error) in enumerate(self._ahead(images)):
+            record = dict(index=index, file=image.name, path=str(image.path))
+            record |= dict(error=error) if error else self._record(pixels)
+            on_image(record, pixels)
+
+    def _ahead(self, images: Sequence[ImageFile]) -> Iterator[tuple]:
+        """(file, pixels, error) in order, some files being read meanwhile."""
+
+        def load(image: ImageFile) -> tuple:
+            error = why_unreadable(image.path)
+            try:
+                return image, None if error else read_picture(image.path), error
+            # Whatever one picture raises must not stop the others.
+            except Exception as problem:
+                return image, None, f'{type(problem).__name__}: {problem}'
+
+        with ThreadPoolExecutor(self.workers) as pool:
+            waiting: deque = deque()
+            try:
+                for image in images:
+                    waiting.append(pool.submit(load, image))
+                    if len(waiting) > 2 * self.workers:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _record(self, pixels: np.ndarray) -> dict:
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+            raise UserError(
+                f'an array of {pixels.dtype} {pixels.shape} is no picture; expected uint8 of '
+                '(height, width, 3), BGR as cv2.imread returns it'
+            )
+        height, width = pixels.shape[:2]
+        return dict(width=width, height=height, **{self.key: self.find(pixels)})
+
+    def _input(self, pixels: np.ndarray) -> np.ndarray:
+        """(1, h, w, 3) uint8 in the channel order of the model."""
+        pixels = prepare(pixels, self.steps)
+        return np.ascontiguousarray(pixels[..., ::-1] if self.rgb else pixels)[None]
+
+    def find(self, pixels: np.ndarray) -> list[dict]:
+        """What is in one BGR picture."""
+        raise NotImplementedError
+
+
+class Detector(FileModel):
+    """A detector from a file of ``selnext-mm export --to onnx`` or ``--to openvino``.
+
+    ``detector(images)`` gives dicts with ``instances``: ``category``, ``label``, ``score``,
+    ``bbox`` (x, y, w, h in pixels) and, with a mask head, ``segmentation`` (compressed RLE).
+    """
+
+    part, key = 'detector', 'instances'
+
+    def raw(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """The outputs of the file for one BGR picture: boxes as x1, y1, x2, y2, masks 28 x 28."""
+        sizes = np.array([pixels.shape[:2]], dtype=np.int64)
+        return self.session.run(dict(images=self._input(pixels), sizes=sizes))
+
+    def find(self, pixels: np.ndarray) -> list[dict]:
+        found = self.raw(pixels)
+        height, width = pixels.shape[:2]
+        result = []
+        for i, (box, score, label) in enumerate(
+            zip(found['boxes'], found['scores'].tolist(), found['labels'].tolist(), strict=True)
+        ):
+            x, y, right, bottom = box.tolist()
+            place = dict(label=label, score=score, bbox=[x, y, right - x, bottom - y])
+            item = dict(category=self.classes[label], **place)
+            if 'masks' in found:
+                threshold = float(self.metadata['mask_threshold'])
+                mask = paste(found['masks'][i], box, height, width, threshold)
+                item['segmentation'] = run_lengths(mask)
+            result.append(item)
+        return result
+
+
+class Classifier(FileModel):
+    """A classifier from a file of ``selnext-mm export --to onnx`` or ``--to openvino``.
+
+    ``classifier(images)`` gives dicts with ``classes``: ``category``, ``label`` and ``score`` of
+    the ``top_k`` best.
+    """
+
+    part, key = 'classifier', 'classes'
+
+    def __init__(self, path: str | Path, top_k: int = 5, **options) -> None:
+        if top_k < 1:
+            raise UserError(f'top_k={top_k}; expected 1 or more')
+        super().__init__(path, **options)
+        self.top_k = top_k
+        if self.metadata.get('activation') != 'softmax':
+            raise UserError(f'{path}: its scores are not a softmax of its logits')
+        mean, std = (np.float32(json.loads(self.metadata[k])) for k in ('mean', 'std'))
+        inside = self.metadata['normalized_inside'] == 'true'
+        self._mean, self._std = (0, 1) if inside else (mean, std)
+
+    def raw(self, pixels: np.ndarray) -> np.ndarray:
+        """The logits (classes,) of one BGR picture."""
+        x = (self._input(pixels).astype(np.float32) - self._mean) / self._std
+        x = np.ascontiguousarray(x.transpose(0, 3, 1, 2), dtype=np.float32)
+        return self.session.run(dict(images=x))['logits'][0]
+
+    def find(self, pixels: np.ndarray) -> list[dict]:
+        logits = self.raw(pixels)
+        scores = np.exp(logits - logits.max())
+        scores = scores / scores.sum()
+        best = np.argsort(-scores, kind='stable')[: self.top_k].tolist()
+        return [dict(category=self.classes[i], label=i, score=float(scores[i])) for i in best]
+
+
+def open_model(path: str | Path, **options) -> Detector | Classifier:
+    """The :class:`Detector` or :class:`Classifier` of a file, as its metadata say.
+
+    ``top_k`` is for classifiers and ignored by detectors; other options are those of both.
+
+    Raises:
+        UserError: for a file that cannot be opened or is neither.
+    """
+    top_k = options.pop('top_k', 5)
+    session = open_session(path, options.get('threads'), options.get('providers'))
+    if session.metadata.get('part') == 'classifier':
+        return Classifier(path, top_k=top_k, session=session, **options)
+    return Detector(path, session=session, **options)

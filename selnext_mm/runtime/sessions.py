@@ -1,0 +1,101 @@
+"""A model file opened by the program that runs it: onnxruntime for .onnx, OpenVINO for .xml."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from selnext_mm.errors import UserError
+
+SUFFIXES = ('.onnx', '.xml')
+PACKAGES = {'.onnx': 'onnxruntime', '.xml': 'openvino'}
+# Where OpenVINO's files keep our metadata.
+SECTION = 'selnext_mm'
+
+
+class Session(Protocol):
+    """``metadata`` of the file, and ``run``: named arrays in, named arrays out."""
+
+    name: str
+    metadata: dict[str, str]
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
+
+
+class OnnxSession:
+    """An .onnx file in onnxruntime."""
+
+    def __init__(self, path: Path, threads: int | None, providers: list[str] | None) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if threads:
+            options.intra_op_num_threads = threads
+        self._session = onnxruntime.InferenceSession(
+            path, options, providers=providers or ['CPUExecutionProvider']
+        )
+        self.name = 'onnxruntime'
+        self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(zip(self._outputs, self._session.run(None, inputs), strict=True))
+
+
+class OpenVINOSession:
+    """An .xml file, with its .bin beside it, in OpenVINO on the CPU, computing in float32."""
+
+    def __init__(self, path: Path, threads: int | None) -> None:
+        import openvino
+
+        # Some processors would take bfloat16 by default.
+        settings = {'INFERENCE_PRECISION_HINT': 'f32'}
+        if threads:
+            settings['INFERENCE_NUM_THREADS'] = threads
+        model = openvino.Core().read_model(path)
+        self.name = 'OpenVINO'
+        self.metadata = {}
+        if model.has_rt_info([SECTION]):
+            section = model.get_rt_info([SECTION]).value
+            self.metadata = {key: str(model.get_rt_info([SECTION, key]).value) for key in section}
+        self._model = openvino.compile_model(model, 'CPU', settings)
+        self._outputs = [output.get_any_name() for output in self._model.outputs]
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        results = self._model(inputs)
+        return {name: results[i] for i, name in enumerate(self._outputs)}
+
+
+def open_session(
+    path: str | Path, threads: int | None = None, providers: list[str] | None = None
+) -> Session:
+    """Open a model file.
+
+    Args:
+        path: ``.onnx``, or ``.xml`` of OpenVINO.
+        threads: threads per operator; by default as many as the machine has cores.
+        providers: execution providers of onnxruntime; by default the CPU's.
+
+    Raises:
+        UserError: for another kind of file, one that cannot be read, and a missing package.
+    """
+    path = Path(path).expanduser()
+    package = PACKAGES.get(path.suffix)
+    if package is None:
+        hint = '; a config and a checkpoint need PyTorch' if path.suffix == '.py' else ''
+        raise UserError(f'{path}: expected a file that ends in {" or ".join(SUFFIXES)}{hint}')
+    if not path.is_file():
+        raise UserError(f'{path} is not there; "selnext-mm export" writes such files')
+    if find_spec(package) is None:
+        extra = 'runtime' if package == 'onnxruntime' else 'openvino'
+        raise UserError(f"{path} needs {package}: pip install 'selnext_mm[{extra}]'")
+    try:
+        if path.suffix == '.onnx':
+            return OnnxSession(path, threads, providers)
+        return OpenVINOSession(path, threads)
+    # Each program raises errors of its own kinds, all of them about the file.
+    except Exception as error:
+        reason = ' '.join(str(error).split())[:300]
+        raise UserError(f'{package} cannot read {path}: {reason}') from error
