@@ -40,7 +40,7 @@ ALLOWED = {
     'analysis': {*READ, 'inference'},
     'export': {*READ, 'inference'},
     'report': {*READ, 'inference', 'analysis'},
-    'doctor': {'errors', ''},
+    'doctor': {'errors', 'mmcv_ext', ''},
 }
 HEAVY = {'mmcv', 'mmdet', 'mmpretrain', 'torchvision'}
 
