@@ -1,5 +1,5 @@
-# make demo    set-up, synthetic data, training, evaluation, pictures: about 12 minutes on 2 cores,
-#              of which the first set-up takes 90 s of computing and its downloads; no compiler
+# make demo    set-up, synthetic data, training, evaluation, pictures: about 10 minutes on 2 cores,
+#              after the first set-up (90 s of processor time and its downloads; no compiler)
 # make test    set-up and the test suite; ARGS="-k seln", JOBS=0 (one process)
 # make realdata   the tests on real pictures: SELNEXT_MM_COCO=DIR SELNEXT_MM_CIFAR10=ARCHIVE_OR_DIR
 # make setup   only the environment (.venv); MMCV_OPS=cpu|cuda compiles mmcv, TORCH_INDEX_URL, ...:

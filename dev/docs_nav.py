@@ -6,7 +6,7 @@ A list in mkdocs.yml would be an error for a page that is not there, and silent 
 from pathlib import Path
 
 NAV = {
-    'Start': ['index', 'quick_start', 'your_own_data', 'training', 'commands', 'report'],
+    'Start': ['index', 'quick_start', 'install', 'your_own_data', 'training', 'commands', 'report'],
     'Recipes and results': ['recipes', 'results', 'ablations', 'na', 'patnet', 'cifar'],
     'Working with it': ['data_check', 'analysis', 'predict', 'export', 'evaluation', 'mim'],
     'Inside': ['adding_an_attention', 'performance', 'reliability', 'decisions'],

@@ -71,9 +71,8 @@ def check_setuptools(facts: Facts, mmengine: Facts, remedies: Remedies) -> Row:
     found, line = shown(facts), remedies.pip('setuptools<81')
     wanted = '<81: mmengine imports its pkg_resources'
     if not facts.get('pkg_resources'):
-        found = f'{facts.get("version", "absent")}, without pkg_resources'
-        found += ': given by selnext_mm, but not to programs that import mmengine first'
-        return Row('setuptools', found, wanted, None, line)
+        where = 'without pkg_resources: given by selnext_mm, not where mmengine is imported first'
+        return Row('setuptools', f'{facts.get("version", "absent")}, {where}', wanted, None, line)
     if not within(str(facts['version']), '0', '81'):
         return Row('setuptools', f'{found}, pkg_resources still there', wanted, None, line)
     return Row('setuptools', found, wanted, True)

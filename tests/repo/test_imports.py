@@ -43,7 +43,7 @@ ALLOWED = {
     'runtime': {*BOTTOM, 'inference'},
     'export': {*READ, 'inference', 'runtime'},
     'report': {*READ, 'inference', 'analysis'},
-    'doctor': {'errors', ''},
+    'doctor': {'errors', 'mmcv_ext', ''},
 }
 HEAVY = {'mmcv', 'mmdet', 'mmpretrain', 'torchvision'}
 
