@@ -159,6 +159,11 @@ class CocoLabels(Labels):
                 )
         if all(isinstance(p[0], int) for p in pairs):
             pairs.sort(key=lambda p: p[0])
+        ids = [p[0] for p in pairs]
+        if ids != list(range(1, len(ids) + 1)):
+            self.choices.append(
+                f'category ids {preview(ids)} of {path.name} become 1, 2, ... in that order'
+            )
         listed = {p[1] for p in pairs}
         for _, name, c in pairs:
             parent = c.get('supercategory')

@@ -22,12 +22,12 @@ from selnext_mm.errors import UserError
 MASK_SHARE = 0.99  # of the objects have to have a mask for the task to be masks
 LINES = {
     **TEXTS,
-    'ignored': 'annotations are marked "ignore" and were left out',
-    'swapped corners': 'boxes have their corners swapped, which were put in order',
-    'image without label file': 'images have no label file: they are taken as without objects',
-    'label without image': 'label files belong to no image and were not read',
-    'crowd habit': 'files mark most objects as iscrowd, as some tools do for every mask: the mark '
-    'was not taken over',
+    'ignored': 'annotations marked "ignore", left out',
+    'swapped corners': 'boxes with swapped corners, which were put in order',
+    'image without label file': 'images without a label file, taken as images without objects',
+    'label without image': 'label files that belong to no image, not read',
+    'crowd habit': 'files that mark most objects as iscrowd, as some tools do for every mask, a '
+    'mark that was not taken over',
 }
 Parts = dict[str, tuple[Labels, str]]  # split -> the labels and the name of the split in them
 
@@ -132,7 +132,7 @@ class Conversion:
         names = [n for n in names if n not in dropped]
         unused = [n for n in names if not everywhere[n]]
         if unused:
-            self.choices.append(f'{len(unused)} classes have no object: {preview(unused)}')
+            self.choices.append(f'classes without an object: {preview(unused)}')
         if len(names) == 1:
             self.choices.append(f'one class only: {names[0]}')
         return names, [labels.class_fields(n) for n in names]
@@ -152,7 +152,7 @@ class Conversion:
             )
             return False
         if bare:
-            self.choices.append(f'{bare} of {total} objects have no mask and were left out')
+            self.choices.append(f'objects without a mask, left out: {bare} of {total}')
         return True
 
     def _outputs(self, fraction: float | None, seed: int) -> dict[str, Callable[[str], str]]:
@@ -193,7 +193,7 @@ class Conversion:
             (self.folder / f'{split}.jsonl').unlink()
         if self.spool.crowds:
             self.choices.append(
-                f'{self.spool.crowds} objects are marked as crowd or difficult: they are neither '
-                'learnt nor counted as missed'
+                'objects marked as crowd or difficult, neither learnt nor counted as missed: '
+                f'{self.spool.crowds}'
             )
         return splits

@@ -14,16 +14,15 @@ FAR = 1.0  # image sides that a polygon may reach beyond the image
 
 # What :func:`fit` counts, as lines for the log.
 TEXTS = {
-    'clipped': 'boxes reach more than a pixel beyond their image and were cut at its border',
-    'outside': 'boxes lie outside their image, or are under a pixel wide or high inside it, and '
-    'were left out',
-    'no box': 'objects have no box of four finite numbers and were left out',
-    'bad mask': 'masks cannot be used (fewer than three points, numbers that are not finite or far '
-    'outside, run lengths of another size)',
-    'turned': 'images are turned by their EXIF entry and were labelled as stored; their labels '
-    'were turned with them',
-    'mirrored': 'images are turned by 180 degrees or mirrored by their EXIF entry, which no size '
-    'can tell; their labels were taken as made on the image as it is shown',
+    'clipped': 'boxes that reach more than a pixel beyond their image, cut at its border',
+    'outside': 'boxes outside their image, or under a pixel wide or high inside it, left out',
+    'no box': 'objects without a box of four finite numbers, left out',
+    'bad mask': 'masks that cannot be used (fewer than three points, numbers that are not finite or '
+    'far outside, run lengths of another size)',
+    'turned': 'images turned by their EXIF entry and labelled as they are stored, whose labels were '
+    'turned with them',
+    'mirrored': 'images turned by 180 degrees or mirrored by their EXIF entry, which no size can '
+    'tell, whose labels were taken as made on the image as it is shown',
 }
 
 

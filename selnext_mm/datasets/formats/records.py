@@ -105,7 +105,7 @@ class Tally:
     def lines(self, texts: dict[str, str]) -> list[str]:
         """A line for each kind of ``texts`` that occurred: its count, text and examples."""
         return [
-            f'{count} {texts[kind]} ({preview(self.examples[kind], count)})'
+            f'{texts[kind]}: {count} ({preview(self.examples[kind], count)})'
             for kind in texts
             if (count := self.counts[kind])
         ]

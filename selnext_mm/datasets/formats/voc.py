@@ -145,8 +145,9 @@ class VocLabels(Labels):
     def prepare(self, tally: Tally, advance: Callable[[int], None]) -> None:
         """Read all XML files into flat arrays, 40 bytes per box, and find where counting starts.
 
-        The boxes count from 0 if more of them begin below 1 than at 1, as those at the left or top
-        border do; or, if none is there, if most have fractions of pixels. Else they count from 1.
+        Boxes that touch the left or top border begin at 1, or below it where counting starts at 0.
+        It does if a fifth or more of the boxes that begin at 1 or below begin below it; or, where
+        there are none, if most boxes have fractions of pixels.
         """
         self.boxes, self.kinds, self.names = array('d'), array('l'), {}
         self.spans: dict[str, tuple[int, int, int, int]] = {}  # file -> first, last, width, height
@@ -163,7 +164,7 @@ class VocLabels(Labels):
             at += low == 1
             fractions += any(v % 1 for v in box)
         count = len(self.kinds)
-        self.origin = int(not (below > at or (below == at == 0 and fractions > count / 2)))
+        self.origin = int(not (4 * below > at or (below == at == 0 and fractions > count / 2)))
         rule = (
             'pixels count from 1, the last included: left = xmin - 1, width = xmax - xmin + 1'
             if self.origin

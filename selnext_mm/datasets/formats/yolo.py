@@ -113,6 +113,9 @@ class YoloLabels(Labels):
     def _from_yaml(self, content: dict) -> None:
         path = self.source
         self.names = _names(content, path)
+        gaps = [i for i, name in enumerate(self.names) if name is None]
+        if gaps:
+            self.choices.append(f'class numbers without a name are left out: {preview(gaps)}')
         self.only_boxes = 'kpt_shape' in content
         if self.only_boxes:
             self.choices.append(f'{path.name} describes keypoints, of which only the boxes are read')
