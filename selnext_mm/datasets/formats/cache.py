@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import time
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from selnext_mm.errors import UserError
 VERSION = 1  # raise it when the same labels are converted to something else
 MANIFEST = 'dataset.json'
 BLOCK = 1 << 20
+OLD = 86_400.0  # seconds
 
 
 def cache_root() -> Path:
@@ -87,9 +90,12 @@ def new_folder(folder: Path):
     Raises:
         UserError: if the cache cannot be written.
     """
-    temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
+    temporary = folder.with_name(f'.{folder.name}.{uuid.uuid4().hex[:8]}.tmp')
     try:
         temporary.mkdir(parents=True)
+        for left in folder.parent.glob('.*.tmp'):  # by processes that were killed
+            if time.time() - left.stat().st_mtime > OLD:
+                shutil.rmtree(left, ignore_errors=True)
         yield temporary
         for name in os.listdir(temporary):
             with open(temporary / name, 'rb') as file:
