@@ -136,7 +136,7 @@ def _nothing(tree: Tree, format: str | None, problems: list[str]) -> str:
         reason for n in tree.labels['.json'][:1] if (reason := _json_kind(tree.path(n)))
     ]
     reasons += [
-        f'{n} is CVAT\'s own XML; {EXPORT}'
+        f"{n} is CVAT's own XML; {EXPORT}"
         for n in tree.labels['.xml'][:1]
         if b'<annotations' in tree.path(n).read_bytes()[:4096]
     ]
@@ -150,6 +150,8 @@ def _nothing(tree: Tree, format: str | None, problems: list[str]) -> str:
 def _json_kind(path: Path) -> str:
     with open(path, 'rb') as file:
         head = file.read(4096)
+    if head[:2] in (b'\xff\xfe', b'\xfe\xff'):
+        return f'{path.name} is written in UTF-16; save it as UTF-8'
     if b'"shapes"' in head and b'"imagePath"' in head:
         return f'{path.name} is of LabelMe; convert it with labelme2coco'
     if head.lstrip().startswith(b'['):

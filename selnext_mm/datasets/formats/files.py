@@ -177,7 +177,7 @@ def read_yaml(path: str | os.PathLike) -> dict:
             'paths and names. Name the right file'
         )
     try:
-        content = yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
+        content = yaml.load(text, Loader)  # a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, 'problem_mark', None)
         where = f', line {mark.line + 1}' if mark else ''
@@ -187,7 +187,7 @@ def read_yaml(path: str | os.PathLike) -> dict:
         raise UserError(f'{path}: not YAML that is read here: nested too deep') from error
     if not isinstance(content, dict):
         raise UserError(
-            f'{path} holds no mapping; a YOLO data set has "train: ...", "val: ..." and "names: ..."'
+            f'{path} holds no mapping; a YOLO data set has "train:", "val:" and "names:"'
         )
     return content
 

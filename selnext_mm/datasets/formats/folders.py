@@ -4,7 +4,7 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
-from selnext_mm.datasets.formats.files import Tree, join, split_of
+from selnext_mm.datasets.formats.files import Tree, hidden, join, split_of
 from selnext_mm.datasets.formats.records import Labels, preview
 from selnext_mm.errors import UserError
 
@@ -45,9 +45,22 @@ class FolderLabels(Labels):
                 f'{tree.root} has no class folders: expected train/<class>/*.jpg and '
                 'val/<class>/*.jpg, or <class>/*.jpg'
             )
+        self._no_empty_split()
         # split -> class -> names below the split's folder
         self.images = {s: self._classes(folder) for s, folder in self.roots.items()}
         self.splits = tuple(self.images)
+
+    def _no_empty_split(self) -> None:
+        if '' in self.roots:
+            return
+        parent = self.tree.root / next(iter(self.roots.values())).rpartition('/')[0]
+        for path in sorted(parent.iterdir()):
+            split = split_of(path.name)
+            if path.is_dir() and not hidden(path.name) and split and split not in self.roots:
+                raise UserError(
+                    f'the {split} split is empty: {path} has no images in class folders; fill or '
+                    'remove it (a missing val split is made)'
+                )
 
     def _classes(self, folder: str) -> dict[str, list[str]]:
         prefix = f'{folder}/' if folder else ''
@@ -58,7 +71,7 @@ class FolderLabels(Labels):
                 found[name.partition('/')[0]].append(name)
         for entry in sorted(os.listdir(self.tree.root / folder)):
             path = self.tree.root / folder / entry
-            if path.is_dir() and not entry.startswith('.') and entry != '__MACOSX':
+            if path.is_dir() and not hidden(entry):
                 found.setdefault(entry, [])
         empty = [name for name, images in sorted(found.items()) if not images]
         if empty:

@@ -17,10 +17,10 @@ TEXTS = {
     'clipped': 'boxes that reach more than a pixel beyond their image, cut at its border',
     'outside': 'boxes outside their image, or under a pixel wide or high inside it, left out',
     'no box': 'objects without a box of four finite numbers, left out',
-    'bad mask': 'masks that cannot be used (fewer than three points, numbers that are not finite or '
-    'far outside, run lengths of another size)',
-    'turned': 'images turned by their EXIF entry and labelled as they are stored, whose labels were '
-    'turned with them',
+    'bad mask': 'masks that cannot be used (fewer than three points, numbers that are not finite '
+    'or far outside, run lengths of another size)',
+    'turned': 'images turned by their EXIF entry and labelled as they are stored, whose labels '
+    'were turned with them',
     'mirrored': 'images turned by 180 degrees or mirrored by their EXIF entry, which no size can '
     'tell, whose labels were taken as made on the image as it is shown',
 }

@@ -10,7 +10,7 @@ NAMES = {'labels': 'reading label files'}
 
 @contextlib.contextmanager
 def progress_bar(show: bool = True) -> Iterator[Callable[[str, int, int], None]]:
-    """Yields ``advance(what, n, total)``, which counts ``n`` more of ``total`` on a bar per what."""
+    """Yields ``advance(what, n, total)``: ``n`` more of ``total`` on the bar named ``what``."""
     if not show:
         yield lambda what, n, total: None
         return

@@ -164,9 +164,7 @@ class DatasetInfo:
         found = self.splits[split]
         common = dict(ann_file=str(found.annotations), metainfo=dict(classes=self.classes))
         if self.task == CLASSIFICATION:
-            return dict(
-                type='CustomDataset', data_prefix=str(found.image_root), **common, **fields
-            )
+            return dict(type='CustomDataset', data_prefix=str(found.image_root), **common, **fields)
         return dict(
             type='CocoDataset',
             data_prefix=dict(img=str(found.image_root)),

@@ -94,8 +94,10 @@ class Spool:
         for what, names in (('cannot be read', unreadable), ('have another size', other_size)):
             if names:
                 remedy = 'fetch them again' if names is unreadable else 'boxes would be misplaced; '
-                remedy += ' or remove their labels' if names is unreadable else (
-                    'use the images that were labelled'
+                remedy += (
+                    ' or remove their labels'
+                    if names is unreadable
+                    else ('use the images that were labelled')
                 )
                 raise UserError(
                     f'{len(names)} of {len(found.names)} images in {found.image_root} {what} '

@@ -3,8 +3,8 @@
 In Pascal VOC pixels count from 1 and the last one belongs to the box: ``xmin=1, xmax=W`` is the
 whole width. As a box (left, top, width, height) that is
 ``xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1``. Some tools write the same XML with
-coordinates from 0, for which it is ``xmin, ymin, xmax - xmin, ymax - ymin``; which of the two a data
-set uses is told by where its boxes begin, see :meth:`VocLabels.prepare`.
+coordinates from 0, for which it is ``xmin, ymin, xmax - xmin, ymax - ymin``; which of the two a
+data set uses is told by where its boxes begin, see :meth:`VocLabels.prepare`.
 """
 
 from array import array
@@ -186,8 +186,8 @@ class VocLabels(Labels):
                 x0, y0, x1, y1 = map(float, texts)
             except (TypeError, ValueError) as error:
                 raise UserError(
-                    f'{path}: the object {name!r} has no <bndbox> of four numbers ({", ".join(CORNERS)})'
-                    f', but {texts}; correct it or remove the object'
+                    f'{path}: the object {name!r} has no <bndbox> of four numbers '
+                    f'({", ".join(CORNERS)}), but {texts}; correct it or remove the object'
                 ) from error
             if not is_finite((x0, y0, x1, y1)):
                 raise UserError(f'{path}: the box of {name!r} is {texts}; correct it')

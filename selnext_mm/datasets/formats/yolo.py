@@ -1,8 +1,4 @@
-"""YOLO labels: one text file per image, boxes or polygons as fractions of the image.
-
-A line is ``class x y w h`` (the box's centre and size) or ``class x1 y1 x2 y2 x3 y3 ...`` (a
-polygon, oriented boxes included); the fractions belong to the image as it is shown.
-"""
+"""YOLO data sets: data.yaml, images and a text file of labels for each of them."""
 
 import os
 from collections.abc import Callable
@@ -17,18 +13,10 @@ from selnext_mm.datasets.formats.files import (
     split_of,
     tails,
 )
-from selnext_mm.datasets.formats.geometry import (
-    USUAL_DIGITS,
-    decimals,
-    is_finite,
-    polygon_box,
-    shortest,
-    uncertainty,
-)
 from selnext_mm.datasets.formats.records import LabelledObject, Labels, SplitLabels, Tally, preview
+from selnext_mm.datasets.formats.yolo_text import LabelLines, read_names
 from selnext_mm.errors import UserError
 
-BOX = 5  # numbers of a line with a box
 NONE = ('', '~', 'null', 'none')  # how YAML says that there is none
 KEYS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
 NAME_FILES = ('classes.txt', 'obj.names', 'predefined_classes.txt')
@@ -112,13 +100,15 @@ class YoloLabels(Labels):
 
     def _from_yaml(self, content: dict) -> None:
         path = self.source
-        self.names = _names(content, path)
+        self.names = read_names(content, path)
         gaps = [i for i, name in enumerate(self.names) if name is None]
         if gaps:
             self.choices.append(f'class numbers without a name are left out: {preview(gaps)}')
         self.only_boxes = 'kpt_shape' in content
         if self.only_boxes:
-            self.choices.append(f'{path.name} describes keypoints, of which only the boxes are read')
+            self.choices.append(
+                f'{path.name} describes keypoints, of which the boxes alone are read'
+            )
         base = self._base(content.get('path', ''))
         for split, keys in KEYS.items():
             key = next((k for k in keys if k in content), None)
@@ -130,7 +120,9 @@ class YoloLabels(Labels):
             found = [self._resolve(str(e), base) for e in entries]
             lost = [e for e, f in zip(entries, found, strict=True) if f is None]
             if lost and split == 'test':
-                self.choices.append(f'no test split: {path.name} names {lost[0]}, which is not there')
+                self.choices.append(
+                    f'no test split: {path.name} names {lost[0]}, which is not there'
+                )
                 continue
             if lost:
                 raise UserError(
@@ -169,11 +161,14 @@ class YoloLabels(Labels):
         places = dict.fromkeys((base, self.source.parent))
         names = [os.path.expanduser(entry)]
         # Roboflow writes ../train/images for a folder beside the file.
-        names += [t for t in tails(entry) if '/' in t or '/' not in entry.strip('./')]
+        short = '/' not in entry.strip('./')
+        names += [t for t in tails(entry) if '/' in t or short or split_of(t)]
         for name in names:
             for place in places:
                 path = os.path.normpath(os.path.join(place, name))
                 if os.path.exists(path):
+                    if name != names[0]:
+                        self.choices.append(f'{self.source.name}: {entry} is taken as {path}')
                     return path
         return None
 
@@ -273,97 +268,10 @@ class YoloLabels(Labels):
                 f'{paths[0]}; put the labels there'
             )
 
+        lines = LabelLines(self.names, self.source.name, self.only_boxes)
+
         def objects(name: str, width: int, height: int) -> list[LabelledObject]:
             label = self.found_labels.get(join(root, name))
-            return [] if label is None else self._parse(label, width, height)
+            return [] if label is None else lines.read(label, width, height)
 
         return SplitLabels(Path(root), sorted(p[len(root) + 1 :] for p in paths), objects)
-
-    def _parse(self, path: str, width: int, height: int) -> list[LabelledObject]:
-        rows = [(i, line.split()) for i, line in enumerate(read_text(path).splitlines(), 1)]
-        rows = [(i, tokens) for i, tokens in rows if tokens]
-        try:
-            most = max((decimals(t) for _, row in rows for t in row[1:]), default=0)
-            return [self._object(tokens, width, height, min(USUAL_DIGITS, most)) for _, tokens in rows]
-        except ValueError:
-            pass
-        for i, tokens in rows:  # which line was it?
-            try:
-                self._object(tokens, width, height, 0)
-            except ValueError as error:
-                raise UserError(f'{path}, line {i}: {error}') from error
-        raise UserError(f'{path}: not lines of numbers')
-
-    def _object(self, tokens: list[str], width: int, height: int, digits: int) -> LabelledObject:
-        name = self._class(tokens[0])
-        numbers = [float(t) for t in tokens[1:]]
-        if not is_finite(numbers):
-            raise ValueError('a number that is not finite; correct the line')
-        scales = (width, height)
-        box = len(numbers) == BOX - 1 or self.only_boxes or len(numbers) == BOX
-        if box:
-            if len(numbers) < BOX - 1:
-                raise ValueError(f'{len(numbers)} numbers behind the class; a box has 4')
-            if max(map(abs, numbers[:4])) > 2:
-                raise ValueError(
-                    f'{" ".join(tokens[1:5])} are no fractions of the image; YOLO boxes are '
-                    'x_center y_center width height between 0 and 1'
-                )
-            bbox = [0.0] * 4
-            for i, scale in enumerate(scales):
-                centre, side = tokens[1 + i], tokens[3 + i]
-                error = uncertainty(side, digits, scale)
-                bbox[2 + i] = shortest(numbers[2 + i] * scale, error)
-                error = uncertainty(centre, digits, scale) + error / 2
-                bbox[i] = shortest(numbers[i] * scale - numbers[2 + i] * scale / 2, error)
-            return LabelledObject(name, bbox)
-        if len(numbers) < 6 or len(numbers) % 2:
-            raise ValueError(
-                f'{len(numbers)} numbers behind the class; a box has 4, a polygon an even number '
-                'from 6 on'
-            )
-        polygon = [
-            shortest(v * scales[i % 2], uncertainty(tokens[1 + i], digits, scales[i % 2]))
-            for i, v in enumerate(numbers)
-        ]
-        return LabelledObject(name, polygon_box([polygon]), [polygon])
-
-    def _class(self, token: str) -> str:
-        number = float(token)
-        names = self.names
-        if not number.is_integer() or not 0 <= number < len(names) or names[int(number)] is None:
-            raise ValueError(
-                f'class {token}, but {self.source.name} names the classes 0 to {len(names) - 1}; '
-                'correct the line or the names'
-            )
-        return names[int(number)]
-
-
-def _names(content: dict, path: Path) -> list[str | None]:
-    """Class names by number, None in a gap."""
-    names, count = content.get('names'), content.get('nc')
-    remedy = 'write "names: [cat, dog]", or "names:" with lines "0: cat"'
-    if isinstance(names, dict):
-        try:
-            numbered = {int(k): v for k, v in names.items()}
-        except ValueError as error:
-            raise UserError(f'{path}: names has a key that is no number; {remedy}') from error
-        if len(numbered) < len(names) or min(numbered, default=0) < 0:
-            raise UserError(f'{path}: names uses a number twice or one below 0; {remedy}')
-        if max(numbered, default=0) > 100_000:
-            raise UserError(f'{path}: names has the class number {max(numbered)}; {remedy}')
-        names = [numbered.get(i) for i in range(max(numbered, default=-1) + 1)]
-    if not isinstance(names, list) or not names:
-        raise UserError(f'{path}: no list of class names; {remedy}')
-    wrong = [n for n in names if n is not None and not (isinstance(n, str) and n.strip())]
-    if wrong:
-        raise UserError(f'{path}: {wrong[0]!r} is no class name; {remedy}')
-    names = [n if n is None else n.strip() for n in names]
-    twice = {n for n in names if n is not None and names.count(n) > 1}
-    if twice:
-        raise UserError(f'{path}: the class name {preview(sorted(twice))} occurs twice; {remedy}')
-    if isinstance(count, str) and count.isdecimal() and int(count) != len(names):
-        raise UserError(
-            f'{path}: nc is {count}, names has {len(names)} entries; correct one of them'
-        )
-    return names

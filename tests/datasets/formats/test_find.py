@@ -13,7 +13,6 @@ from selnext_mm.errors import UserError
 from tests.datasets.formats.writers import (
     SMALL,
     WRITERS,
-    copy_to,
     describe,
     picture,
     write_coco2017,
@@ -55,7 +54,11 @@ def test_labels_are_converted_once_and_never_written_beside(kind, tmp_path, cach
     assert second.choices[-1] == f'labels converted before: {first.cache}'
     assert (first.splits, first.classes, first.task) == (second.splits, second.classes, second.task)
     assert first.cache.parent == cache
-    assert sorted(p.name for p in first.cache.iterdir()) == ['dataset.json', 'train.json', 'val.json']
+    assert sorted(p.name for p in first.cache.iterdir()) == [
+        'dataset.json',
+        'train.json',
+        'val.json',
+    ]
 
 
 def test_class_folders_are_listed_once(tmp_path, cache):
@@ -173,7 +176,9 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
 
 
 def names(info, split):
-    return [i['file_name'] for i in json.loads(info.splits[split].annotations.read_text())['images']]
+    return [
+        i['file_name'] for i in json.loads(info.splits[split].annotations.read_text())['images']
+    ]
 
 
 LARGER = describe(
@@ -230,7 +235,9 @@ def test_the_seed_of_the_choice(tmp_path):
 
 
 def test_one_class_is_allowed_and_told(tmp_path):
-    described = describe(dict(train=[[('cat', 1, 1, 9, 9)]] * 3, val=[[('cat', 1, 1, 9, 9)]]), ('cat',))
+    described = describe(
+        dict(train=[[('cat', 1, 1, 9, 9)]] * 3, val=[[('cat', 1, 1, 9, 9)]]), ('cat',)
+    )
     info = find_dataset(write_yolo(described, tmp_path / 'set'))
     assert 'one class only: cat' in info.choices
 
@@ -249,7 +256,9 @@ def test_masks_that_are_only_boxes_are_boxes(tmp_path):
 
 
 def masked(tmp_path, without, of):
-    described = describe(dict(train=[[('cat', 2, 2, 9, 9)]] * of, val=[[('cat', 2, 2, 9, 9)]]), ('cat',), masks=True)
+    described = describe(
+        dict(train=[[('cat', 2, 2, 9, 9)]] * of, val=[[('cat', 2, 2, 9, 9)]]), ('cat',), masks=True
+    )
     for a in described['train']['annotations'][:without]:
         a['segmentation'] = []
     return find_dataset(write_coco2017(described, tmp_path / 'set'))
@@ -269,7 +278,9 @@ def test_single_objects_without_a_mask_are_left_out_of_masks(tmp_path):
 
 
 def test_tools_that_mark_every_mask_as_crowd(tmp_path):
-    described = describe(dict(train=[[('cat', 2, 2, 9, 9)]] * 3, val=[[('cat', 2, 2, 9, 9)]]), ('cat',), masks=True)
+    described = describe(
+        dict(train=[[('cat', 2, 2, 9, 9)]] * 3, val=[[('cat', 2, 2, 9, 9)]]), ('cat',), masks=True
+    )
     for content in described.values():
         for a in content['annotations']:
             a['iscrowd'] = 1
@@ -280,7 +291,10 @@ def test_tools_that_mark_every_mask_as_crowd(tmp_path):
 
 
 def test_a_test_split_without_labels_is_left_out(tmp_path):
-    described = describe(dict(train=[[('cat', 2, 2, 9, 9)]] * 3, val=[[('cat', 2, 2, 9, 9)]], test=[[], []]), ('cat',))
+    described = describe(
+        dict(train=[[('cat', 2, 2, 9, 9)]] * 3, val=[[('cat', 2, 2, 9, 9)]], test=[[], []]),
+        ('cat',),
+    )
     info = find_dataset(write_yolo(described, tmp_path / 'set'))
     assert list(info.splits) == ['train', 'val']
     assert 'no test split: its 2 images have no labels' in info.choices

@@ -36,7 +36,9 @@ def boxes(info):
             assert (split.image_root / file_name).is_file()
         found[name] = {Path(n).stem: [] for n in images.values()}
         for a in content['annotations']:
-            found[name][Path(images[a['image_id']]).stem].append((names[a['category_id']], a['bbox']))
+            found[name][Path(images[a['image_id']]).stem].append(
+                (names[a['category_id']], a['bbox'])
+            )
     return found
 
 
@@ -124,7 +126,11 @@ def test_the_file_names_keep_their_subfolders(tmp_path):
         picture(seed=i).save(path)
     dump(content, folder / 'labels.json')
     info = find_dataset(folder)
-    names = [i['file_name'] for s in info.splits.values() for i in json.loads(s.annotations.read_text())['images']]
+    names = [
+        i['file_name']
+        for s in info.splits.values()
+        for i in json.loads(s.annotations.read_text())['images']
+    ]
     assert sorted(names) == [f'cam{c}/{i}.png' for c in (0, 1) for i in range(3)]
     assert info.splits['train'].image_root == folder / 'images'
 
@@ -368,7 +374,10 @@ def test_pascal_voc_whose_files_have_other_names_than_the_images(tmp_path):
 
 
 def test_difficult_objects_are_ignored_as_crowds(tmp_path):
-    described = describe(dict(train=[[('cat', 1, 2, 3, 4), ('cat', 5, 5, 9, 9)]], val=[[('cat', 1, 1, 9, 9)]]), ('cat',))
+    described = describe(
+        dict(train=[[('cat', 1, 2, 3, 4), ('cat', 5, 5, 9, 9)]], val=[[('cat', 1, 1, 9, 9)]]),
+        ('cat',),
+    )
     described['train']['annotations'][1]['difficult'] = 1
     info = find_dataset(write_voc(described, tmp_path / 'voc'))
     content = json.loads(info.splits['train'].annotations.read_text())
@@ -424,7 +433,9 @@ def test_class_folders_load_in_mmpretrain(tmp_path):
     from mmpretrain.datasets import CustomDataset
 
     info = find_dataset(
-        folders(tmp_path, *(f'{s}/{c}/{i} .png' for s in ('train', 'val') for c in 'ab' for i in 'xy'))
+        folders(
+            tmp_path, *(f'{s}/{c}/{i} .png' for s in ('train', 'val') for c in 'ab' for i in 'xy')
+        )
     )
     config = info.dataset_config('val', pipeline=[])
     assert config.pop('type') == 'CustomDataset'
@@ -434,7 +445,16 @@ def test_class_folders_load_in_mmpretrain(tmp_path):
 
 
 def write_lvis(folder):
-    write_coco2017(describe(dict(train=[[('ape', 1, 2, 30, 40)], [('cat', 3, 3, 9, 9)]], val=[[('cat', 2, 2, 8, 8)]]), ('ape', 'cat', 'dog'), masks=True), folder)
+    write_coco2017(
+        describe(
+            dict(
+                train=[[('ape', 1, 2, 30, 40)], [('cat', 3, 3, 9, 9)]], val=[[('cat', 2, 2, 8, 8)]]
+            ),
+            ('ape', 'cat', 'dog'),
+            masks=True,
+        ),
+        folder,
+    )
     for split in ('train', 'val'):
         path = folder / f'annotations/instances_{split}2017.json'
         content = json.loads(path.read_text())

@@ -169,7 +169,12 @@ def test_the_real_set_gives_the_same_training_batches(bccd_formats):
         for i in range(0, len(dataset), 9):
             data = dataset[i]
             truth = data['data_samples'].gt_instances
-            yield Path(data['data_samples'].img_path).name, data['inputs'], truth.bboxes.tensor, truth.labels
+            yield (
+                Path(data['data_samples'].img_path).name,
+                data['inputs'],
+                truth.bboxes.tensor,
+                truth.labels,
+            )
 
     _, folders = bccd_formats
     reference = list(batches(folders['voc']))

@@ -149,7 +149,9 @@ def yolo_lines(content, image, digits=6):
             else:
                 corner, side = np.array(a['bbox'][:2], float), np.array(a['bbox'][2:], float)
                 values = np.concatenate([(corner + side / 2) / size, side / size])
-            numbers = ' '.join(repr(float(v)) if digits is None else f'{v:.{digits}f}' for v in values)
+            numbers = ' '.join(
+                repr(float(v)) if digits is None else f'{v:.{digits}f}' for v in values
+            )
             yield f'{place[a["category_id"]]} {numbers}\n'
 
 
