@@ -70,6 +70,7 @@ setup(
         'dev': requirements('dev'),
         'export': requirements('export'),
         'fast-eval': requirements('fast-eval'),
+        'formats': requirements('formats'),
         'notebook': requirements('notebook'),
     },
     entry_points={'console_scripts': ['selnext-mm = selnext_mm.__main__:main']},
