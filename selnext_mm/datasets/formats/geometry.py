@@ -28,9 +28,11 @@ TEXTS = {
 
 def decimals(token: str) -> int:
     """Digits behind the point of a written number, its exponent included: 6 for ``1.5e-5``."""
-    mantissa, _, exponent = token.lower().partition('e')
-    digits = len(mantissa) - mantissa.find('.') - 1 if '.' in mantissa else 0
-    return digits - int(exponent) if exponent else digits
+    if 'e' in token or 'E' in token:
+        mantissa, _, exponent = token.lower().partition('e')
+        return decimals(mantissa) - int(exponent)
+    point = token.find('.')
+    return len(token) - point - 1 if point >= 0 else 0
 
 
 def shortest(value: float, error: float) -> float:
