@@ -1,7 +1,7 @@
 # make demo    set-up, synthetic data, training, evaluation, pictures: about 10 minutes on 2 cores
 # make test    set-up and the test suite; ARGS="-k seln", JOBS=0 (one process)
 # make realdata   the tests on real pictures: SELNEXT_MM_COCO=DIR SELNEXT_MM_CIFAR10=ARCHIVE_OR_DIR
-# make setup   only the environment (.venv); MMCV_OPS=cpu, TORCH_INDEX_URL, ...: tools/bootstrap.py
+# make setup   only the environment (.venv); MMCV_OPS=cpu, TORCH_INDEX_URL, ...: dev/bootstrap.py
 # make docs    the pages as a site, in site/, and a run of the commands that they show and of the notebook
 # make lint, make format, make wheel, make clean
 
@@ -12,7 +12,7 @@ JOBS ?= auto
 .PHONY: setup demo test realdata docs lint format wheel clean
 
 setup:
-	@$(PYTHON) tools/bootstrap.py $(if $(filter command environment,$(origin PYTHON)),--this-python)
+	@$(PYTHON) dev/bootstrap.py $(if $(filter command environment,$(origin PYTHON)),--this-python)
 
 demo: setup
 	@$(BIN)/selnext-mm demo

@@ -1,7 +1,6 @@
 """From names on a command line to rows."""
 
 import argparse
-import difflib
 from dataclasses import replace
 
 from _rows import VARIANTS, Row
@@ -9,6 +8,7 @@ from _suites import SUITES
 
 from selnext_mm.config_files import config_leaves, find_config
 from selnext_mm.errors import UserError
+from selnext_mm.text import near
 
 KNOWN: dict[str, Row] = {}
 for _suite in SUITES.values():
@@ -36,8 +36,8 @@ def parse_row(text: str) -> Row:
         row = Row(name, name)
     else:
         names = [*KNOWN, *config_leaves()]
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-        hint = f'; did you mean {" or ".join(map(repr, near))}?' if near else ''
+        likely = near(name, names, 3, 0.4)
+        hint = f'; did you mean {" or ".join(map(repr, likely))}?' if likely else ''
         raise UserError(
             f'no model {name!r}{hint} A model is a name of a suite (--list), a config of ours '
             '(cls/selnext_t_in1k.py), mmpretrain::FOLDER/CONFIG.py or timm::NAME'

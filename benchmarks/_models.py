@@ -1,9 +1,6 @@
 """Rows become modules: built, put into a state worth timing, and changed as their variants say."""
 
-import difflib
-import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,8 +13,10 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from selnext_mm.config.build import quiet
 from selnext_mm.config_files import find_config
 from selnext_mm.errors import UserError
+from selnext_mm.text import did_you_mean
 
 EXTRAS = {'timm': "pip install 'timm>=1.0.17'", 'mmpretrain': 'pip install mmpretrain==1.2.0'}
 LARGEST_ERROR = 1e-3  # relative, of a variant in fp32; a merged PATNet has 1e-4
@@ -32,16 +31,6 @@ def need(package: str) -> None:
     if find_spec(package) is None:
         remedy = EXTRAS.get(package, f'pip install {package}')
         raise UnavailableError(f'{package} is not installed ({remedy})')
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without the remarks that models log when they are built."""
-    logging.disable(logging.INFO)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 class Logits(nn.Module):
@@ -68,9 +57,7 @@ def packaged_config(source: str) -> Path:
     path = root / name
     if not path.is_file():
         there = [p.relative_to(root).as_posix() for p in root.rglob('*.py')]
-        near = difflib.get_close_matches(name, there, n=3)
-        hint = f'; did you mean {" or ".join(near)}?' if near else ''
-        raise UserError(f'{package} has no config {name!r}{hint}')
+        raise UserError(f'{package} has no config {name!r}{did_you_mean(name, there, 3)}')
     return path
 
 
@@ -79,9 +66,7 @@ def build_timm(row: Row, name: str) -> nn.Module:
     import timm
 
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f'; did you mean {" or ".join(near)}?' if near else ''
-        raise UserError(f'timm has no model {name!r}{hint}')
+        raise UserError(f'timm has no model {name!r}{did_you_mean(name, timm.list_models(), 3)}')
     return timm.create_model(name, **row.options)
 
 

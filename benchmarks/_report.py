@@ -2,16 +2,12 @@
 
 import json
 import os
-import platform
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
 from _models import Candidate, Setting
 from _rows import Suite, find_baseline, paper_ratio
 from _timing import compare, summarize
@@ -19,58 +15,6 @@ from _timing import compare, summarize
 from selnext_mm.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpretrain', 'timm', 'selnext_mm')
-
-
-def cpu_name() -> str:
-    """Model name of the processor, as the system calls it."""
-    try:
-        for line in Path('/proc/cpuinfo').read_text().splitlines():
-            if line.startswith('model name'):
-                return line.partition(':')[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def machine(device: torch.device) -> dict:
-    """Processor, cores, memory, load, and the accelerator if ``device`` is one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    facts = {'cpu': cpu_name(), 'cores': cores, 'system': platform.system()}
-    if 'SC_PHYS_PAGES' in getattr(os, 'sysconf_names', {}):
-        memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-        facts['memory_gib'] = round(memory / 2**30, 1)
-    facts['isa'] = torch.backends.cpu.get_cpu_capability()
-    if device.type == 'cuda':
-        properties = torch.cuda.get_device_properties(device)
-        facts['gpu'] = properties.name
-        facts['gpu_memory_gib'] = round(properties.total_memory / 2**30, 1)
-        facts['cuda'] = torch.version.cuda
-        facts['cudnn'] = torch.backends.cudnn.version()
-    return facts
-
-
-def versions() -> dict:
-    """Versions of Python and of all packages that take part; the commit of a checkout."""
-    found = {'python': platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    found['torch'] = torch.__version__
-    try:
-        commit = subprocess.run(
-            ['git', 'describe', '--always', '--dirty', '--exclude=*'],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        found['commit'] = commit.stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        pass
-    return found
 
 
 def command() -> str:
@@ -80,22 +24,6 @@ def command() -> str:
 
 def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec='seconds')
-
-
-def write_json(path: str | Path, result: dict) -> None:
-    """Write ``result``, the whole file or nothing of it.
-
-    Raises:
-        UserError: if that fails.
-    """
-    path = Path(path)
-    part = path.with_name(path.name + '.part')
-    try:
-        part.write_text(json.dumps(result, indent=1) + '\n')
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UserError(f'{path} could not be written: {error.strerror}') from error
 
 
 def check_writable(path: str | Path) -> None:

@@ -9,22 +9,13 @@ from collections.abc import Callable
 import torch
 from _choose import pick_rows
 from _models import Candidate, Setting, UnavailableError
-from _report import (
-    check_writable,
-    command,
-    machine,
-    markdown_table,
-    now,
-    read_json,
-    result_rows,
-    text_table,
-    versions,
-    write_json,
-)
+from _report import check_writable, command, markdown_table, now, read_json, result_rows, text_table
 from _rows import Row, Suite
 from _suites import SUITES
 from _timing import interleave
 
+from selnext_mm.analysis.machine import machine, versions
+from selnext_mm.disk import write_json
 from selnext_mm.errors import UserError
 
 # Time that other processes take away does not count in 'cpu', that of all threads adds up.

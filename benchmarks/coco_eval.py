@@ -29,7 +29,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from selnext_mm.analysis.machine import machine
-from selnext_mm.engine.faster_coco import evaluator_class
+from selnext_mm.evaluation.faster_coco import evaluator_class
 
 MAX_DETECTIONS = [100, 300, 1000]  # mmdet's
 

@@ -16,15 +16,17 @@ import sys
 
 import torch
 from _models import quiet
-from _report import check_writable, command, machine, now, versions, write_json
+from _report import check_writable, command, now
 from _session import CLOCKS, natural, pick_device, positive, show
 from _timing import compare, interleave, summarize
 from mmengine.config import Config
 from torch import nn
 
 from selnext_mm.__main__ import call
+from selnext_mm.analysis.machine import machine, versions
+from selnext_mm.config.build import build_model
 from selnext_mm.config_files import find_config
-from selnext_mm.engine.settings import build_model
+from selnext_mm.disk import write_json
 from selnext_mm.errors import UserError
 from selnext_mm.inference.loading import deploy
 

@@ -13,10 +13,12 @@ import sys
 from collections.abc import Callable
 
 import torch
-from _report import check_writable, command, machine, now, versions, write_json
+from _report import check_writable, command, now
 from _session import CLOCKS, pick_device, positive
 
 from selnext_mm.__main__ import call
+from selnext_mm.analysis.machine import machine, versions
+from selnext_mm.disk import write_json
 from selnext_mm.errors import UserError
 
 

@@ -17,11 +17,13 @@ from pathlib import Path
 import torch
 from _choose import parse_row
 from _models import Setting, make
-from _report import check_writable, command, machine, now, read_json, versions, write_json
+from _report import check_writable, command, now, read_json
 from _session import CLOCKS, natural, pick_device, positive, show
 from _timing import interleave
 
 from selnext_mm.__main__ import call
+from selnext_mm.analysis.machine import machine, versions
+from selnext_mm.disk import write_json
 from selnext_mm.errors import UserError
 
 MODELS = ('ConvNeXt-T backbone', 'SELNeXt-T backbone@deploy')

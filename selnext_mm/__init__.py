@@ -4,23 +4,53 @@ Importing the package applies the work-arounds of :mod:`selnext_mm.compat` and r
 modules in mmengine's root registries, so that ``type='SELNeXt'`` works in every scope.
 """
 
+import functools
 import os
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 
 __version__ = '0.1.0'
 
-
-def _is_doctor() -> bool:
-    """Is this process ``selnext-mm doctor``? It has to start where nothing can be imported."""
-    names = map(os.path.basename, sys.orig_argv)
-    ours = any(name.startswith(('selnext-mm', 'selnext_mm')) for name in names)
-    return ours and sys.argv[1:2] == ['doctor']
+# Public names -> module; imported when they are asked for.
+EXPORTS = {}
 
 
-# Without torch or mmengine only the environment check can run, and it has to.
-if find_spec('torch') and find_spec('mmengine') and not _is_doctor():
+@functools.cache
+def register_modules() -> None:
+    """Apply the work-arounds and register every class; a second call does nothing."""
     from selnext_mm import compat
 
     compat.apply()
-    from selnext_mm import engine, models  # noqa: F401
+    from selnext_mm import engine, evaluation, models  # noqa: F401
+
+    for name in engine.EXPORTS:
+        getattr(engine, name)
+
+
+def __getattr__(name: str):
+    if name not in EXPORTS:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(f'{__name__}.{EXPORTS[name]}'), name)
+
+
+def _is_command() -> bool:
+    """Is this process ``selnext-mm``?
+
+    It registers before the command that it was asked for: ``--help`` need not wait for torch, and
+    ``doctor`` starts where nothing can be imported.
+    """
+    words = iter(sys.orig_argv[1:])  # not sys.argv: a process that this one spawns inherits that
+    for word in words:
+        if word == '-m':
+            return next(words, '') == __name__
+        if word in ('-X', '-W'):
+            next(words, '')
+        elif not word.startswith('-'):
+            return os.path.basename(word) == 'selnext-mm'
+    return False
+
+
+# Without torch or mmengine only the environment check can run, and it has to.
+if find_spec('torch') and find_spec('mmengine') and not _is_command():
+    register_modules()

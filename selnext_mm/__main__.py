@@ -5,7 +5,7 @@ import os
 import sys
 import traceback
 
-from selnext_mm import __version__
+from selnext_mm import __version__, register_modules
 from selnext_mm.cli import COMMANDS
 from selnext_mm.errors import UserError
 
@@ -56,7 +56,7 @@ def call(main, argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        from selnext_mm.checkpoints.atomic import full_disk
+        from selnext_mm.disk import full_disk
 
         if (message := full_disk(error)) is None:
             raise
@@ -79,6 +79,8 @@ def dispatch(argv: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
+    if argv[0] != 'doctor':  # it starts where nothing else can be imported
+        register_modules()
     return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
 
 

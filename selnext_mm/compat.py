@@ -137,7 +137,7 @@ def write_checkpoints_atomically() -> None:
     from mmengine.runner import checkpoint as module
     from mmengine.runner import runner
 
-    from selnext_mm.checkpoints.atomic import write_checkpoint
+    from selnext_mm.checkpoints.integrity import write_checkpoint
 
     stock = module.save_checkpoint
     if getattr(stock, 'is_atomic', False):

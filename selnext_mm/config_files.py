@@ -1,9 +1,9 @@
 """Find the package's configs, in a checkout or in an installed wheel."""
 
-import difflib
 from pathlib import Path
 
 from selnext_mm.errors import UserError
+from selnext_mm.text import did_you_mean
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -37,6 +37,5 @@ def find_config(name: str | Path) -> Path:
     packaged = config_root() / relative
     if packaged.is_file():
         return packaged
-    near = difflib.get_close_matches(relative, config_leaves(), n=3, cutoff=0.5)
-    hint = f'; did you mean {" or ".join(near)}?' if near else f'; configs are in {config_root()}'
+    hint = did_you_mean(relative, config_leaves(), 3, 0.5) or f'; configs are in {config_root()}'
     raise UserError(f'no config {str(name)!r} here ({Path.cwd()}) or in the package{hint}')

@@ -53,6 +53,12 @@ def shapes_root(tmp_path_factory):
     return root
 
 
+@pytest.fixture
+def annotations(shapes_root):
+    """The COCO file of the validation split of :func:`shapes_root`."""
+    return shapes_root / 'annotations' / 'instances_val2017.json'
+
+
 @pytest.fixture(scope='session')
 def coco_root():
     """Real COCO images in the official layout, from SELNEXT_MM_COCO."""

@@ -9,7 +9,7 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 
-from selnext_mm.engine.config import load_config
+from selnext_mm.config.load import load_config
 from selnext_mm.engine.device import adapt_to_device
 
 SHAPES = ('circle', 'square', 'triangle', 'star', 'ring', 'cross')

@@ -16,7 +16,6 @@ The maps are made by the library grad-cam. Three things differ from calling it d
   last stage of SELNeXt-B costs 1024 heads and not 1024 networks.
 """
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 
 from selnext_mm.analysis.complexity import is_detector
 from selnext_mm.errors import UserError
+from selnext_mm.text import near
 
 # name -> (class of grad-cam, title); those that need no more than a layer's map and its gradient
 METHODS = {
@@ -159,11 +159,11 @@ def choose_layer(model: nn.Module, x: Tensor, name: str | None = None) -> str:
         return stages[-1]
     name = name.removeprefix('backbone.')
     if name not in layers:
-        near = difflib.get_close_matches(name, layers, n=3)
+        likely = near(name, layers, 3)
         raise UserError(
             f'{type(model.backbone).__name__} has no layer {name!r} with a map of more than one '
             f'pixel at {size}; choose from {", ".join(stages)}, or one inside them such as '
-            f'{", ".join(near or list(layers)[-3:])}'
+            f'{", ".join(likely or list(layers)[-3:])}'
         )
     return name
 

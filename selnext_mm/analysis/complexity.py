@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
-from selnext_mm.engine import settings
-from selnext_mm.engine.config import load_config
+from selnext_mm.config.build import build_model
+from selnext_mm.config.load import load_config
 from selnext_mm.errors import UserError
 
 CLASSIFIER_SHAPE = (224, 224)
@@ -77,11 +77,6 @@ def mmcv_hooks(model: nn.Module) -> Iterator[Callable[[], int]]:
         for module, handle in zip(counted, handles, strict=True):
             handle.remove()
             del module.__flops__
-
-
-def build_model(config: Config) -> nn.Module:
-    """Build ``config.model`` in the config's scope, in eval mode, without loading weights."""
-    return settings.build_model(config).eval()
 
 
 def is_detector(model: nn.Module) -> bool:
@@ -146,4 +141,4 @@ def measure(config: str | Path | Config, shape: tuple[int, int] | None = None) -
         config = load_config(config)
     elif 'model' not in config:
         raise UserError(f'{config.filename or "the config"} describes no model')
-    return measure_model(build_model(config), shape)
+    return measure_model(build_model(config).eval(), shape)

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from selnext_mm.analysis.paper_tables import TABLES, PaperModel
+from selnext_mm.analysis.papers.tables import TABLES, PaperModel
 from selnext_mm.errors import UserError
 
 

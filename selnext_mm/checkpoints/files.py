@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import pickle
 import re
 from collections.abc import Mapping
@@ -11,8 +10,9 @@ from typing import Any
 
 import torch
 
-from selnext_mm.checkpoints.atomic import sync, sync_folder
+from selnext_mm.checkpoints.integrity import write_checkpoint
 from selnext_mm.checkpoints.sniff import PICKLE, ZIP, check_file
+from selnext_mm.disk import write_atomically
 from selnext_mm.errors import UserError
 
 SAVE_SUFFIXES = ('.pth', '.safetensors')
@@ -167,30 +167,14 @@ def save_file(
     meta = {str(key): str(value) for key, value in metadata.items()}
     # Clones: a view would drag its whole storage into the file, and safetensors refuses sharing.
     tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == '.safetensors':
+    if path.suffix == '.safetensors':
+        try:
             from safetensors.torch import save
-
-            # Its own save_file makes files that only their owner can read.
-            temporary.write_bytes(save(tensors, metadata=meta))
-        else:
-            torch.save({'meta': meta, 'state_dict': tensors}, temporary)
-        sync(temporary)
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except ImportError as error:
-        raise UserError(f'{path} needs the safetensors package: pip install safetensors') from error
-    except OSError as error:
-        raise UserError(f'{path} could not be written: {error.strerror or error}') from error
-    except RuntimeError as error:
-        # torch.save's word for a short write is a file position.
-        reason = str(error).splitlines()[0]
-        if 'inline_container' in reason or 'PytorchStreamWriter' in reason:
-            reason = 'the disk is full, or a limit on the size of files is reached'
-        raise UserError(f'{path} could not be written: {reason}') from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    return path
+        except ImportError as error:
+            raise UserError(
+                f'{path} needs the safetensors package: pip install safetensors'
+            ) from error
+        # Its own save_file makes files that only their owner can read.
+        content = save(tensors, metadata=meta)
+        return write_atomically(path, lambda file: file.write(content))
+    return write_checkpoint({'meta': meta, 'state_dict': tensors}, path)

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from selnext_mm.checkpoints.compare import compare, state_dict_of
-from selnext_mm.checkpoints.rules import preview
+from selnext_mm.checkpoints.fit import compare, state_dict_of
 from selnext_mm.errors import UserError
+from selnext_mm.text import preview
 
 MIN_LOADED = 0.95
 

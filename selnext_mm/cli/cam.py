@@ -3,7 +3,7 @@
 import argparse
 import itertools
 
-from selnext_mm.cli.models_on_images import base_parser, run_models, write_rows
+from selnext_mm.cli.model_options import base_parser, run_models, write_rows
 
 METHODS = ('ablation', 'gradcam', 'gradcam++', 'hirescam', 'layercam')
 
@@ -34,8 +34,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
+    from selnext_mm.analysis.cam import METHODS as KNOWN
     from selnext_mm.analysis.cam import class_maps, grad_cam
-    from selnext_mm.analysis.cam_picture import class_name, draw_cams, find_class
+    from selnext_mm.analysis.pictures import read_image
+    from selnext_mm.analysis.target_class import class_name, find_class
+    from selnext_mm.visualization.cam_sheet import draw_cams
 
     grad_cam()
     layers = itertools.cycle(args.layer or [None])  # one for all, or one per model
@@ -69,7 +72,8 @@ def main(argv: list[str] | None = None) -> int:
     ]
     write_rows(args, rows)
     draw_cams(
-        *(maps, names, paths, args.out, args.size, args.method),
+        *(maps, names, paths, lambda path: read_image(path, args.size)),
+        *(args.out, KNOWN[args.method][1]),
         with_target=args.target_class is not None,
     )
     for label, found in maps.items():

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from selnext_mm.cli.checks import Options
+from selnext_mm.cli.arguments import Options
 from selnext_mm.errors import UserError
 
 EPILOG = """Exit status: 0 if there is no error (warnings allowed), 1 if there is one, 2 for a
@@ -44,7 +44,7 @@ def read_images(reports: list, workers: int | None) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
-    from selnext_mm.datasets.image_files import check_images
+    from selnext_mm.datasets.check.image_files import check_images
 
     with Progress(console=Console(stderr=True)) as progress:
         for report in reports:
@@ -59,20 +59,20 @@ def main(argv: list[str] | None = None) -> int:
     if args.json and args.json != '-' and not os.path.isdir(Path(args.json).parent):
         raise UserError(f'--json {args.json}: the folder {Path(args.json).parent} does not exist')
 
-    from selnext_mm.checkpoints.atomic import write_text
-    from selnext_mm.cli.common import silence_known_warnings
     from selnext_mm.cli.doctor import show
-    from selnext_mm.datasets.config_check import check_config
-    from selnext_mm.datasets.findings import table_lines
-    from selnext_mm.engine.config import load_config, set_data_root
-    from selnext_mm.engine.preflight import check_data
+    from selnext_mm.cli.run_options import silence_known_warnings
+    from selnext_mm.config.load import load_config, set_data_root
+    from selnext_mm.datasets.check.config import check_config
+    from selnext_mm.datasets.check.findings import table_lines
+    from selnext_mm.disk import write_text
+    from selnext_mm.engine.preflight.paths import check_paths
 
     silence_known_warnings()
     cfg = load_config(args.config, args.cfg_options)
     if args.data_root:
         set_data_root(cfg, args.data_root)
     loaders = tuple(f'{split}_dataloader' for split in args.splits)
-    check_data(cfg, loaders)
+    check_paths(cfg, loaders)
     reports = check_config(cfg, loaders)
     if not reports:
         raise UserError(

@@ -97,10 +97,10 @@ def main(argv: list[str] | None = None) -> int:
     import torch
     from mmengine.device import get_device
 
-    from selnext_mm.analysis.comparison import load_models, plan
-    from selnext_mm.analysis.comparison_runs import run_all
-    from selnext_mm.analysis.comparison_table import write_tables
-    from selnext_mm.cli.common import silence_known_warnings
+    from selnext_mm.analysis.comparison.plan import load_models, plan
+    from selnext_mm.analysis.comparison.runs import run_all
+    from selnext_mm.analysis.comparison.table import write_tables
+    from selnext_mm.cli.run_options import silence_known_warnings
 
     silence_known_warnings()
     if args.threads:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,9 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from selnext_mm.analysis.complexity import Complexity, measure
-from selnext_mm.analysis.paper_figures import PAPER_FIGURES, PaperFigure, meets
+from selnext_mm.analysis.papers.figures import PAPER_FIGURES, PaperFigure, meets
+from selnext_mm.config.build import quiet
+from selnext_mm.config.load import load_config
 from selnext_mm.config_files import config_root, find_config
-from selnext_mm.engine.config import load_config
 from selnext_mm.errors import UserError
 
 HEADER = ('config', 'shape', 'params M', 'paper', 'MACs G', 'FLOPs G', 'paper', 'status')
@@ -126,19 +126,17 @@ def measure_quietly(path: Path, shape: tuple[int, int] | None, options: Mapping 
 
     ``options`` are values of ``cfg.model`` to change, by dotted key.
     """
-    logging.disable(logging.INFO)
     try:
-        config = path
-        if options:
-            config = load_config(path)
-            config.merge_from_dict({f'model.{key}': value for key, value in options.items()})
-        return measure(config, shape)
+        with quiet():
+            config = path
+            if options:
+                config = load_config(path)
+                config.merge_from_dict({f'model.{key}': value for key, value in options.items()})
+            return measure(config, shape)
     except ImportError as error:
         raise UserError(
             f'{path} cannot be built: {error}. "selnext-mm doctor" checks the environment'
         ) from error
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def figures_of(config: str) -> dict[str, PaperFigure | None]:

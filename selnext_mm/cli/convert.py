@@ -6,11 +6,17 @@ from pathlib import Path
 
 from selnext_mm import __version__
 from selnext_mm.checkpoints.files import check_suffix, load_file, save_file, take_weights
-from selnext_mm.checkpoints.keymaps import AT_INIT_ATTENTION, KEY_MAPS, TARGETS, convert_keys
-from selnext_mm.checkpoints.rules import Arch, Mapping, preview
+from selnext_mm.checkpoints.keymaps.rules import Arch, Mapping
+from selnext_mm.checkpoints.keymaps.selnext import (
+    AT_INIT_ATTENTION,
+    KEY_MAPS,
+    TARGETS,
+    convert_keys,
+)
 from selnext_mm.errors import UserError
 from selnext_mm.models.backbones import patnet
 from selnext_mm.models.backbones.selnext import ARCHS
+from selnext_mm.text import preview
 
 EPILOG = """examples:
   selnext-mm convert selnext_tiny.pth t.pth --from selnext --to detection

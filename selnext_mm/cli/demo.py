@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from selnext_mm.checkpoints.atomic import write_text
 from selnext_mm.config_files import config_root, find_config
+from selnext_mm.disk import write_text
 from selnext_mm.errors import UserError
 
 CONFIG = 'mask_rcnn/selnext_atto_shapes.py'
@@ -138,7 +138,7 @@ def draw(data: Path, predictions: Path, panel: Path) -> None:
         run('panel', *where, '--results', str(predictions), '--out', str(panel))
         return
     # The command takes an empty file for a mistake, which it mostly is.
-    from selnext_mm.analysis.panel import draw_panel, load_annotations
+    from selnext_mm.visualization.panel import draw_panel, load_annotations
 
     draw_panel(load_annotations(ann), [], images, panel)
     print(f'\nwrote {panel}: the ground truth beside no prediction. The model finds nothing yet; '

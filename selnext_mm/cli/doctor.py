@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from selnext_mm import __version__
-from selnext_mm.analysis.environment import Row, inspect_environment
+from selnext_mm.doctor.checks import Row, inspect_environment
 from selnext_mm.errors import UserError
 
 HEADER = ('check', 'state', 'found', 'wanted')

@@ -1,15 +1,14 @@
 """``selnext-mm export``: a trained model as a file for other programs, checked against PyTorch."""
 
 import argparse
-import contextlib
 import copy
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from selnext_mm import __version__
-from selnext_mm.cli.checks import Options
+from selnext_mm.cli.arguments import Options
+from selnext_mm.disk import new_file
 from selnext_mm.errors import UserError
 
 TARGETS = ('onnx', 'torch-export', 'safetensors')
@@ -118,21 +117,6 @@ def check_options(args: argparse.Namespace) -> Path:
     return out
 
 
-@contextlib.contextmanager
-def temporary(out: Path):
-    """A path beside ``out`` that is moved there if the block ends well, and removed if not."""
-    path = out.with_name(f'.{out.stem}.{os.getpid()}{out.suffix}')
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        yield path
-        if path.exists():
-            os.replace(path, out)
-    except OSError as error:
-        raise UserError(f'--out {out}: {error.strerror or error}') from error
-    finally:
-        path.unlink(missing_ok=True)
-
-
 def describe(args: argparse.Namespace, loaded, part: str) -> dict[str, str]:
     """What a program needs to feed the file, and where the file comes from."""
     from selnext_mm.export.graphs import preprocessing
@@ -159,7 +143,7 @@ def export_weights(args: argparse.Namespace, loaded, out: Path) -> int:
     from selnext_mm.checkpoints.files import load_file, save_file
 
     state = loaded.model.state_dict()
-    with temporary(out) as path:
+    with new_file(out, '--out') as path:
         save_file(state, path, describe(args, loaded, 'weights'))
         again = load_file(path)
         if again.keys() != state.keys() or any(
@@ -187,7 +171,7 @@ def export_graph(args: argparse.Namespace, loaded, out: Path) -> int:
     scale = (128.0, 50.0) if args.normalize else (0.0, 1.0)
     form = ', '.join(merged) or 'as trained'
     print(f'{part} of {args.config} ({form}): {", ".join(graph.outputs)}', flush=True)
-    with temporary(out) as path:
+    with new_file(out, '--out') as path:
         if args.target == 'onnx':
             run = write_onnx(graph, path, metadata, args.opset)
         else:
@@ -213,7 +197,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     out = check_options(args)
 
-    from selnext_mm.cli.models_on_images import quiet
+    from selnext_mm.config.build import quiet
     from selnext_mm.inference.loading import load_for_inference
 
     with quiet():

@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import asdict
 
-from selnext_mm.cli.models_on_images import base_parser, run_models, write_rows
+from selnext_mm.cli.model_options import base_parser, run_models, write_rows
 
 PLACES = ('expansion', 'gated', 'block')
 
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         return feature_distance(model, inputs, args.at, on_batch)
 
     results, paths = run_models(args, measure)
-    from selnext_mm.analysis.curves import draw_distances
+    from selnext_mm.visualization.curves import draw_distances
 
     rows = [{'model': label, **asdict(b)} for label, blocks in results.items() for b in blocks]
     write_rows(args, rows)

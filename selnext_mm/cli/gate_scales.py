@@ -2,7 +2,7 @@
 
 import argparse
 
-from selnext_mm.cli.models_on_images import base_parser, run_models, write_rows
+from selnext_mm.cli.model_options import base_parser, run_models, write_rows
 
 
 def parser() -> argparse.ArgumentParser:
@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     from selnext_mm.analysis.gate_scales import gate_scales
 
     results, paths = run_models(args, gate_scales)
-    from selnext_mm.analysis.curves import draw_scales
+    from selnext_mm.visualization.curves import draw_scales
 
     columns = ('before', 'before_std', 'after', 'after_std')
     rows = [

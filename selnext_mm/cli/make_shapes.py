@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     summary = write_shapes(args.dir, args.train, args.val, args.size, args.seed, args.force)
     print(report(summary))
     if args.preview:
-        from selnext_mm.analysis.panel import draw_sheet
+        from selnext_mm.visualization.panel import draw_sheet
 
         path = annotation_file(summary.folder, 'val')
         content = json.loads(path.read_text(encoding='utf-8'))

@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     if not Path(args.images).is_dir():
         raise UserError(f'--images {args.images} is not a folder')
 
-    from selnext_mm.analysis.panel import draw_panel, load_annotations, load_results
+    from selnext_mm.visualization.panel import draw_panel, load_annotations, load_results
 
     content = load_annotations(args.ann)
     results = load_results(args.results, content)

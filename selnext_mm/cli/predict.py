@@ -7,7 +7,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from selnext_mm.cli.checks import Options
+from selnext_mm.cli.arguments import Options
 from selnext_mm.errors import UserError
 
 EPILOG = """examples:
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
-    from selnext_mm.cli.models_on_images import quiet
+    from selnext_mm.config.build import quiet
     from selnext_mm.inference import Predictor
     from selnext_mm.inference.categories import find_ids
     from selnext_mm.inference.images import list_images

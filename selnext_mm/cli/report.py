@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         if path and not Path(path).exists():
             raise UserError(f'--{name} {path}: no such {"file" if name == "ann" else "folder"}')
 
-    from selnext_mm.analysis.report.page import build_report
+    from selnext_mm.report.page import build_report
 
     found = build_report(
         args.work_dirs,

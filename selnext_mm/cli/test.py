@@ -10,13 +10,15 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from selnext_mm import __version__
-from selnext_mm.cli.checks import check_folder
-from selnext_mm.cli.common import base_parser, build_runner, prepare, quick_data_check
-from selnext_mm.engine.config import iter_evaluators, iter_hooks
-from selnext_mm.engine.faster_coco import STOCK, per_class, record_evaluations, use_faster_coco
-from selnext_mm.engine.preflight import check_checkpoint, check_class_names, check_data
-from selnext_mm.engine.settings import check_numbers, check_types
+from selnext_mm.cli.arguments import check_folder
+from selnext_mm.cli.run_options import base_parser, build_runner, prepare, quick_data_check
+from selnext_mm.config.walk import iter_evaluators, iter_hooks
+from selnext_mm.engine.preflight.paths import check_paths
+from selnext_mm.engine.preflight.values import check_numbers, check_types
+from selnext_mm.engine.preflight.weights import check_checkpoint, check_class_names
 from selnext_mm.errors import UserError
+from selnext_mm.evaluation.coco_scores import per_class
+from selnext_mm.evaluation.faster_coco import STOCK, record_evaluations, use_faster_coco
 
 COCO_METRICS = (*STOCK, 'FasterCocoMetric')
 
@@ -161,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
         show_in(cfg, args.show_dir)
     check_types(cfg)
     check_numbers(cfg)
-    check_data(cfg, ('test_dataloader',))
+    check_paths(cfg, ('test_dataloader',))
     check_checkpoint(cfg, args.checkpoint)
     lines = quick_data_check(args, cfg, ('test_dataloader',))
     remark = check_class_names(cfg, args.checkpoint)

@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from selnext_mm.analysis.paper_tables import BASELINES, TABLES
+from selnext_mm.analysis.papers.tables import BASELINES, TABLES
 from selnext_mm.analysis.trade_off import Point, load_measured, trade_off
-from selnext_mm.cli.models_on_images import write_rows
+from selnext_mm.cli.model_options import write_rows
 from selnext_mm.errors import UserError
 
 
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     if len(set(labels)) < len(labels):
         raise UserError(f'the names of the files {labels} are not distinct; rename one')
     points, homeless = trade_off(args.table, files)
-    from selnext_mm.analysis.curves import draw_trade_off
+    from selnext_mm.visualization.curves import draw_trade_off
 
     rows = [
         {

@@ -6,22 +6,23 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import nn
 
-from selnext_mm.cli.common import base_parser, build_runner, prepare, quick_data_check
-from selnext_mm.engine.arguments import check_arguments
-from selnext_mm.engine.config import add_tensorboard, check_backends
-from selnext_mm.engine.newest import begun_anew, claim
-from selnext_mm.engine.preflight import (
+from selnext_mm.cli.run_options import base_parser, build_runner, prepare, quick_data_check
+from selnext_mm.config.build import build_model
+from selnext_mm.config.load import add_tensorboard, check_backends
+from selnext_mm.engine.preflight.advice import HOOK, lr_for_batch, make_safe, random_and_fixed
+from selnext_mm.engine.preflight.constructors import check_arguments
+from selnext_mm.engine.preflight.paths import check_paths
+from selnext_mm.engine.preflight.values import check_numbers, check_types, misspelt_keys
+from selnext_mm.engine.preflight.weights import (
     check_checkpoint,
-    check_data,
     check_load_from,
     check_pretrained,
     resolve_resume,
 )
-from selnext_mm.engine.safety import HOOK, lr_for_batch, make_safe, random_and_fixed
-from selnext_mm.engine.settings import build_model, check_numbers, check_types, misspelt_keys
-from selnext_mm.engine.work_dir_lock import WorkDirLock
+from selnext_mm.engine.resume.lineage import begun_anew, claim
+from selnext_mm.engine.resume.work_dir_lock import WorkDirLock
+from selnext_mm.engine.signals import stop_early
 from selnext_mm.errors import UserError
-from selnext_mm.stopping import stop_early
 
 # How often the job was started again: by torchrun, by Slurm, by tools/slurm_train.sh.
 RESTARTS = ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT', 'SELNEXT_MM_RESTARTS')
@@ -93,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     check_types(cfg)
     check_numbers(cfg)
     loaders = ('train_dataloader', 'val_dataloader')
-    check_data(cfg, loaders)
+    check_paths(cfg, loaders)
     lines = quick_data_check(args, cfg, loaders)
     make_safe(cfg)
     model = build_model(cfg)

@@ -7,10 +7,11 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, is_image
+from selnext_mm.disk import write_text
 from selnext_mm.errors import UserError
 
 SPLITS = ('train', 'test')
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')  # mmpretrain's CustomDataset
 ARCHIVES = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
 MAX_BYTES = 8 << 30  # unpacked; anything of this kind is smaller
 
@@ -113,14 +114,13 @@ def read_split(root: str | Path, split: str, classes: tuple[str, ...]) -> Split:
             f'unknown {unknown or "none"}'
         )
     pictures = {
-        name: sorted(
-            f'{name}/{p.name}' for p in (folder / name).iterdir() if p.suffix.lower() in SUFFIXES
-        )
+        name: sorted(f'{name}/{p.name}' for p in (folder / name).iterdir() if is_image(p))
         for name in classes
     }
     empty = [name for name, paths in pictures.items() if not paths]
     if empty:
-        raise UserError(f'{folder}: no pictures ({", ".join(SUFFIXES)}) of {", ".join(empty)}')
+        kinds = ', '.join(IMAGE_SUFFIXES)
+        raise UserError(f'{folder}: no pictures ({kinds}) of {", ".join(empty)}')
     return Split(folder, pictures)
 
 
@@ -155,8 +155,4 @@ def write_annotations(split: Split, path: str | Path) -> Path:
         for label, pictures in enumerate(split.pictures.values())
         for picture in pictures
     ]
-    path = Path(path)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    temporary.write_text(''.join(lines))
-    os.replace(temporary, path)
-    return path
+    return write_text(path, ''.join(lines))

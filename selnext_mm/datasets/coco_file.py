@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from selnext_mm.errors import UserError
@@ -18,8 +19,8 @@ OTHERS = {
 }
 
 
-def read_coco(path: str | os.PathLike) -> dict:
-    """The content of a COCO file with lists under ``images``, ``annotations``, ``categories``.
+def read_coco(path: str | os.PathLike, keys: Sequence[str] = KEYS) -> dict:
+    """The content of a COCO file, with a list under each of ``keys``.
 
     Raises:
         UserError: missing, a folder, unreadable, empty, truncated, not JSON, or of another shape.
@@ -33,7 +34,7 @@ def read_coco(path: str | os.PathLike) -> dict:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f'{path}: cannot be read ({error.strerror or error})') from error
-    return check_shape(_parse(path, data), path)
+    return check_shape(_parse(path, data), path, keys)
 
 
 def _parse(path: Path, data: bytes):
@@ -47,8 +48,9 @@ def _parse(path: Path, data: bytes):
     except UnicodeDecodeError as error:
         raise UserError(f'{path} is not a text file in UTF-8 ({error.reason})') from error
     except json.JSONDecodeError as error:
-        # A whole file of another mistake ends like JSON; a cut one does not.
-        cut = not data.rstrip().endswith((b'}', b']')) or error.pos >= len(error.doc.rstrip())
+        # A whole file of another mistake begins and ends like JSON; a cut one only begins so.
+        whole = data.rstrip().endswith((b'}', b']')) and error.pos < len(error.doc.rstrip())
+        cut = data.lstrip().startswith((b'{', b'[')) and not whole
         if cut:
             raise UserError(
                 f'{path} is truncated: it ends in the middle, after {len(data)} bytes; fetch or '
@@ -61,25 +63,25 @@ def _parse(path: Path, data: bytes):
         raise UserError(f'{path} is not JSON that can be read: {error}') from error
 
 
-def check_shape(content, path: str | os.PathLike) -> dict:
+def check_shape(content, path: str | os.PathLike, keys: Sequence[str] = KEYS) -> dict:
     """``content`` itself; :class:`UserError` unless it is shaped like a COCO instances file."""
     if not isinstance(content, dict):
         kind = type(content).__name__
         hint = ' (COCO results, or a list of records?)' if isinstance(content, list) else ''
         raise UserError(
-            f'{path} holds a {kind}{hint}, not the dict with {", ".join(KEYS)} of a COCO file'
+            f'{path} is no COCO file: it holds a {kind}{hint}, not the dict with {", ".join(KEYS)}'
         )
-    missing = [key for key in KEYS if key not in content]
+    missing = [key for key in keys if key not in content]
     if missing:
         found = ', '.join(map(str, list(content)[:6])) or 'nothing'
         raise UserError(
             f'{path} is no COCO instances file: it lacks {", ".join(missing)} and has {found}'
         )
-    for key in KEYS:
+    for key in keys:
         if not isinstance(content[key], list):
             raise UserError(
                 f'{path}: {key} is a {type(content[key]).__name__}; a COCO file has a list there'
             )
-    if not content['images']:
+    if 'images' in keys and not content['images']:
         raise UserError(f'{path} lists no images')
     return content

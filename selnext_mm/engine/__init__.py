@@ -1,30 +1,33 @@
-"""Pieces for mmengine's runner: registered on import."""
+"""What runs a training or a test: the runner and its hooks, loops, optimizers and checks.
 
-from .amp import AutoAmpOptimWrapper
-from .banner import BannerHook
-from .batch_resize import BatchResizeHook
-from .checkpoint_hook import SafeCheckpointHook
-from .faster_coco import FasterCocoMetric
-from .finite import FiniteLossHook
-from .layer_decay import LayerDecayOptimWrapperConstructor
-from .loops import ResumableEpochBasedTrainLoop, ResumableIterBasedTrainLoop
-from .progress import ConciseLogProcessor, ProgressBarHook
-from .runner import ConciseRunner
-from .unreadable import GuardedLoad, UnreadableImagesHook
+Not here: reading configs (``config/``), weights in files (``checkpoints/``), scores
+(``evaluation/``). The names below are imported when they are asked for, so that
+``engine.signals`` is in place before the imports that take seconds; ``register_modules`` of the
+package imports them all.
+"""
 
-__all__ = [
-    'AutoAmpOptimWrapper',
-    'BannerHook',
-    'BatchResizeHook',
-    'ConciseLogProcessor',
-    'ConciseRunner',
-    'FasterCocoMetric',
-    'FiniteLossHook',
-    'GuardedLoad',
-    'LayerDecayOptimWrapperConstructor',
-    'ProgressBarHook',
-    'ResumableEpochBasedTrainLoop',
-    'ResumableIterBasedTrainLoop',
-    'SafeCheckpointHook',
-    'UnreadableImagesHook',
-]
+from importlib import import_module
+
+# registered class -> module
+EXPORTS = {
+    'AutoAmpOptimWrapper': 'optimizers.amp',
+    'BannerHook': 'hooks.banner',
+    'BatchResizeHook': 'hooks.batch_resize',
+    'ConciseLogProcessor': 'hooks.progress',
+    'ConciseRunner': 'runner',
+    'FiniteLossHook': 'hooks.finite_loss',
+    'GuardedLoad': 'hooks.unreadable_images',
+    'LayerDecayOptimWrapperConstructor': 'optimizers.layer_decay',
+    'ProgressBarHook': 'hooks.progress',
+    'ResumableEpochBasedTrainLoop': 'resume.loops',
+    'ResumableIterBasedTrainLoop': 'resume.loops',
+    'SafeCheckpointHook': 'resume.checkpoint_hook',
+    'UnreadableImagesHook': 'hooks.unreadable_images',
+}
+__all__ = sorted(EXPORTS)
+
+
+def __getattr__(name: str):
+    if name not in EXPORTS:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(f'{__name__}.{EXPORTS[name]}'), name)

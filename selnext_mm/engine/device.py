@@ -10,7 +10,7 @@ import torch.distributed as dist
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 
-from selnext_mm.engine.rendezvous import init_method
+from selnext_mm.engine.distributed.rendezvous import init_method
 from selnext_mm.errors import UserError
 
 

@@ -9,16 +9,16 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader, Runner
 from mmengine.utils.dl_utils import collect_env
 
-from selnext_mm.checkpoints.compare import compare, state_dict_of
-from selnext_mm.engine.banner import BannerHook
-from selnext_mm.engine.checkpoint_hook import SafeCheckpointHook
-from selnext_mm.engine.empty_results import evaluate_empty_results
-from selnext_mm.engine.newest import Newest, find_newest
-from selnext_mm.engine.progress import ProgressBarHook, on_terminal
-from selnext_mm.engine.schedule import Schedule
-from selnext_mm.engine.unreadable import UnreadableImagesHook, guard, record_file
-from selnext_mm.engine.votes import from_first
+from selnext_mm.checkpoints.fit import compare, state_dict_of
+from selnext_mm.engine.distributed.collectives import from_first
+from selnext_mm.engine.hooks.banner import BannerHook
+from selnext_mm.engine.hooks.progress import ProgressBarHook, on_terminal
+from selnext_mm.engine.hooks.unreadable_images import UnreadableImagesHook, guard, record_file
+from selnext_mm.engine.optimizers.changed_schedule import Schedule
+from selnext_mm.engine.resume.checkpoint_hook import SafeCheckpointHook
+from selnext_mm.engine.resume.lineage import Newest, find_newest
 from selnext_mm.errors import UserError
+from selnext_mm.evaluation.empty_results import evaluate_empty_results
 
 
 @RUNNERS.register_module()
@@ -31,7 +31,7 @@ class ConciseRunner(Runner):
     - The log reaches the first loss within 60 lines.
 
     A banner says what is trained on what; progress is one short line per interval, and a bar on
-    a terminal (:mod:`selnext_mm.engine.progress`). The environment and the order of the hooks
+    a terminal (:mod:`selnext_mm.engine.hooks.progress`). The environment and the order of the hooks
     go to ``environment.txt`` beside the log, the config to its own file as always; the
     per-parameter list of initialisers is left out. Images that cannot be read are handled by
     :class:`UnreadableImagesHook`.

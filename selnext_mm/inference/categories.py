@@ -1,12 +1,12 @@
 """Category and image ids: those of a COCO file, the official COCO ones, or counted from 1."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmengine.config import Config
 
-from selnext_mm.engine.config import iter_evaluators
+from selnext_mm.config.walk import iter_evaluators
+from selnext_mm.datasets.coco_file import read_coco
 from selnext_mm.errors import UserError
 
 # COCO numbers its 80 classes 1..90 with gaps.
@@ -45,13 +45,8 @@ class Ids:
 
 
 def _read(path: str | Path) -> dict:
-    try:
-        content = json.loads(Path(path).expanduser().read_text(encoding='utf-8'))
-    except OSError as error:
-        raise UserError(f'cannot read {path}: {error.strerror or error}') from error
-    except ValueError as error:
-        raise UserError(f'{path} is not JSON: {error}') from error
-    if not isinstance(content, dict) or not content.get('categories'):
+    content = read_coco(path, keys=('categories',))
+    if not content['categories']:
         raise UserError(f'{path} is no COCO file: it lists no categories')
     return content
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, is_image
 from selnext_mm.errors import UserError
-
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
 @dataclass(frozen=True)
@@ -23,19 +22,17 @@ class ImageFile:
 def _expand(entry: str | Path) -> list[ImageFile]:
     path = Path(entry).expanduser()
     if path.is_dir():
-        inside = sorted(
-            p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES and not p.is_dir()
-        )
+        inside = sorted(p for p in path.rglob('*') if is_image(p) and not p.is_dir())
         if not inside:
-            raise UserError(f'no pictures ({", ".join(SUFFIXES)}) in {path}')
+            raise UserError(f'no pictures ({", ".join(IMAGE_SUFFIXES)}) in {path}')
         return [ImageFile(p, p.relative_to(path).as_posix()) for p in inside]
     # A file whose name has brackets or stars is a file.
     if path.exists() or not glob.has_magic(str(path)):
         return [ImageFile(path, path.name)]
     found = sorted(Path(p) for p in glob.glob(str(path), recursive=True))
-    found = [p for p in found if p.suffix.lower() in SUFFIXES and not p.is_dir()]
+    found = [p for p in found if is_image(p) and not p.is_dir()]
     if not found:
-        raise UserError(f'no pictures ({", ".join(SUFFIXES)}) match {str(entry)!r}')
+        raise UserError(f'no pictures ({", ".join(IMAGE_SUFFIXES)}) match {str(entry)!r}')
     return [ImageFile(p, p.name) for p in found]
 
 

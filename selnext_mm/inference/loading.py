@@ -1,4 +1,4 @@
-"""A model for inference from a config and a checkpoint, with the names of its classes."""
+"""The only loader of models for inference: a config, a checkpoint, the names of the classes."""
 
 import json
 from dataclasses import dataclass
@@ -7,11 +7,14 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.registry import DATASETS, MODELS, DefaultScope
+from mmengine.logging import print_log
+from mmengine.registry import DATASETS
 from torch import nn
 
 from selnext_mm.checkpoints.files import load_file, read_metadata, take_weights
-from selnext_mm.engine.config import load_config
+from selnext_mm.config.build import build_model
+from selnext_mm.config.load import load_config
+from selnext_mm.config.walk import tested_dataset
 from selnext_mm.engine.device import adapt_to_device
 from selnext_mm.errors import UserError
 
@@ -96,14 +99,6 @@ def _names(value) -> tuple[str, ...]:
     return tuple(value) if isinstance(value, list | tuple) else ()
 
 
-def tested_dataset(cfg: Config) -> dict:
-    """The dict that describes the test set itself, below wrappers."""
-    dataset = (cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}).get('dataset') or {}
-    while isinstance(dataset.get('dataset'), dict):
-        dataset = dataset['dataset']
-    return dataset
-
-
 def find_classes(cfg: Config, meta: dict, count: int | None) -> tuple[tuple[str, ...], str]:
     """Class names and where they were found: the checkpoint, the config, or the data set's class.
 
@@ -149,23 +144,26 @@ def _meta(content: dict, path: str | Path) -> dict:
 
 def load_for_inference(
     config: str | Path,
-    checkpoint: str | Path,
+    checkpoint: str | Path | None,
     device: str = 'auto',
     classes: list[str] | None = None,
     options: dict | None = None,
     deployed: bool = True,
+    named: bool = True,
 ) -> LoadedModel:
     """Build the model of ``config``, load all weights of ``checkpoint`` and make it fast.
 
-    Weights only are read from the file. The model is in eval mode on ``device``.
+    Weights only are read from the file. The model is in eval mode on ``device``; it normalises as
+    the config says, wherever ``data_preprocessor`` stands there.
 
     Args:
         config: file or name of a config.
-        checkpoint: ``.pth`` or ``.safetensors``.
+        checkpoint: ``.pth`` or ``.safetensors``; None for initial weights.
         device: 'auto', or as for ``torch.device``.
         classes: names of the classes; by default the checkpoint's, else the config's.
         options: values to override in the config, as ``--cfg-options``.
         deployed: merge what can be merged (:func:`deploy`).
+        named: whether the names of the classes are needed; else they may be missing, ().
 
     Raises:
         UserError: for a config, checkpoint, device or class names that cannot be used.
@@ -173,22 +171,34 @@ def load_for_inference(
     where = choose_device(device)
     cfg = load_config(config, options)
     adapt_to_device(cfg, where.type)
-    content = load_file(checkpoint)
-    state, _ = take_weights(content)
-    if cfg.get('data_preprocessor'):
-        # The runner does this: mmpretrain's configs hold the normalisation beside the model.
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
-        model = MODELS.build(cfg.model)
-    load_strictly(model, state, str(checkpoint))
-    count = num_classes(model)
-    if classes:
-        if count is not None and len(classes) != count:
-            raise UserError(f'--classes names {len(classes)} classes and the model has {count}')
-        names, source = tuple(classes), '--classes'
+    content = None if checkpoint is None else load_file(checkpoint)
+    model = build_model(cfg)
+    meta = {}
+    if content is None:
+        model.init_weights()
+        print_log(f'{config}: no checkpoint, initial weights', 'current')
     else:
-        names, source = find_classes(cfg, _meta(content, checkpoint), count)
+        state, _ = take_weights(content)
+        load_strictly(model, state, str(checkpoint))
+        meta = _meta(content, checkpoint)
+    names, source = _class_names(cfg, meta, num_classes(model), classes, named)
+    model.dataset_meta = dict(classes=names)
     model.eval()
     if deployed:
         deploy(model)
     return LoadedModel(model.to(where), cfg, str(checkpoint), names, source)
+
+
+def _class_names(
+    cfg: Config, meta: dict, count: int | None, given: list[str] | None, named: bool
+) -> tuple[tuple[str, ...], str]:
+    if given:
+        if count is not None and len(given) != count:
+            raise UserError(f'--classes names {len(given)} classes and the model has {count}')
+        return tuple(given), '--classes'
+    try:
+        return find_classes(cfg, meta, count if named else None)
+    except UserError:
+        if named:
+            raise
+        return (), 'nowhere'

@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +10,17 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from selnext_mm.analysis.draw import INK, PAPER, Instance, class_colours, draw_instances, label_font
+from selnext_mm.disk import new_folder
 from selnext_mm.errors import UserError
 from selnext_mm.inference.categories import Ids
+from selnext_mm.visualization.draw import (
+    INK,
+    PAPER,
+    Instance,
+    class_colours,
+    draw_instances,
+    label_font,
+)
 
 SMALLEST, LARGEST = 480, 1600  # of the longer side of an annotated picture
 
@@ -32,32 +37,8 @@ def complete_folder(out: Path, force: bool) -> Iterator[Path]:
         raise UserError(f'--out {out} is a file; name a folder')
     if (out / 'predictions.json').exists() and not force:
         raise UserError(f'{out} holds predictions; --force replaces them, or name another folder')
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(dir=out.parent, prefix=f'.{out.name}.'))
-    except OSError as error:
-        raise UserError(f'--out {out}: {error.strerror or error}') from error
-    try:
+    with new_folder(out, '--out') as place:
         yield place
-        if out.exists():
-            for item in place.iterdir():
-                target = out / item.name
-                if target.is_dir():
-                    shutil.rmtree(target)
-                os.replace(item, target)
-        else:
-            place.chmod(0o777 & ~_umask())
-            os.replace(place, out)
-    except OSError as error:
-        raise UserError(f'--out {out}: {error.strerror or error}') from error
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def coco_content(records: list[dict], ids: Ids) -> tuple[dict, list[dict]]:

@@ -14,9 +14,10 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 
+from selnext_mm.config.walk import tested_dataset
 from selnext_mm.errors import UserError
 from selnext_mm.inference.images import ImageFile, list_images, why_unreadable
-from selnext_mm.inference.loading import LoadedModel, load_for_inference, tested_dataset
+from selnext_mm.inference.loading import LoadedModel, load_for_inference
 
 LOADERS = ('LoadImageFromFile', 'LoadMultiChannelImageFromFiles')
 

@@ -7,11 +7,12 @@ from mmengine.config import Config
 from torch import nn
 
 from selnext_mm.analysis.cam import METHODS, choose_layer, class_maps
-from selnext_mm.analysis.cam_picture import class_name, find_class, overlay
 from selnext_mm.analysis.complexity import build_model
-from selnext_mm.analysis.draw import elide
+from selnext_mm.analysis.target_class import class_name, find_class
 from selnext_mm.cli.cam import METHODS as CHOICES
 from selnext_mm.errors import UserError
+from selnext_mm.visualization.cam_sheet import overlay
+from selnext_mm.visualization.draw import elide
 from tests.oracles import cam as oracle
 
 SELNEXT = dict(type='SELNeXt', arch=dict(depths=(1, 1, 1, 2), channels=(8, 8, 12, 16)))
@@ -46,7 +47,7 @@ def classifier(name='selnext', num_classes=5):
         neck=neck,
         head=dict(type='LinearClsHead', in_channels=width, num_classes=num_classes),
     )
-    model = build_model(Config(dict(model=model, default_scope='mmpretrain')))
+    model = build_model(Config(dict(model=model, default_scope='mmpretrain'))).eval()
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.3)
     for module in model.modules():

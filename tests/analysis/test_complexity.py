@@ -10,7 +10,7 @@ from mmengine.config import Config
 from torch import nn
 
 from selnext_mm.analysis.complexity import build_model, measure, measure_model
-from selnext_mm.analysis.paper_figures import PAPER_FIGURES, meets, printed_interval
+from selnext_mm.analysis.papers.figures import PAPER_FIGURES, meets, printed_interval
 from selnext_mm.config_files import find_config
 from selnext_mm.errors import UserError
 
@@ -228,7 +228,7 @@ def batch_norm_operations(model):
 def test_fasternets_printed_flops_have_the_batch_norms(arch):
     pytest.importorskip('timm', reason="pip install 'timm>=1.0.17'")
     name = f'cls/fasternet_{arch}_in1k.py'
-    model = build_model(Config.fromfile(find_config(name)))
+    model = build_model(Config.fromfile(find_config(name))).eval()
     flops = PAPER_FIGURES[name].exact_flops + batch_norm_operations(model)
     assert meets(flops, PAPER_FIGURES[name].flops, 'flops')
     given = PAPER_FIGURES[name].flops_reason
@@ -240,7 +240,7 @@ def test_without_pat_sp_and_with_batch_norms_patnet_m_and_l_have_the_printed_flo
     figure = PAPER_FIGURES[f'cls/patnet_{arch}_in1k.py']
     cfg = Config.fromfile(find_config(f'cls/patnet_{arch}_in1k.py'))
     cfg.merge_from_dict({'model.backbone.spatial_cfg': None})
-    model = build_model(cfg)
+    model = build_model(cfg).eval()
     flops = measure_model(model).macs + batch_norm_operations(model)
     # T2 has not: its print is the deployed model's, as those of T0 and S are.
     assert meets(flops, figure.flops, 'flops') == (arch != 't2')
@@ -257,7 +257,7 @@ def test_without_pat_sp_and_with_batch_norms_patnet_m_and_l_have_the_printed_flo
     ],
 )
 def test_patnet_macs_before_and_after_deployment(arch, raw, deployed):
-    model = build_model(Config.fromfile(find_config(f'cls/patnet_{arch}_in1k.py')))
+    model = build_model(Config.fromfile(find_config(f'cls/patnet_{arch}_in1k.py'))).eval()
     assert round(measure_model(model).macs / 1e9, 4) == raw
     model.backbone.switch_to_deploy()
     after = measure_model(model)

@@ -3,8 +3,8 @@ from itertools import chain
 
 import pytest
 
-from selnext_mm.analysis.paper_figures import PAPER_FIGURES, printed_interval
-from selnext_mm.analysis.paper_tables import BASELINES, TABLES
+from selnext_mm.analysis.papers.figures import PAPER_FIGURES, printed_interval
+from selnext_mm.analysis.papers.tables import BASELINES, TABLES
 from selnext_mm.analysis.trade_off import key, load_measured, trade_off
 from selnext_mm.config_files import find_config
 from selnext_mm.errors import UserError

@@ -7,7 +7,6 @@ import pickle
 import pytest
 import torch
 
-from selnext_mm.checkpoints import files
 from selnext_mm.checkpoints.files import load_file, save_file, take_weights
 from selnext_mm.errors import UserError
 
@@ -158,8 +157,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, state, su
     def full(_):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(files, 'sync', full)
-    with pytest.raises(UserError, match='could not be written: No space left'):
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(UserError, match='could not be written: the disk is full'):
         save_file({'a.weight': torch.ones(1)}, path, {})
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [path.name]

@@ -72,7 +72,7 @@ def test_runs_are_made_once_and_tabled(drawn, tmp_path, capsys):
 
 
 def test_an_interrupted_set_goes_on_within_the_run(drawn, tmp_path, capsys, monkeypatch):
-    from selnext_mm.analysis.comparison_runs import QuietRunner
+    from selnext_mm.analysis.comparison.runs import QuietRunner
 
     options = (CONFIG, '--data-root', drawn, '--out', tmp_path, '--train-images', 0)
     options += ('--val-images', 0, '--epochs', 20, '--size', 32, '--seeds', 0)

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from selnext_mm.analysis.environment import Row
-from selnext_mm.analysis.environment_remedies import python_command
 from selnext_mm.cli import doctor
+from selnext_mm.doctor.checks import Row
+from selnext_mm.doctor.remedies import python_command
 from selnext_mm.errors import UserError
 
 PIP = f'{python_command()} -m pip install'

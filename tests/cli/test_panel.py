@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from selnext_mm.analysis.draw import Instance, class_colours, draw_instances
-from selnext_mm.analysis.panel import choose_images
 from selnext_mm.cli.panel import main
 from selnext_mm.errors import UserError
+from selnext_mm.visualization.draw import Instance, class_colours, draw_instances
+from selnext_mm.visualization.panel import choose_images
 
 CATEGORIES = [{'id': 3, 'name': 'disc'}, {'id': 9, 'name': 'cat \u00e9'}]
 
@@ -137,12 +137,12 @@ def test_bad_value_is_named(paths, extra, message):
 @pytest.mark.parametrize(
     ('changed', 'message'),
     [
-        ({'ann': 'none.json'}, r'cannot read the annotations .*none\.json: No such file'),
+        ({'ann': 'none.json'}, r'the annotation file .*none\.json does not exist'),
         ({'results': 'none'}, r'cannot read the results .*none: No such file'),
         ({'images': 'none'}, 'is not a folder'),
         ({'out': 'out.jpg'}, r'ends in \.png'),
         ({'ann': '1.png'}, 'not JSON|not a text'),
-        ({'ann': 'run.segm.json'}, 'is no COCO instances file: it lacks images'),
+        ({'ann': 'run.segm.json'}, 'is no COCO file: it holds a list'),
         ({'results': 'ann.json'}, 'no list of predictions'),
         ({'out': 'ann.json/x.png'}, 'cannot write'),
     ],

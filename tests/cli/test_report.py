@@ -11,7 +11,7 @@ import pytest
 
 from selnext_mm.__main__ import call
 from selnext_mm.cli.report import main
-from tests.analysis.report.conftest import degrade, make_run
+from tests.report.conftest import degrade, make_run
 
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome')
 
@@ -79,11 +79,6 @@ def pages(tmp_path, shapes_root, annotations):
     out = tmp_path / 'report.html'
     assert main([str(first), str(second), '--out', str(out), '--num', '8']) == 0
     return out
-
-
-@pytest.fixture
-def annotations(shapes_root):
-    return shapes_root / 'annotations' / 'instances_val2017.json'
 
 
 FILTERS = """

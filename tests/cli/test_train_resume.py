@@ -9,11 +9,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from selnext_mm.checkpoints.atomic import write_checkpoint
+from selnext_mm.checkpoints.integrity import write_checkpoint
 from selnext_mm.cli import train
-from selnext_mm.engine.newest import claim, start_run
+from selnext_mm.engine.resume.lineage import claim, start_run
 from selnext_mm.errors import UserError
-from tests.bad_input import CFG
+from tests.messages.bad_input import CFG
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from selnext_mm.checkpoints.atomic import write_checkpoint
+from selnext_mm.checkpoints.integrity import write_checkpoint
 from selnext_mm.cli import train
 
 CFG = 'mask_rcnn/selnext_atto_shapes.py'

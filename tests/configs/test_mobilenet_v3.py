@@ -9,7 +9,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
 from selnext_mm.analysis.complexity import build_model
-from selnext_mm.engine.config import load_config
+from selnext_mm.config.load import load_config
 
 VARIANTS = ('se', 'tanh', 'identity', 'seln', 'none', 'grn', 'eca')
 
@@ -25,7 +25,7 @@ VARIANTS = ('se', 'tanh', 'identity', 'seln', 'none', 'grn', 'eca')
 def test_parameters_of_tables_6_and_7(name, expected):
     cfg = load_config(f'cls/mobilenet_v3_l_{name}_in1k.py')
     with torch.device('meta'):
-        model = build_model(cfg)
+        model = build_model(cfg).eval()
     assert sum(p.numel() for p in model.parameters()) == expected
 
 
@@ -83,7 +83,7 @@ def test_detector_of_table_8(name):
     pytest.importorskip('mmdet')
     cfg = load_config(f'mask_rcnn/mobilenet_v3_l_{name}_1x_coco.py')
     with torch.device('meta'):
-        model = build_model(cfg)
+        model = build_model(cfg).eval()
         features = model.backbone(torch.empty(1, 3, 64, 96))
     assert [f.shape[1] for f in features] == cfg.model.neck.in_channels
     assert cfg.train_cfg.max_epochs == 12

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from selnext_mm.analysis.complexity import build_model
-from selnext_mm.engine.config import load_config, set_data_root
+from selnext_mm.config.load import load_config, set_data_root
 
 CLASSES = {'cifar100': 100, 'flowers102': 102, 'cars': 196, 'aircraft': 100}
 MODELS = {
@@ -25,7 +25,7 @@ def test_table_1(model, data):
     imagenet, width = MODELS[model]
     if data == 'flowers102':
         with torch.device('meta'):
-            params = sum(p.numel() for p in build_model(cfg).parameters())
+            params = sum(p.numel() for p in build_model(cfg).eval().parameters())
         assert params == imagenet - (1000 - CLASSES[data]) * (width + 1)
     assert cfg.data_preprocessor.num_classes == cfg.model.head.num_classes == CLASSES[data]
     optimizer = cfg.optim_wrapper.optimizer

@@ -5,8 +5,8 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
-from selnext_mm.engine import amp
 from selnext_mm.engine.device import adapt_to_device
+from selnext_mm.engine.optimizers import amp
 
 
 def config():

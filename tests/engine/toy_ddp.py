@@ -11,7 +11,7 @@ import sys
 from mmengine.config import Config
 
 from selnext_mm.engine.device import init_cpu_group
-from selnext_mm.engine.newest import find_newest
+from selnext_mm.engine.resume.lineage import find_newest
 from tests.engine.toy import At, BeforeEnd, build
 
 folder, *kill = sys.argv[1:]

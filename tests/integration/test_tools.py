@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from selnext_mm.checkpoints.compare import stored_classes
 from selnext_mm.checkpoints.files import load_file
+from selnext_mm.checkpoints.fit import stored_classes
 from selnext_mm.datasets.shapes import CLASSES
 from tests.integration.conftest import CONFIG, ROOT, SMALL, call
 
@@ -178,7 +178,7 @@ def test_a_classifier_goes_through_the_same_tools(tmp_path):
 
 
 # arguments (DATA and CKPT stand for real ones), and what the message has to contain; many more,
-# without a process for each, are in tests/test_bad_input.py
+# without a process for each, are in tests/messages/test_bad_input.py
 ERRORS = {
     'missing data': (TRAIN, [CONFIG], 'data/shapes', '--data-root'),
     'broken config': (TRAIN, ['broken.py'], 'cannot read the config', 'SyntaxError'),

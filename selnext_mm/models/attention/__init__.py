@@ -1,18 +1,18 @@
 """Attention modules, one per file; each takes ``in_channels`` first."""
 
-from .cbam import CBAM
-from .channel_gates import MeanStdGate, SqueezeExciteGate
-from .eca import EfficientChannelAttention
-from .grn import GlobalResponseNorm
-from .na import NAModule
-from .partial import (
+from selnext_mm.models.attention.cbam import CBAM
+from selnext_mm.models.attention.eca import EfficientChannelAttention
+from selnext_mm.models.attention.grn import GlobalResponseNorm
+from selnext_mm.models.attention.na import NAModule
+from selnext_mm.models.attention.partial import (
     PartialChannelAttention,
     PartialConv,
     PartialSelfAttention,
     PartialSpatialAttention,
 )
-from .se import SqueezeExcitation
-from .seln import SELN
+from selnext_mm.models.attention.patnet_gates import MeanStdGate, SqueezeExciteGate
+from selnext_mm.models.attention.se import SqueezeExcitation
+from selnext_mm.models.attention.seln import SELN
 
 __all__ = [
     'CBAM',

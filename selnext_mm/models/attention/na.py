@@ -1,11 +1,11 @@
 """Normalisation-attention: a channel gate made of a normalised context and two scalars (NA)."""
 
-from contextlib import nullcontext
-
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+
+from selnext_mm.models.attention.base import full_precision
 
 # Added to the standard deviation, not to the variance: the published code's place for it.
 STD_EPS = 1e-5
@@ -130,9 +130,7 @@ class NAModule(nn.Module):
                 f'an input of {x.shape[1]} channels, shape {tuple(x.shape)}; this module was '
                 f'made with in_channels={self.in_channels}'
             )
-        # The eps is subnormal in float16; shape inference on the meta device knows no autocast.
-        device = x.device.type
-        with nullcontext() if device == 'meta' else torch.autocast(device, enabled=False):
+        with full_precision(x.device):  # the eps is subnormal in float16
             gate = self.gate(x.to(torch.promote_types(x.dtype, torch.float32)))
         return x * gate.to(x.dtype)[:, :, None, None]
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from selnext_mm.checkpoints.pretrained import load_pretrained
 
@@ -113,9 +114,17 @@ class CountedPretrained:
 
 
 class Backbone(CountedPretrained, BaseModule):
-    """Base class of our own backbones: counted loading, and freezing that survives ``train()``."""
+    """Base class of our own backbones: counted loading, and a mode that holds.
+
+    ``train()`` leaves frozen modules in eval mode and, with ``norm_eval``, all batch norms; on a
+    model after ``switch_to_deploy()`` it is a RuntimeError.
+    """
 
     default_init: tuple[dict, ...] = ()
+    norm_eval = False
+    deployed = False
+    # What a deployed model is, and what to load into a new one.
+    deployed_words = ('deployed for inference', 'its state dict, which has the same keys')
 
     def __init__(self, init_cfg: dict | Sequence[dict] | None = None) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -132,6 +141,17 @@ class Backbone(CountedPretrained, BaseModule):
                 parameter.requires_grad_(False)
 
     def train(self, mode: bool = True) -> 'Backbone':
+        """Set the mode; RuntimeError for ``mode=True`` on a deployed model."""
+        if mode and self.deployed:
+            what, source = self.deployed_words
+            raise RuntimeError(
+                f'this {type(self).__name__} is {what} and cannot be trained. Build the model '
+                f'anew and load {source}'
+            )
         super().train(mode)
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
         self.freeze()
         return self

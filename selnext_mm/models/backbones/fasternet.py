@@ -1,17 +1,14 @@
 """FasterNet, PATNet's baseline: timm's network behind the interface of an OpenMMLab backbone."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
 
 from selnext_mm.errors import UserError
 
 from .base import Backbone, normalize_out_indices
-from .layers import keep_running_stats
+from .layers import checkpointed
 
 ARCHS = ('t0', 't1', 't2', 's', 'm', 'l')
 
@@ -115,8 +112,7 @@ class FasterNet(Backbone):
 
     def _run_block(self, block: nn.Module, x: Tensor) -> Tensor:
         if self.with_cp and x.requires_grad:
-            contexts = lambda: (nullcontext(), keep_running_stats(block))  # noqa: E731
-            return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+            return checkpointed(block, block, x)
         return block(x)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -133,14 +129,6 @@ class FasterNet(Backbone):
     def frozen_modules(self) -> list[nn.Module]:
         n = self.frozen_stages
         return [self.patch_embed, *self.stages[:n]] if n else []
-
-    def train(self, mode: bool = True) -> 'FasterNet':
-        super().train(mode)
-        if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
-        return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return (layer id, number of ids): stem 0, stage i 1 + i, all others 5 (ours)."""

@@ -1,13 +1,14 @@
 """Small layers that the backbones share."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -88,6 +89,15 @@ def build_activation(cfg: dict) -> nn.Module:
             "(for example 'GELU', 'ReLU', 'SiLU')"
         )
     return cls(**cfg)
+
+
+def checkpointed(module: nn.Module, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """``function(x)``, recomputed in the backward pass instead of keeping its activations.
+
+    The batch norms in ``module`` update their running statistics once. Not reentrant.
+    """
+    contexts = lambda: (nullcontext(), keep_running_stats(module))  # noqa: E731
+    return checkpoint(function, x, use_reentrant=False, context_fn=contexts)
 
 
 @contextmanager

@@ -12,9 +12,9 @@ import torch
 from mmengine.model import BaseModule, ModuleList, Sequential
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from selnext_mm.models.attention.base import make_divisible
+from selnext_mm.models.backbones.layers import checkpointed
 from selnext_mm.ops.packed import PackedOnce
 
 from .base import Backbone, check_frozen_stages, normalize_out_indices
@@ -117,7 +117,7 @@ class InvertedResidual(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.with_cp and x.requires_grad:
-            y = checkpoint(self._branch, x, use_reentrant=False)
+            y = checkpointed(self, self._branch, x)
         else:
             y = self._branch(x)
         return x + y if self.has_shortcut else y
@@ -152,8 +152,7 @@ class AttentionMobileNetV3(Backbone):
         frozen_stages: the first n stages, the stem with the first, are not trained and their
             batch norms use their running statistics.
         norm_eval: all batch norms use their running statistics in training, too.
-        with_cp: activation checkpointing per block (non-reentrant); the batch norms then update
-            their running statistics twice in a step.
+        with_cp: activation checkpointing per block (non-reentrant).
         init_cfg: None for truncated normal with std 0.02 (Table 1 prints 0.2, as ConvNeXt's
             table does for 0.02); see :class:`Backbone` for pretrained weights.
 
@@ -190,7 +189,6 @@ class AttentionMobileNetV3(Backbone):
         num_built = max(self.out_indices) + 1
         self.frozen_stages = check_frozen_stages(frozen_stages, num_built)
         self.norm_eval = norm_eval
-        self.deployed = False
         norm_cfg = norm_cfg or dict(type='BN')
 
         num_blocks = sum(map(len, stages))
@@ -238,20 +236,6 @@ class AttentionMobileNetV3(Backbone):
     def frozen_modules(self) -> list[nn.Module]:
         n = self.frozen_stages
         return [self.stem, *self.stages[:n]] if n else []
-
-    def train(self, mode: bool = True) -> 'AttentionMobileNetV3':
-        """Set the mode; RuntimeError for ``mode=True`` on a deployed model."""
-        if mode and self.deployed:
-            raise RuntimeError(
-                'this AttentionMobileNetV3 is deployed for inference and cannot be trained. Build '
-                'the model anew and load its state dict, which has the same keys'
-            )
-        super().train(mode)
-        if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
-        return self
 
     def switch_to_deploy(self) -> 'AttentionMobileNetV3':
         """Put the model into eval mode for good and merge its batch norms, channels-last.

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from mmdet.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+
+from selnext_mm.models.backbones.layers import checkpointed
 
 from .base import CountedPretrained
 
@@ -46,7 +47,7 @@ class PluginBasicBlock(BasicBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.with_cp and x.requires_grad:
-            out = checkpoint(self._branch, x, use_reentrant=False)
+            out = checkpointed(self, self._branch, x)
         else:
             out = self._branch(x)
         shortcut = x if self.downsample is None else self.downsample(x)

@@ -1,20 +1,17 @@
 """PATNet: partial convolution with partial channel, spatial and self-attention."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 from mmengine.model import BaseModule, ModuleList, Sequential
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
 
-from selnext_mm.models.attention.channel_gates import MeanStdGate
+from selnext_mm.models.attention.patnet_gates import MeanStdGate
 
 from .base import Backbone, check_frozen_stages, normalize_out_indices, resolve_arch
-from .layers import DropPath, build_activation, keep_running_stats
+from .layers import DropPath, build_activation, checkpointed
 from .patnet_deploy import fold_patnet
 
 
@@ -96,8 +93,7 @@ class PATNetBlock(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.with_cp and x.requires_grad:
-            contexts = lambda: (nullcontext(), keep_running_stats(self))  # noqa: E731
-            return checkpoint(self._forward, x, use_reentrant=False, context_fn=contexts)
+            return checkpointed(self, self._forward, x)
         return self._forward(x)
 
 
@@ -146,6 +142,10 @@ class PATNet(Backbone):
     """
 
     default_init = (dict(type='TruncNormal', layer=['Conv2d', 'Linear'], std=0.02, bias=0.0),)
+    deployed_words = (
+        'deployed, its batch norms merged into its convolutions,',
+        'the trained checkpoint',
+    )
     new_in_detection = (r'norm\d+\.',)
     block_type = PATNetBlock
 
@@ -177,7 +177,6 @@ class PATNet(Backbone):
         self.output_norm = len(self.out_indices) > 1 if output_norm is None else output_norm
         self.norm_eval = norm_eval
         self.gate_norm_eval = gate_norm_eval
-        self.deployed = False
         if last_mixer_cfg and last_mixer_cfg.get('type') == 'PartialSelfAttention':
             last_mixer_cfg = dict(num_heads=num_heads or settings.num_heads) | dict(last_mixer_cfg)
 
@@ -227,17 +226,10 @@ class PATNet(Backbone):
         Raises:
             RuntimeError: for ``mode=True`` on a deployed model, whose norms are gone.
         """
-        if mode and self.deployed:
-            raise RuntimeError(
-                'this PATNet is deployed: its batch norms are merged into its convolutions, and '
-                'it cannot be trained. Build the model anew and load the trained checkpoint'
-            )
         super().train(mode)
-        if mode:
+        if mode and self.gate_norm_eval:
             for module in self.modules():
-                if self.norm_eval and isinstance(module, _BatchNorm):
-                    module.eval()
-                if self.gate_norm_eval and isinstance(module, MeanStdGate):
+                if isinstance(module, MeanStdGate):
                     module.norm.eval()
         return self
 

@@ -3,12 +3,12 @@
 import torch
 from torch import nn
 
-from selnext_mm.models.attention.channel_gates import MeanStdGate
 from selnext_mm.models.attention.partial import (
     FoldedSpatialAttention,
     PartialChannelAttention,
     PartialSpatialAttention,
 )
+from selnext_mm.models.attention.patnet_gates import MeanStdGate
 from selnext_mm.ops.fold import bias_of, bn_affine, fold_bn_conv1x1, fold_conv_bn, with_weights
 
 FOLDS = ('all', 'conv_bn')

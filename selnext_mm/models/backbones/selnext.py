@@ -196,7 +196,6 @@ class SELNeXt(Backbone):
             raise ValueError(f'impl={impl!r}; expected one of {IMPLS}')
         self.frozen_stages = check_frozen_stages(frozen_stages, num_built)
         self.impl = impl
-        self.deployed = False
         if gap_before_final_norm is None:
             gap_before_final_norm = isinstance(out_indices, int)
         self.gap_before_final_norm = gap_before_final_norm
@@ -261,15 +260,6 @@ class SELNeXt(Backbone):
     def frozen_modules(self) -> list[nn.Module]:
         n = self.frozen_stages
         return [*self.downsample_layers[:n], *self.stages[:n]]
-
-    def train(self, mode: bool = True) -> 'SELNeXt':
-        """Set the mode; RuntimeError for ``mode=True`` on a deployed model."""
-        if mode and self.deployed:
-            raise RuntimeError(
-                'this SELNeXt is deployed for inference and cannot be trained. Build the model '
-                'anew and load its state dict, which has the same keys'
-            )
-        return super().train(mode)
 
     def switch_to_deploy(self) -> 'SELNeXt':
         """Put the model into eval mode for good and keep its weights packed for inference.

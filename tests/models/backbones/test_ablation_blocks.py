@@ -6,7 +6,7 @@ from mmengine.registry import MODELS
 from torch.testing import assert_close
 
 from selnext_mm.analysis.complexity import build_model
-from selnext_mm.engine.config import load_config
+from selnext_mm.config.load import load_config
 from selnext_mm.models.backbones import SELNeXt
 from tests.oracles.attention import se
 from tests.oracles.selnext import layer_norm
@@ -35,7 +35,7 @@ def randomized(model, std=0.2):
 def test_parameters_of_table_9(name, expected):
     cfg = load_config(f'cls/ablation/convnext_t_{name}_in1k.py')
     with torch.device('meta'):
-        model = build_model(cfg)
+        model = build_model(cfg).eval()
     assert sum(p.numel() for p in model.parameters()) == expected
 
 

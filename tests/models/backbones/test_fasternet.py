@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from torch.testing import assert_close
 
 from selnext_mm.analysis.complexity import build_model, measure_model
-from selnext_mm.analysis.paper_figures import meets
+from selnext_mm.analysis.papers.figures import meets
 from selnext_mm.config_files import find_config
 from selnext_mm.errors import UserError
 from selnext_mm.models.backbones import FasterNet
@@ -28,7 +28,7 @@ TABLE_9 = {
 
 
 def classifier(arch):
-    return build_model(Config.fromfile(find_config(f'cls/fasternet_{arch}_in1k.py')))
+    return build_model(Config.fromfile(find_config(f'cls/fasternet_{arch}_in1k.py'))).eval()
 
 
 def names_of_timm(state):
@@ -75,7 +75,7 @@ def test_the_detectors_have_the_printed_parameters(arch, printed):
     cfg = Config.fromfile(find_config('mask_rcnn/patnet_s_1x_coco.py'))
     cfg.model.backbone = dict(type='FasterNet', arch=arch, out_indices=(0, 1, 2, 3))
     cfg.model.neck.in_channels = list(backbone.channels)
-    model = build_model(cfg)
+    model = build_model(cfg).eval()
     assert meets(sum(p.numel() for p in model.parameters()), printed, 'params')
 
 

@@ -1,0 +1,310 @@
+#!/usr/bin/env python3
+"""Make the project's environment: ``.venv`` with torch, the OpenMMLab stack and this package.
+
+Needs Python 3.10-3.12 with venv, a C++ compiler, and nothing else; uses the standard library
+only. mmcv is compiled once per (mmcv, torch, python, CUDA) and kept as a wheel in the cache
+folder. Environment variables:
+
+  TORCH_VERSION, TORCHVISION_VERSION   default 2.13.0 and 0.28.0
+  TORCH_INDEX_URL                      package index to take torch from; default: pip's, but that of
+                                       torch's CPU builds on Linux without an NVIDIA driver and nvcc
+                                       if pip's own has a CUDA build
+  MMCV_OPS=cpu|cuda                    which operators to compile; default: as torch is built
+  MAX_JOBS                             parallel compilations; default: the number of cores
+  SELNEXT_MM_CACHE                     cache folder; default ~/.cache/selnext_mm
+
+"--this-python" ("make setup PYTHON=...") makes an environment of another Python version anew.
+"""
+
+# Evaluated by the Pythons that are too old, too, which have to get as far as the message.
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / '.venv'
+PYTHON = VENV / 'bin' / 'python'
+STAMP = VENV / 'selnext_mm.json'
+SUPPORTED = ((3, 10), (3, 12))
+MMCV = '2.1.0'
+CPU_INDEX = 'https://download.pytorch.org/whl/cpu'
+INPUTS = ('dev/bootstrap.py', 'setup.py', 'pyproject.toml', 'requirements')
+
+
+def stop(message: str) -> None:
+    sys.exit(f'\nset-up stopped: {message}')
+
+
+def say(message: str) -> None:
+    print(f'[set-up] {message}', flush=True)
+
+
+def run(*command: str, **kwargs) -> None:
+    """Run a command; on failure show the end of its output and stop."""
+    log = Path(tempfile.gettempdir(), f'selnext_mm_setup_{os.getuid()}.log')
+    with open(log, 'w') as file:
+        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, **kwargs).returncode
+    if code:
+        sys.stderr.write(''.join(log.read_text(errors='replace').splitlines(True)[-30:]))
+        stop(f'"{" ".join(map(str, command))}" failed with status {code}; all output: {log}')
+
+
+def pip(*arguments: str) -> None:
+    # torch asks for setuptools without a bound, and mmcv and mmengine need one below 81.
+    constraints = ['-c', str(ROOT / 'requirements' / 'lock.txt')]
+    # --no-compile: Python writes what it needs on first import, not all 16,000 files.
+    options = ['--disable-pip-version-check', '--no-compile', *constraints]
+    command = [str(PYTHON), '-m', 'pip', 'install', *options]
+    run(*command, *arguments)
+
+
+def find_python() -> str:
+    """This interpreter if its version fits, else another one on PATH that does."""
+    if SUPPORTED[0] <= sys.version_info[:2] <= SUPPORTED[1]:
+        return sys.executable
+    for minor in range(SUPPORTED[1][1], SUPPORTED[0][1] - 1, -1):
+        candidate = shutil.which(f'python3.{minor}')
+        # A version manager's stub is on PATH even where no such version is active.
+        if candidate and not subprocess.run([candidate, '-V'], capture_output=True).returncode:
+            return candidate
+    return stop(
+        f'Python {platform.python_version()} is not supported and no python3.10, 3.11 or 3.12 is '
+        'on PATH. Install one, or name it: make setup PYTHON=/path/to/python3.12'
+    )
+
+
+def version_of(python: str | Path) -> tuple[int, ...]:
+    """(3, 11) of an interpreter, () if it does not run or has no pip."""
+    code = 'import pip, sys; print(*sys.version_info[:2])'
+    result = subprocess.run([python, '-c', code], capture_output=True, text=True)
+    return () if result.returncode else tuple(map(int, result.stdout.split()))
+
+
+def can_stay(there: tuple[int, ...], wanted: tuple[int, ...] | None) -> bool:
+    """Whether an environment of version ``there`` is kept; ``wanted`` is None for any."""
+    return SUPPORTED[0] <= there <= SUPPORTED[1] and wanted in (None, there)
+
+
+def make_venv(python: str, wanted: tuple[int, ...] | None) -> None:
+    if PYTHON.exists() and can_stay(version_of(PYTHON), wanted):
+        return
+    shutil.rmtree(VENV, ignore_errors=True)
+    result = subprocess.run([python, '-m', 'venv', str(VENV)], capture_output=True, text=True)
+    if result.returncode:
+        shutil.rmtree(VENV, ignore_errors=True)
+        stop(
+            f'{python} cannot make a virtual environment '
+            f'({(result.stdout + result.stderr).strip().splitlines()[-1:]}). On Debian and Ubuntu '
+            'install python3-venv and python3-dev'
+        )
+
+
+def torch_facts() -> dict:
+    """Version, CUDA version (or None) and visible GPU of the installed torch; {} without."""
+    code = (
+        'import json, torch, sys; print(json.dumps(dict(version=torch.__version__, '
+        'cuda=torch.version.cuda, gpu=torch.cuda.is_available(), '
+        'archs=sorted({"%d%d" % torch.cuda.get_device_capability(i) '
+        'for i in range(torch.cuda.device_count())}), '
+        'python="cp%d%d" % sys.version_info[:2])))'
+    )
+    result = subprocess.run([PYTHON, '-c', code], capture_output=True, text=True)
+    return {} if result.returncode else json.loads(result.stdout.splitlines()[-1])
+
+
+def needs_cuda(requirements: list[str]) -> bool:
+    """Whether a torch with these requirements is a CUDA build."""
+    return any(name.lower().startswith(('nvidia-', 'cuda-')) for name in requirements)
+
+
+def torch_index(wanted: str) -> str | None:
+    """The index to take torch from, None for pip's own.
+
+    pip's own has CUDA builds for Linux. On a machine without an NVIDIA driver and nvcc such a
+    build is gigabytes of no use, so torch's index of CPU builds takes its place there.
+    """
+    index = os.environ.get('TORCH_INDEX_URL')
+    driver = Path('/proc/driver/nvidia').exists() or os.environ.get('MMCV_OPS') == 'cuda'
+    if index or driver or find_cuda_home() or not sys.platform.startswith('linux'):
+        return index
+    options = ['install', '--dry-run', '--ignore-installed', '--no-deps', '--quiet']
+    command = [str(PYTHON), '-m', 'pip', *options, '--report', '-', f'torch=={wanted}']
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        return None  # the installation itself will say why
+    (found,) = json.loads(result.stdout)['install']
+    if not needs_cuda(found['metadata'].get('requires_dist', [])):
+        return None
+    say(f'no NVIDIA driver and no nvcc here, so a CPU build of torch from {CPU_INDEX}')
+    return CPU_INDEX
+
+
+def install_torch() -> dict:
+    """Install torch unless the wanted version is there, whatever its build."""
+    wanted = os.environ.get('TORCH_VERSION', '2.13.0')
+    facts = torch_facts()
+    if facts.get('version', '').split('+')[0] != wanted:
+        index = torch_index(wanted)
+        pip(f'torch=={wanted}', *(['--index-url', index] if index else []))
+        facts = torch_facts()
+        if not facts:
+            stop('torch is installed but cannot be imported; see: .venv/bin/python -m torch')
+    return facts
+
+
+def find_cuda_home() -> Path | None:
+    """Folder of the CUDA toolkit (with bin/nvcc), or None."""
+    nvcc = shutil.which('nvcc')
+    candidates = [os.environ.get('CUDA_HOME'), '/usr/local/cuda']
+    candidates.insert(1, str(Path(nvcc).resolve().parents[1]) if nvcc else None)
+    return next((Path(c) for c in candidates if c and Path(c, 'bin', 'nvcc').exists()), None)
+
+
+def plan_ops(facts: dict, choice: str, cuda_home: Path | None) -> tuple[str, dict]:
+    """Decide how to compile mmcv: ('cpu' or 'cuda13.0', environment variables).
+
+    Args:
+        facts: of :func:`torch_facts`.
+        choice: MMCV_OPS, '' for "as torch is built".
+        cuda_home: toolkit folder or None.
+    """
+    if choice not in ('', 'cpu', 'cuda'):
+        stop(f'MMCV_OPS={choice!r}; expected cpu or cuda')
+    if choice == 'cuda' and not facts['cuda']:
+        stop(f'MMCV_OPS=cuda, but torch {facts["version"]} is a CPU build; install a CUDA build')
+    if choice == 'cpu' or not facts['cuda']:
+        return 'cpu', {'FORCE_CUDA': '0', 'CUDA_VISIBLE_DEVICES': ''}
+    if cuda_home is None:
+        stop(
+            f'torch {facts["version"]} is a CUDA build, so mmcv needs its CUDA operators, and '
+            f'there is no nvcc. Do one of these:\n'
+            f'  - install the CUDA toolkit {facts["cuda"]} (or set CUDA_HOME to where it is);\n'
+            '  - no GPU here: MMCV_OPS=cpu make setup   (operators for the CPU only);\n'
+            '  - no GPU here, and a smaller torch: TORCH_INDEX_URL=<index of CPU builds> make '
+            'setup, after removing .venv'
+        )
+    return f'cuda{facts["cuda"]}', {'FORCE_CUDA': '1', 'CUDA_HOME': str(cuda_home)}
+
+
+def cuda_headers(cuda_home: Path, site_packages: Path) -> str | None:
+    """Folder with the math-library headers, if the toolkit has none and torch's packages do."""
+    if Path(cuda_home, 'include', 'cusparse.h').exists():
+        return None
+    found = sorted(site_packages.glob('nvidia/*/include/cusparse.h'))
+    return str(found[0].parent) if found else None
+
+
+def cache_folder() -> Path:
+    default = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'selnext_mm'
+    return Path(os.environ.get('SELNEXT_MM_CACHE') or default)
+
+
+def mmcv_installed(version: str) -> bool:
+    code = f'import torch, mmcv, mmcv._ext; assert mmcv.__version__ == {version!r}'
+    return not subprocess.run([PYTHON, '-c', code], capture_output=True).returncode
+
+
+def wheel_key(facts: dict, kind: str) -> str:
+    """Folder of mmcv's wheel: what its binary code depends on, the GPUs' architectures included."""
+    key = f'mmcv{MMCV}-torch{facts["version"]}-{facts["python"]}-{kind}'
+    if kind != 'cpu':
+        archs = os.environ.get('TORCH_CUDA_ARCH_LIST') or '+'.join(facts['archs']) or 'all'
+        key += '-sm' + ''.join(c if c.isalnum() or c in '.+' else '_' for c in archs)
+    return f'{key}-{platform.machine()}'
+
+
+def install_mmcv(facts: dict) -> None:
+    """Install mmcv with compiled operators, from the cache or after compiling it."""
+    cuda_home = find_cuda_home()
+    kind, variables = plan_ops(facts, os.environ.get('MMCV_OPS', ''), cuda_home)
+    key = wheel_key(facts, kind)
+    folder = cache_folder() / 'wheels' / key
+    wheels = sorted(folder.glob('mmcv-*.whl'))
+    if not wheels:
+        if not shutil.which(os.environ.get('CXX', 'g++')):
+            stop('no C++ compiler: install g++ (Debian, Ubuntu: apt-get install g++) or set CXX')
+        jobs = os.environ.get('MAX_JOBS') or str(os.cpu_count() or 1)
+        minutes = max(1, round((16 if kind == 'cpu' else 45) / int(jobs)))
+        say(f'compiling mmcv {MMCV} ({kind}) with {jobs} jobs, about {minutes} minutes, once ...')
+        env = dict(os.environ, MMCV_WITH_OPS='1', MAX_JOBS=jobs, **variables)
+        site_packages = next((VENV / 'lib').glob('python3*')) / 'site-packages'
+        headers = cuda_home and kind != 'cpu' and cuda_headers(cuda_home, site_packages)
+        if headers:
+            # CPATH comes after the toolkit's own -I folders.
+            env['CPATH'] = os.pathsep.join(filter(None, [env.get('CPATH'), headers]))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as build:
+            arguments = ['wheel', '--no-build-isolation', '--no-deps', '-w', build]
+            # --no-cache-dir: pip's own cache does not know about torch and CUDA versions.
+            run(
+                str(PYTHON), '-m', 'pip', *arguments, '--no-cache-dir',
+                '--no-binary', 'mmcv', f'mmcv=={MMCV}', env=env,
+            )  # fmt: skip
+            wheel = next(Path(build).glob('mmcv-*.whl'))
+            folder.mkdir(exist_ok=True)
+            os.replace(wheel, folder / wheel.name)
+        wheels = sorted(folder.glob('mmcv-*.whl'))
+    pip('--no-deps', '--force-reinstall', str(wheels[0]))
+    if not mmcv_installed(MMCV):
+        stop(f'mmcv._ext cannot be imported; remove {folder} and run make setup again')
+    say(f'mmcv {MMCV} with compiled operators ({kind}) from {wheels[0].parent}')
+
+
+def stack() -> list[str]:
+    lines = (ROOT / 'requirements' / 'openmmlab.txt').read_text().splitlines()
+    return [x for x in lines if x.startswith(('mmengine==', 'mmdet==', 'mmpretrain=='))]
+
+
+def fingerprint() -> dict:
+    """What the environment was made from; equal fingerprints need no second set-up."""
+    digest = hashlib.sha256()
+    for name in INPUTS:
+        path = ROOT / name
+        for file in sorted(path.rglob('*.txt')) if path.is_dir() else [path]:
+            digest.update(file.read_bytes())
+    names = ('TORCH_VERSION', 'TORCHVISION_VERSION', 'TORCH_INDEX_URL', 'MMCV_OPS')
+    return dict(
+        inputs=digest.hexdigest(), root=str(ROOT), variables={n: os.environ.get(n) for n in names}
+    )
+
+
+def main() -> None:
+    started = time.time()
+    python = find_python()
+    # A default python3 of another version is no wish for another environment.
+    wanted = version_of(python) if '--this-python' in sys.argv[1:] else None
+    state = fingerprint()
+    done = STAMP.exists() and json.loads(STAMP.read_text()) == state and PYTHON.exists()
+    if done and (wanted is None or version_of(PYTHON) == wanted):
+        return
+    if shutil.disk_usage(ROOT).free < 4 << 30:
+        stop(f'less than 4 GB free on the disk of {ROOT}; the environment needs about 3')
+    say(f'environment in {VENV}')
+    make_venv(python, wanted)
+    STAMP.unlink(missing_ok=True)
+    pip('setuptools', 'wheel', 'ninja', 'packaging', 'psutil', 'numpy')
+    say('torch and torchvision ...')
+    facts = install_torch()
+    # An early look, so that a set-up that cannot end does not begin to download the rest.
+    plan_ops(facts, os.environ.get('MMCV_OPS', ''), find_cuda_home())
+    pip('--no-deps', f'torchvision=={os.environ.get("TORCHVISION_VERSION", "0.28.0")}')
+    say(f'torch {facts["version"]}; the pinned requirements ...')
+    pip('-r', str(ROOT / 'requirements' / 'lock.txt'), '-r', str(ROOT / 'requirements' / 'dev.txt'))
+    pip('--no-deps', *stack())
+    install_mmcv(facts)
+    pip('--no-deps', '--no-build-isolation', '-e', str(ROOT))
+    STAMP.write_text(json.dumps(state))
+    say(f'done in {time.time() - started:.0f} s; check: .venv/bin/selnext-mm doctor')
+
+
+if __name__ == '__main__':
+    main()

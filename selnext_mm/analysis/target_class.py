@@ -1,0 +1,38 @@
+"""The class that is to be explained: from what a user types to an index, and back to a name."""
+
+from torch import nn
+
+from selnext_mm.errors import UserError
+from selnext_mm.text import near
+
+
+def class_name(model: nn.Module, index: int) -> str:
+    """Name of a class in ``model.dataset_meta``, or ``class 17`` where it has none."""
+    names = (getattr(model, 'dataset_meta', None) or {}).get('classes') or ()
+    return str(names[index]) if index < len(names) else f'class {index}'
+
+
+def find_class(model: nn.Module, text: str) -> int:
+    """Index of a class given as an index, a name or one of the synonyms of a name.
+
+    Raises:
+        UserError: if the model's names are unknown or lack this one.
+    """
+    if text.isdecimal():
+        return int(text)
+    names = (getattr(model, 'dataset_meta', None) or {}).get('classes') or ()
+    if not names:
+        raise UserError(
+            f'--target-class {text}: neither the checkpoint nor the config names the classes; '
+            'give an index'
+        )
+    wanted = text.strip().lower()
+    for index, name in enumerate(names):
+        name = str(name).lower()
+        if wanted in (name, *(part.strip() for part in name.split(','))):
+            return index
+    likely = near(text, map(str, names), 3, 0.4)
+    raise UserError(
+        f'--target-class {text}: not among the {len(names)} classes; '
+        f'{"did you mean" if likely else "they begin with"} {", ".join(likely or names[:3])}?'
+    )

@@ -1,0 +1,124 @@
+"""What of a checkpoint fits a model, in one sentence."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from selnext_mm.errors import UserError
+from selnext_mm.text import preview
+
+Shape = tuple[int, ...]
+
+
+@dataclass
+class Comparison:
+    """Names of tensors, by what becomes of them.
+
+    Attributes:
+        loaded: in both, of the same shape.
+        missing: in the model only; they keep their initial values.
+        new: those of ``missing`` that a checkpoint of this kind cannot have, and that do not count.
+        unexpected: in the checkpoint only; they are left out.
+        misshapen: in both, of other shapes: name -> (shape in the file, shape in the model).
+    """
+
+    loaded: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    new: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    misshapen: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)
+
+    @property
+    def counted(self) -> int:
+        """Tensors of the model that the checkpoint should hold."""
+        return len(self.loaded) + len(self.missing) + len(self.misshapen)
+
+    @property
+    def class_layers(self) -> list[str]:
+        """Misshapen tensors that differ in the number of outputs only: heads for other classes."""
+        return [k for k, (file, own) in self.misshapen.items() if file[1:] == own[1:] and own]
+
+    def share(self, prefix: str = '') -> float:
+        """Loaded share of the counted tensors whose names start with ``prefix``."""
+        names = [*self.loaded, *self.missing, *self.misshapen]
+        total = sum(name.startswith(prefix) for name in names)
+        return sum(name.startswith(prefix) for name in self.loaded) / total if total else 1.0
+
+    def sentence(self, what: str, source: str) -> str:
+        """``what``: loaded n of m tensors from ``source``; and what did not fit."""
+        parts = [f'{what}: loaded {len(self.loaded)} of {self.counted} tensors from {source}']
+        if self.new:
+            parts.append(f'new, at their initial values: {preview(self.new)}')
+        heads = self.class_layers
+        if heads:
+            rows = [f'{k} ({self.misshapen[k][0][0]} -> {self.misshapen[k][1][0]})' for k in heads]
+            parts.append(
+                'for another number of classes, left at their initial values: ' + preview(rows)
+            )
+        for title, names in (
+            ('missing', self.missing),
+            ('unexpected', self.unexpected),
+            ('of another shape', [k for k in self.misshapen if k not in heads]),
+        ):
+            if names:
+                parts.append(f'{title}: {preview(names)}')
+        return '; '.join(parts)
+
+
+def compare(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], new_names: Iterable[str] = ()
+) -> Comparison:
+    """Compare the state dict of a model with that of a file.
+
+    Args:
+        own: the model's.
+        state: the file's; values that are no tensors count as unexpected.
+        new_names: patterns of names of the model that the file may lack.
+    """
+    result = Comparison()
+    patterns = tuple(new_names)
+    for name, value in own.items():
+        other = state.get(name)
+        if not isinstance(other, Tensor):
+            is_new = any(re.match(p, name) for p in patterns)
+            # Batch norms count their batches only since torch 0.4; mmengine ignores it, too.
+            if not name.endswith('num_batches_tracked'):
+                (result.new if is_new else result.missing).append(name)
+        elif other.shape == value.shape:
+            result.loaded.append(name)
+        else:
+            result.misshapen[name] = (tuple(other.shape), tuple(value.shape))
+    result.unexpected = [
+        str(k) for k, v in state.items() if k not in own or not isinstance(v, Tensor)
+    ]
+    return result
+
+
+def state_dict_of(checkpoint: Mapping, source: str) -> dict[str, Tensor]:
+    """The weights of a runner's checkpoint or a bare state dict, without ``module.`` in front.
+
+    Raises:
+        UserError: if there are none.
+    """
+    state = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
+        found = preview(map(str, checkpoint)) or 'nothing'
+        raise UserError(
+            f'{source} holds no weights: no state_dict with tensors in it, but {found}. For '
+            'weights of another project see "selnext-mm convert"'
+        )
+    return {str(k).removeprefix('module.'): v for k, v in state.items()}
+
+
+def stored_classes(checkpoint: Mapping) -> tuple[str, ...] | None:
+    """The class names that a run stored with its weights, None if there are none."""
+    meta = checkpoint.get('meta')
+    dataset = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    if not isinstance(dataset, Mapping):
+        return None
+    classes = dataset.get('classes', dataset.get('CLASSES'))
+    if isinstance(classes, list | tuple) and all(isinstance(c, str) for c in classes):
+        return tuple(classes)
+    return None

@@ -1,0 +1,46 @@
+"""Checkpoints written whole or not at all, and read to the last byte."""
+
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from selnext_mm.disk import write_atomically
+
+# What zipfile raises for archives whose bytes were changed, besides BadZipFile.
+UNREADABLE = (
+    OSError, EOFError, zlib.error, struct.error, NotImplementedError, RuntimeError,
+    ValueError, OverflowError, LookupError,
+)  # fmt: skip
+
+
+def write_checkpoint(checkpoint: Any, path: str | Path) -> Path:
+    """``torch.save``, atomically, and read back before it takes the place of ``path``."""
+    return write_atomically(path, lambda file: torch.save(checkpoint, file), verify=damage)
+
+
+def damage(path: str | Path) -> str | None:
+    """What is wrong with a file of ``torch.save``; None if every byte is as it was written.
+
+    torch's own reader does not look at the check sums, so that a flipped bit would be loaded.
+    Files from before torch 1.6 have none: they pass if they are not empty.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            return 'no such file'
+        if path.stat().st_size == 0:
+            return 'empty'
+        with open(path, 'rb') as file:
+            if file.read(1) == b'\x80':
+                return None
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except zipfile.BadZipFile:
+        return 'truncated or not a checkpoint'
+    except UNREADABLE as error:
+        return f'cannot be read ({str(error) or type(error).__name__})'
+    return f'damaged: the check sum of its part {broken} is wrong' if broken else None

@@ -1,0 +1,1 @@
+"""From a config to what runs: read, walk, summarise, build. What a run checks is engine's."""

@@ -1,0 +1,102 @@
+"""The only builder of models from configs: in their scope, whole, or with one message."""
+
+import inspect
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS, DefaultScope, Registry
+from torch import nn
+
+from selnext_mm.errors import UserError
+from selnext_mm.text import did_you_mean, near
+
+
+@contextmanager
+def quiet(level: int = logging.INFO) -> Iterator[None]:
+    """Without log lines up to ``level``: the remarks that models make when they are built."""
+    before = logging.root.manager.disable
+    logging.disable(level)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def near_names(known: Registry, name: str) -> str:
+    """'; did you mean ...?' for a name that the registry of the current scope lacks."""
+    names = {n for r in (known, known.root) for n in r.module_dict}
+    return did_you_mean(name.rpartition('.')[2], names)
+
+
+def _parameters(known: Callable | None) -> list[str]:
+    """Names of the arguments of a class or function, those of its bases included."""
+    names = {}
+    for cls in getattr(known, '__mro__', (known,)):
+        try:
+            names |= inspect.signature(cls).parameters
+        except (TypeError, ValueError):
+            continue
+    return list(names)
+
+
+def near_parameter(known: Callable | None, text: str) -> str:
+    """' (did you mean ...?)' where ``text`` names an argument that ``known`` does not have."""
+    match = re.search(r"unexpected keyword argument '(\w+)'", text)
+    likely = near(match[1], _parameters(known), 1) if match else []
+    return f' (did you mean {likely[0]}?)' if likely else ''
+
+
+def _check_neck(cfg: Config, model: nn.Module) -> None:
+    """The backbone's widths against the neck's, for backbones of this package."""
+    backbone, neck = getattr(model, 'backbone', None), cfg.model.get('neck')
+    wanted = neck.get('in_channels') if isinstance(neck, Mapping) else None
+    channels = getattr(backbone, 'channels', None)
+    ours = type(backbone).__module__.partition('.')[0] == 'selnext_mm'
+    if not ours or channels is None or not isinstance(wanted, list | tuple):
+        return
+    widths = [channels[i] for i in backbone.out_indices]
+    if list(wanted) != widths:
+        text = ','.join(map(str, widths))
+        raise UserError(
+            f'model.neck.in_channels = {list(wanted)} in {cfg.filename}, but the maps of the '
+            f'backbone have {widths} channels; add --cfg-options "model.neck.in_channels=[{text}]"'
+        )
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """The model of a config; :class:`UserError` if it cannot be built."""
+    model = _build_model(cfg)
+    _check_neck(cfg, model)
+    return model
+
+
+def _with_preprocessor(cfg: Config) -> dict:
+    """``cfg.model`` with the top-level ``data_preprocessor``, as mmengine's runner puts it in."""
+    if not cfg.get('data_preprocessor') or 'data_preprocessor' in cfg.model:
+        return cfg.model
+    return ConfigDict(cfg.model, data_preprocessor=cfg.data_preprocessor)
+
+
+def _build_model(cfg: Config) -> nn.Module:
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+        try:
+            return MODELS.build(_with_preprocessor(cfg))
+        except UserError:
+            raise
+        # Whatever a constructor raises comes from the arguments in the config.
+        except Exception as error:
+            text = str(error.args[0] if error.args else error).strip()
+            text = (text.splitlines() or [type(error).__name__])[0]
+            if match := re.search(r'(\S+) is not in the \S+ registry', text):
+                with MODELS.switch_scope_and_registry(None) as scoped:
+                    text = match[0] + near_names(scoped, match[1])
+            elif match := re.search(r'(\w+)\.__init__\(\) got an unexpected keyword', text):
+                text += near_parameter(MODELS.get(match[1]), text)
+            if isinstance(error, ImportError) or 'is used but incompatible' in text:
+                text += '. "selnext-mm doctor" checks the environment'
+            raise UserError(
+                f'the model of {cfg.filename} cannot be built: {type(error).__name__}: {text}'
+            ) from error

@@ -1,0 +1,132 @@
+"""Image folders of a classifier: one folder per class, or a list of paths and labels.
+
+mmpretrain numbers the folders in alphabetical order, each data set for itself: a class without a
+folder in one of them shifts the labels of all that follow.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from selnext_mm.datasets.check.findings import Report
+from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES
+from selnext_mm.errors import UserError
+from selnext_mm.text import preview
+
+
+def images_below(
+    folder: str | os.PathLike, extensions: tuple[str, ...] = IMAGE_SUFFIXES
+) -> Iterator[str]:
+    """Paths of the images in ``folder`` and its folders, without a look at the files."""
+    for where, _, names in os.walk(folder):
+        for name in names:
+            if name.lower().endswith(extensions):
+                yield os.path.join(where, name)
+
+
+def check_folder(
+    folder: str | os.PathLike,
+    classes: Sequence[str] | None,
+    name: str = 'data set',
+    deep: bool = True,
+    extensions: Sequence[str] = IMAGE_SUFFIXES,
+) -> Report:
+    """Check ``folder/<class>/...``.
+
+    Args:
+        folder: holds one folder per class.
+        classes: the class names of the config, None if it has none.
+        name: for the report.
+        deep: list all images; else one of each class, which is enough to see that it has any.
+        extensions: what names of images end in.
+    """
+    folder, extensions = Path(folder).expanduser(), tuple(e.lower() for e in extensions)
+    report = Report(name, str(folder))
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    except OSError as error:
+        raise UserError(f'{name}: {folder} cannot be listed ({error.strerror})') from error
+    for class_name in names:
+        files = list(islice(images_below(folder / class_name, extensions), None if deep else 1))
+        report.classes[class_name] = [len(files), len(files)]
+        report.paths.update(dict.fromkeys(files))
+    report.images = report.used = len(report.paths)
+    empty = [n for n, (count, _) in report.classes.items() if not count]
+    if not report.images:
+        report.add(
+            'error',
+            'images',
+            f'no images ({", ".join(extensions)}) in folders of {folder}',
+            'A data set holds one folder per class with its images in it',
+        )
+    elif empty:
+        report.add('warn', 'classes', f'classes without an image: {preview(empty, 8)}')
+    if classes is not None and len(classes) != len(names):
+        report.add(
+            'error',
+            'classes',
+            f'{len(names)} class folders for the {len(classes)} classes of the config: '
+            f'{preview(names, 8)}',
+            'Name the classes in metainfo.classes of every data set, or give the whole folder',
+        )
+    return report
+
+
+def check_list(
+    ann_file: str | os.PathLike,
+    prefix: str | os.PathLike,
+    classes: Sequence[str] | None,
+    name: str = 'data set',
+) -> Report:
+    """Check a text file of lines ``path label``, the paths relative to ``prefix``."""
+    report = Report(name, str(ann_file))
+    try:
+        lines = Path(ann_file).expanduser().read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, 'strerror', None) or 'not a text file in UTF-8'
+        raise UserError(f'{name}: {ann_file} cannot be read ({reason})') from error
+    bad, labels = [], {}
+    for number, line in enumerate(lines, 1):
+        path, _, label = line.strip().rpartition(' ')
+        if not path or not label.isdecimal() or (classes and int(label) >= len(classes)):
+            bad.append(f'line {number}: {line}')
+            continue
+        report.paths[os.path.join(prefix, path)] = None
+        labels.setdefault(int(label), []).append(path)
+    report.images, report.used = len(lines), len(report.paths)
+    report.classes = {
+        (classes[label] if classes else str(label)): [len(paths)] * 2
+        for label, paths in sorted(labels.items())
+    }
+    if bad:
+        highest = f' up to {len(classes) - 1}' if classes else ''
+        report.add(
+            'error',
+            'labels',
+            f'{len(bad)} of {len(lines)} lines are not "path label" with a label{highest}',
+            'mmpretrain stops at them or computes a loss for a class that is not there',
+            bad,
+        )
+    if not lines:
+        report.add('error', 'images', f'{ann_file} is empty', 'List one image and label per line')
+    return report
+
+
+def compare_folders(train: Report, other: Report) -> None:
+    """Report in ``other`` the class folders that it does not share with ``train``."""
+    lacks = [n for n in train.classes if n not in other.classes]
+    extra = [n for n in other.classes if n not in train.classes]
+    if not lacks and not extra:
+        return
+    parts = [f'lacks {preview(lacks, 8)}'] if lacks else []
+    parts += [f'has {preview(extra, 8)} besides'] if extra else []
+    other.add(
+        'error',
+        'classes',
+        f'the class folders differ from those of {train.name}: {other.source} '
+        + ' and '.join(parts),
+        'Folders are numbered in alphabetical order, so the labels shift; make the same folders in '
+        'both (an empty one will do)',
+        count=len(lacks) + len(extra),
+    )

@@ -1,0 +1,258 @@
+"""Files that are as they were or complete: write beside, sync, verify, rename. And full disks.
+
+All writing of results in this package goes through here.
+"""
+
+import contextlib
+import errno
+import io
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from selnext_mm.errors import UserError
+
+try:
+    import resource  # not on Windows
+except ImportError:
+    resource = None
+
+TEMPORARY = re.compile(r'^\.(?P<name>.+)\.\d+\.tmp$')
+LIMITS = {
+    errno.ENOSPC: 'the disk is full',
+    errno.EDQUOT: 'the disk quota is used up',
+    errno.EFBIG: 'the file-size limit (ulimit -f) is reached',
+    errno.EROFS: 'the file system is read-only',
+}
+CANNOT_SYNC = {
+    errno.EINVAL,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.EBADF,
+    errno.EACCES,
+}
+
+
+def temporary_path(path: Path) -> Path:
+    """Where the file is while it is written: hidden, in the same folder, named by process."""
+    return path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+
+
+def temporary_files(folder: str | Path) -> list[Path]:
+    """What writes that never ended left in ``folder``."""
+    return sorted(p for p in Path(folder).glob('.*.tmp') if TEMPORARY.match(p.name))
+
+
+def sync(path: Path) -> None:
+    """Wait until ``path``, a file or a folder, is on the disk."""
+    descriptor = os.open(path, os.O_RDWR if os.name == 'nt' else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in ``folder`` are on the disk, where the file system can do that.
+
+    Some of FUSE, SMB and overlays cannot, and a folder that may not be listed cannot be opened.
+    """
+    try:
+        sync(folder)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
+
+
+class _Sink:
+    """A binary file that counts what it was given and keeps the first error of the disk.
+
+    torch.save answers a failed write with a RuntimeError of its own, which names no reason.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.size, self.error = file, 0, None
+
+    def write(self, data) -> int:
+        data = memoryview(data).cast('B')
+        self.size += len(data)
+        try:
+            self.file.write(data)
+        except OSError as error:
+            self.error = self.error or error
+            raise
+        return len(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def write_atomically(
+    path: str | Path,
+    write: Callable[[BinaryIO], None],
+    verify: Callable[[Path], str | None] | None = None,
+) -> Path:
+    """Call ``write(file)`` so that ``path`` ends complete or is not touched.
+
+    The order is: a hidden file beside ``path``, fsync, ``verify``, rename, fsync of the folder.
+    A kill at any moment leaves the former ``path``, and at most the hidden file, which
+    :func:`temporary_files` finds.
+
+    Args:
+        path: the file to make or replace.
+        write: writes everything into the open file.
+        verify: reads the finished file; returns what is wrong with it, or None.
+
+    Raises:
+        UserError: the disk does not take the file, or it does not read back; the message names
+            path and space. ``path`` is as before.
+    """
+    path = Path(path)
+    temporary = temporary_path(path)
+    sink, replaced = None, False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, 'wb') as file:
+            sink = _Sink(file)
+            write(sink)
+            file.flush()
+            os.fsync(file.fileno())
+            # What is read back shall come from the disk where the system can forget it.
+            if hasattr(os, 'posix_fadvise'):
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if size_error := _wrong_size(temporary, sink.size):
+            raise UserError(f'{path} could not be written: {size_error}')
+        if problem := verify(temporary) if verify else None:
+            raise UserError(f'{path} was written, but does not read back: {problem}')
+        os.replace(temporary, path)
+        replaced = True
+        sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:
+        cause = sink.error if sink and sink.error else error
+        if replaced:
+            raise UserError(
+                f'{path} is written, but {path.parent} could not be synced ({cause}): after a '
+                'power failure the former file may be there. Look at the disk (dmesg)'
+            ) from error
+        raise UserError(_cannot_write(path, cause, sink.size if sink else 0)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return path
+
+
+def _wrong_size(path: Path, expected: int) -> str | None:
+    found = path.stat().st_size
+    return f'{found} bytes on the disk instead of {expected}' if found != expected else None
+
+
+def _megabytes(count: int) -> str:
+    return f'{count / 2**20:.1f} MB'
+
+
+def _cannot_write(path: Path, error: BaseException, written: int) -> str:
+    return f'{limit_reached(path, error, written)}. What was there before is untouched'
+
+
+def limit_reached(path: Path, error: BaseException, written: int = 0) -> str:
+    """Why ``path`` could not be written, with the free space."""
+    number = getattr(error, 'errno', None)
+    text = LIMITS.get(number) or getattr(error, 'strerror', None) or str(error).splitlines()[0]
+    facts = []
+    if written:
+        facts.append(f'{_megabytes(written)} were on their way')
+    with contextlib.suppress(OSError):
+        facts.append(f'{_megabytes(shutil.disk_usage(path.parent).free)} free in {path.parent}')
+    if resource and number == errno.EFBIG:
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        if limit != resource.RLIM_INFINITY:
+            facts.append(f'files may have {_megabytes(limit)}')
+    space = f' ({", ".join(facts)})' if facts else ''
+    return f'{path} could not be written: {text}{space}'
+
+
+def full_disk(error: OSError) -> str | None:
+    """One message for a disk that takes no more, whoever wrote; None for other errors.
+
+    The error of a write names no file: it is looked up among the open files of the traceback.
+    """
+    if error.errno not in LIMITS:
+        return None
+    name, trace = error.filename, error.__traceback__
+    while trace is not None and error.filename is None:
+        for value in trace.tb_frame.f_locals.values():
+            if isinstance(value, io.IOBase) and isinstance(getattr(value, 'name', None), str):
+                name = value.name
+        trace = trace.tb_next
+    remedy = 'Free space or name another folder, then start again (training: with --resume)'
+    path = Path(os.fsdecode(name)) if name is not None else Path.cwd() / 'a file'
+    return f'{limit_reached(path, error)}. {remedy}'
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """``path`` with ``text`` in it, atomically."""
+    return write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_json(path: str | Path, value, indent: int | None = 1) -> Path:
+    """``path`` with ``value`` as JSON in it, atomically; ValueError for NaN and infinities."""
+    return write_text(path, json.dumps(value, indent=indent, allow_nan=False) + '\n')
+
+
+@contextlib.contextmanager
+def new_file(out: Path, option: str = '') -> Iterator[Path]:
+    """A path beside ``out`` that is moved there if the block ends well, and removed if not.
+
+    For writers that want a name; its suffix is that of ``out``. ``option`` begins the message of
+    the :class:`UserError` for a disk that does not take it.
+    """
+    path = out.with_name(f'.{out.stem}.{os.getpid()}{out.suffix}')
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        yield path
+        if path.exists():
+            os.replace(path, out)
+    except OSError as error:
+        raise UserError(f'{option} {out}: {error.strerror or error}'.strip()) from error
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(out: Path, option: str = '') -> Iterator[Path]:
+    """A folder to write into; what is in it moves to ``out`` when the block ends well.
+
+    What else is in ``out`` stays. ``option`` begins the message as in :func:`new_file`.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(dir=out.parent, prefix=f'.{out.name}.'))
+    except OSError as error:
+        raise UserError(f'{option} {out}: {error.strerror or error}'.strip()) from error
+    try:
+        yield place
+        if out.exists():
+            for item in place.iterdir():
+                target = out / item.name
+                if target.is_dir():
+                    shutil.rmtree(target)
+                os.replace(item, target)
+        else:
+            place.chmod(0o777 & ~_umask())
+            os.replace(place, out)
+    except OSError as error:
+        raise UserError(f'{option} {out}: {error.strerror or error}'.strip()) from error
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,126 @@
+"""What a run is about to do, in at most 15 lines, before the first iteration."""
+
+import os
+import platform
+from collections.abc import Sized
+from pathlib import Path
+
+import mmengine
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+
+from selnext_mm import __version__
+from selnext_mm.config import summary
+
+NAMES = 6  # classes that are named
+
+
+def _classes(dataset) -> str:
+    names = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    if not isinstance(names, list | tuple) or not names:
+        return ''
+    more = f', ... ({len(names) - NAMES} more)' if len(names) > NAMES else ''
+    return f'{len(names)} classes: {", ".join(map(str, names[:NAMES]))}{more}'
+
+
+def _length(loader) -> int | None:
+    dataset = getattr(loader, 'dataset', None)
+    return len(dataset) if isinstance(dataset, Sized) else None
+
+
+def parameter_text(model: torch.nn.Module) -> str:
+    """'5.33 M, all trained' or '28.59 M, 24.10 M trained'."""
+    total = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    rest = 'all trained' if trained == total else f'{summary.short_number(trained)} trained'
+    return f'{summary.short_number(total)}, {rest}'
+
+
+def device_text(model: torch.nn.Module, world_size: int) -> str:
+    """'CPU (2 cores)' or '8 x NVIDIA H100 (80 GB)'; the device is the one the weights are on."""
+    device = next(model.parameters()).device
+    if device.type == 'cuda':
+        facts = torch.cuda.get_device_properties(device)
+        name = f'{facts.name} ({facts.total_memory / 2**30:.0f} GiB)'
+    elif device.type == 'cpu':
+        name = f'CPU ({torch.get_num_threads()} threads, {os.cpu_count()} cores)'
+    else:
+        name = device.type
+    return name if world_size == 1 else f'{world_size} x {name}'
+
+
+def _schedule(runner) -> str:
+    """Length and optimizer: of the config, or of the objects of a runner made without one."""
+    loop = runner.train_loop
+    if not runner.cfg.get('optim_wrapper'):
+        optimizer = getattr(runner.optim_wrapper, 'optimizer', runner.optim_wrapper)
+        return f'{loop.max_epochs} epochs ({loop.max_iters} iterations), {type(optimizer).__name__}'
+    # An iteration-based loop has an endless loader, and max_epochs 1.
+    line = summary.schedule_line(runner.cfg)
+    if loop.max_epochs == 1:
+        return line
+    return line.replace(' epochs,', f' epochs ({loop.max_iters} iterations),', 1)
+
+
+def banner(runner) -> list[tuple[str, str]]:
+    """(what, text) of a runner whose training is about to begin."""
+    cfg = runner.cfg
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    loader = runner.train_dataloader
+    size = getattr(loader, 'batch_size', None) or getattr(
+        getattr(loader, 'batch_sampler', None), 'batch_size', None
+    )
+    wrapper = cfg.get('optim_wrapper') or {}
+    accumulate = wrapper.get('accumulative_counts') or 1
+    batch = f'{size} images x {runner.world_size} process(es)'
+    if accumulate > 1:
+        batch += f' x {accumulate} accumulated'
+    if size:
+        batch += f' = {size * runner.world_size * accumulate}'
+    scale = cfg.get('auto_scale_lr') or {}
+    if scale.get('enable'):
+        batch += f', lr scaled from the batch {scale.get("base_batch_size")} of the recipe'
+    train = _length(loader)
+    val = _length(runner.val_dataloader) if runner.val_loop is not None else None
+    images = f'{train} images for training' + (f', {val} for validation' if val else '')
+    schedule = _schedule(runner)
+    dataset = getattr(loader, 'dataset', None)
+    amp = 'Amp' in type(runner.optim_wrapper).__name__ and torch.cuda.is_available()
+    rows = [
+        ('model', summary.model_line(cfg) if cfg.get('model') else type(model).__name__),
+        ('parameters', parameter_text(model)),
+        ('start', summary.start_line(cfg) if cfg.get('model') else ''),
+        ('data', summary.data_line(cfg) if cfg.get('train_dataloader') else type(dataset).__name__),
+        ('', images),
+        ('', _classes(dataset)),
+        ('schedule', schedule),
+        ('batch', batch),
+        ('device', f'{device_text(model, runner.world_size)}, '
+         + ('mixed precision' if amp else 'float32')),
+        ('software', f'python {platform.python_version()}, torch {torch.__version__}, mmengine '
+         f'{mmengine.__version__}, seed {runner.seed}'),
+        ('files', f'{runner.work_dir} (log and scalars in {runner.timestamp}/)'),
+    ]  # fmt: skip
+    return [row for row in rows if row[1]]
+
+
+def banner_text(runner, rows: list[tuple[str, str]]) -> str:
+    """The banner as one message."""
+    head = f'selnext_mm {__version__}: {runner.experiment_name.removesuffix(runner.timestamp)}'
+    return '\n'.join([head.rstrip('_'), *(f'  {what:<11}{text}' for what, text in rows)])
+
+
+@HOOKS.register_module()
+class BannerHook(Hook):
+    """Log the banner when all is built and loaded; keep it in ``environment.txt`` for reports."""
+
+    priority = 'VERY_HIGH'
+
+    def before_train(self, runner) -> None:
+        rows = banner(runner)
+        runner.logger.info(banner_text(runner, rows))
+        lines = ''.join(f'run {what}: {text}\n' for what, text in rows if what)
+        with open(Path(runner.log_dir, 'environment.txt'), 'a') as file:
+            file.write(f'\n{lines}')

@@ -1,0 +1,147 @@
+"""Images that cannot be read in the middle of a run: skipped, counted, named, limited."""
+
+import os
+from pathlib import Path
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, TRANSFORMS
+
+from selnext_mm.engine.distributed.collectives import highest
+from selnext_mm.errors import UserError
+
+LOADER = 'LoadImageFromFile'  # the transform that is guarded, of whatever scope
+FILE = 'unreadable_images.txt'
+
+
+@TRANSFORMS.register_module()
+class GuardedLoad:
+    """A loading transform whose failure is a missing sample or one message, not a traceback.
+
+    With ``record`` the sample is given up: the data set takes another one in its place, as it does
+    for samples that an augmentation rejects, and path and reason are appended to the file. Without
+    it the image is needed, and a failure is a :class:`UserError` with its path.
+
+    Args:
+        transform: the transform, or its dict.
+        record: file that data loaders' workers append to.
+    """
+
+    def __init__(self, transform, record: str | os.PathLike | None = None) -> None:
+        self.transform = TRANSFORMS.build(transform) if isinstance(transform, dict) else transform
+        self.record = record
+
+    def __call__(self, results: dict) -> dict | None:
+        path = results.get('img_path', 'an image')
+        try:
+            loaded = self.transform(results)
+        except MemoryError:
+            raise
+        # Decoders raise AssertionError, OSError, ValueError, cv2.error, ...
+        except Exception as error:
+            reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+            reason = ' '.join(reason.split()).replace(str(path), 'it')
+        else:
+            if loaded is not None:
+                return loaded
+            reason = 'the loader returned nothing'
+        if self.record is None:
+            raise UserError(
+                f'{path} cannot be read ({reason}); an evaluation needs every image: fetch it '
+                'again. "selnext-mm check-data CONFIG --images" finds all such images'
+            )
+        # One short write in append mode is not torn apart by other workers' writes.
+        with open(self.record, 'a', encoding='utf-8') as file:
+            file.write(f'{path}\t{reason}\n')
+        return None
+
+    def __repr__(self) -> str:
+        return f'GuardedLoad({self.transform!r})'
+
+
+def record_file(runner) -> Path:
+    """Where the unreadable images of a run are listed."""
+    return Path(runner._log_dir, FILE).absolute()
+
+
+def guard(node, record: str | None = None):
+    """A copy of a loader's config in which every ``LoadImageFromFile`` is guarded."""
+    if isinstance(node, dict):
+        kind = node.get('type')
+        if isinstance(kind, str) and kind.rpartition('.')[2] == LOADER:
+            return dict(type='GuardedLoad', transform=node, record=record)
+        return type(node)({key: guard(value, record) for key, value in node.items()})
+    if isinstance(node, list | tuple):
+        return type(node)(guard(value, record) for value in node)
+    return node
+
+
+@HOOKS.register_module()
+class UnreadableImagesHook(Hook):
+    """Skip training images that cannot be read; stop the run when there are too many.
+
+    :class:`ConciseRunner` has this hook and guards the pipelines. Skipped images are listed in
+    ``unreadable_images.txt`` beside the log, and each is named in the log once. In validation and
+    test nothing is skipped: there an unreadable image ends the run with a message, since the
+    metrics would silently be those of another data set.
+
+    Args:
+        max_share: share of the training images from which on the run stops.
+        min_images: so many may be skipped however small the data set is.
+        interval: iterations between two looks at the list.
+
+    Raises:
+        UserError: above the limit, in every process.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, max_share: float = 0.01, min_images: int = 10, interval: int = 10) -> None:
+        if not 0 <= max_share <= 1 or min_images < 0 or interval < 1:
+            raise UserError(
+                f'UnreadableImagesHook: max_share={max_share}, min_images={min_images}, '
+                f'interval={interval}; expected a share from 0 to 1, 0 or more, 1 or more'
+            )
+        self.max_share, self.min_images, self.interval = max_share, min_images, interval
+        self.record: Path | None = None
+        self.seen = 0  # bytes of the list
+        self.names: set[str] = set()
+
+    def before_train(self, runner) -> None:
+        self.record = record_file(runner)
+        size = len(runner.train_dataloader.dataset)
+        self.limit = max(self.min_images, int(self.max_share * size))
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if self.every_n_train_iters(runner, self.interval):
+            self._look(runner)
+
+    def after_train_epoch(self, runner) -> None:
+        self._look(runner)
+
+    def _look(self, runner) -> None:
+        self._read(runner)
+        # Together: a process that stopped alone would leave the others waiting.
+        (count,) = highest(len(self.names))
+        if count > self.limit:
+            raise UserError(
+                f'{count} training images cannot be read, more than the limit of '
+                f'{self.limit}; they are listed in {self.record}. Is the disk still mounted? Then '
+                'go on with --resume, or allow more: '
+                "custom_hooks=[dict(type='UnreadableImagesHook', max_share=...)]"
+            )
+
+    def _read(self, runner) -> None:
+        try:
+            if os.path.getsize(self.record) == self.seen:
+                return
+            lines = self.record.read_text(encoding='utf-8', errors='replace')
+        except OSError:
+            return  # nothing was skipped
+        self.seen = len(lines.encode(errors='replace'))
+        for line in lines.splitlines():
+            path, _, reason = line.partition('\t')
+            if path not in self.names:
+                self.names.add(path)
+                runner.logger.warning(
+                    f'skipped {path}: {reason} ({len(self.names)} unreadable, limit {self.limit})'
+                )

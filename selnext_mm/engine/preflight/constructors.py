@@ -1,0 +1,212 @@
+"""Arguments that would end a run with a traceback: told before anything is written.
+
+What is cheap and without side effects is built here as the runner will build it: optimizer,
+schedulers, transforms, metrics, data sets without their data. Hooks, loops, samplers and loaders
+need the runner, so only the names of their arguments are looked at.
+"""
+
+import copy
+import inspect
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine import registry
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.device import get_device
+from mmengine.optim import OptimWrapperDict, build_optim_wrapper
+from mmengine.registry import DefaultScope, Registry
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from selnext_mm.config.build import near_parameter
+from selnext_mm.config.walk import OPTIMIZER, iter_evaluators, iter_schedulers, loader_parts
+from selnext_mm.errors import UserError
+
+LOADERS = ('train_dataloader', 'val_dataloader')
+# What a constructor raises for its arguments, or for a package or file that they ask for.
+WRONG = (TypeError, LookupError, ValueError, AttributeError, AssertionError, ImportError, OSError)
+# Keys of a loader that mmengine takes out before torch's class sees the rest.
+NOT_TORCHS = (
+    *('dataset', 'sampler', 'batch_sampler', 'num_batch_per_epoch', 'collate_fn'),
+    *('worker_init_fn', 'disable_subprocess_warning'),
+)
+NEED_GROUP = ('ZeroRedundancyOptimizer',)  # optimizers that need the other processes
+EPOCH_LENGTH = 1000  # iterations; stands for the length that is known when the data are read
+
+
+def _name(kind) -> str:
+    return kind if isinstance(kind, str) else getattr(kind, '__name__', repr(kind))
+
+
+def _values(node: Mapping) -> str:
+    """The plain values of ``node``, as much as fits into a line."""
+    plain = (f'{k}={v!r}' for k, v in _arguments(node).items() if not isinstance(v, Mapping))
+    text = ', '.join(plain)
+    return text if len(text) <= 160 else f'{text[:157]}...'
+
+
+@contextmanager
+def _told(cfg: Config, place: str, node: Mapping, known: Callable | None = None) -> Iterator[None]:
+    """Turn what a constructor raises into one :class:`UserError`: place, value, remedy."""
+    try:
+        yield
+    except WRONG as error:
+        # str() of a KeyError is a repr.
+        text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        text = re.sub(r'\s+', ' ', text).strip(' .')
+        text += near_parameter(known, text)
+        name = _name(node.get('type') or known)
+        raise UserError(
+            f'{place} of {cfg.filename}: {name}({_values(node)}) cannot be built: '
+            f'{type(error).__name__}: {text}. Correct it in the config, or with --cfg-options '
+            f'{place}.KEY=VALUE'
+        ) from error
+
+
+def _arguments(node: Mapping) -> dict:
+    """A copy of what the constructor gets: ``node`` without the keys that are the registry's."""
+    return {k: copy.deepcopy(v) for k, v in node.items() if k not in ('type', '_scope_')}
+
+
+def _find(known: Registry, node: Mapping) -> Callable | None:
+    """The class or function that the type of ``node`` means in its scope."""
+    if not isinstance(node.get('type'), str):
+        return node.get('type')
+    with known.switch_scope_and_registry(node.get('_scope_')) as scoped:
+        return scoped.get(node['type'])
+
+
+def _bind(known: Callable, arguments: Mapping, **given: Any) -> None:
+    """TypeError if ``known`` does not take ``arguments`` beside those given."""
+    try:
+        signature = inspect.signature(known)
+    except ValueError:  # compiled: no signature
+        return
+    # What mmengine gives is no mistake of the config where the class has no name for it.
+    taken = {k: v for k, v in given.items() if k in signature.parameters}
+    signature.bind(**{**taken, **arguments})
+    # Our loops pass on what they do not name themselves; foreign classes may do else with it.
+    if known.__module__.startswith('selnext_mm.engine.resume.loops'):
+        own = {k: v for k, v in arguments.items() if k not in signature.parameters}
+        names = set(signature.parameters) & {**arguments, **given}.keys()
+        _bind(known.__bases__[-1], own, **dict.fromkeys(names | given.keys()))
+
+
+def _check_dataset(known: Callable, node: Mapping) -> None:
+    if 'dataset' in node or 'datasets' in node or not inspect.isclass(known):
+        _bind(known, _arguments(node))
+    elif issubclass(known, BaseDataset):
+        registry.DATASETS.build({**copy.deepcopy(node), 'lazy_init': True, 'pipeline': []})
+
+
+def _check_metric(known: Callable, node: Mapping) -> None:
+    """Build a metric, its annotation file not read where that can wait."""
+    node = copy.deepcopy(node)
+    for cls in getattr(known, '__mro__', ()):
+        parameter = inspect.signature(cls.__init__).parameters.get('ann_file')
+        if parameter is not None and parameter.default is None:
+            node.pop('ann_file', None)
+    registry.METRICS.build(node)
+
+
+def _check_loader(cfg: Config, loader: str) -> None:
+    for place, node, known in loader_parts(cfg, loader):
+        kind = _find(known, node)
+        if kind is None:
+            continue
+        with _told(cfg, place, node, kind):
+            if known is registry.TRANSFORMS:
+                try:
+                    known.build(copy.deepcopy(node))
+                except RuntimeError as error:  # of a package that is missing
+                    raise ImportError(str(error)) from error
+            elif known is registry.DATASETS:
+                _check_dataset(kind, node)
+            elif place.endswith('.sampler'):
+                _bind(kind, _arguments(node), dataset=None, seed=None)
+            else:
+                _bind(kind, _arguments(node), sampler=None, batch_size=1)
+    if node := cfg.get(loader):
+        with _told(cfg, loader, node, DataLoader):
+            rest = {k: v for k, v in node.items() if k not in NOT_TORCHS}
+            _bind(DataLoader, rest, dataset=None)
+
+
+def _check_optimizer(cfg: Config, model: nn.Module) -> None:
+    """Build optimizer and iter_schedulers for ``model``, whose weights stay as they are."""
+    node = cfg.optim_wrapper
+    optimizer = node.get('optimizer')
+    if isinstance(optimizer, Mapping) and (known := _find(registry.OPTIMIZERS, optimizer)):
+        if known.__name__ in NEED_GROUP:
+            return
+        with _told(cfg, OPTIMIZER, optimizer, known):
+            known([nn.Parameter(torch.zeros(1))], **_arguments(optimizer))
+    if not optimizer and 'constructor' not in node:
+        return  # optimizers that are there already
+    wrapper_cfg = copy.deepcopy(node)
+    if get_device() == 'cpu' and wrapper_cfg.get('type') == 'AmpOptimWrapper':
+        wrapper_cfg.type = 'AutoAmpOptimWrapper'  # as adapt_to_device() will
+    with _told(cfg, 'optim_wrapper', node):
+        wrapper = build_optim_wrapper(model, wrapper_cfg)
+    if isinstance(wrapper, OptimWrapperDict):
+        wrapper = next(iter(wrapper.values()))
+    defaults = dict(optimizer=wrapper, epoch_length=EPOCH_LENGTH)
+    for place, scheduler in iter_schedulers(cfg):
+        known = _find(registry.PARAM_SCHEDULERS, scheduler)
+        with _told(cfg, place, scheduler, known):
+            registry.PARAM_SCHEDULERS.build(copy.deepcopy(scheduler), default_args=defaults)
+
+
+def _check_run(cfg: Config) -> None:
+    """Names of the arguments of loops and hooks, and of what else needs the runner."""
+    given = dict(runner=None, dataloader=None, evaluator=None)
+    loops = [('train_cfg', cfg.get('train_cfg')), ('val_cfg', cfg.get('val_cfg'))]
+    parts = [(place, node, registry.LOOPS) for place, node in loops]
+    parts += [('log_processor', cfg.get('log_processor'), registry.LOG_PROCESSORS)]
+    hooks = (cfg.get('default_hooks') or {}).items()
+    parts += [(f'default_hooks.{name}', node, registry.HOOKS) for name, node in hooks]
+    hooks = enumerate(cfg.get('custom_hooks') or ())
+    parts += [(f'custom_hooks.{i}', node, registry.HOOKS) for i, node in hooks]
+    for place, node, known in parts:
+        kind = _find(known, node) if isinstance(node, Mapping) else None
+        if kind is not None:
+            extra = given if known is registry.LOOPS else {}
+            with _told(cfg, place, node, kind):
+                arguments = _arguments(node)
+                arguments.pop('priority', None)
+                _bind(kind, arguments, **extra)
+    if node := cfg.get('randomness'):
+        with _told(cfg, 'randomness', node, Runner.set_randomness):
+            _bind(Runner.set_randomness, node, self=None)
+
+
+def check_arguments(cfg: Config, model: nn.Module) -> None:
+    """Raise :class:`UserError` for an argument that the runner's parts of ``cfg`` do not take.
+
+    Args:
+        cfg: a config that :func:`~selnext_mm.engine.preflight.values.check_types` has passed.
+        model: its model, built; the optimizer is built for its parameters and thrown away.
+    """
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # whatever is said here is said again by the run
+    try:
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+            for loader in LOADERS:
+                _check_loader(cfg, loader)
+            for place, node in iter_evaluators(cfg):
+                if place != 'val_evaluator':
+                    continue
+                for metric in node.get('metrics') or [node]:
+                    if known := _find(registry.METRICS, metric):
+                        with _told(cfg, place, metric, known):
+                            _check_metric(known, metric)
+            _check_optimizer(cfg, model)
+            _check_run(cfg)
+    finally:
+        logging.disable(disabled)

@@ -1,0 +1,67 @@
+"""Is the data set of a config where the config says? Told in one message, before a run."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from selnext_mm.config.walk import iter_datasets, iter_evaluators
+from selnext_mm.errors import UserError
+from selnext_mm.text import near
+
+
+def _join(root: str | None, path: str) -> Path:
+    return Path(root or '', path).expanduser()
+
+
+def _neighbour(path: Path) -> str:
+    """' (did you mean ...?)' for a folder of nearly this name beside it."""
+    try:
+        names = [p.name for p in path.parent.iterdir() if p.is_dir()]
+    except OSError:
+        return ''
+    likely = near(path.name, names, 1)
+    return f' (did you mean {path.parent / likely[0]}?)' if likely else ''
+
+
+def check_paths(cfg: Config, loaders: tuple[str, ...]) -> None:
+    """Raise :class:`UserError` if an annotation file or image folder is not there.
+
+    Addresses with a scheme (``s3://...``) are left to the file client.
+    """
+    wanted: dict[Path, str] = {}
+    hints: dict[Path, str] = {}
+    for loader, dataset in iter_datasets(cfg, loaders):
+        root = dataset.get('data_root')
+        if '://' in str(root or ''):
+            continue
+        if root and not Path(root).expanduser().is_dir():
+            root = Path(root).expanduser()
+            wanted.setdefault(root, f'data_root of {loader}')
+            hints.setdefault(root, _neighbour(root))
+            continue
+        if dataset.get('ann_file'):
+            wanted.setdefault(_join(root, dataset['ann_file']), f'ann_file of {loader}')
+        prefix = dataset.get('data_prefix')
+        prefixes = prefix.values() if isinstance(prefix, dict) else [prefix]
+        for value in filter(None, prefixes):
+            wanted.setdefault(_join(root, value), f'data_prefix of {loader}')
+        # Of mmpretrain's classes with a split only ImageNet names a folder after it.
+        folders = str(dataset.get('type')).endswith('ImageNet') and dataset.get('split')
+        if folders and not dataset.get('ann_file') and not prefix and root:
+            wanted.setdefault(_join(root, dataset['split']), f'split of {loader}')
+    for name, evaluator in iter_evaluators(cfg):
+        ann_file = evaluator.get('ann_file')
+        if name.split('_')[0] in {x.split('_')[0] for x in loaders} and ann_file:
+            wanted.setdefault(Path(ann_file).expanduser(), f'ann_file of {name}')
+    missing = [
+        f'{path} ({what}){hints.get(path, "")}'
+        for path, what in wanted.items()
+        if not path.exists()
+    ]
+    if missing:
+        raise UserError(
+            'the data set is not where the config says; looked for '
+            + ', '.join(missing)
+            + f', from {Path.cwd()}. Give its folder with --data-root DIR: it holds '
+            'annotations/ and the image folders (COCO) or train/ and val/ (ImageNet)'
+        )

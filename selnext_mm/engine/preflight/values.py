@@ -1,0 +1,122 @@
+"""Settings that would end a run with a traceback, told before anything is written."""
+
+import importlib
+import math
+from collections.abc import Iterator
+from numbers import Real
+
+from mmengine import registry
+from mmengine.config import Config
+from mmengine.registry import DefaultScope, Registry
+
+from selnext_mm.config.build import near_names
+from selnext_mm.config.walk import (
+    LOADERS,
+    OPTIMIZER,
+    iter_evaluators,
+    iter_hooks,
+    iter_schedulers,
+    loader_parts,
+    value_at,
+)
+from selnext_mm.errors import UserError
+from selnext_mm.registry import FALLBACK_SCOPES
+from selnext_mm.text import near
+
+# path -> (lowest, highest or None, is it a whole number); what is not set is not looked at
+LIMITS = {
+    **{f'{loader}.batch_size': (1, None, True) for loader in LOADERS},
+    **{f'{loader}.num_workers': (0, None, True) for loader in LOADERS},
+    'train_cfg.max_epochs': (1, None, True),
+    'train_cfg.max_iters': (1, None, True),
+    'train_cfg.val_interval': (1, None, True),
+    'optim_wrapper.optimizer.lr': (0, None, False),
+    'optim_wrapper.accumulative_counts': (1, None, True),
+    'default_hooks.logger.interval': (1, None, True),
+    'randomness.seed': (0, 2**32 - 1, True),
+}
+
+
+def check_numbers(cfg: Config) -> None:
+    """Raise :class:`UserError` for a number that no run can use."""
+    for path, (low, high, whole) in LIMITS.items():
+        value = value_at(cfg, path)
+        if value is None:
+            continue
+        kind = int if whole else Real
+        good = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+        if not good or value < low or (high is not None and value > high):
+            what = 'a whole number' if whole else 'a number'
+            limit = f'from {low} to {high}' if high is not None else f'of {low} or more'
+            raise UserError(
+                f'{path} = {value!r} in {cfg.filename}; expected {what} {limit}: --cfg-options '
+                f'{path}=N'
+            )
+
+
+def _types(cfg: Config) -> Iterator[tuple[str, object, Registry]]:
+    """(place, type, registry that should know it) of what a runner builds, models left out."""
+    for loader in LOADERS:
+        for place, node, known in loader_parts(cfg, loader):
+            yield place, node.get('type'), known
+    for name, evaluator in iter_evaluators(cfg):
+        yield name, evaluator.get('type'), registry.METRICS
+    for path, known in (
+        ('optim_wrapper', registry.OPTIM_WRAPPERS),
+        (OPTIMIZER, registry.OPTIMIZERS),
+        ('train_cfg', registry.LOOPS),
+        ('val_cfg', registry.LOOPS),
+        ('test_cfg', registry.LOOPS),
+        ('visualizer', registry.VISUALIZERS),
+    ):
+        yield path, (value_at(cfg, path) or {}).get('type'), known
+    constructor = value_at(cfg, 'optim_wrapper.constructor')
+    yield 'optim_wrapper.constructor', constructor, registry.OPTIM_WRAPPER_CONSTRUCTORS
+    for place, scheduler in iter_schedulers(cfg):
+        yield place, scheduler.get('type'), registry.PARAM_SCHEDULERS
+    for hook in iter_hooks(cfg):
+        yield 'a hook', hook.get('type'), registry.HOOKS
+
+
+def check_types(cfg: Config) -> None:
+    """Raise :class:`UserError` for a ``type`` that nothing is registered under.
+
+    ImportError, or mmdet's AssertionError on a version, if the package of the scope is broken.
+    """
+    scope = cfg.get('default_scope', 'mmengine')
+    if scope in FALLBACK_SCOPES:
+        # mmengine's registries take a package that cannot be imported for one that knows nothing.
+        importlib.import_module(scope)
+    with DefaultScope.overwrite_default_scope(scope):
+        for place, name, known in _types(cfg):
+            if not isinstance(name, str):
+                continue
+            with known.switch_scope_and_registry(None) as scoped:
+                if scoped.get(name) is None:
+                    raise UserError(
+                        f'{place}: type {name!r} in {cfg.filename} is registered nowhere'
+                        f'{near_names(scoped, name) or "."} Modules of your own need custom_imports'
+                    )
+
+
+# What a runner and this package's commands read at the top level of a config.
+TOP_KEYS = (
+    *('model', 'data_preprocessor', 'pretrained', 'load_from', 'resume', 'work_dir', 'launcher'),
+    *('train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg'),
+    *('val_evaluator', 'test_evaluator', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr'),
+    *('default_hooks', 'custom_hooks', 'custom_imports', 'env_cfg', 'randomness', 'default_scope'),
+    *('log_processor', 'log_level', 'visualizer', 'experiment_name', 'metainfo'),
+)
+
+
+def misspelt_keys(cfg: Config) -> list[str]:
+    """A warning for each top-level key that looks like one that is read, and is not.
+
+    A config may hold variables of any name, so that this is no error.
+    """
+    likely = {key: near(key, TOP_KEYS, 1, 0.8) for key in cfg}
+    return [
+        f'{cfg.filename}: nothing reads the key {key!r}; did you mean {match[0]!r}?'
+        for key, match in likely.items()
+        if match and key not in TOP_KEYS
+    ]

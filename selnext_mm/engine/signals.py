@@ -1,0 +1,198 @@
+"""Being told to stop by SIGTERM, SIGUSR1 or Ctrl-C: before the training, and within it.
+
+Imports no torch, so that :func:`stop_early` is in place before the imports that take seconds.
+"""
+
+import contextlib
+import functools
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from selnext_mm.errors import STOPPED
+
+# Windows has no SIGUSR1.
+SIGUSR1 = getattr(signal, 'SIGUSR1', None)
+SIGNALS = tuple(number for number in (signal.SIGTERM, SIGUSR1) if number is not None)
+# signal -> exit status after the state was saved
+CODES = {**dict.fromkeys(SIGNALS, STOPPED), signal.SIGINT: 130}
+MARKER = 'SELNEXT_MM_STOPPED_FILE'  # variable: a file that says that the job is to be started again
+PATIENCE = 1.0  # seconds for python to act by itself
+END = 255  # no signal
+# torchrun passes Ctrl-C on to processes that got it from the terminal already.
+INSIST_AFTER = 2.0
+LOOK_FOR_PARENT = 2.0  # seconds between a worker's looks for its process
+
+
+def leave_marker(number: int, together: bool) -> None:
+    """Tell ``tools/slurm_train.sh`` that the job was told to stop, whatever srun returns.
+
+    SIGTERM counts only if it is known to concern the whole job (``together``): Slurm sends it to
+    the other processes of one that has failed, too, and that job must not be started again.
+    """
+    path = os.environ.get(MARKER)
+    alone = os.environ.get('SLURM_NTASKS', '1') == '1'
+    if path and (together or alone or number == SIGUSR1):
+        with contextlib.suppress(OSError):
+            Path(path).touch()
+
+
+def _tell(number: int) -> None:
+    name = signal.Signals(number).name
+    leave_marker(number, together=False)
+    text = f'told to stop by {name}; no training runs, nothing is to be saved\n'
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode())  # sys.stderr may be in the middle of another line
+
+
+def _watch(descriptor: int, take, acted: threading.Event) -> None:
+    """End the process if ``take``, python's handler, cannot run: a library in C++ waits."""
+    while True:
+        number = os.read(descriptor, 1)[0]
+        if number == END:
+            os.close(descriptor)
+            return
+        if number not in SIGNALS or signal.getsignal(number) is not take:
+            continue
+        if not acted.wait(PATIENCE) and signal.getsignal(number) is take:
+            _tell(number)
+            os._exit(STOPPED)
+
+
+@contextlib.contextmanager
+def stop_early() -> Iterator[None]:
+    """Within it SIGTERM and SIGUSR1 end the process with status 75 instead of 143 and 138.
+
+    Handlers that are put in place within it, as those of the training, come first. Does nothing
+    outside the main thread, where python cannot take signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    process, acted = os.getpid(), threading.Event()
+
+    def take(number: int, frame) -> None:
+        if os.getpid() != process:  # a forked worker
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+            return
+        acted.set()
+        _tell(number)
+        raise SystemExit(STOPPED)
+
+    former = {number: signal.signal(number, take) for number in SIGNALS}
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    _forget_in_children()
+    threading.Thread(target=_watch, args=(read, take, acted), daemon=True).start()
+    try:
+        yield
+    finally:
+        if os.getpid() == process:
+            signal.set_wakeup_fd(wakeup)
+            os.write(write, bytes([END]))
+            os.close(write)
+        for number, handler in former.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+@functools.cache
+def _forget_in_children() -> None:
+    """A signal to a forked worker must not look like one to its parent."""
+    if hasattr(os, 'register_at_fork'):  # not on Windows, which cannot fork
+        os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+
+
+class Stopped(SystemExit):
+    """The run was told to stop, and did so with its state saved.
+
+    As a ``SystemExit`` it needs no handler: the process ends with ``code``, 75 after SIGTERM
+    and SIGUSR1 (EX_TEMPFAIL: to be resumed), 130 after Ctrl-C.
+    """
+
+
+class StopSignals:
+    """Takes the signals and remembers the first one; Ctrl-C 2 s after it acts at once.
+
+    Schedulers send SIGUSR1 and then SIGTERM while the state is being saved; only a person insists.
+
+    Data-loader workers that are forked inherit the handlers and do nothing. torch gives them one
+    of its own for SIGTERM, see :func:`shield_workers`.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._when = 0.0
+        self._process = 0
+        self._former: dict = {}
+
+    def install(self) -> None:
+        """From now on the signals are kept. Outside the main thread python cannot take any."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self._process = os.getpid()
+        for number in CODES:
+            self._former.setdefault(number, signal.signal(number, self._take))
+
+    def remove(self) -> None:
+        """Give the signals back to whoever had them."""
+        while self._former:
+            number, handler = self._former.popitem()
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+    def _take(self, number: int, frame) -> None:
+        if os.getpid() != self._process:
+            return
+        if not self.received:
+            self.received, self._when = number, time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - self._when > INSIST_AFTER:
+            self.remove()
+            signal.raise_signal(number)
+
+
+class ShieldedWorkers:
+    """A ``worker_init_fn``: the worker heeds its own process alone.
+
+    torchrun, schedulers and terminals signal the workers, too. The iteration that is to be finished
+    needs their images; torch lets SIGTERM kill them, and the run would die of that.
+    """
+
+    def __init__(self, inner) -> None:
+        self.inner = inner
+
+    def __call__(self, worker: int) -> None:
+        if self.inner is not None:
+            self.inner(worker)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if SIGUSR1 is not None:
+            signal.signal(SIGUSR1, signal.SIG_IGN)
+        if hasattr(signal, 'sigtimedwait'):  # not on macOS, where torch's handler stays
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with_parent(parent: int) -> None:
+    """Wait for a SIGTERM of ``parent``, with which multiprocessing ends its children, or its death.
+
+    torch's workers see that their process was killed, but one that has a batch to hand over then
+    waits for ever for a reader.
+    """
+    while os.getppid() == parent:
+        received = signal.sigtimedwait({signal.SIGTERM}, LOOK_FOR_PARENT)
+        if received is not None and received.si_pid == parent:
+            break
+    os._exit(0)
+
+
+def shield_workers(loader) -> None:
+    """Keep signals from the workers that ``loader`` is going to start; twice does no harm."""
+    from torch.utils.data import DataLoader
+
+    if not isinstance(loader, DataLoader) or not loader.num_workers:
+        return
+    if not isinstance(loader.worker_init_fn, ShieldedWorkers):
+        loader.worker_init_fn = ShieldedWorkers(loader.worker_init_fn)

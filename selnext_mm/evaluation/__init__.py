@@ -1,0 +1,5 @@
+"""Scores of predictions: metrics of COCO and what is read off them. Registered on import."""
+
+from selnext_mm.evaluation.faster_coco import FasterCocoMetric
+
+__all__ = ['FasterCocoMetric']

@@ -1,0 +1,152 @@
+"""AP, precision-recall curves and size buckets of COCO predictions, by pycocotools."""
+
+import contextlib
+import copy
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from pycocotools import mask as mask_utils
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+SIZES = ('small', 'medium', 'large')  # below 32x32, up to 96x96, above; in pixels
+
+
+@dataclass
+class Scores:
+    """Numbers of one run and one kind ('bbox' or 'segm'); None where there is no object.
+
+    ``precision``: (T, R, K), T the IoU thresholds 0.5..0.95, R the recalls 0..1 in 101 steps, K
+    the classes; NaN where a class has no object.
+    """
+
+    kind: str
+    classes: list[str]
+    counts: list[int]
+    summary: dict[str, float | None]
+    per_class: list[dict[str, float | None]]
+    precision: np.ndarray
+
+
+def mean(values: np.ndarray) -> float | None:
+    """Mean over what is there (pycocotools marks absent values by -1)."""
+    values = values[values > -1]
+    return float(values.mean()) if values.size else None
+
+
+def scores_of(evaluation, k: int | None = None) -> dict[str, float | None]:
+    """AP, AP50, AP75, AR, and AP of small, medium and large objects, in 0..1.
+
+    Means of the precision (AR: of the recall) over recall levels and IoU thresholds, for the most
+    detections of an image that were evaluated. None where there is no object of the kind, or no
+    such threshold.
+
+    Args:
+        evaluation: a ``COCOeval`` that has been accumulated.
+        k: number of a class in ``params.catIds``; None for all.
+    """
+    # (T, R, K, A, M) and (T, K, A, M)
+    precision, recall = evaluation.eval['precision'][..., -1], evaluation.eval['recall'][..., -1]
+    if k is not None:
+        precision, recall = precision[:, :, k : k + 1], recall[:, k : k + 1]
+    at = [round(float(t), 2) for t in evaluation.params.iouThrs]
+    table = {'AP': mean(precision[..., 0])}
+    for name, threshold in (('AP50', 0.5), ('AP75', 0.75)):
+        table[name] = mean(precision[at.index(threshold), ..., 0]) if threshold in at else None
+    table['AR'] = mean(recall[..., 0])
+    return table | {f'AP {size}': mean(precision[..., i]) for i, size in enumerate(SIZES, 1)}
+
+
+def per_class(evaluation) -> dict[str, dict[str, float | None]]:
+    """Class name -> AP, AP50, AP75 and AP of small, medium and large objects, to four digits.
+
+    Args:
+        evaluation: see :func:`scores_of`.
+    """
+    short = {'AP small': 'APs', 'AP medium': 'APm', 'AP large': 'APl'}
+    table = {}
+    for k, category in enumerate(evaluation.params.catIds):
+        scores = scores_of(evaluation, k)
+        table[evaluation.cocoGt.cats[category]['name']] = {
+            short.get(name, name): None if value is None else round(value, 4)
+            for name, value in scores.items()
+            if name != 'AR'
+        }
+    return table
+
+
+def rle(segmentation: list | dict, height: int, width: int) -> dict:
+    """Polygons, RLE or compressed RLE -> compressed RLE."""
+    if isinstance(segmentation, list):
+        return mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
+    if isinstance(segmentation['counts'], list):
+        return mask_utils.frPyObjects(segmentation, height, width)
+    return segmentation
+
+
+def complete(content: dict) -> dict:
+    """A copy of a COCO file with ``id``, ``area`` and ``iscrowd`` filled in where they lack."""
+    content = dict(content, annotations=copy.deepcopy(content['annotations']))
+    for number, annotation in enumerate(content['annotations'], 1):
+        annotation.setdefault('id', number)
+        annotation.setdefault('iscrowd', 0)
+        annotation.setdefault('area', annotation['bbox'][2] * annotation['bbox'][3])
+    return content
+
+
+def category_ids(content: dict, names: list[str] | None) -> list[int]:
+    """Ids of the classes that the model knows: those named, else all of the file."""
+    known = {c['name']: c['id'] for c in content['categories']}
+    chosen = [known[n] for n in names or () if n in known]
+    return chosen or [c['id'] for c in content['categories']]
+
+
+def evaluate(content: dict, results: list[dict], kind: str, names: list[str] | None) -> Scores:
+    """COCO's evaluation of ``results``.
+
+    Args:
+        content: a COCO instances file.
+        results: COCO results: ``image_id``, ``category_id``, ``score``, ``bbox`` and, for
+            'segm', ``segmentation``.
+        kind: 'bbox' or 'segm'.
+        names: the classes of the model; None takes all of the file.
+    """
+    content = complete(content)
+    ids = category_ids(content, names)
+    # pycocotools takes the area of a prediction from its box if there is one; the size buckets
+    # of masks need the mask's, as in MMDetection's metric.
+    other = 'segmentation' if kind == 'bbox' else 'bbox'
+    results = [{k: v for k, v in r.items() if k != other} for r in results]
+    if kind == 'segm':
+        images = {i['id']: (i['height'], i['width']) for i in content['images']}
+        for r in results:
+            r['segmentation'] = rle(r['segmentation'], *images[r['image_id']])
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = content
+        truth.createIndex()
+        found = truth.loadRes(results)
+        run = COCOeval(truth, found, kind)
+        run.params.catIds = ids
+        run.evaluate()
+        run.accumulate()
+    summary = scores_of(run)
+    per_class = [scores_of(run, k) for k in range(len(ids))]
+    named = {c['id']: c['name'] for c in content['categories']}
+    count = dict.fromkeys(ids, 0)
+    for annotation in content['annotations']:
+        if annotation['category_id'] in count and not annotation['iscrowd']:
+            count[annotation['category_id']] += 1
+    curves = run.eval['precision'][:, :, :, 0, -1].copy()
+    curves[curves < 0] = np.nan
+    return Scores(kind, [named[i] for i in ids], list(count.values()), summary, per_class, curves)
+
+
+def size_counts(content: dict, names: list[str] | None) -> list[int]:
+    """Objects of each size bucket, in the order of :data:`SIZES`."""
+    ids, counts = set(category_ids(content, names)), [0, 0, 0]
+    for annotation in complete(content)['annotations']:
+        if annotation['category_id'] in ids and not annotation['iscrowd']:
+            counts[(annotation['area'] > 32**2) + (annotation['area'] > 96**2)] += 1
+    return counts

@@ -1,0 +1,177 @@
+"""The sections of a report that need predictions: one for every annotation file."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from selnext_mm.evaluation import coco_scores, matching
+from selnext_mm.report import charts, gallery
+from selnext_mm.report.work_dir import (
+    Run,
+    annotations_of,
+    find_path,
+    find_predictions,
+    prediction_files,
+)
+from selnext_mm.visualization.draw import class_colours
+from selnext_mm.visualization.panel import load_annotations, load_results
+
+KINDS = {'segm': 'masks', 'bbox': 'boxes'}
+
+
+@dataclass
+class Tested:
+    """A run with predictions and the annotations that they belong to."""
+
+    run: Run
+    files: dict[str, Path]
+    annotations: Path
+    images: Path | None
+    classes: list[str] | None
+
+
+def tested_on(prefix: Path, run: Run) -> Path | None:
+    """The annotation file that FILE.json of the test names, if it does and the file is there."""
+    name = prefix.name.removesuffix('.json').removesuffix('.bbox').removesuffix('.segm')
+    try:
+        content = json.loads(prefix.with_name(f'{name}.json').read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return None
+    named = content.get('annotations') if isinstance(content, dict) else None
+    return find_path(named, run.folder) if isinstance(named, str) else None
+
+
+def find_tested(
+    run: Run, predictions: Path | None, annotations: Path | None, images: Path | None
+) -> Tested | None:
+    """What belongs to the predictions of a run; None, with a note in the run, without them."""
+    prefix = predictions or find_predictions(run)
+    named, folder, classes = annotations_of(run)
+    if prefix is not None:
+        named = tested_on(prefix, run) or named
+    named, folder = annotations or named, images or folder
+    if prefix is None:
+        if run.config is not None and run.config.get('default_scope') == 'mmpretrain':
+            run.notes.append('a classification run has no boxes: its metrics are under Validation')
+            return None
+        run.notes.append(
+            'no predictions: AP of each class, curves, confusion matrix and gallery are left out. '
+            'Write them with "selnext-mm test CONFIG CHECKPOINT --out FILE.json", then give '
+            '--predictions FILE.json, or write FILE.json into this folder'
+        )
+        return None
+    if named is None:
+        run.notes.append(
+            'the annotation file of the predictions was not found from here; give it with '
+            '--ann FILE (and the folder of the pictures with --images DIR)'
+        )
+        return None
+    return Tested(run, prediction_files(prefix), named, folder, classes)
+
+
+def _table(scores: dict[str, coco_scores.Scores]) -> dict:
+    """Head and rows of the table of classes; numbers stay numbers so that it can be sorted."""
+    first = next(iter(scores.values()))
+    many = len(scores) > 1
+    head = ['class', 'objects']
+    for name in scores:
+        head += [f'{name}: {m}' if many else m for m in ('AP', 'AP50', 'AP75', 'AR')]
+    rows = []
+    for k, name in enumerate(first.classes):
+        row = [name, first.counts[k]]
+        for other in scores.values():
+            values = dict(zip(other.classes, other.per_class, strict=True)).get(name, {})
+            row += [charts.number(values.get(m)) for m in ('AP', 'AP50', 'AP75', 'AR')]
+        rows.append(row)
+    return {'head': head, 'rows': rows}
+
+
+def section(
+    number: int, tested: list[Tested], num: int, score_thr: float, say: Callable[[str], None]
+) -> dict:
+    """Charts, table and gallery of the runs that were tested on one annotation file."""
+    path = tested[0].annotations
+    content = coco_scores.complete(load_annotations(path))
+    classes = tested[0].classes
+    ids = coco_scores.category_ids(content, classes)
+    results: dict[str, dict[str, list]] = {kind: {} for kind in KINDS}
+    for one in tested:
+        for kind, file in one.files.items():
+            # An empty list is a result: the model found nothing.
+            empty = file.read_bytes().strip() == b'[]'
+            results[kind][one.run.name] = [] if empty else load_results(file, content)
+    out: dict = {'id': f'set-{number}', 'annotations': str(path), 'kinds': [], 'notes': []}
+    out['count'] = f'{len(content["images"])} images'
+    for kind, runs in results.items():
+        runs = {n: r for n, r in runs.items() if r}
+        if not runs:
+            continue
+        scores = {}
+        for name, found in runs.items():
+            say(f'COCO evaluation of the {KINDS[kind]} of {name}: {len(found)} predictions')
+            scores[name] = coco_scores.evaluate(content, found, kind, classes)
+        summary = [
+            (name, [charts.number(v) for v in s.summary.values()]) for name, s in scores.items()
+        ]
+        figures = [
+            charts.sizes(scores, coco_scores.size_counts(content, classes)),
+            charts.precision_recall(scores),
+            charts.per_class(scores),
+        ]
+        for figure in figures:
+            figure['id'] += f'-{number}'
+        out['kinds'].append(
+            {
+                'kind': kind,
+                'title': KINDS[kind],
+                'head': list(next(iter(scores.values())).summary),
+                'summary': summary,
+                'charts': figures,
+                'table': _table(scores),
+            }
+        )
+    for one in tested:
+        if not any(results[kind].get(one.run.name) for kind in KINDS):
+            out['notes'].append(
+                f'{one.run.name}: the predictions are empty, the model found nothing'
+            )
+    kind = 'segm' if any(results['segm'].values()) else 'bbox'
+    shown = [t for t in tested if t.run.name in results[kind]]
+    say(f'matching of predictions and objects ({KINDS[kind]})')
+    matches = [
+        matching.match_all(content, results[kind][t.run.name], kind, classes, score_thr)
+        for t in shown
+    ]
+    note = f'counts; {KINDS[kind]} with score \u2265 {score_thr:g} and IoU \u2265 0.5'
+    out['confusion'] = [
+        charts.confusion(
+            t.run.name if len(shown) > 1 else 'Confusion matrix',
+            f'confusion-{number}-{i}',
+            *matching.confusion(content, match, classes),
+            note,
+        )
+        for i, (t, match) in enumerate(zip(shown, matches, strict=True))
+    ]
+    out['gallery'] = None
+    images = next((t.images for t in shown if t.images and t.images.is_dir()), None)
+    if images is None:
+        out['notes'].append(
+            'the pictures were not found from here; give their folder: --images DIR'
+        )
+    elif shown:
+        say(f'pictures from {images}')
+        entries, unread = gallery.build(content, images, matches, ids, num)
+        if unread:
+            more = f' and {len(unread) - 3} more' if len(unread) > 3 else ''
+            out['notes'].append('left out: ' + '; '.join(unread[:3]) + more)
+        names = {c['id']: c['name'] for c in content['categories']}
+        colours = class_colours(content['categories'])
+        out['gallery'] = {
+            'runs': [t.run.name for t in shown],
+            'classes': [names[i] for i in ids],
+            'colours': ['#{:02x}{:02x}{:02x}'.format(*colours[i]) for i in ids],
+            'threshold': score_thr,
+            'entries': entries,
+        }
+    return out

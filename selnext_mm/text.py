@@ -1,0 +1,35 @@
+"""Words for messages: near names, one line of a long text, the first few of many."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def near(name: str, names: Iterable[str], count: int = 2, cutoff: float = 0.6) -> list[str]:
+    """The ``count`` names that are most like ``name``, best first; [] if none is."""
+    return difflib.get_close_matches(name, list(names), n=count, cutoff=cutoff)
+
+
+def did_you_mean(name: str, names: Iterable[str], count: int = 2, cutoff: float = 0.6) -> str:
+    """'; did you mean a or b?', empty if no name is like ``name``."""
+    found = near(name, names, count, cutoff)
+    return f'; did you mean {" or ".join(found)}?' if found else ''
+
+
+def short(value, limit: int = 160) -> str:
+    """``value`` as one line of at most ``limit`` characters; the middle of a long one is cut."""
+    try:
+        text = ' '.join(str(value).split())
+    except (RecursionError, ValueError):  # nested too deep, or an integer of too many digits
+        text = type(value).__name__
+    # JSON may hold halves of characters ("\\ud800"), which no output takes.
+    text = text.encode('utf-8', 'backslashreplace').decode()
+    half = limit // 2 - 2
+    return text if len(text) <= limit else f'{text[:half]}...{text[-half:]}'
+
+
+def preview(names: Iterable, limit: int = 5) -> str:
+    """'a, b, c and 7 more': the first ``limit`` names, each on one line."""
+    names = list(names)
+    shown = [short(n) if str(n).isprintable() else repr(n) for n in names[:limit]]
+    more = f' and {len(names) - limit} more' if len(names) > limit else ''
+    return ', '.join(shown) + more

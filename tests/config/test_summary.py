@@ -1,0 +1,107 @@
+"""A config in short lines, the banner, and the switch for TensorBoard."""
+
+import importlib.util
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from selnext_mm.config import summary
+from selnext_mm.config.load import add_tensorboard, check_backends, load_config
+from selnext_mm.engine.hooks import banner
+from selnext_mm.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ('value', 'text'), [(812, '812'), (5_334_536, '5.33 M'), (4.46e9, '4.46 G'), (1500, '1.50 k')]
+)
+def test_numbers_are_short(value, text):
+    assert summary.short_number(value) == text
+
+
+def test_a_recipe_in_a_few_lines():
+    cfg = load_config('mask_rcnn/selnext_t_3x_coco.py')
+    assert summary.model_line(cfg) == 'MaskRCNN, backbone SELNeXt (arch tiny), neck FPN'
+    assert summary.schedule_line(cfg) == (
+        '36 epochs, AdamW lr 0.0002, weight decay 0.05, layer decay 0.95; LinearLR 0 to 500 '
+        '(iterations), MultiStepLR at 27, 33 (epochs)'
+    )
+    assert summary.data_line(cfg).startswith('CocoDataset in data/coco')
+    assert summary.precision(cfg) == 'mixed precision'
+    assert summary.start_line(cfg) == 'random weights'
+    cfg.load_from = 'a.pth'
+    assert summary.start_line(cfg) == 'weights of a.pth'
+    cfg.resume = True
+    assert summary.start_line(cfg) == 'resumed from a.pth'
+
+
+def test_wrapped_data_sets_are_looked_through():
+    inner = dict(type='CocoDataset', data_root='data/x', metainfo=dict(classes=('a', 'b')))
+    wrapped = dict(
+        type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[inner])
+    )
+    cfg = Config(dict(train_dataloader=dict(dataset=wrapped)))
+    assert summary.data_line(cfg) == 'CocoDataset in data/x, 2 classes'
+
+
+@pytest.mark.parametrize('cfg', [{}, {'model': {}}, {'optim_wrapper': {}, 'train_cfg': None}])
+def test_a_config_without_a_part_is_no_error(cfg):
+    cfg = Config(cfg)
+    for line in (summary.model_line, summary.data_line, summary.schedule_line, summary.start_line):
+        assert isinstance(line(cfg), str)
+
+
+def test_frozen_parameters_are_counted_apart():
+    model = nn.Sequential(nn.Linear(100, 10), nn.Linear(10, 10))
+    assert banner.parameter_text(model) == '1.12 k, all trained'
+    model[0].requires_grad_(False)
+    assert banner.parameter_text(model) == '1.12 k, 110 trained'
+
+
+def test_the_device_is_the_one_of_the_weights(monkeypatch):
+    model = nn.Linear(2, 2)
+    assert banner.device_text(model, 1).startswith('CPU (')
+    assert banner.device_text(model, 4).startswith('4 x CPU (')
+
+
+def test_many_classes_are_cut():
+    dataset = SimpleNamespace(metainfo=dict(classes=[f'c{i}' for i in range(80)]))
+    assert banner._classes(dataset) == '80 classes: c0, c1, c2, c3, c4, c5, ... (74 more)'
+    assert banner._classes(torch.zeros(3)) == ''
+
+
+@pytest.mark.parametrize('visualizer', [None, dict(type='DetLocalVisualizer')])
+def test_tensorboard_is_added_beside_the_local_backend(visualizer):
+    pytest.importorskip('tensorboard', reason='pip install tensorboard to run this')
+    cfg = Config(dict(visualizer=visualizer) if visualizer else {})
+    add_tensorboard(cfg)
+    add_tensorboard(cfg)
+    types = [b['type'] for b in cfg.visualizer.vis_backends]
+    assert types == ['LocalVisBackend', 'TensorboardVisBackend']
+
+
+def test_without_tensorboard_the_line_that_installs_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
+    with pytest.raises(UserError, match=r'pip install "selnext_mm\[tensorboard\]"'):
+        add_tensorboard(Config({}))
+
+
+@pytest.mark.parametrize(
+    ('type', 'package'), [('WandbVisBackend', 'wandb'), ('mmengine.MLflowVisBackend', 'mlflow')]
+)
+def test_a_backend_whose_package_is_missing_is_told_before_the_run(type, package, monkeypatch):
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    backends = [dict(type='LocalVisBackend'), dict(type=type)]
+    with pytest.raises(UserError, match=f'{type} needs {package}: pip install {package}'):
+        check_backends(Config(dict(visualizer=dict(vis_backends=backends))))
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: object())
+    check_backends(Config(dict(visualizer=dict(vis_backends=backends))))
+
+
+def test_backends_of_others_are_left_alone():
+    check_backends(Config({}))
+    check_backends(Config(dict(visualizer=dict(type='DetLocalVisualizer'))))
+    check_backends(Config(dict(visualizer=dict(vis_backends=[dict(type='Mine')]))))

@@ -1,0 +1,159 @@
+"""Every runnable config parses, builds and has the parameters it is documented with."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from selnext_mm.config.load import load_config
+from selnext_mm.config_files import config_leaves, config_root
+
+LEAVES = config_leaves()
+# Published counts (Table 2, Table 5; exact values of the authors' class with mmdet's heads).
+EXACT = {
+    'cls/selnext_t_in1k.py': 35126656,
+    'cls/selnext_s_in1k.py': 62140480,
+    'cls/selnext_b_in1k.py': 109715208,
+    'mask_rcnn/selnext_t_3x_coco.py': 54632904,
+    'mask_rcnn/selnext_t_1x_coco.py': 54632904,
+    'cascade_mask_rcnn/selnext_t_3x_coco.py': 92468106,
+    'cascade_mask_rcnn/selnext_t_1x_coco.py': 92468106,
+    'cascade_mask_rcnn/selnext_s_3x_coco.py': 119481930,
+    'cascade_mask_rcnn/selnext_s_1x_coco.py': 119481930,
+    'cascade_mask_rcnn/selnext_b_3x_coco.py': 166923986,
+    'cascade_mask_rcnn/selnext_b_1x_coco.py': 166923986,
+}
+
+
+def metafile_rows():
+    index = yaml.safe_load((config_root().parent / 'model-index.yml').read_text())
+    rows = {}
+    for name in index['Import']:
+        for model in yaml.safe_load((config_root().parent / name).read_text())['Models']:
+            rows[model['Config'].removeprefix('configs/')] = model
+    return rows
+
+
+def test_there_are_configs():
+    assert set(EXACT) <= set(LEAVES)
+    assert len(LEAVES) >= 17
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location(
+        'metafiles', config_root().parent / 'dev' / 'metafiles.py'
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_config_builds_with_its_documented_parameters(name, tool):
+    row = tool.row(name)
+    assert row == metafile_rows()[name], 'run dev/metafiles.py'
+    if name in EXACT:
+        assert row['Metadata']['Parameters'] == EXACT[name]
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_config_is_complete(name):
+    cfg = load_config(name)
+    assert cfg.auto_scale_lr.base_batch_size > 0
+    assert 'enable' in cfg.auto_scale_lr
+    assert cfg.randomness.seed is not None
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        assert not str(cfg[loader].dataset.data_root).startswith('/')
+
+
+def test_the_modelindex_library_finds_no_fault():
+    from modelindex.load_model_index import load
+
+    index = load(str(config_root().parent / 'model-index.yml'))
+    assert index.check(silent=True) == []
+    index.build_models_with_collections()
+    papers = {m.name: m.full_model.data['Paper']['Title'] for m in index.models}
+    assert len(papers) == len(LEAVES)
+    assert all(papers.values())
+
+
+def test_every_leaf_has_its_row_in_metafile_and_readme():
+    rows = metafile_rows()
+    assert set(rows) == set(LEAVES)
+    for name in LEAVES:
+        readme = (config_root() / Path(name).parts[0] / 'README.md').read_text()
+        assert f'({Path(*Path(name).parts[1:])})' in readme, name
+        first = (config_root() / name).read_text().splitlines()[0]
+        assert re.match(r'# long name: \S+', first), name
+        assert first.split()[3] == rows[name]['Name']
+
+
+def test_recipes_are_the_documented_ones():
+    """Table 4, and ConvNeXt's layer decay."""
+    expected = {
+        'mask_rcnn/selnext_t_3x_coco.py': ('tiny', 0.4, 2e-4, 0.95, 36),
+        'mask_rcnn/selnext_s_3x_coco.py': ('small', 0.6, 2e-4, 0.95, 36),
+        'mask_rcnn/selnext_b_1x_coco.py': ('base', 0.7, 1e-4, 0.95, 12),
+        'cascade_mask_rcnn/selnext_t_3x_coco.py': ('tiny', 0.4, 2e-4, 0.7, 36),
+        'cascade_mask_rcnn/selnext_s_1x_coco.py': ('small', 0.6, 1e-4, 0.7, 12),
+        'cascade_mask_rcnn/selnext_b_3x_coco.py': ('base', 0.7, 2e-4, 0.8, 36),
+    }
+    for name, values in expected.items():
+        cfg = load_config(name)
+        optim = cfg.optim_wrapper
+        assert values == (
+            cfg.model.backbone.arch,
+            cfg.model.backbone.drop_path_rate,
+            optim.optimizer.lr,
+            optim.paramwise_cfg.layer_decay_rate,
+            cfg.train_cfg.max_epochs,
+        ), name
+        assert optim.optimizer.weight_decay == 0.05
+        assert cfg.param_scheduler[1].milestones == ([27, 33] if '3x' in name else [8, 11])
+        assert cfg.param_scheduler[0].end == 500
+
+
+def test_multi_scale_policy_is_convnexts():
+    pipeline = load_config('mask_rcnn/selnext_t_3x_coco.py').train_dataloader.dataset.pipeline
+    (choice,) = [t for t in pipeline if t.type == 'RandomChoice']
+    (resize,), (first, crop, second) = choice.transforms
+    assert resize.scales == second.scales == [(1333, s) for s in range(480, 801, 32)]
+    assert first.scales == [(1333, s) for s in (400, 500, 600)]
+    assert (crop.crop_type, crop.crop_size) == ('absolute_range', (384, 600))
+
+
+def test_imagenet_schedule_ends_at_its_floor():
+    """Simulate the 300 epochs with 4 iterations each: peak after 20 epochs, floor at the end."""
+    from mmengine.optim import build_optim_wrapper
+    from mmengine.registry import PARAM_SCHEDULERS
+
+    import selnext_mm.models.backbones.selnext as module
+
+    cfg = load_config('cls/selnext_t_in1k.py')
+    model = torch.nn.Module()
+    model.backbone = module.SELNeXt(
+        dict(depths=(1, 1, 1, 1), channels=(8, 8, 8, 8)), attention_cfg=None
+    )
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    schedulers = [
+        PARAM_SCHEDULERS.get(c.type).build_iter_from_epoch(
+            optimizer=wrapper,
+            epoch_length=4,
+            **{k: v for k, v in c.items() if k not in ('type', 'convert_to_iter_based')},
+        )
+        for c in cfg.param_scheduler
+    ]
+    lrs = []
+    for _ in range(1200):
+        lrs.append(wrapper.param_groups[0]['lr'])
+        for scheduler in schedulers:
+            scheduler.step()
+    assert lrs[0] == pytest.approx(4e-9)
+    assert max(lrs) == pytest.approx(4e-3, rel=1e-3)
+    assert abs(lrs.index(max(lrs)) - 80) <= 1
+    assert lrs[40] == pytest.approx(2e-3, rel=0.02)
+    assert wrapper.param_groups[0]['lr'] == pytest.approx(1e-6, rel=0.05)

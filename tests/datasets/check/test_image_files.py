@@ -1,0 +1,135 @@
+"""Missing, broken, truncated, turned and wrongly sized pictures, told from real files."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from selnext_mm.datasets.check.findings import Report
+from selnext_mm.datasets.check.image_files import (
+    check_images,
+    check_present,
+    inspect,
+    missing_files,
+)
+
+
+def write(path, size=(40, 30), **kwargs):
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, **kwargs)
+    return path
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'bmp', 'webp'])
+def test_a_sound_picture_gives_its_size(tmp_path, suffix):
+    assert inspect(write(tmp_path / f'a.{suffix}')) == (40, 30)
+
+
+@pytest.mark.parametrize('mode', ['L', 'RGBA', 'CMYK', 'P', '1', 'I;16'])
+def test_unusual_colours_are_readable(tmp_path, mode):
+    suffix = 'jpg' if mode == 'CMYK' else 'png'
+    Image.new(mode, (40, 30)).save(tmp_path / f'a.{suffix}')
+    assert inspect(tmp_path / f'a.{suffix}') == (40, 30)
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'png'])
+@pytest.mark.parametrize('share', [0.3, 0.6, 0.95])
+def test_a_truncated_picture_is_told(tmp_path, suffix, share):
+    """Some versions of OpenCV read such a JPEG without a word and fill it up with grey."""
+    path = write(tmp_path / f'a.{suffix}', (200, 150))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    assert inspect(path) == 'is truncated or damaged'
+
+
+def test_bytes_after_the_end_are_no_truncation(tmp_path):
+    path = write(tmp_path / 'a.jpg')
+    path.write_bytes(path.read_bytes() + bytes(5000))
+    assert inspect(path) == (40, 30)
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [(b'', 'is empty'), (b'no picture', 'not a picture'), (b'<html>', 'not a picture')],
+)
+def test_what_is_no_picture_is_told(tmp_path, content, words):
+    (tmp_path / 'a.jpg').write_bytes(content)
+    assert words in inspect(tmp_path / 'a.jpg')
+
+
+def test_a_folder_and_a_missing_file_are_told(tmp_path):
+    assert 'cannot be read' in inspect(tmp_path)
+    assert 'No such file' in inspect(tmp_path / 'none.jpg')
+
+
+def test_a_picture_turned_by_its_camera_has_its_sides_swapped(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = write(tmp_path / 'a.jpg', exif=exif)
+    assert inspect(path) == (30, 40)
+    report = Report('train', 'x', paths={str(path): (40, 30)})
+    check_images(report)
+    (finding,) = report.errors
+    assert 'EXIF' in finding.remedy
+
+
+def test_findings_name_count_and_examples(tmp_path):
+    paths = {}
+    for i in range(6):
+        paths[str(write(tmp_path / f'{i}.jpg'))] = (40, 30)
+    (tmp_path / '1.jpg').write_bytes(b'broken')
+    paths[str(tmp_path / '2.jpg')] = (41, 30)
+    seen = []
+    report = Report('train', 'x', paths=paths)
+    check_images(report, lambda: seen.append(1), workers=2)
+    assert len(seen) == 6
+    assert {(f.check, f.count) for f in report.findings} == {('unreadable', 1), ('size', 1)}
+    text = ' '.join(f.sentence() for f in report.findings)
+    assert '1.jpg is not a picture' in text
+    assert '2.jpg is 40 x 30, annotated 41 x 30' in text
+
+
+def test_missing_files_are_listed_by_folder(tmp_path):
+    (tmp_path / 'a').mkdir()
+    write(tmp_path / 'a' / '1.JPG')
+    paths = [str(tmp_path / p) for p in ('a/1.jpg', 'a/2.jpg', 'b/3.jpg')]
+    missing, near = missing_files(paths)
+    assert sorted(missing) == sorted(paths)
+    assert near == {paths[0]: '1.JPG'}
+    assert missing_files([str(tmp_path / 'a' / '1.JPG')]) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ('training', 'lost', 'level'), [(True, 1, 'warn'), (True, 2, 'error'), (False, 1, 'error')]
+)
+def test_a_run_can_do_without_a_few_images_an_evaluation_cannot(tmp_path, training, lost, level):
+    source = write(tmp_path / '0.jpg')
+    for i in range(1, 150):
+        shutil.copy(source, tmp_path / f'{i}.jpg')
+    names = [f'{i}.jpg' for i in range(150 - lost)] + [f'none{i}.jpg' for i in range(lost)]
+    report = Report('x', 'x', paths={str(tmp_path / n): None for n in names})
+    check_present(report, training)
+    assert [(f.level, f.count) for f in report.findings] == [(level, lost)]
+
+
+def test_another_case_of_letters_is_the_remedy(tmp_path):
+    write(tmp_path / 'A.jpg')
+    report = Report('x', 'x', paths={str(tmp_path / 'a.jpg'): None})
+    check_present(report, True)
+    assert 'A.jpg for a.jpg' in report.errors[0].remedy
+
+
+@pytest.mark.realdata
+def test_real_pictures_have_the_annotated_sizes(coco_root):
+    from selnext_mm.datasets.check.images import image_paths
+    from selnext_mm.datasets.coco_file import read_coco
+
+    content = read_coco(coco_root / 'annotations' / 'instances_val2017.json')
+    paths = image_paths(content, str(coco_root / 'val2017'))
+    report = Report('val', 'x', paths=paths)
+    check_present(report, False)
+    check_images(report)
+    assert report.findings == []
+    assert len(paths) == len(content['images']) > 10

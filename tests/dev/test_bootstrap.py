@@ -1,0 +1,236 @@
+"""The decisions of the set-up; the set-up itself runs before every test."""
+
+import ast
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+spec = importlib.util.spec_from_file_location('bootstrap', ROOT / 'dev' / 'bootstrap.py')
+bootstrap = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(bootstrap)
+
+CPU = dict(version='2.13.0+cpu', cuda=None, gpu=False, python='cp311')
+CUDA = dict(version='2.13.0+cu130', cuda='13.0', gpu=True, python='cp311')
+
+
+def test_a_cpu_torch_gets_cpu_operators_even_beside_a_toolkit():
+    kind, variables = bootstrap.plan_ops(CPU, '', Path('/usr/local/cuda'))
+    assert kind == 'cpu'
+    assert variables['FORCE_CUDA'] == '0'
+
+
+def test_a_cuda_torch_gets_cuda_operators():
+    kind, variables = bootstrap.plan_ops(CUDA, '', Path('/opt/cuda'))
+    assert kind == 'cuda13.0'
+    assert variables == {'FORCE_CUDA': '1', 'CUDA_HOME': '/opt/cuda'}
+
+
+def test_a_cuda_torch_without_nvcc_stops_and_says_what_to_do():
+    with pytest.raises(SystemExit) as stop:
+        bootstrap.plan_ops(CUDA, '', None)
+    text = str(stop.value)
+    for word in ('CUDA toolkit 13.0', 'CUDA_HOME', 'MMCV_OPS=cpu', 'TORCH_INDEX_URL'):
+        assert word in text
+
+
+def test_cpu_operators_can_be_asked_for():
+    assert bootstrap.plan_ops(CUDA, 'cpu', None)[0] == 'cpu'
+
+
+@pytest.mark.parametrize(('facts', 'choice'), [(CPU, 'cuda'), (CUDA, 'gpu')])
+def test_a_choice_that_cannot_be_met_stops(facts, choice):
+    with pytest.raises(SystemExit, match=f'MMCV_OPS={choice}|{choice!r}'):
+        bootstrap.plan_ops(facts, choice, Path('/opt/cuda'))
+
+
+def test_headers_of_torchs_packages_fill_in_for_a_bare_toolkit(tmp_path):
+    toolkit, site = tmp_path / 'cuda', tmp_path / 'site'
+    (toolkit / 'include').mkdir(parents=True)
+    assert bootstrap.cuda_headers(toolkit, site) is None
+    (site / 'nvidia/cu13/include').mkdir(parents=True)
+    (site / 'nvidia/cu13/include/cusparse.h').touch()
+    assert bootstrap.cuda_headers(toolkit, site) == str(site / 'nvidia/cu13/include')
+    (toolkit / 'include/cusparse.h').touch()
+    assert bootstrap.cuda_headers(toolkit, site) is None
+
+
+@pytest.mark.parametrize(
+    ('env', 'expected'),
+    [
+        ({'SELNEXT_MM_CACHE': '/a'}, '/a'),
+        ({'XDG_CACHE_HOME': '/b'}, '/b/selnext_mm'),
+        ({'HOME': '/c'}, '/c/.cache/selnext_mm'),
+    ],
+)
+def test_the_cache_is_in_the_users_folder(monkeypatch, env, expected):
+    for name in ('SELNEXT_MM_CACHE', 'XDG_CACHE_HOME'):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert str(bootstrap.cache_folder()) == expected
+
+
+def test_an_unsupported_python_without_another_stops(monkeypatch):
+    monkeypatch.setattr(bootstrap.sys, 'version_info', (3, 14, 0))
+    monkeypatch.setattr(bootstrap.shutil, 'which', lambda name: None)
+    with pytest.raises(SystemExit, match='make setup PYTHON='):
+        bootstrap.find_python()
+
+
+def test_it_needs_the_standard_library_only():
+    code = (
+        'import runpy, sys, json; before = set(sys.modules); '
+        f'runpy.run_path({str(ROOT / "dev/bootstrap.py")!r}, run_name="x"); '
+        'new = {m.split(".")[0] for m in set(sys.modules) - before}; '
+        'print(json.dumps(sorted(new - set(sys.stdlib_module_names))))'
+    )
+    out = subprocess.run([sys.executable, '-S', '-c', code], capture_output=True, text=True)
+    assert json.loads(out.stdout) == [], out.stderr
+
+
+@pytest.fixture
+def finished(monkeypatch, tmp_path):
+    """An environment that was set up, and the steps that a second call takes."""
+    python = tmp_path / 'bin' / 'python'
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    stamp = tmp_path / 'stamp.json'
+    stamp.write_text(json.dumps(bootstrap.fingerprint()))
+    steps = []
+    monkeypatch.setattr(bootstrap, 'PYTHON', python)
+    monkeypatch.setattr(bootstrap, 'STAMP', stamp)
+    monkeypatch.setattr(bootstrap, 'find_python', lambda: sys.executable)
+
+    def make_venv(python, wanted):
+        steps.append(wanted)
+        raise SystemExit('begun')
+
+    monkeypatch.setattr(bootstrap, 'make_venv', make_venv)
+    monkeypatch.setattr(sys, 'argv', ['bootstrap.py'])
+    return steps
+
+
+def test_a_finished_setup_is_not_done_again(finished, monkeypatch):
+    usage = type('usage', (), {'free': 3 << 30})
+    monkeypatch.setattr(bootstrap.shutil, 'disk_usage', lambda path: usage)  # it needs no more
+    bootstrap.main()
+    assert finished == []
+
+
+@pytest.mark.parametrize('name', ['MMCV_OPS', 'TORCH_INDEX_URL', 'TORCH_VERSION'])
+def test_another_wish_is_another_setup(finished, monkeypatch, name):
+    monkeypatch.setenv(name, 'another')
+    with pytest.raises(SystemExit, match='begun'):
+        bootstrap.main()
+
+
+def test_another_python_is_another_setup_if_it_was_named(finished, monkeypatch):
+    real = bootstrap.version_of
+    monkeypatch.setattr(
+        bootstrap, 'version_of', lambda p: (3, 99) if p == sys.executable else real(p)
+    )
+    bootstrap.main()
+    monkeypatch.setattr(sys, 'argv', ['bootstrap.py', '--this-python'])
+    with pytest.raises(SystemExit, match='begun'):
+        bootstrap.main()
+    assert finished == [(3, 99)]
+
+
+def test_an_environment_of_another_version_is_kept_unless_it_does_not_fit():
+    assert bootstrap.can_stay((3, 11), None)
+    assert bootstrap.can_stay((3, 11), (3, 11))
+    assert not bootstrap.can_stay((3, 11), (3, 12))
+    assert not bootstrap.can_stay((3, 13), None)
+    assert not bootstrap.can_stay((), None)
+
+
+def test_too_little_room_stops_before_anything_is_made(finished, monkeypatch):
+    usage = type('usage', (), {'free': 3 << 30})
+    monkeypatch.setattr(bootstrap.shutil, 'disk_usage', lambda path: usage)
+    monkeypatch.setenv('TORCH_VERSION', 'another')
+    with pytest.raises(SystemExit, match='less than 4 GB'):
+        bootstrap.main()
+    assert finished == []
+
+
+def test_pythons_that_are_too_old_get_the_message():
+    # What an old Python would evaluate when it reads the file; newer syntax would stop it earlier.
+    text = (ROOT / 'dev' / 'bootstrap.py').read_text()
+    ast.parse(text, feature_version=(3, 8))
+    assert 'from __future__ import annotations' in text
+
+
+def test_a_machine_without_a_gpu_gets_torchs_cpu_build(monkeypatch, tmp_path):
+    """pip's answer about torch is the only thing that is made up here."""
+    pip = tmp_path / 'python'
+    monkeypatch.setattr(bootstrap, 'PYTHON', pip)
+    monkeypatch.setattr(bootstrap, 'find_cuda_home', lambda: None)
+    monkeypatch.setattr(bootstrap.sys, 'platform', 'linux')
+    exists = Path.exists
+    driver = Path('/proc/driver/nvidia')
+    monkeypatch.setattr(Path, 'exists', lambda p: p != driver and exists(p))
+    for name in ('TORCH_INDEX_URL', 'MMCV_OPS'):
+        monkeypatch.delenv(name, raising=False)
+
+    def answer(*requirements):
+        report = {'install': [{'metadata': {'requires_dist': list(requirements)}}]}
+        pip.write_text(f"#!/bin/sh\necho '{json.dumps(report)}'\n")
+        pip.chmod(0o755)
+
+    answer('filelock', 'nvidia-cudnn-cu13==9.1; platform_system == "Linux"')
+    assert bootstrap.torch_index('2.13.0') == bootstrap.CPU_INDEX
+    monkeypatch.setenv('MMCV_OPS', 'cuda')
+    assert bootstrap.torch_index('2.13.0') is None
+    monkeypatch.delenv('MMCV_OPS')
+    monkeypatch.setenv('TORCH_INDEX_URL', 'https://example.org/simple')
+    assert bootstrap.torch_index('2.13.0') == 'https://example.org/simple'
+    monkeypatch.delenv('TORCH_INDEX_URL')
+    monkeypatch.setattr(bootstrap, 'find_cuda_home', lambda: Path('/usr/local/cuda'))
+    assert bootstrap.torch_index('2.13.0') is None
+    monkeypatch.setattr(bootstrap, 'find_cuda_home', lambda: None)
+    answer('filelock', 'sympy')
+    assert bootstrap.torch_index('2.13.0') is None
+
+
+def test_wheels_of_other_gpus_have_other_places(monkeypatch):
+    monkeypatch.delenv('TORCH_CUDA_ARCH_LIST', raising=False)
+    hopper = bootstrap.wheel_key({**CUDA, 'archs': ['90']}, 'cuda13.0')
+    ampere = bootstrap.wheel_key({**CUDA, 'archs': ['80']}, 'cuda13.0')
+    assert hopper != ampere
+    assert 'sm90' in hopper
+    monkeypatch.setenv('TORCH_CUDA_ARCH_LIST', '8.0;9.0+PTX')
+    assert 'sm8.0_9.0+PTX' in bootstrap.wheel_key({**CUDA, 'archs': ['90']}, 'cuda13.0')
+    assert 'sm' not in bootstrap.wheel_key({**CPU, 'archs': []}, 'cpu')
+
+
+def test_torchrun_takes_the_projects_environment(tmp_path):
+    """From the repository, whose folder of the package must not pass for an installed one."""
+    shutil.copytree(ROOT / 'tools', tmp_path / 'tools')
+    (tmp_path / 'selnext_mm').mkdir()
+    for name in ('__init__.py', 'config_files.py'):
+        (tmp_path / 'selnext_mm' / name).touch()
+    for folder, text in (
+        ('bare', f'exec {sys.executable} -I -S "$@"'),
+        ('.venv/bin', 'echo own "$@"'),
+    ):
+        path = tmp_path / folder / ('python' if folder != 'bare' else 'python3')
+        path.parent.mkdir(parents=True)
+        path.write_text(f'#!/bin/sh\n{text}\n')
+        path.chmod(0o755)
+    env = {k: v for k, v in os.environ.items() if k != 'PYTHON'}
+    env['PATH'] = f'{tmp_path / "bare"}:/usr/bin:/bin'
+    command = ['tools/dist_train.sh', 'config.py', '2', '--amp']
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.stdout.startswith('own -m torch.distributed.run'), done.stdout + done.stderr
+    assert done.stdout.endswith('config.py --amp --launcher pytorch\n')
+    # An interpreter that was named is taken.
+    env['PYTHON'] = '/bin/echo'
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.stdout.startswith('-m torch.distributed.run')

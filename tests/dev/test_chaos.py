@@ -1,0 +1,34 @@
+"""A short run of the chaos script; the long one is in docs/reliability.md."""
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+
+def test_a_few_kills_lose_nothing(root, run_tool, tmp_path):
+    result = run_tool(
+        *(root / 'dev' / 'chaos.py', '--kills', 4, '--epochs', 1, '--every-iters', 2),
+        *('--work-dir', tmp_path / 'chaos', '--out', tmp_path / 'report.json', '--seed', 1),
+        env=dict(PYTHONPATH=str(root)),
+    )
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    report = json.loads((tmp_path / 'report.json').read_text())
+    trained = report['lost_iterations']
+    assert report['kills'] == len(trained) + report['kills_before_the_first_iteration'] == 4
+    assert len(trained) >= 1
+    assert report['resumes'] >= 1
+    assert max(trained) <= 2
+    assert report['lost_before_the_first_iteration'] == 0
+    assert report['trainings_equal'] == report['trainings_finished'] >= 1
+    assert report['damaged_checkpoints'] == []
+
+
+def test_another_folder_is_not_emptied(root, run_tool, tmp_path):
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine' / 'notes.txt').write_text('precious')
+    result = run_tool(root / 'dev' / 'chaos.py', '--work-dir', tmp_path / 'mine')
+    assert result.returncode == 1
+    assert 'is not empty' in result.stderr
+    assert (tmp_path / 'mine' / 'notes.txt').read_text() == 'precious'

@@ -1,0 +1,118 @@
+"""Arguments that the runner's parts do not take; a run's messages: tests/messages/bad_input.py."""
+
+import logging
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from torch import nn
+
+from selnext_mm.config.build import build_model
+from selnext_mm.config.load import load_config
+from selnext_mm.config_files import config_leaves
+from selnext_mm.engine.preflight.advice import make_safe
+from selnext_mm.engine.preflight.constructors import check_arguments
+from selnext_mm.engine.preflight.values import check_types
+from selnext_mm.errors import UserError
+
+LEAVES = list({name.rpartition('/')[0]: name for name in reversed(config_leaves())}.values())
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_our_own_configs_pass(name):
+    cfg = load_config(name)
+    make_safe(cfg)
+    with torch.device('meta'):
+        model = build_model(cfg)
+    before = cfg.to_dict()
+    check_arguments(cfg, model)
+    assert cfg.to_dict() == before
+
+
+def small(**parts):
+    """A config with ``parts``, and a model for it."""
+    cfg = dict(
+        model=dict(type='Linear'),
+        train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=2),
+        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1)),
+    )
+    return Config({**cfg, **parts}), nn.Linear(2, 2)
+
+
+def refused(words, **parts):
+    with pytest.raises(UserError, match=words) as caught:
+        check_arguments(*small(**parts))
+    assert '\n' not in str(caught.value)
+
+
+def test_weights_and_logging_are_as_before():
+    cfg, model = small(param_scheduler=dict(type='MultiStepLR', milestones=[1]))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    check_arguments(cfg, model)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert logging.root.manager.disable == 0
+    with pytest.raises(UserError):
+        check_arguments(*small(param_scheduler=dict(type='MultiStepLR')))
+    assert logging.root.manager.disable == 0
+
+
+def test_schedules_that_count_iterations_need_no_end():
+    check_arguments(*small(param_scheduler=[dict(type='LinearLR', by_epoch=False, begin=500)]))
+    converted = dict(type='CosineAnnealingLR', T_max=2, by_epoch=True, convert_to_iter_based=True)
+    check_arguments(*small(param_scheduler=converted))
+    refused('param_scheduler of.*milestones', param_scheduler=dict(type='MultiStepLR'))
+
+
+def test_what_is_built_in_other_ways_is_left_alone():
+    hook = Hook()
+    check_arguments(*small(custom_hooks=[hook], default_hooks=dict(logger=None)))
+
+    @HOOKS.register_module(name='OpenHook', force=True)
+    class OpenHook(Hook):
+        def __init__(self, **kwargs):
+            raise AssertionError('hooks are not built before the run')
+
+    check_arguments(*small(custom_hooks=[dict(type='OpenHook', a=1, priority='LOW')]))
+    refused(r"custom_hooks\.0 of.*'b'", custom_hooks=[dict(type=Hook, b=1)])
+
+
+def test_the_annotation_file_of_a_metric_is_not_read():
+    pytest.importorskip('mmdet')
+    metric = dict(type='mmdet.CocoMetric', ann_file='/no/such/file.json', metric='bbox')
+    check_arguments(*small(val_evaluator=metric))
+    refused("val_evaluator of.*metric='area'", val_evaluator=[{**metric, 'metric': 'area'}])
+
+
+def test_transforms_of_albumentations_are_its_own():
+    pytest.importorskip('mmdet')
+    inner = [dict(type='ShiftScaleRotate', p=0.5)]
+    dataset = dict(type='CocoDataset', pipeline=[dict(type='Albu', transforms=inner)])
+    cfg = Config(dict(default_scope='mmdet', train_dataloader=dict(dataset=dataset)))
+    check_types(cfg)
+
+
+def test_data_sets_are_built_without_their_data(tmp_path):
+    pytest.importorskip('mmdet')
+    inner = dict(type='mmdet.CocoDataset', data_root=str(tmp_path), ann_file='a.json')
+    wrapped = dict(type='RepeatDataset', times=2, dataset=dict(inner, pipeline=[]))
+    check_arguments(*small(train_dataloader=dict(dataset=wrapped, batch_size=1)))
+    wrapped = dict(type='RepeatDataset', times=2, lasy_init=True, dataset=inner)
+    refused(
+        r'train_dataloader\.dataset of.*did you mean lazy_init',
+        train_dataloader=dict(dataset=wrapped),
+    )
+    broken = dict(inner, test_moode=True)
+    refused(
+        r'train_dataloader\.dataset\.dataset of.*did you mean test_mode',
+        train_dataloader=dict(dataset=dict(type='RepeatDataset', times=2, dataset=broken)),
+    )
+
+
+def test_a_long_list_of_values_is_cut():
+    milestones = list(range(200))
+    scheduler = dict(type='MultiStepLR', milestones=milestones, gama=0.1)
+    with pytest.raises(UserError) as caught:
+        check_arguments(*small(param_scheduler=scheduler))
+    assert len(str(caught.value)) < 600

@@ -1,0 +1,133 @@
+"""The arrows of the house: which room may import which."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from selnext_mm.models.backbones.lazy import LAZY
+
+PACKAGE = Path(__file__).resolve().parents[2] / 'selnext_mm'
+# room -> rooms of the package that it may import besides itself, from the bottom up. '' is the
+# package itself, of which all may ask the version.
+BOTTOM = {'errors', 'text', 'disk', 'config_files', 'registry', ''}
+BUILT = {*BOTTOM, 'ops', 'config', 'models', 'checkpoints'}
+READ = {*BUILT, 'engine', 'datasets', 'evaluation', 'visualization'}
+ALLOWED = {
+    'errors': set(),
+    'text': set(),
+    'registry': set(),
+    'disk': {'errors', 'text'},
+    'config_files': {'errors', 'text'},
+    'compat': {*BOTTOM, 'checkpoints'},
+    'ops': {'errors'},
+    'models.attention': {'errors', 'ops'},
+    'models.backbones': {*BOTTOM, 'ops', 'models.attention', 'checkpoints'},
+    'models.necks': {'models.backbones'},
+    'models': {'models.attention', 'models.backbones', 'models.necks'},
+    'checkpoints': BOTTOM,
+    'config': {*BOTTOM, 'models', 'checkpoints'},
+    # The runner lets the evaluator take a detector that finds nothing.
+    'engine': {*BUILT, 'evaluation'},
+    'datasets': {*BUILT, 'engine'},
+    'evaluation': BUILT,
+    'visualization': {*BUILT, 'engine', 'datasets', 'evaluation'},
+    'inference': READ,
+    'analysis': {*READ, 'inference'},
+    'export': {*READ, 'inference'},
+    'report': {*READ, 'inference', 'analysis'},
+    'doctor': {'errors', ''},
+}
+HEAVY = {'mmcv', 'mmdet', 'mmpretrain', 'torchvision'}
+
+
+def room(module: str) -> str:
+    """'models.attention' for 'selnext_mm.models.attention.seln'; '' for the package itself."""
+    parts = module.split('.')[1:]
+    if parts[:1] == ['models']:
+        return '.'.join(parts[:2])
+    return parts[0] if parts else ''
+
+
+def may_import(own: str, other: str) -> bool:
+    """Whether the room ``own`` may import the room ``other``."""
+    return other in ALLOWED[own] or other.split('.')[0] in ALLOWED[own]
+
+
+def imports(path: Path):
+    """(module, at top level?) of every import of a file, relative ones resolved."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):  # what types need is not imported when it runs
+        if isinstance(node, ast.If) and ast.unparse(node.test) == 'TYPE_CHECKING':
+            node.body = []
+    package = ['selnext_mm', *path.relative_to(PACKAGE).parent.parts]
+    top = {id(node) for node in tree.body}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, id(node) in top
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            module = '.'.join([*base, *([node.module] if node.module else [])])
+            if module == 'selnext_mm':
+                for alias in node.names:
+                    submodule = (PACKAGE / f'{alias.name}.py').exists() or (
+                        PACKAGE / alias.name
+                    ).is_dir()
+                    yield f'selnext_mm.{alias.name}' if submodule else 'selnext_mm', id(node) in top
+            else:
+                yield module, id(node) in top
+
+
+FILES = sorted(p for p in PACKAGE.rglob('*.py') if '.mim' not in p.parts)
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_follow_the_arrows(path):
+    module = '.'.join(['selnext_mm', *path.relative_to(PACKAGE).with_suffix('').parts])
+    own = room(module.removesuffix('.__init__'))
+    if own in ('cli', '__main__', '__init__', ''):
+        return
+    for name, _ in imports(path):
+        if name.split('.')[0] == 'selnext_mm' and room(name) != own:
+            assert may_import(own, room(name)), f'{own} may not import {name}'
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_nothing_but_torch_and_mmengine_is_needed_at_import(path):
+    relative = path.relative_to(PACKAGE).parts
+    if relative[0] in ('cli', 'analysis', 'datasets', 'visualization', 'evaluation', 'report'):
+        return
+    if path.stem in {module.lstrip('.') for module, _ in LAZY.values()}:
+        return
+    names = {name.split('.')[0] for name, top in imports(path) if top}
+    assert not names & HEAVY
+
+
+def test_nothing_imports_the_command_line():
+    for path in FILES:
+        if path.relative_to(PACKAGE).parts[0] in ('cli', '__main__.py'):
+            continue
+        assert not any(n.startswith('selnext_mm.cli') for n, _ in imports(path)), path
+
+
+def test_the_package_imports_without_mmcv_mmdet_and_mmpretrain(tmp_path):
+    for name in ('mmcv', 'mmdet', 'mmpretrain'):
+        (tmp_path / f'{name}.py').write_text('raise ImportError("not installed")\n')
+    code = (
+        'import sys; sys.path.insert(0, "."); import torch, selnext_mm; '
+        'from mmengine.registry import MODELS; '
+        'm = MODELS.build(dict(type="SELNeXt", arch="atto")); '
+        'print(m(torch.zeros(1, 3, 32, 32))[0].shape)'
+    )
+    result = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert 'torch.Size([1, 320])' in result.stdout, result.stderr
+
+
+def test_modules_are_one_sitting_long():
+    long = {str(p): n for p in FILES if (n := len(p.read_text().splitlines())) > 320}
+    assert long == {}
