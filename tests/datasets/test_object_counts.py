@@ -3,7 +3,7 @@
 import pytest
 
 from selnext_mm.datasets.object_counts import count_lines, count_objects, size_name
-from tests.datasets.coco_samples import annotation, sound
+from tests.datasets.check.coco_samples import annotation, sound
 
 
 @pytest.mark.parametrize(

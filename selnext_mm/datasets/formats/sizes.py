@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
 
-from selnext_mm.datasets.image_files import inspect
+from selnext_mm.datasets.check.image_files import inspect
 
 ORIENTATION = 0x0112  # EXIF tag: 1 as stored, 2 to 8 mirrored or turned
 BATCH = 64  # images per task of a thread
