@@ -238,3 +238,12 @@ def apply() -> None:
     write_checkpoints_atomically()
     open_config_namespace()
     silence_pkg_resources()
+
+
+def silence_known_warnings() -> None:
+    """Hide upstream notices that a user can do nothing about."""
+    for message in (
+        '__floordiv__ is deprecated',
+        'torch.meshgrid: in an upcoming release',
+    ):
+        warnings.filterwarnings('ignore', message=message)

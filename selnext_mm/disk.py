@@ -252,6 +252,16 @@ def new_folder(out: Path, option: str = '') -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
+def check_folder(option: str, path: str | os.PathLike) -> None:
+    """Raise :class:`UserError` unless ``path`` is a folder that takes files, or can be made."""
+    path = Path(path).expanduser().absolute()
+    there = next(p for p in (path, *path.parents) if os.path.lexists(p))
+    if not there.is_dir():
+        raise UserError(f'{option} {path}: {there} is a file, not a folder; choose another folder')
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f'{option} {path}: no permission to write to {there}; choose another one')
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import pickle
 import re
 from collections.abc import Mapping
@@ -20,7 +21,9 @@ FETCH_OR_NAME = 'fetch or copy it again, or name a file of torch.save or a .safe
 WEIGHT_KEYS = ('model', 'state_dict', 'model_ema')  # order of preference of 'auto'
 
 
-def load_file(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
+def load_file(
+    path: str | Path, map_location: Any = 'cpu', content: bytes | None = None
+) -> dict[str, Any]:
     """Read a checkpoint: ``.safetensors``, or any other suffix with ``torch.load``.
 
     Pickles are read with ``weights_only=True`` and there is no other way in: what needs more
@@ -30,6 +33,7 @@ def load_file(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
     Args:
         path: the file.
         map_location: as for ``torch.load``; for safetensors a device, anything else means CPU.
+        content: the bytes of a file of ``torch.save``, if they have been read already.
 
     Raises:
         UserError: no such file, a directory, unreadable, empty, truncated, not a checkpoint,
@@ -40,7 +44,7 @@ def load_file(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
     if path.suffix == '.safetensors':
         return _load_safetensors(path, map_location)
 
-    checkpoint = _load_pickle(path, magic, map_location)
+    checkpoint = _load_pickle(path, magic, map_location, content)
     if not isinstance(checkpoint, Mapping):
         raise UserError(
             f'{path} holds a {type(checkpoint).__name__}, not a dict of weights; save '
@@ -87,12 +91,13 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         return dict(file.metadata() or {})
 
 
-def _load_pickle(path: Path, magic: bytes, map_location: Any) -> Any:
+def _load_pickle(path: Path, magic: bytes, map_location: Any, content: bytes | None) -> Any:
     safe_globals = getattr(torch.serialization, 'safe_globals', None)  # torch >= 2.5
     allowed = safe_globals([argparse.Namespace]) if safe_globals else contextlib.nullcontext()
     try:
         with allowed:
-            return torch.load(path, map_location=map_location, weights_only=True)
+            file = path if content is None else io.BytesIO(content)
+            return torch.load(file, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         if not magic.startswith((ZIP, PICKLE)):
             raise UserError(f'{path} is not a checkpoint; {FETCH_OR_NAME}') from error

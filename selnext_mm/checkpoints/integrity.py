@@ -4,7 +4,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -32,12 +32,21 @@ def damage(path: str | Path) -> str | None:
     try:
         if not path.is_file():
             return 'no such file'
-        if path.stat().st_size == 0:
-            return 'empty'
         with open(path, 'rb') as file:
-            if file.read(1) == b'\x80':
-                return None
-        with zipfile.ZipFile(path) as archive:
+            return damage_of(file)
+    except OSError as error:
+        return f'cannot be read ({str(error) or type(error).__name__})'
+
+
+def damage_of(file: BinaryIO) -> str | None:
+    """:func:`damage` of an open file, or of one whose bytes are in memory."""
+    try:
+        head = file.read(1)
+        if not head:
+            return 'empty'
+        if head == b'\x80':
+            return None
+        with zipfile.ZipFile(file) as archive:
             broken = archive.testzip()
     except zipfile.BadZipFile:
         return 'truncated or not a checkpoint'

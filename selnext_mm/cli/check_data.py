@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f'--json {args.json}: the folder {Path(args.json).parent} does not exist')
 
     from selnext_mm.cli.doctor import show
-    from selnext_mm.cli.run_options import silence_known_warnings
+    from selnext_mm.compat import silence_known_warnings
     from selnext_mm.config.load import load_config, set_data_root
     from selnext_mm.datasets.check.config import check_config
     from selnext_mm.datasets.check.findings import table_lines

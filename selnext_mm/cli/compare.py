@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
     from selnext_mm.analysis.comparison.plan import load_models, plan
     from selnext_mm.analysis.comparison.runs import run_all
     from selnext_mm.analysis.comparison.table import write_tables
-    from selnext_mm.cli.run_options import silence_known_warnings
+    from selnext_mm.compat import silence_known_warnings
 
     silence_known_warnings()
     if args.threads:

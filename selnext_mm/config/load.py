@@ -1,10 +1,9 @@
 """From a config file and command-line options to the config that the runner gets."""
 
-import importlib.util
 import os
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
 from selnext_mm.config.walk import iter_datasets, iter_evaluators
 from selnext_mm.config_files import find_config
@@ -31,14 +30,25 @@ def load_config(name: str | Path, options: dict | None = None) -> Config:
         if isinstance(error, ImportError) or 'is used but incompatible' in reason:
             reason += '. "selnext-mm doctor" checks the environment'
         raise UserError(f'cannot read the config {path}: {reason}') from error
+    cfg = merge_options(cfg, options)
+    if 'model' not in cfg:
+        raise UserError(f'{path} defines no model; it is a base, name a leaf of configs/')
+    return cfg
+
+
+def merge_options(cfg: Config, options: dict | None) -> Config:
+    """``cfg`` with ``options`` in it, as ``--cfg-options``: nested keys with dots.
+
+    Raises:
+        UserError: options that cannot be merged.
+    """
     if options:
         try:
             cfg.merge_from_dict(options)
         except (KeyError, TypeError, IndexError, AssertionError) as error:
             raise UserError(f'cannot merge --cfg-options {options}: {error}') from error
-    if 'model' not in cfg:
-        raise UserError(f'{path} defines no model; it is a base, name a leaf of configs/')
-    apply_pretrained(cfg)
+    if 'model' in cfg:
+        apply_pretrained(cfg)
     return cfg
 
 
@@ -94,49 +104,3 @@ def set_data_root(cfg: Config, data_root: str | Path) -> None:
             evaluator['ann_file'] = os.path.join(new, ann_file)
     if 'data_root' in cfg:
         cfg.data_root = new
-
-
-# mmengine's visualizer backends that need a package, by its import and install name.
-BACKEND_PACKAGES = {
-    'WandbVisBackend': 'wandb',
-    'MLflowVisBackend': 'mlflow',
-    'ClearMLVisBackend': 'clearml',
-    'NeptuneVisBackend': 'neptune',
-    'DVCLiveVisBackend': 'dvclive',
-    'AimVisBackend': 'aim',
-}
-
-
-def add_tensorboard(cfg: Config) -> None:
-    """Let the visualizer write TensorBoard's event files beside the scalars, in place.
-
-    Raises:
-        UserError: if tensorboard is not installed.
-    """
-    try:
-        import torch.utils.tensorboard  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f'--tensorboard: {error}; pip install "selnext_mm[tensorboard]" (or: pip install '
-            'tensorboard). Without it, "selnext-mm report WORK_DIR" draws the same curves'
-        ) from error
-    visualizer = cfg.setdefault('visualizer', ConfigDict(type='Visualizer'))
-    backends = visualizer.get('vis_backends') or [dict(type='LocalVisBackend')]
-    if not any(b.get('type', '').endswith('TensorboardVisBackend') for b in backends):
-        backends = [*backends, dict(type='TensorboardVisBackend')]
-    visualizer['vis_backends'] = backends
-
-
-def check_backends(cfg: Config) -> None:
-    """Raise :class:`UserError` for a visualizer's backend whose package is not installed.
-
-    mmengine would find out when the work dir is made and the model is built.
-    """
-    for backend in (cfg.get('visualizer') or {}).get('vis_backends') or []:
-        name = backend.get('type')
-        package = BACKEND_PACKAGES.get(name.split('.')[-1]) if isinstance(name, str) else None
-        if package and importlib.util.find_spec(package) is None:
-            raise UserError(
-                f'visualizer: {name} needs {package}: pip install {package}, or take it out of '
-                'visualizer.vis_backends'
-            )

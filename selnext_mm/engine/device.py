@@ -1,17 +1,9 @@
 """Make a config run on the machine at hand."""
 
-import atexit
 import copy
-import gc
-import os
-from datetime import timedelta
 
-import torch.distributed as dist
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
-
-from selnext_mm.engine.distributed.rendezvous import init_method
-from selnext_mm.errors import UserError
 
 
 def _replace_types(node, old: str, new: str) -> int:
@@ -71,44 +63,3 @@ def adapt_to_device(cfg: Config, device: str | None = None) -> list[str]:
         )
         cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
     return lines
-
-
-def is_first_process() -> bool:
-    """Is this process the one that speaks for a distributed run, before it is started?"""
-    names = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
-    return next((os.environ[n] for n in names if n in os.environ), '0') == '0'
-
-
-def meet_anew(cfg: Config) -> None:
-    """Make mmengine's start of torchrun's processes safe for those that are started again."""
-    if cfg.get('launcher') == 'pytorch' and init_method() != 'env://':
-        env = cfg.setdefault('env_cfg', ConfigDict())
-        env.setdefault('dist_cfg', ConfigDict()).setdefault('init_method', init_method())
-
-
-def init_cpu_group(cfg: Config) -> None:
-    """Start the gloo group of torchrun's processes on a machine without an accelerator.
-
-    mmengine's own start selects a GPU whatever the backend; it leaves a group that is there alone.
-    The group is left before the interpreter ends: a thread of gloo that still holds a tensor then
-    aborts the finished process (https://github.com/pytorch/pytorch/pull/179291).
-
-    Raises:
-        UserError: for another launcher, which would need mmengine's start.
-    """
-    launcher = cfg.get('launcher', 'none')
-    if launcher == 'none' or get_device() != 'cpu' or dist.is_initialized():
-        return
-    if launcher != 'pytorch':
-        raise UserError(
-            f'--launcher {launcher} needs an accelerator; on CPUs start with tools/dist_train.sh'
-        )
-    seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
-    dist.init_process_group('gloo', init_method=init_method(), timeout=timedelta(seconds=seconds))
-    atexit.register(_leave_group)
-
-
-def _leave_group() -> None:
-    if dist.is_initialized():
-        dist.destroy_process_group()
-    gc.collect()  # wrappers of finished models hold the group, too; with it its threads end

@@ -1,6 +1,7 @@
 """mmengine's runner with a short log and strict checkpoints."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from mmengine.dist import is_main_process, master_only
@@ -37,6 +38,14 @@ class ConciseRunner(Runner):
     :class:`UnreadableImagesHook`.
     """
 
+    def __init__(self, *args, **kwargs) -> None:
+        self._handed_over: dict[str, dict] = {}
+        super().__init__(*args, **kwargs)
+
+    def hand_over(self, filename: str, checkpoint: dict) -> None:
+        """Use ``checkpoint`` when ``filename`` is loaded for the first time: it was read before."""
+        self._handed_over[filename] = checkpoint
+
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
         super().register_hooks(default_hooks, custom_hooks)
         if not any(isinstance(hook, UnreadableImagesHook) for hook in self.hooks):
@@ -50,7 +59,9 @@ class ConciseRunner(Runner):
         revise_keys: list = [(r'^module\.', '')],  # noqa: B006 - as in the base class
     ) -> dict:
         """Load what fits, and say in one line what did not; else as the base class."""
-        checkpoint = CheckpointLoader.load_checkpoint(filename, map_location, logger=None)
+        checkpoint = self._handed_over.pop(filename, None)
+        if checkpoint is None:
+            checkpoint = CheckpointLoader.load_checkpoint(filename, map_location, logger=None)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         state = state_dict_of(checkpoint, filename)
         for pattern, replacement in revise_keys:
@@ -138,7 +149,11 @@ class ConciseRunner(Runner):
         # All processes go on alike, even if a shared disk shows them different files.
         self._resume, self._load_from = from_first((self._resume, self._load_from))
         if self._resume and self._load_from is None and not self._has_loaded:
-            newest = from_first(self._find_newest() if is_main_process() else None)
+            newest = self._find_newest() if is_main_process() else None
+            if isinstance(newest, Newest):
+                self.hand_over(str(newest.path), newest.checkpoint)
+                newest = replace(newest, checkpoint=None)  # not through the network
+            newest = from_first(newest)
             if isinstance(newest, UserError):
                 raise newest
             for line in newest.lines():

@@ -2,7 +2,9 @@ import argparse
 
 import pytest
 
-from selnext_mm.cli.arguments import LAUNCHERS, Options, check_folder, check_launcher
+from selnext_mm.cli.arguments import Options
+from selnext_mm.disk import check_folder
+from selnext_mm.engine.distributed.launch import LAUNCHERS, check_launcher
 from selnext_mm.errors import UserError
 
 

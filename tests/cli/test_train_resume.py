@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from selnext_mm.checkpoints.integrity import write_checkpoint
 from selnext_mm.cli import train
+from selnext_mm.engine import session
 from selnext_mm.engine.resume.lineage import claim, start_run
 from selnext_mm.errors import UserError
 from tests.messages.bad_input import CFG
@@ -18,8 +19,8 @@ from tests.messages.bad_input import CFG
 
 @pytest.fixture
 def cfg(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, 'check_checkpoint', lambda *args, **kwargs: None)
-    for name in train.RESTARTS:
+    monkeypatch.setattr(session, 'check_checkpoint', lambda *args, **kwargs: None)
+    for name in session.RESTARTS:
         monkeypatch.delenv(name, raising=False)
     return Config(dict(work_dir=str(tmp_path)))
 
@@ -31,42 +32,42 @@ def checkpoint(folder, name='epoch_1.pth'):
 
 def test_without_the_option_nothing_is_resumed(cfg, tmp_path):
     checkpoint(tmp_path)
-    assert train.set_resume(cfg, None) == []
+    assert session.set_resume(cfg, None) is None
     assert 'load_from' not in cfg
 
 
 @pytest.mark.parametrize('option', ['auto', 'if-any'])
 def test_the_newest_is_taken_and_told(cfg, tmp_path, option):
     path = checkpoint(tmp_path)
-    lines = train.set_resume(cfg, option)
-    assert lines == [f'resume from {path} (epoch 1, iteration 5)']
+    newest = session.set_resume(cfg, option)
+    assert newest.lines() == [f'resume from {path} (epoch 1, iteration 5)']
     assert (cfg.resume, cfg.load_from) == (True, path)
 
 
 def test_an_empty_folder(cfg):
-    assert train.set_resume(cfg, 'if-any') == []
+    assert session.set_resume(cfg, 'if-any') is None
     with pytest.raises(UserError, match='no checkpoint in'):
-        train.set_resume(cfg, 'auto')
+        session.set_resume(cfg, 'auto')
 
 
-@pytest.mark.parametrize('name', train.RESTARTS)
+@pytest.mark.parametrize('name', session.RESTARTS)
 def test_a_job_that_was_started_again_goes_on(cfg, tmp_path, monkeypatch, name):
     monkeypatch.setenv(name, '0')
     path = checkpoint(tmp_path)
-    assert train.set_resume(cfg, None) == []
+    assert session.set_resume(cfg, None) is None
     monkeypatch.setenv(name, '1')
-    train.set_resume(cfg, None)
+    session.set_resume(cfg, None)
     assert cfg.load_from == path
 
 
 def test_a_job_that_was_started_again_before_its_first_checkpoint(cfg, tmp_path, monkeypatch):
     """It goes on from what it was told to go on from, in another folder."""
-    monkeypatch.setenv(train.RESTARTS[0], '2')
+    monkeypatch.setenv(session.RESTARTS[0], '2')
     (tmp_path / 'other').mkdir()
     path = checkpoint(tmp_path / 'other')
-    train.set_resume(cfg, path)
+    session.set_resume(cfg, path)
     assert cfg.load_from == path
-    assert train.set_resume(Config(dict(work_dir=str(tmp_path))), None) == []
+    assert session.set_resume(Config(dict(work_dir=str(tmp_path))), None) is None
 
 
 class DiedError(Exception):
@@ -89,14 +90,14 @@ def test_dying_in_the_set_up_does_not_adopt_the_earlier_run(
     def build_runner(cfg):
         raise DiedError
 
-    monkeypatch.setattr(train, 'build_runner', build_runner)
+    monkeypatch.setattr(session, 'build_runner', build_runner)
     options = ['--resume', other] if start == 'from a file' else []
     arguments = [CFG, '--data-root', str(shapes_root), '--work-dir', str(tmp_path), *options]
     with pytest.raises(DiedError):
         train.main(arguments)
-    monkeypatch.setenv(train.RESTARTS[0], '1')
+    monkeypatch.setenv(session.RESTARTS[0], '1')
     again = Config(dict(work_dir=str(tmp_path)))
-    train.set_resume(again, options[-1] if options else None)
+    session.set_resume(again, options[-1] if options else None)
     assert again.get('load_from') == (other if options else None)
 
 
@@ -108,11 +109,11 @@ def test_a_failed_start_in_an_empty_folder_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
 def test_told_to_stop_during_the_set_up(monkeypatch, number, capfd):
-    def prepare(args):
+    def open_session(args):
         os.kill(os.getpid(), number)
         time.sleep(10)
 
-    monkeypatch.setattr(train, 'prepare', prepare)
+    monkeypatch.setattr(train, 'open_session', open_session)
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as stopped:
         train.main([CFG])

@@ -7,6 +7,7 @@ import pytest
 
 from selnext_mm.checkpoints.integrity import write_checkpoint
 from selnext_mm.cli import train
+from selnext_mm.engine import session
 
 CFG = 'mask_rcnn/selnext_atto_shapes.py'
 
@@ -19,8 +20,9 @@ def said(monkeypatch, tmp_path, shapes_root):
     def run(*options):
         lines = []
         logger = SimpleNamespace(info=lambda line: None, warning=lines.append)
-        runner = SimpleNamespace(logger=logger, world_size=1, train=lambda: None)
-        monkeypatch.setattr(train, 'build_runner', lambda cfg: runner)
+        hub = SimpleNamespace(get_info=lambda name: None)
+        runner = SimpleNamespace(logger=logger, world_size=1, train=lambda: None, message_hub=hub)
+        monkeypatch.setattr(session, 'build_runner', lambda cfg: runner)
         assert train.main([CFG, '--data-root', str(shapes_root), *options]) == 0
         return lines
 

@@ -10,7 +10,7 @@ import sys
 
 from mmengine.config import Config
 
-from selnext_mm.engine.device import init_cpu_group
+from selnext_mm.engine.distributed.launch import init_cpu_group
 from selnext_mm.engine.resume.lineage import find_newest
 from tests.engine.toy import At, BeforeEnd, build
 

@@ -29,10 +29,10 @@ ALLOWED = {
     'models': {'models.attention', 'models.backbones', 'models.necks'},
     'checkpoints': BOTTOM,
     'config': {*BOTTOM, 'models', 'checkpoints'},
-    # The runner lets the evaluator take a detector that finds nothing.
-    'engine': {*BUILT, 'evaluation'},
-    'datasets': {*BUILT, 'engine'},
+    'datasets': BUILT,
     'evaluation': BUILT,
+    # A session checks the labels before it trains, and writes the scores after a test.
+    'engine': {*BUILT, 'compat', 'datasets', 'evaluation'},
     'visualization': {*BUILT, 'engine', 'datasets', 'evaluation'},
     'inference': READ,
     'analysis': {*READ, 'inference'},

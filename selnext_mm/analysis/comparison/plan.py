@@ -1,7 +1,7 @@
 """What a comparison consists of: configs, seeds, how much is trained and tested, and results.
 
 Every run is a stock mmengine run in ``<out>/runs/<config>_seed<k>/`` and leaves ``result.json``
-there; :mod:`.comparison_runs` executes it, :mod:`.comparison_table` writes the table.
+there; :mod:`.comparison.runs` executes it, :mod:`.comparison.table` writes the table.
 """
 
 import hashlib

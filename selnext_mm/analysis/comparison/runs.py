@@ -4,27 +4,28 @@ A second call repeats nothing that is finished, goes on with what was interrupte
 alone what another process holds, so that several processes can share the work.
 """
 
-import contextlib
-import fcntl
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.registry import RUNNERS
 
 from selnext_mm.analysis.comparison.plan import PLACES, Protocol, Run, finished, resizes
 from selnext_mm.analysis.feature_distance import feature_distance
 from selnext_mm.analysis.machine import machine, versions
 from selnext_mm.checkpoints.files import save_file
 from selnext_mm.disk import write_json
-from selnext_mm.engine.device import adapt_to_device
+from selnext_mm.engine.resume.work_dir_lock import WorkDirBusyError
 from selnext_mm.engine.runner import ConciseRunner
+from selnext_mm.engine.session import Session
 from selnext_mm.errors import UserError
 
 
+@RUNNERS.register_module()
 class QuietRunner(ConciseRunner):
     """The runner with its log in the file only; errors still reach the screen."""
 
@@ -34,19 +35,6 @@ class QuietRunner(ConciseRunner):
             if type(handler) is logging.StreamHandler:
                 handler.setLevel(logging.ERROR)
         return logger
-
-
-@contextlib.contextmanager
-def hold(run: Run) -> Iterator[bool]:
-    """True while no other process works on this run; the system ends a dead process's hold."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with open(run.folder / 'lock', 'w') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
 
 
 def run_config(run: Run, protocol: Protocol, root: Path, out: Path, workers: int | None) -> Config:
@@ -72,25 +60,15 @@ def run_config(run: Run, protocol: Protocol, root: Path, out: Path, workers: int
     cfg.randomness = dict(seed=run.seed, deterministic=False)
     cfg.experiment_name = run.folder.name
     cfg.work_dir = str(run.folder)
-    cfg.launcher = 'none'
-    pointer = run.folder / 'last_checkpoint'
-    if pointer.is_file():
-        # Its name counts: the folder may have been moved.
-        latest = run.folder / Path(pointer.read_text().strip()).name
-        if latest.is_file():
-            cfg.update(resume=True, load_from=str(latest))
-    adapt_to_device(cfg)
+    cfg.runner_type = QuietRunner.__name__
     return cfg
 
 
-def execute(
-    run: Run, protocol: Protocol, root: Path, out: Path, workers: int | None = None
-) -> dict:
+def execute(session: Session, run: Run) -> dict:
     """Train, test, measure the feature distance on the test pictures; write ``result.json``."""
     started = time.time()
-    cfg = run_config(run, protocol, root, out, workers)
-    runner = QuietRunner.from_cfg(cfg)
-    runner.train()
+    session.train(resume='if-any')
+    runner, cfg = session.runner, session.runner.cfg
     trained = time.time()
     accuracy = float(runner.test()['accuracy/top1'])
     model = runner.model.eval()
@@ -147,14 +125,18 @@ def run_all(
     say(f'{len(runs)} runs, {len(runs) - len(todo)} finished before')
     spent: list[float] = []
     for i, run in enumerate(todo):
-        with hold(run) as free:
-            if not free:
-                say(f'{run}: another process works on it')
-                continue
-            if finished(run):  # by another process, meanwhile
-                continue
-            say(f'[{i + 1}/{len(todo)}] {run} ...')
-            result = execute(run, protocol, root, out, workers)
+        run.folder.mkdir(parents=True, exist_ok=True)
+        # The plan has checked the data that all runs share.
+        session = Session(run_config(run, protocol, root, out, workers), check_data=False)
+        try:
+            with session.lock(patience=0):
+                if finished(run):  # by another process, meanwhile
+                    continue
+                say(f'[{i + 1}/{len(todo)}] {run} ...')
+                result = execute(session, run)
+        except WorkDirBusyError:
+            say(f'{run}: another process works on it')
+            continue
         spent.append(result['seconds'])
         left = sum(not finished(r) for r in todo)
         minutes = left * sum(spent) / len(spent) / 60

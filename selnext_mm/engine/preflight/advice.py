@@ -1,45 +1,9 @@
-"""What the train command puts into a config so that nothing is lost, and what it warns of."""
+"""What a training is warned of before it starts."""
 
 from mmengine.config import Config
 from torch import nn
 
-from selnext_mm.config.walk import iter_hooks
 from selnext_mm.models.backbones.base import Backbone
-
-LOOPS = {
-    'EpochBasedTrainLoop': 'ResumableEpochBasedTrainLoop',
-    'IterBasedTrainLoop': 'ResumableIterBasedTrainLoop',
-}
-STOCK_HOOKS = ('CheckpointHook', 'mmengine.CheckpointHook')
-HOOK = 'SafeCheckpointHook'
-
-
-def make_safe(cfg: Config) -> None:
-    """Replace mmengine's checkpoint hook and training loop by ours, in place; stop at NaN.
-
-    What a config names itself, beyond mmengine's own types, is left as it is.
-    """
-    if not cfg.get('default_hooks'):
-        cfg.default_hooks = {}
-    hooks = cfg.default_hooks
-    if 'checkpoint' not in hooks:
-        hooks.checkpoint = dict(type='CheckpointHook', interval=1)  # as mmengine does
-    if hooks.checkpoint and hooks.checkpoint.get('type') in STOCK_HOOKS:
-        hooks.checkpoint.type = HOOK
-    loop = cfg.train_cfg
-    kind = loop.get('type')
-    if kind is None:
-        kind = 'EpochBasedTrainLoop' if loop.pop('by_epoch', True) else 'IterBasedTrainLoop'
-    if isinstance(kind, str):
-        loop['type'] = LOOPS.get(kind.removeprefix('mmengine.'), kind)
-    present = {str(h.get('type')) for h in iter_hooks(cfg) if isinstance(h, dict)}
-    if 'FiniteLossHook' not in present:
-        hooks.finite_loss = dict(type='FiniteLossHook')
-    # The copy of the config beside the checkpoints has to load in other tools.
-    custom = cfg.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
-    names = [custom['imports']] if isinstance(custom['imports'], str) else custom['imports']
-    if 'selnext_mm' not in names:
-        cfg.custom_imports = dict(custom, imports=[*names, 'selnext_mm'])
 
 
 def lr_for_batch(cfg: Config, processes: int) -> str | None:

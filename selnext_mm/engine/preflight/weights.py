@@ -1,5 +1,6 @@
 """Do the weights of a run fit its model, and hold what it goes on from? Told before it starts."""
 
+import io
 from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
@@ -10,12 +11,12 @@ from torch import nn
 
 from selnext_mm.checkpoints.files import load_file
 from selnext_mm.checkpoints.fit import Comparison, compare, state_dict_of, stored_classes
-from selnext_mm.checkpoints.integrity import damage
+from selnext_mm.checkpoints.integrity import damage_of
 from selnext_mm.checkpoints.pretrained import MIN_LOADED
 from selnext_mm.config.build import build_model
 from selnext_mm.config.walk import iter_datasets
-from selnext_mm.engine.device import is_first_process
-from selnext_mm.engine.resume.lineage import Newest, find_newest, read_meta
+from selnext_mm.engine.distributed.launch import is_first_process
+from selnext_mm.engine.resume.lineage import Newest, find_newest, meta_of
 from selnext_mm.errors import UserError
 from selnext_mm.models.backbones.base import CountedPretrained
 from selnext_mm.text import preview
@@ -46,17 +47,22 @@ def resolve_resume(work_dir: str, resume: str) -> Newest | None:
     path = Path(resume)
     if not path.is_file():
         raise UserError(f'--resume {resume}: no such file')
-    load_file(path)  # refuses whatever is not a checkpoint, with a message of its own
     try:
-        meta = read_meta(path)
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f'--resume {resume}: cannot be read ({error.strerror or error})') from error
+    # Refuses whatever is not a checkpoint, with a message of its own.
+    checkpoint = load_file(path, content=content)
+    try:
+        meta = meta_of(checkpoint)
     except ValueError as error:
         raise UserError(
             f'--resume {resume}: {error}. To start from these weights: '
             f'--cfg-options load_from={resume}'
         ) from error
-    if problem := damage(path):
+    if problem := damage_of(io.BytesIO(content)):
         raise UserError(f'--resume {resume}: {problem}')
-    return Newest(path, meta['epoch'], meta['iter'])
+    return Newest(path, meta['epoch'], meta['iter'], checkpoint=checkpoint)
 
 
 def _is_mine(path: str) -> bool:
@@ -95,23 +101,29 @@ def check_pretrained(cfg: Config, model: nn.Module | None = None) -> None:
         read_checkpoint(path)
 
 
-def _compare(cfg: Config, path: str, model: nn.Module | None) -> tuple[Comparison, dict]:
-    """The config's model against the checkpoint at ``path``, and the checkpoint."""
-    checkpoint = read_checkpoint(path)
+def _compare(cfg: Config, path: str, model: nn.Module | None, checkpoint: dict) -> Comparison:
+    """The config's model against what was read from ``path``."""
     state = state_dict_of(checkpoint, path)
-    return compare((model or build_model(cfg)).state_dict(), state), checkpoint
+    return compare((model or build_model(cfg)).state_dict(), state)
 
 
 def check_checkpoint(
-    cfg: Config, path: str, model: nn.Module | None = None, training: bool = False
-) -> None:
-    """Raise :class:`UserError` unless ``path`` holds all weights of the config's model.
+    cfg: Config,
+    path: str,
+    model: nn.Module | None = None,
+    training: bool = False,
+    checkpoint: dict | None = None,
+) -> dict | None:
+    """What ``path`` holds; :class:`UserError` unless it has all weights of the config's model.
 
-    With ``training`` it also has to hold what a run goes on from.
+    With ``training`` it also has to hold what a run goes on from. ``checkpoint`` is what was read
+    from the file already. None in the processes that leave an address to the first one.
     """
-    if not _is_mine(path):
-        return
-    result, checkpoint = _compare(cfg, path, model)
+    if checkpoint is None:
+        if not _is_mine(path):
+            return None
+        checkpoint = read_checkpoint(path)
+    result = _compare(cfg, path, model, checkpoint)
     if training:
         meta = checkpoint.get('meta')
         known = isinstance(meta, Mapping) and {'epoch', 'iter'} <= meta.keys()
@@ -123,7 +135,7 @@ def check_checkpoint(
             )
     bad = [*result.missing, *result.misshapen]
     if not bad:
-        return
+        return checkpoint
     if len(bad) == len(result.class_layers):
         name = bad[0]
         classes = stored_classes(checkpoint)
@@ -140,15 +152,17 @@ def check_checkpoint(
     )
 
 
-def check_load_from(cfg: Config, model: nn.Module | None = None) -> None:
-    """Raise :class:`UserError` unless ``cfg.load_from`` is a start for the config's model.
+def check_load_from(cfg: Config, model: nn.Module | None = None) -> dict | None:
+    """What ``cfg.load_from`` holds; :class:`UserError` unless it is a start for the model.
 
-    Heads for other classes, or other heads, may differ; of the backbone 95 % have to fit.
+    Heads for other classes, or other heads, may differ; of the backbone 95 % have to fit. None
+    where there is no ``load_from``, or another process looks at it.
     """
     path = cfg.get('load_from')
     if not path or not _is_mine(path):
-        return
-    result, _ = _compare(cfg, path, model)
+        return None
+    checkpoint = read_checkpoint(path)
+    result = _compare(cfg, path, model, checkpoint)
     prefix = 'backbone.' if 'backbone' in cfg.model else ''
     if result.share(prefix) < MIN_LOADED:
         raise UserError(
@@ -156,13 +170,12 @@ def check_load_from(cfg: Config, model: nn.Module | None = None) -> None:
             'backbone; check that the config is of the same model, or for backbone weights alone '
             'use --cfg-options pretrained=FILE'
         )
+    return checkpoint
 
 
-def check_class_names(cfg: Config, path: str) -> str | None:
-    """A line to log if the classes stored in ``path`` are not those of the test set."""
-    if not _is_mine(path):
-        return None
-    stored = stored_classes(read_checkpoint(path))
+def check_class_names(cfg: Config, path: str, checkpoint: dict) -> str | None:
+    """A line to log if the classes stored in a checkpoint are not those of the test set."""
+    stored = stored_classes(checkpoint)
     dataset = next((d for _, d in iter_datasets(cfg, ('test_dataloader',))), {})
     wanted = (dataset.get('metainfo') or {}).get('classes')
     if stored is None or not isinstance(wanted, list | tuple) or tuple(wanted) == stored:

@@ -1,5 +1,6 @@
 """Which checkpoint a run goes on from: the newest intact one of its own."""
 
+import io
 import json
 import pickle
 import uuid
@@ -9,11 +10,12 @@ from pathlib import Path
 import torch
 from mmengine.dist import is_main_process
 
-from selnext_mm.checkpoints.integrity import damage
+from selnext_mm.checkpoints.files import load_file
+from selnext_mm.checkpoints.integrity import damage, damage_of
 from selnext_mm.checkpoints.sniff import check_file
 from selnext_mm.disk import write_text
-from selnext_mm.engine.device import is_first_process
 from selnext_mm.engine.distributed.collectives import from_first
+from selnext_mm.engine.distributed.launch import is_first_process
 from selnext_mm.errors import UserError
 
 POINTER = 'last_checkpoint'
@@ -30,6 +32,7 @@ class Newest:
     epoch: int
     iter: int
     skipped: list[tuple[Path, str]] = field(default_factory=list)
+    checkpoint: dict | None = field(default=None, repr=False, compare=False)  # what was read
 
     def lines(self) -> list[str]:
         """For the log: what is taken and what is skipped."""
@@ -52,6 +55,11 @@ def read_meta(path: Path) -> dict:
         raise ValueError('refused: it is no checkpoint or would run code') from error
     except Exception as error:  # torch raises KeyError, EOFError, RuntimeError, ... on damage
         raise ValueError(damage(path) or 'not a checkpoint') from error
+    return meta_of(checkpoint)
+
+
+def meta_of(checkpoint: dict) -> dict:
+    """The ``meta`` of a checkpoint that has been read; raises as :func:`read_meta`."""
     meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
     if not isinstance(meta, dict) or not {'epoch', 'iter'} <= set(meta):
         raise ValueError('no epoch and iteration in it: weights, not a state of training')
@@ -115,11 +123,25 @@ def _readable(work_dir: Path) -> tuple[list[tuple[Path, dict]], list[tuple[Path,
     return readable, skipped
 
 
+def read_intact(path: Path) -> tuple[dict | None, str | None]:
+    """A checkpoint of ``torch.save`` and None, or None and what is wrong with its bytes.
+
+    The file is read once. Raises as :func:`~selnext_mm.checkpoints.files.load_file`.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return None, f'cannot be read ({error.strerror or error})'
+    if problem := damage_of(io.BytesIO(content)):
+        return None, problem
+    return load_file(path, content=content), None
+
+
 def find_newest(work_dir: str | Path) -> Newest | None:
     """The newest intact checkpoint of the run in ``work_dir``; None if there are no checkpoints.
 
-    Every byte of it has been read and compared with its check sum. Checkpoints of an earlier
-    run that was started anew in the same folder do not count.
+    Every byte of it has been read, once, and compared with its check sum; it comes with what was
+    read. Checkpoints of an earlier run that was started anew in the same folder do not count.
 
     Raises:
         UserError: there are checkpoints, but none is intact; the message names each.
@@ -127,9 +149,9 @@ def find_newest(work_dir: str | Path) -> Newest | None:
     work_dir = Path(work_dir)
     readable, skipped = _readable(work_dir)
     for path, meta in readable:
-        problem = damage(path)
+        checkpoint, problem = read_intact(path)
         if problem is None:
-            return Newest(path, meta['epoch'], meta['iter'], skipped)
+            return Newest(path, meta['epoch'], meta['iter'], skipped, checkpoint)
         skipped.append((path, problem))
     of_this_run = [(p, r) for p, r in skipped if r != EARLIER]
     if not of_this_run:
@@ -141,7 +163,7 @@ def find_newest(work_dir: str | Path) -> Newest | None:
     )
 
 
-def begun_anew(work_dir: str | Path) -> str | None:
+def restart_warning(work_dir: str | Path) -> str | None:
     """A warning for a run that does not resume in a folder with checkpoints; else None."""
     paths = _checkpoints(Path(work_dir))
     if not paths:
@@ -154,7 +176,7 @@ def begun_anew(work_dir: str | Path) -> str | None:
     )
 
 
-def claim(work_dir: str | Path, resumed: str | Path | None) -> None:
+def claim(work_dir: str | Path, resumed: tuple[Path, dict] | None) -> None:
     """:func:`start_run` for a process that is still to build its run.
 
     A run that dies while it is set up, and is started again, must not take the checkpoints of an
@@ -163,12 +185,12 @@ def claim(work_dir: str | Path, resumed: str | Path | None) -> None:
 
     Args:
         work_dir: of the run, which may be missing.
-        resumed: the file that the run goes on from; None for a new one.
+        resumed: the file that the run goes on from and its ``meta``; None for a new one.
     """
     work_dir = Path(work_dir)
     if not is_first_process() or not work_dir.is_dir() or not _checkpoints(work_dir):
         return
-    _start_run(work_dir, None if resumed is None else (Path(resumed), read_meta(Path(resumed))))
+    _start_run(work_dir, resumed)
 
 
 def start_run(work_dir: str | Path, resumed: tuple[Path, dict] | None) -> str:

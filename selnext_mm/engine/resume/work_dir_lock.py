@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from selnext_mm.engine.device import is_first_process
+from selnext_mm.engine.distributed.launch import is_first_process
 from selnext_mm.errors import UserError
 
 # A process that was killed a moment ago may still hold it.
@@ -23,6 +23,10 @@ def _close_in_child() -> None:
 os.register_at_fork(after_in_child=_close_in_child)
 
 
+class WorkDirBusyError(UserError):
+    """Another training has the work dir."""
+
+
 class WorkDirLock:
     """The right to train in ``work_dir``, until :meth:`release` or the end of the process.
 
@@ -33,12 +37,16 @@ class WorkDirLock:
     def __init__(self, work_dir: str | Path) -> None:
         self.work_dir, self.fd = Path(work_dir), None
 
-    def acquire(self) -> None:
-        """Take the lock if the folder is there; UserError if another training has it."""
+    def acquire(self, patience: float | None = None) -> None:
+        """Take the lock if the folder is there, within ``patience`` seconds (default: 10).
+
+        Raises:
+            WorkDirBusyError: if another training has it.
+        """
         if self.fd is not None or not is_first_process() or not self.work_dir.is_dir():
             return
         fd = os.open(self.work_dir, os.O_RDONLY)
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + (PATIENCE if patience is None else patience)
         while True:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,7 +55,7 @@ class WorkDirLock:
                     time.sleep(0.2)
                     continue
                 os.close(fd)
-                raise UserError(
+                raise WorkDirBusyError(
                     f'another training is running in {self.work_dir}; choose another folder with '
                     '--work-dir, or stop that one first'
                 ) from None

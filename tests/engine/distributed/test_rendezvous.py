@@ -7,9 +7,8 @@ import pytest
 import torch.distributed as dist
 from mmengine.config import Config
 
-from selnext_mm.engine import device
-from selnext_mm.engine.device import init_cpu_group, meet_anew
-from selnext_mm.engine.distributed import rendezvous
+from selnext_mm.engine.distributed import launch, rendezvous
+from selnext_mm.engine.distributed.launch import init_cpu_group, use_restart_safe_rendezvous
 from selnext_mm.engine.distributed.rendezvous import SCHEME, agree
 from selnext_mm.errors import UserError
 
@@ -74,9 +73,9 @@ def test_the_groups_of_two_attempts_share_no_key(torchrun):
 
 def test_the_group_is_left_before_the_interpreter_ends(torchrun, monkeypatch):
     """Else a thread of gloo may abort a process that has done its work."""
-    monkeypatch.setattr(device, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
     at_end = []
-    monkeypatch.setattr(device.atexit, 'register', at_end.append)
+    monkeypatch.setattr(launch.atexit, 'register', at_end.append)
     init_cpu_group(Config(dict(launcher='pytorch')))
     try:
         assert dist.get_backend() == 'gloo'
@@ -99,11 +98,11 @@ def test_a_store_of_the_first_process_is_new_anyway(torchrun, monkeypatch):
 )
 def test_mmengine_is_told_under_torchrun(torchrun, launcher, expected):
     cfg = Config(dict(launcher=launcher, env_cfg=dict(dist_cfg=dict(backend='nccl'))))
-    meet_anew(cfg)
+    use_restart_safe_rendezvous(cfg)
     assert cfg.env_cfg.dist_cfg.get('init_method') == expected
 
 
 def test_a_method_of_the_config_stays(torchrun):
     cfg = Config(dict(launcher='pytorch', env_cfg=dict(dist_cfg=dict(init_method='env://'))))
-    meet_anew(cfg)
+    use_restart_safe_rendezvous(cfg)
     assert cfg.env_cfg.dist_cfg.init_method == 'env://'

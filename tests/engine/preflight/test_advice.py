@@ -4,7 +4,8 @@ from mmengine.config import Config
 
 from selnext_mm.config.build import build_model
 from selnext_mm.config.load import load_config
-from selnext_mm.engine.preflight.advice import lr_for_batch, make_safe, random_and_fixed
+from selnext_mm.engine.preflight.advice import lr_for_batch, random_and_fixed
+from selnext_mm.engine.safe_defaults import make_safe
 
 
 @pytest.mark.parametrize(

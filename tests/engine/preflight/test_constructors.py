@@ -12,9 +12,9 @@ from torch import nn
 from selnext_mm.config.build import build_model
 from selnext_mm.config.load import load_config
 from selnext_mm.config_files import config_leaves
-from selnext_mm.engine.preflight.advice import make_safe
 from selnext_mm.engine.preflight.constructors import check_arguments
 from selnext_mm.engine.preflight.values import check_types
+from selnext_mm.engine.safe_defaults import make_safe
 from selnext_mm.errors import UserError
 
 LEAVES = list({name.rpartition('/')[0]: name for name in reversed(config_leaves())}.values())

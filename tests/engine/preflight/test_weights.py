@@ -150,11 +150,14 @@ def test_a_test_wants_the_classes_of_the_config(atto, tmp_path):
     classes = tuple(cfg.metainfo.classes)
     path = save(tmp_path / 'w.pth', model.state_dict(), dataset_meta=dict(classes=classes))
     check_checkpoint(cfg, path)
-    assert check_class_names(cfg, path) is None
+    assert check_class_names(cfg, path, load_file(path)) is None
     other = (*classes[:-1], 'plus')
     path = save(tmp_path / 'w.pth', model.state_dict(), dataset_meta=dict(classes=other))
-    assert "number 5 is 'plus' there and 'cross' in" in check_class_names(cfg, path)
-    assert check_class_names(cfg, save(tmp_path / 'w.pth', model.state_dict())) is None
+    assert "number 5 is 'plus' there and 'cross' in" in check_class_names(
+        cfg, path, load_file(path)
+    )
+    path = save(tmp_path / 'w.pth', model.state_dict())
+    assert check_class_names(cfg, path, load_file(path)) is None
 
 
 def test_addresses_are_read_before_the_run_by_one_process(atto, monkeypatch):

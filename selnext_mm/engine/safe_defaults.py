@@ -1,0 +1,40 @@
+"""What a training is given so that nothing is lost: a config in, the same with our parts in it."""
+
+from mmengine.config import Config
+
+from selnext_mm.config.walk import iter_hooks
+
+LOOPS = {
+    'EpochBasedTrainLoop': 'ResumableEpochBasedTrainLoop',
+    'IterBasedTrainLoop': 'ResumableIterBasedTrainLoop',
+}
+STOCK_HOOKS = ('CheckpointHook', 'mmengine.CheckpointHook')
+HOOK = 'SafeCheckpointHook'
+
+
+def make_safe(cfg: Config) -> None:
+    """Replace mmengine's checkpoint hook and training loop by ours, in place; stop at NaN.
+
+    What a config names itself, beyond mmengine's own types, is left as it is.
+    """
+    if not cfg.get('default_hooks'):
+        cfg.default_hooks = {}
+    hooks = cfg.default_hooks
+    if 'checkpoint' not in hooks:
+        hooks.checkpoint = dict(type='CheckpointHook', interval=1)  # as mmengine does
+    if hooks.checkpoint and hooks.checkpoint.get('type') in STOCK_HOOKS:
+        hooks.checkpoint.type = HOOK
+    loop = cfg.train_cfg
+    kind = loop.get('type')
+    if kind is None:
+        kind = 'EpochBasedTrainLoop' if loop.pop('by_epoch', True) else 'IterBasedTrainLoop'
+    if isinstance(kind, str):
+        loop['type'] = LOOPS.get(kind.removeprefix('mmengine.'), kind)
+    present = {str(h.get('type')) for h in iter_hooks(cfg) if isinstance(h, dict)}
+    if 'FiniteLossHook' not in present:
+        hooks.finite_loss = dict(type='FiniteLossHook')
+    # The copy of the config beside the checkpoints has to load in other tools.
+    custom = cfg.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
+    names = [custom['imports']] if isinstance(custom['imports'], str) else custom['imports']
+    if 'selnext_mm' not in names:
+        cfg.custom_imports = dict(custom, imports=[*names, 'selnext_mm'])

@@ -1,0 +1,316 @@
+"""One training or test of a config, with every check, lock and safe default; see :class:`Session`.
+
+What goes into the runner's hooks is in ``hooks/`` and ``resume/``, what is checked in
+``preflight/``: here is the order.
+"""
+
+import copy
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from torch import nn
+
+from selnext_mm.compat import silence_known_warnings
+from selnext_mm.config.build import build_model
+from selnext_mm.config.load import default_work_dir, load_config, merge_options, set_data_root
+from selnext_mm.config.visualizer import add_tensorboard, check_backends, show_in
+from selnext_mm.datasets.check.config import stop_on_bad_data
+from selnext_mm.disk import check_folder
+from selnext_mm.engine.device import adapt_to_device
+from selnext_mm.engine.distributed.launch import (
+    check_launcher,
+    init_cpu_group,
+    is_first_process,
+    use_restart_safe_rendezvous,
+)
+from selnext_mm.engine.preflight.advice import lr_for_batch, random_and_fixed
+from selnext_mm.engine.preflight.constructors import check_arguments
+from selnext_mm.engine.preflight.paths import check_paths
+from selnext_mm.engine.preflight.values import check_numbers, check_types, misspelt_keys
+from selnext_mm.engine.preflight.weights import (
+    check_checkpoint,
+    check_class_names,
+    check_load_from,
+    check_pretrained,
+    resolve_resume,
+)
+from selnext_mm.engine.resume.lineage import Newest, claim, restart_warning
+from selnext_mm.engine.resume.work_dir_lock import WorkDirLock
+from selnext_mm.engine.runner import ConciseRunner
+from selnext_mm.engine.safe_defaults import HOOK, make_safe
+from selnext_mm.errors import UserError
+from selnext_mm.evaluation.faster_coco import record_evaluations, use_faster_coco
+from selnext_mm.evaluation.output import OutputFiles, coco_evaluators
+
+# How often the job was started again: by torchrun, by Slurm, by tools/slurm_train.sh.
+RESTARTS = ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT', 'SELNEXT_MM_RESTARTS')
+TRAIN_KEYS = ('train_dataloader', 'train_cfg', 'optim_wrapper')
+TEST_KEYS = ('test_dataloader', 'test_evaluator')
+
+
+class Session:
+    """A config to train and to test, as ``tools/train.py`` and ``tools/test.py`` do it.
+
+    >>> session = Session('selnext_mm::mask_rcnn/selnext_t_3x_coco.py', data_root='coco')
+    >>> session.train(resume='if-any')
+    >>> metrics = session.test('work_dirs/mask_rcnn/selnext_t_3x_coco/epoch_36.pth')
+
+    Everything that can be known beforehand is checked before anything is written: the config's
+    types, numbers and paths, the labels, the weights. The work dir is locked while it trains.
+
+    Args:
+        config: a config file, a name under ``configs/`` (also as ``selnext_mm::NAME``), or a
+            ``Config``, which is copied.
+        data_root: folder of the data; moves all data sets and evaluators there.
+        work_dir: default: the config's, else ``work_dirs/<config folder>/<config name>``.
+        options: values that replace the config's; nested keys with dots, as in ``--cfg-options``.
+        launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``; under torchrun ``none`` is
+            ``pytorch``.
+        check_data: False starts even if the annotation files have what would ruin the run.
+
+    Attributes:
+        cfg: the config with all of this in it. ``train`` and ``test`` work on copies.
+        runner: the mmengine runner of the last call; None before.
+        written: the files of the last test's ``out``, in the first process.
+
+    Raises:
+        UserError: a mistake in the config, the options or the environment.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | Config,
+        data_root: str | Path | None = None,
+        work_dir: str | Path | None = None,
+        options: dict | None = None,
+        launcher: str = 'none',
+        check_data: bool = True,
+    ) -> None:
+        silence_known_warnings()
+        if isinstance(config, Config):
+            cfg = merge_options(copy.deepcopy(config), options)
+        else:
+            cfg = load_config(config, options)
+        if launcher == 'none' and 'TORCHELASTIC_RUN_ID' in os.environ:
+            # Without it every process of torchrun would train alone, into the same folder.
+            launcher = 'pytorch'
+        check_launcher(launcher)
+        cfg.launcher = launcher
+        if work_dir:
+            cfg.work_dir = str(work_dir)
+        elif not cfg.get('work_dir'):
+            cfg.work_dir = default_work_dir(cfg.filename or 'config')
+        check_folder('--work-dir', cfg.work_dir)
+        if data_root:
+            set_data_root(cfg, data_root)
+        self.cfg, self.check_data = cfg, check_data
+        self.runner: Runner | None = None
+        self.written: list[Path] = []
+        self._lock = WorkDirLock(cfg.work_dir)
+
+    @contextmanager
+    def lock(self, patience: float | None = None) -> Iterator[None]:
+        """Keep other trainings out of the work dir, if it is there; may be nested.
+
+        Raises:
+            WorkDirBusyError: another one has it, and still has it after ``patience`` seconds.
+        """
+        mine = self._lock.fd is None
+        self._lock.acquire(patience)
+        try:
+            yield
+        finally:
+            if mine:
+                self._lock.release()
+
+    def train(
+        self,
+        resume: str | Path | bool | None = None,
+        amp: bool = False,
+        auto_scale_lr: bool = False,
+        tensorboard: bool = False,
+    ) -> str | None:
+        """Train to the end of the config's schedule.
+
+        Args:
+            resume: ``auto`` (or True) goes on from the newest intact checkpoint of the work dir,
+                ``if-any`` does so if there is one, a path from that file. A job that torchrun or
+                Slurm has started again goes on whatever is said here.
+            amp: mixed precision (fp16).
+            auto_scale_lr: scale the lr by (batch of this run) / ``auto_scale_lr.base_batch_size``.
+            tensorboard: write the scalars for TensorBoard, too.
+
+        Returns:
+            the path of the last checkpoint; None if the config keeps none.
+
+        Raises:
+            UserError: a mistake of the user, or a disk that takes no more.
+            Stopped: after SIGTERM, SIGUSR1 or Ctrl-C, with the state saved.
+        """
+        cfg = self._copy(TRAIN_KEYS, 'cannot be trained: it has no {key}')
+        _set_choices(cfg, amp, auto_scale_lr, tensorboard)
+        check_backends(cfg)
+        loaders = ('train_dataloader', 'val_dataloader')
+        _check_values(cfg, loaders)
+        lines = self._check_labels(cfg, loaders)
+        make_safe(cfg)
+        model = build_model(cfg)
+        check_arguments(cfg, model)
+        newest = set_resume(cfg, 'auto' if resume is True else resume, model)
+        if newest:
+            lines += newest.lines()
+            content = newest.checkpoint
+        else:
+            content = check_load_from(cfg, model)
+            check_pretrained(cfg, model)
+        warnings = misspelt_keys(cfg)
+        with self.lock():
+            if not newest and (warning := restart_warning(cfg.work_dir)):
+                warnings.append(warning)
+            hook = cfg.default_hooks.checkpoint
+            if hook and hook.get('type') == HOOK:
+                claim(cfg.work_dir, (newest.path, content['meta']) if newest else None)
+            runner = self._build(cfg, content)
+            del content, newest  # the runner holds it until it has loaded it
+            with self.lock():  # of a folder that the runner has made
+                for line in lines:
+                    runner.logger.info(line)
+                warnings += [lr_for_batch(cfg, runner.world_size), random_and_fixed(cfg, model)]
+                for warning in filter(None, warnings):
+                    runner.logger.warning(warning)
+                del model
+                runner.train()
+        return runner.message_hub.get_info('last_ckpt')
+
+    def test(
+        self,
+        checkpoint: str | Path,
+        out: str | Path | None = None,
+        show_dir: str | Path | None = None,
+        classwise: bool = False,
+        fast_eval: bool = False,
+    ) -> dict[str, float]:
+        """The metrics of ``checkpoint`` on the test set.
+
+        Args:
+            checkpoint: a file or an address; it has to hold all weights of the config's model.
+            out: FILE.json for metrics, AP of every class and COCO results beside it, or FILE.pkl
+                for all predictions; complete or not there.
+            show_dir: folder for images with predictions.
+            classwise: AP of every class in the log (COCO).
+            fast_eval: evaluate with faster-coco-eval: the same numbers, sooner (COCO).
+
+        Raises:
+            UserError: a mistake of the user.
+        """
+        output = OutputFiles(out) if out else None
+        path = str(checkpoint)
+        cfg = self._copy(TEST_KEYS, 'cannot be tested: no test_dataloader or test_evaluator')
+        if classwise:
+            for evaluator in coco_evaluators(cfg, '--classwise'):
+                evaluator['classwise'] = True
+        if fast_eval:
+            use_faster_coco(coco_evaluators(cfg, '--fast-eval'))
+        if show_dir:
+            check_folder('--show-dir', show_dir)
+            show_in(cfg, str(show_dir))
+        loaders = ('test_dataloader',)
+        _check_values(cfg, loaders)
+        content = check_checkpoint(cfg, path)
+        lines = self._check_labels(cfg, loaders)
+        remark = content and check_class_names(cfg, path, content)
+        cfg.load_from, cfg.resume = path, False
+        with record_evaluations() as evaluations, output or nullcontext():
+            if output:
+                output.ask_of(cfg)
+            runner = self._build(cfg, content)
+            del content
+            for line in lines:
+                runner.logger.info(line)
+            if remark:
+                runner.logger.warning(remark)
+            metrics = runner.test()
+            if output:
+                output.add_summary(cfg, path, metrics, evaluations)
+        self.written = output.written if output else []
+        return metrics
+
+    def _copy(self, keys: tuple[str, ...], problem: str) -> Config:
+        """The config for one call; :class:`UserError` if it lacks one of ``keys``."""
+        for key in keys:
+            if not self.cfg.get(key):
+                raise UserError(f'{self.cfg.filename or "the config"} {problem.format(key=key)}')
+        return copy.deepcopy(self.cfg)
+
+    def _check_labels(self, cfg: Config, loaders: tuple[str, ...]) -> list[str]:
+        """Stop on labels that would ruin the run; lines to log. One process looks, for all."""
+        if not self.check_data or not is_first_process():
+            return []
+        return stop_on_bad_data(cfg, loaders)
+
+    def _build(self, cfg: Config, checkpoint: dict | None) -> Runner:
+        """The runner, which is handed what was read of ``cfg.load_from``."""
+        runner = self.runner = build_runner(cfg)
+        if checkpoint is not None and isinstance(runner, ConciseRunner):
+            runner.hand_over(cfg.load_from, checkpoint)
+        return runner
+
+
+def _check_values(cfg: Config, loaders: tuple[str, ...]) -> None:
+    check_types(cfg)
+    check_numbers(cfg)
+    check_paths(cfg, loaders)
+
+
+def _set_choices(cfg: Config, amp: bool, auto_scale_lr: bool, tensorboard: bool) -> None:
+    """Put the options of :meth:`Session.train` into ``cfg``."""
+    if amp:
+        cfg.optim_wrapper.type = 'AutoAmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if auto_scale_lr:
+        if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
+            raise UserError(
+                f'--auto-scale-lr: {cfg.filename} has no auto_scale_lr.base_batch_size, the batch '
+                'that its lr is meant for'
+            )
+        cfg.auto_scale_lr.enable = True
+    if tensorboard:
+        add_tensorboard(cfg)
+
+
+def set_resume(
+    cfg: Config, resume: str | Path | None, model: nn.Module | None = None
+) -> Newest | None:
+    """Put what ``--resume`` means into ``cfg``; return what is gone on from, None for a new run.
+
+    A job that torchrun, Slurm or slurm_train.sh has started again goes on from its newest
+    checkpoint whatever the option says; if it has none yet, the option counts.
+    """
+    newest = None
+    if any(int(os.environ.get(name) or 0) for name in RESTARTS):
+        newest = resolve_resume(cfg.work_dir, 'if-any')
+    if newest is None and resume:
+        newest = resolve_resume(cfg.work_dir, str(resume))
+    if newest is None:
+        return None
+    cfg.resume = True
+    cfg.load_from = str(newest.path)
+    check_checkpoint(cfg, cfg.load_from, model, training=True, checkpoint=newest.checkpoint)
+    return newest
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The runner of the config; ours unless the config names another."""
+    lines = adapt_to_device(cfg)
+    use_restart_safe_rendezvous(cfg)
+    init_cpu_group(cfg)
+    cfg.setdefault('runner_type', 'ConciseRunner')
+    runner = RUNNERS.build(cfg)
+    for line in lines:
+        runner.logger.info(line)
+    return runner
