@@ -38,6 +38,7 @@ ALLOWED = {
     'analysis': {*READ, 'inference'},
     'export': {*READ, 'inference'},
     'report': {*READ, 'inference', 'analysis'},
+    'recipes': {*READ, 'inference', 'analysis', 'report'},
     'doctor': {'errors', ''},
 }
 HEAVY = {'mmcv', 'mmdet', 'mmpretrain', 'torchvision'}
