@@ -27,7 +27,7 @@ from selnext_mm.recipes.options import Options
 # What is chosen for the user, with an accelerator and without one.
 DEFAULTS = {
     'cuda': dict(model='selnext_t', batch=8, detector=640, classifier=224, images=40_000),
-    'cpu': dict(model='selnext_atto', batch=2, detector=320, classifier=96, images=4_500),
+    'cpu': dict(model='selnext_atto', batch=2, detector=320, classifier=96, images=3_600),
 }
 EPOCHS = (12, 300)  # fewest and most epochs that are chosen
 CLASSIFIER_FACTOR = 10  # a classifier sees so many times more (smaller) images in the same time

@@ -9,7 +9,7 @@ CLASSIFIER_LR = 1e-3
 CLASSIFIER_BATCH = 64
 WARMUP = 0.1  # share of the run
 MOST_WARMUP = 500  # iterations
-VALIDATIONS = 10  # per run
+VALIDATIONS = 10  # at most, per run
 SMALL_SET = 2000  # images; below it the weights are averaged
 AVERAGED = 100  # iterations that the average of the weights looks back over
 
@@ -36,7 +36,7 @@ def schedule_config(
     """
     iterations = max(1, math.ceil(images / batch)) * epochs
     warmup = max(1, min(MOST_WARMUP, round(WARMUP * iterations)))
-    interval = max(1, epochs // VALIDATIONS)
+    interval = math.ceil(epochs / VALIDATIONS)
     hooks = []
     if images < SMALL_SET:
         momentum = max(1 / AVERAGED, min(0.5, 20 / iterations))
