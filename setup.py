@@ -73,6 +73,7 @@ setup(
         'runtime': requirements('deploy'),  # runtime.txt is what every installation needs
         'openvino': requirements('openvino'),
         'fast-eval': requirements('fast-eval'),
+        'formats': requirements('formats'),
         'notebook': requirements('notebook'),
     },
     entry_points={'console_scripts': ['selnext-mm = selnext_mm.__main__:main']},

@@ -57,7 +57,7 @@ def collection(leaf: str) -> dict:
     """The collection of a config: its folder and the paper that it belongs to."""
     folder, stem = Path(leaf).parts[0], Path(leaf).stem
     kind = PEERS.get(stem, stem.split('_')[0])
-    detector_of_na = folder in ('retinanet', 'cascade_rcnn')
+    detector_of_na = folder in ('retinanet', 'cascade_rcnn') and kind != 'selnext'
     paper = PAPERS['na'] if detector_of_na else PAPERS.get(kind, SELN)
     names = {
         SELN: 'SELN',

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 __version__ = '0.1.0'
 
 # Public names -> module; imported when they are asked for.
-EXPORTS = {'Session': 'engine.session', 'UserError': 'errors'}
+EXPORTS = {'Session': 'engine.session', 'UserError': 'errors', 'train': 'recipes.run'}
 
 
 @functools.cache

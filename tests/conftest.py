@@ -69,6 +69,16 @@ def coco_root():
     return Path(root)
 
 
+@pytest.fixture(scope='session')
+def bccd_root():
+    """The blood cells of BCCD as Pascal VOC, from SELNEXT_MM_BCCD."""
+    root = os.environ.get('SELNEXT_MM_BCCD')
+    if not root:
+        pytest.skip('set SELNEXT_MM_BCCD to the folder of BCCD (JPEGImages, ...) to run this')
+    assert Path(root, 'ImageSets', 'Main', 'train.txt').is_file(), root
+    return Path(root)
+
+
 @pytest.fixture
 def run_tool(tmp_path):
     """Run a command of the project as a user does; return the finished process."""

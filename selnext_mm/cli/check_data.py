@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from selnext_mm.cli.arguments import Options
+from selnext_mm.datasets.formats.detect import FORMATS
 from selnext_mm.errors import UserError
 
 EPILOG = """Exit status: 0 if there is no error (warnings allowed), 1 if there is one, 2 for a
@@ -17,12 +18,20 @@ SPLITS = ('train', 'val', 'test')
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='selnext-mm check-data',
-        description='Check the data sets of a config: categories against classes, boxes, masks, '
-        'ids, images, counts. Nothing is changed.',
+        description='Check the data sets of a config, or a folder of labels: categories against '
+        'classes, boxes, masks, ids, images, counts, alike images. Nothing is changed.',
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='config file, or a name under configs/')
+    parser.add_argument(
+        'config',
+        help='config file, a name under configs/, or labels of any format: a folder, a COCO .json '
+        'or a YOLO data.yaml',
+    )
+    parser.add_argument('--format', choices=FORMATS, help='of the labels; found by looking')
+    parser.add_argument(
+        '--no-duplicates', action='store_true', help='of a folder: do not look for alike images'
+    )
     parser.add_argument('--data-root', help='folder of the data set: moves all datasets there')
     parser.add_argument(
         '--images',
@@ -52,6 +61,19 @@ def read_images(reports: list, workers: int | None) -> None:
             check_images(report, lambda task=task: progress.advance(task), workers)
 
 
+def look_for_duplicates(reports: list, workers: int | None):
+    """What :func:`selnext_mm.recipes.check.duplicated_images` says, with a progress bar."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from selnext_mm.recipes.check import duplicated_images
+
+    images = {r.name.removesuffix('_dataloader'): sorted(map(str, r.paths)) for r in reports}
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task('duplicates', total=sum(map(len, images.values())))
+        return duplicated_images(images, workers, lambda n: progress.advance(task, n))
+
+
 def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.workers is not None and args.workers < 1:
@@ -64,13 +86,23 @@ def main(argv: list[str] | None = None) -> int:
     from selnext_mm.config.load import load_config, set_data_root
     from selnext_mm.datasets.check.config import check_config
     from selnext_mm.datasets.check.findings import table_lines
+    from selnext_mm.datasets.formats import find_dataset
     from selnext_mm.disk import write_text
     from selnext_mm.engine.preflight.paths import check_paths
+    from selnext_mm.recipes.check import counts_table, is_labels, labels_config
 
     silence_known_warnings()
-    cfg = load_config(args.config, args.cfg_options)
-    if args.data_root:
-        set_data_root(cfg, args.data_root)
+    info = None
+    if is_labels(args.config):
+        info = find_dataset(args.config, format=args.format)
+        cfg = labels_config(info)
+        args.splits = [split for split in args.splits if split in info.splits]
+        if args.json != '-':
+            show([('note', line) for line in info.choices])
+    else:
+        cfg = load_config(args.config, args.cfg_options)
+        if args.data_root:
+            set_data_root(cfg, args.data_root)
     loaders = tuple(f'{split}_dataloader' for split in args.splits)
     check_paths(cfg, loaders)
     reports = check_config(cfg, loaders)
@@ -81,6 +113,9 @@ def main(argv: list[str] | None = None) -> int:
         )
     if args.images:
         read_images(reports, args.workers)
+    alike, alike_lines = None, []
+    if info and not args.no_duplicates:
+        alike, alike_lines = look_for_duplicates(reports, args.workers)
     errors = sum(len(report.errors) for report in reports)
     if args.json:
         content = {
@@ -89,6 +124,8 @@ def main(argv: list[str] | None = None) -> int:
             'images_read': args.images,
             'datasets': [report.as_dict() for report in reports],
         }
+        if alike:
+            content['duplicates'] = [[list(i) for i in group.images] for group in alike.groups]
         text = json.dumps(content, indent=2)
         if args.json == '-':
             print(text)
@@ -102,7 +139,11 @@ def main(argv: list[str] | None = None) -> int:
         except OSError as error:
             raise UserError(f'--json {args.json}: {error.strerror}; name a writable file') from None
     show(table_lines(reports))
+    if info and (table := counts_table(info)):
+        print('\n'.join(['', *table, '']))
+    show(alike_lines)
     warnings = sum(f.level == 'warn' for report in reports for f in report.findings)
+    warnings += sum(level == 'warn' for level, _ in alike_lines)
     closing = f'{errors} errors, {warnings} warnings'
     if not args.images:
         closing += '; --images reads every picture, too'

@@ -1,11 +1,17 @@
 """``tools/train.py`` and ``selnext-mm train``."""
 
+import sys
+
 from selnext_mm.cli.run_options import base_parser, open_session
 from selnext_mm.engine.signals import stop_early
 
 
 def parse_args(argv: list[str] | None):
-    parser = base_parser('train.py', 'Train a detector or classifier from a config.')
+    parser = base_parser(
+        'train.py',
+        'Train a detector or classifier from a config. With --data DIR from labels instead: see '
+        '"selnext-mm train --data DIR --help".',
+    )
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -30,6 +36,11 @@ def parse_args(argv: list[str] | None):
 
 @stop_early()
 def main(argv: list[str] | None = None) -> int:
+    words = sys.argv[1:] if argv is None else argv
+    if any(word.partition('=')[0] == '--data' for word in words):
+        from selnext_mm.cli import train_data
+
+        return train_data.main(words)
     args = parse_args(argv)
     open_session(args).train(
         resume=args.resume,

@@ -19,6 +19,7 @@ EXPORTS = {
     'GuardedLoad': 'hooks.unreadable_images',
     'LayerDecayOptimWrapperConstructor': 'optimizers.layer_decay',
     'ProgressBarHook': 'hooks.progress',
+    'ResumableEarlyStoppingHook': 'hooks.early_stopping',
     'ResumableEpochBasedTrainLoop': 'resume.loops',
     'ResumableIterBasedTrainLoop': 'resume.loops',
     'SafeCheckpointHook': 'resume.checkpoint_hook',

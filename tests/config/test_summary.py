@@ -10,7 +10,8 @@ from mmengine.config import Config
 from torch import nn
 
 from selnext_mm.config import summary
-from selnext_mm.config.load import add_tensorboard, check_backends, load_config
+from selnext_mm.config.load import load_config
+from selnext_mm.config.visualizer import add_tensorboard, check_backends
 from selnext_mm.engine.hooks import banner
 from selnext_mm.errors import UserError
 

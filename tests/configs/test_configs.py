@@ -117,6 +117,21 @@ def test_recipes_are_the_documented_ones():
         assert cfg.param_scheduler[0].end == 500
 
 
+def test_recipes_for_boxes_are_those_of_the_masks():
+    for boxes, masks, archs, lengths in (
+        ('faster_rcnn', 'mask_rcnn', 'tsb', ('1x', '3x')),
+        ('cascade_rcnn', 'cascade_mask_rcnn', 'tsb', ('3x',)),
+        ('retinanet', 'mask_rcnn', 'tsb', ('1x',)),
+    ):
+        for leaf in (f'selnext_{a}_{x}_coco.py' for a in archs for x in lengths):
+            mine, theirs = load_config(f'{boxes}/{leaf}'), load_config(f'{masks}/{leaf}')
+            for key in ('arch', 'drop_path_rate', 'layer_scale_init_value', 'init_cfg'):
+                assert mine.model.backbone[key] == theirs.model.backbone[key], leaf
+            for key in ('optim_wrapper', 'param_scheduler', 'train_cfg', 'auto_scale_lr'):
+                assert mine[key] == theirs[key], (leaf, key)
+            assert mine.val_evaluator.metric == 'bbox'
+
+
 def test_multi_scale_policy_is_convnexts():
     pipeline = load_config('mask_rcnn/selnext_t_3x_coco.py').train_dataloader.dataset.pipeline
     (choice,) = [t for t in pipeline if t.type == 'RandomChoice']

@@ -683,3 +683,72 @@ TABLE['checkpoint: pipe'] = Case(
     ('w.pth', 'not a regular file'),
     lambda room: os.mkfifo(room.path / 'w.pth'),
 )
+
+
+# From a folder of labels; what the labels themselves may have is in
+# tests/datasets/formats/bad_labels.py.
+def labels(files):
+    """A folder ``set`` with ``files``: name -> content."""
+    return lambda room: [room.write(f'set/{name}', content) for name, content in files.items()]
+
+
+def empty_folder(room):
+    (room.path / 'set').mkdir()
+
+
+LABELS = 'train --data set'
+VOC_BOMB = (
+    '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a0 "lol">'
+    + ''.join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 10))
+    + ']><annotation><filename>1.jpg</filename><object><name>&a9;</name></object></annotation>'
+)
+YAML_BOMB = 'a0: &a0 [x, x]\n' + ''.join(
+    f'a{i}: &a{i} [{", ".join([f"*a{i - 1}"] * 9)}]\n' for i in range(1, 12)
+)
+TABLE |= {
+    'labels: no such folder': Case(LABELS, ('set', 'no such file or folder')),
+    'labels: an empty folder': Case(
+        LABELS,
+        ('no labels found in set', 'Looked for COCO'),
+        empty_folder,
+    ),
+    'labels: an archive': Case(
+        'train --data set.zip', ('set.zip is an archive', 'unpack it'), config('PK', 'set.zip')
+    ),
+    'labels: an unknown model': Case(
+        'train --data DATA selnet_t', ("no model 'selnet_t'", 'did you mean selnext_t')
+    ),
+    'labels: an unknown detector': Case(
+        'train --data DATA mask_rcn/selnext_t', ("no detector 'mask_rcn'", 'did you mean mask_rcnn')
+    ),
+    'labels: no epochs': Case('train --data DATA --epochs 0', ('--epochs 0', 'expected 1 or more')),
+    'labels: no lr': Case('train --data DATA --lr 3', ('--lr 3', 'less than 1')),
+    'labels: weights that are not there': Case(
+        'train --data DATA --weights w.pth', ('--weights w.pth', 'no such file')
+    ),
+    'labels: nothing to resume': Case(
+        'train --data DATA --resume', ('--resume: no checkpoint in work_dirs', 'drop --resume')
+    ),
+    'labels: a share that is none': Case(
+        'train --data DATA --val 1.5', ('--val 1.5 is not between 0 and 1', 'such as 0.2')
+    ),
+    'labels: a file as the folder of the run': Case(
+        'train --data DATA --out taken', ('taken is a file',), config('', 'taken')
+    ),
+    'labels: an entity bomb': Case(
+        f'{LABELS} --format voc', ('1.xml', 'entit'), labels({'1.xml': VOC_BOMB, '1.jpg': b''})
+    ),
+    'labels: a yaml bomb': Case(
+        'train --data set/data.yaml',
+        ('data.yaml',),
+        labels({'data.yaml': YAML_BOMB + 'names: [a]\n'}),
+    ),
+    'labels: a yaml that runs code': Case(
+        'train --data set/data.yaml',
+        ('data.yaml',),
+        labels({'data.yaml': 'names: !!python/object/apply:os.mkdir [planted]\n'}),
+    ),
+    'labels: checked, an empty folder': Case(
+        'check-data set', ('no labels found in set',), empty_folder
+    ),
+}

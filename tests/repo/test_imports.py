@@ -44,6 +44,7 @@ ALLOWED = {
     'export': {*READ, 'inference', 'runtime'},
     'report': {*READ, 'inference', 'analysis'},
     'doctor': {'errors', 'mmcv_ext', ''},
+    'recipes': {*READ, 'inference', 'analysis', 'report'},
 }
 HEAVY = {'mmcv', 'mmdet', 'mmpretrain', 'torchvision'}
 

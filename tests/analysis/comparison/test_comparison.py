@@ -4,11 +4,14 @@ import csv
 import json
 
 import pytest
+from mmengine.config import Config
 
+from selnext_mm.analysis.comparison import runs as module
 from selnext_mm.analysis.comparison.plan import Model, Protocol, Run, finished, plan
-from selnext_mm.analysis.comparison.runs import hold, run_config
+from selnext_mm.analysis.comparison.runs import run_all, run_config
 from selnext_mm.analysis.comparison.table import shown, spread, write_tables
 from selnext_mm.disk import write_json
+from selnext_mm.engine.resume.work_dir_lock import WorkDirLock
 from selnext_mm.errors import UserError
 
 FULL = Protocol(100, 100, 50, 50, None, None, (100,), (64,))
@@ -110,11 +113,29 @@ def test_results_of_another_config_are_not_taken(runs):
         finished(other)
 
 
-def test_a_run_is_held_by_one(runs):
-    with hold(runs[0]) as first, hold(runs[0]) as second, hold(runs[1]) as other:
-        assert (first, second, other) == (True, False, True)
-    with hold(runs[0]) as again:
-        assert again
+def test_a_run_that_another_process_holds_is_left_to_it(runs, monkeypatch, tmp_path):
+    def config(run, *_):
+        return Config(dict(model=dict(), work_dir=str(run.folder)))
+
+    executed, said = [], []
+
+    def execute(session, run):
+        executed.append(run)
+        outcome = result(run.model, run.seed, 50.0, None)
+        write_json(run.folder / 'result.json', outcome)
+        return outcome
+
+    monkeypatch.setattr(module, 'run_config', config)
+    monkeypatch.setattr(module, 'execute', execute)
+    runs[0].folder.mkdir(parents=True)
+    other = WorkDirLock(runs[0].folder)
+    other.acquire()
+    run_all(runs, REDUCED, tmp_path, tmp_path, say=said.append)
+    assert executed == runs[1:]
+    assert said[1] == f'{runs[0]}: another process works on it'
+    other.release()
+    run_all(runs, REDUCED, tmp_path, tmp_path, say=said.append)
+    assert executed == [*runs[1:], runs[0]]
 
 
 @pytest.fixture

@@ -1,0 +1,66 @@
+"""``selnext-mm train --data DIR [MODEL]``: from labels to a trained detector or classifier."""
+
+import argparse
+import os
+import shlex
+
+from selnext_mm.datasets.formats import FORMATS
+from selnext_mm.disk import check_folder
+
+EPILOG = """Models: selnext_{atto,femto,pico,nano,t,s,b,l}, convnext_*, na_resnet{18,34,50,101},
+resnet*, patnet_{t0,t1,t2,s,m,l}, fasternet_*, mobilenet_v3_l_{seln,se}; in front of it, if the
+labels are boxes or masks, one of faster_rcnn/, cascade_rcnn/, retinanet/, mask_rcnn/,
+cascade_mask_rcnn/. What is not given is chosen, and every choice is told in one line."""
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='selnext-mm train --data DIR',
+        description='Train on labels in COCO, YOLO, Pascal VOC or LVIS format, or on class '
+        'folders; then test the best checkpoint and write a report.',
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add('--data', required=True, metavar='DIR', help='folder, COCO .json or YOLO data.yaml')
+    add('model', nargs='?', help='BACKBONE or DETECTOR/BACKBONE; see below')
+    add('--format', choices=FORMATS, help='of the labels; found by looking')
+    add('--val', metavar='FRACTION|DIR', help='validate on a share of the training images, or DIR')
+    add('--epochs', type=int, metavar='N')
+    add('--batch-size', type=int, metavar='N', help='images per update and process')
+    add('--lr', type=float, metavar='RATE', help='the highest learning rate')
+    add('--image-size', type=int, metavar='PIXELS', help='longer side')
+    add('--workers', type=int, metavar='N', help='processes that load images')
+    add('--seed', type=int, default=0, metavar='N', help='default: 0')
+    add('--patience', type=int, metavar='EPOCHS', help='stop after so many without gain; 0: never')
+    add('--weights', metavar='FILE|URL', help='start from a backbone or from a detector')
+    add('--amp', action='store_true', help='mixed precision (fp16)')
+    add('--tensorboard', action='store_true', help='write the scalars for TensorBoard, too')
+    add('--out', '--work-dir', metavar='DIR', help='default: work_dirs/<data>_<model>')
+    add('--resume', action='store_true', help='go on from the newest checkpoint of the run')
+    add('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    add('--debug', action='store_true', help='show the traceback of an error')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> int:
+    args = parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if args.out:
+        check_folder('--out', args.out)
+
+    from selnext_mm.engine.distributed.launch import is_first_process
+    from selnext_mm.recipes.run import closing, train
+
+    options = vars(args)
+    for name in ('local_rank', 'debug'):
+        del options[name]
+    first = is_first_process()
+    result = train(
+        **options,
+        command=f'selnext-mm train {shlex.join(argv)}',
+        say=lambda text: print(text, flush=True) if first else None,
+    )
+    if first:
+        print(closing(result, args.data))
+    return 0

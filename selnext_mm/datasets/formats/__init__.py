@@ -1,0 +1,7 @@
+"""Labels of any format the field uses, found by looking and converted once to COCO files."""
+
+from selnext_mm.datasets.formats.detect import FORMATS
+from selnext_mm.datasets.formats.find import find_dataset
+from selnext_mm.datasets.formats.records import DatasetInfo, Split
+
+__all__ = ['FORMATS', 'DatasetInfo', 'Split', 'find_dataset']

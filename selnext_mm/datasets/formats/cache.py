@@ -1,0 +1,116 @@
+"""The cache of converted labels: one folder per data set, named by the content of its labels."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from selnext_mm.errors import UserError
+
+VERSION = 1  # raise it when the same labels are converted to something else
+MANIFEST = 'dataset.json'
+BLOCK = 1 << 20
+OLD = 86_400.0  # seconds
+
+
+def cache_root() -> Path:
+    """``$SELNEXT_MM_CACHE/datasets``, by default under ``~/.cache/selnext_mm``."""
+    default = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'selnext_mm'
+    return Path(os.environ.get('SELNEXT_MM_CACHE') or default).expanduser() / 'datasets'
+
+
+def fingerprint(
+    options: dict, root: Path, files: Iterable[str | os.PathLike], images: Iterable[str]
+) -> str:
+    """32 hexadecimal digits of everything that the conversion depends on.
+
+    The options, name and content of the label files, and of the images name, size in bytes and
+    time of change. Names count from ``root``, so a folder that was moved is the same data set.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+
+    def add(*values) -> None:
+        for value in values:
+            data = value if isinstance(value, bytes) else os.fsencode(str(value))
+            digest.update(b'%d:' % len(data) + data)
+
+    base = f'{os.path.abspath(root)}/'
+
+    def relative(path: str) -> str:
+        path = os.path.abspath(path)
+        return path[len(base) :] if path.startswith(base) else path
+
+    add(VERSION, json.dumps(options, sort_keys=True))
+    for path in sorted(map(os.fspath, files)):
+        try:
+            with open(path, 'rb') as file:
+                add(relative(path), os.fstat(file.fileno()).st_size)
+                while block := file.read(BLOCK):
+                    digest.update(block)
+        except OSError as error:
+            raise UserError(f'{path}: cannot be read ({error.strerror or error})') from error
+    for path in sorted(images):
+        try:
+            state = os.stat(path)
+        except OSError as error:
+            raise UserError(f'{path}: cannot be read ({error.strerror or error})') from error
+        add(relative(path), state.st_size, state.st_mtime_ns)
+    return digest.hexdigest()
+
+
+def folder_of(root: Path, key: str) -> Path:
+    name = re.sub(r'[^\w.-]+', '_', root.resolve().name) or 'data'
+    return cache_root() / f'{name[:40]}-{key}'
+
+
+def read_manifest(folder: Path) -> dict | None:
+    """What was written about a conversion; None if there is none, or not a whole one."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding='utf-8'))
+        files = [folder / split['annotations'] for split in manifest['splits'].values()]
+        sizes = [split['bytes'] for split in manifest['splits'].values()]
+        whole = [f.stat().st_size for f in files] == sizes
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return manifest if whole else None
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path):
+    """A temporary folder that becomes ``folder`` when the block ends without an error.
+
+    Of several processes that convert the same labels, the first one's folder stays.
+
+    Raises:
+        UserError: if the cache cannot be written.
+    """
+    temporary = folder.with_name(f'.{folder.name}.{uuid.uuid4().hex[:8]}.tmp')
+    try:
+        temporary.mkdir(parents=True)
+        for left in folder.parent.glob('.*.tmp'):  # by processes that were killed
+            if time.time() - left.stat().st_mtime > OLD:
+                shutil.rmtree(left, ignore_errors=True)
+        yield temporary
+        for name in os.listdir(temporary):
+            with open(temporary / name, 'rb') as file:
+                os.fsync(file.fileno())
+        if folder.is_dir() and read_manifest(folder) is None:
+            shutil.rmtree(folder)
+        try:
+            os.replace(temporary, folder)
+        except OSError:
+            if read_manifest(folder) is None:
+                raise
+    except OSError as error:
+        raise UserError(
+            f'the cache {folder.parent} cannot be written ({error.strerror or error}); name '
+            'another folder in the environment variable SELNEXT_MM_CACHE'
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,198 @@
+"""From labels of any format to COCO files: which classes, which task, which split, then writing."""
+
+import difflib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from selnext_mm.datasets.formats.geometry import TEXTS
+from selnext_mm.datasets.formats.records import (
+    BOXES,
+    MASKS,
+    SPLITS,
+    Labels,
+    Tally,
+    preview,
+)
+from selnext_mm.datasets.formats.spool import Spool
+from selnext_mm.datasets.formats.stratify import choose_validation
+from selnext_mm.datasets.formats.write import CocoWriter
+from selnext_mm.errors import UserError
+
+MASK_SHARE = 0.99  # of the objects have to have a mask for the task to be masks
+LINES = {
+    **TEXTS,
+    'ignored': 'annotations marked "ignore", left out',
+    'swapped corners': 'boxes with swapped corners, which were put in order',
+    'image without label file': 'images without a label file, taken as images without objects',
+    'label without image': 'label files that belong to no image, not read',
+    'crowd habit': 'files that mark most objects as iscrowd, as some tools do for every mask, a '
+    'mark that was not taken over',
+}
+Parts = dict[str, tuple[Labels, str]]  # split -> the labels and the name of the split in them
+
+
+class Conversion:
+    """One run of the conversion.
+
+    Args:
+        parts: at least ``train``.
+        folder: an empty folder to write into.
+        advance: called with (what, done now, total) as work goes on.
+    """
+
+    def __init__(
+        self, parts: Parts, folder: Path, advance: Callable[[str, int, int], None]
+    ) -> None:
+        self.parts, self.folder, self.advance = parts, folder, advance
+        self.tally = Tally()
+        self.spool = Spool(folder, self.tally)
+        self.choices: list[str] = []
+
+    def run(self, fraction: float | None, seed: int) -> dict:
+        """Write the files; return what there is to know about them, for the manifest.
+
+        Args:
+            fraction: share of the training images to validate on, where ``parts`` has no ``val``.
+            seed: of that choice.
+        """
+        self._read()
+        classes, fields = self._classes()
+        masks = self._task()
+        outputs = self._outputs(fraction, seed)
+        splits = self._write(classes, fields, masks, outputs)
+        labels = self.parts['train'][0]
+        for part in dict.fromkeys(labels for labels, _ in self.parts.values()):
+            self.choices = [*part.choices, *self.choices]
+        self.choices += self.tally.lines(LINES)
+        return dict(
+            format=labels.format,
+            task=MASKS if masks else BOXES,
+            classes=classes,
+            splits=splits,
+            choices=list(dict.fromkeys(self.choices)),
+        )
+
+    def _read(self) -> None:
+        for labels in dict.fromkeys(labels for labels, _ in self.parts.values()):
+            total = len(labels.files())
+            labels.prepare(self.tally, lambda n, total=total: self.advance('labels', n, total))
+        for split in SPLITS:
+            if split in self.parts:
+                remember = split == 'train' and 'val' not in self.parts
+                self.spool.add(split, *self.parts[split], self.advance, remember)
+        used = self.spool.used
+        if not used['train']:
+            raise UserError(
+                f'no labels found: {self.spool.images["train"]} training images in '
+                f'{self.spool.roots["train"]} have no object that can be learnt' + self._reasons()
+            )
+        if 'val' in used and not used['val']:
+            raise UserError(
+                f'the val split is empty: {self.spool.images["val"]} images in '
+                f'{self.spool.roots["val"]} have no object{self._reasons()}; label them, or use '
+                'a part of the training images by --val 0.2'
+            )
+        if 'test' in used and not used['test']:
+            self.choices.append(
+                f'no test split: its {self.spool.images["test"]} images have no labels'
+            )
+            del self.parts['test'], used['test']
+
+    def _reasons(self) -> str:
+        lines = self.tally.lines(LINES)
+        return f' ({"; ".join(lines)})' if lines else ''
+
+    def _classes(self) -> tuple[list[str], list[dict]]:
+        labels, source = self.parts['train']
+        used = self.spool.used
+        everywhere = sum(used.values(), Counter())
+        listed = labels.class_names()
+        if listed is None:
+            names = sorted(used['train'])
+        else:
+            in_train = set(getattr(labels, 'listed', {}).get(source, listed))
+            names = [n for n in listed if n in in_train]
+        for split in ('val', 'test'):
+            extra = sorted(set(used.get(split, ())) - set(names))
+            if extra:
+                near = difflib.get_close_matches(extra[0], names, n=1, cutoff=0.6)
+                near = near or [n for n in names if n.casefold() == extra[0].casefold()]
+                hint = f' (did you mean {near[0]!r}?)' if near else ''
+                raise UserError(
+                    f'the class names differ between the splits: {split} has '
+                    f'{preview([repr(e) for e in extra])}{hint}, train has only {preview(names)}; '
+                    'give every class one name, and training images'
+                )
+        parents = getattr(labels, 'parents', set())
+        dropped = [n for n in names if n in parents and not everywhere[n]]
+        if dropped:
+            self.choices.append(f'left out: {preview(dropped)}, a parent category without a box')
+        names = [n for n in names if n not in dropped]
+        unused = [n for n in names if not everywhere[n]]
+        if unused:
+            self.choices.append(f'classes without an object: {preview(unused)}')
+        if len(names) == 1:
+            self.choices.append(f'one class only: {names[0]}')
+        return names, [labels.class_fields(n) for n in names]
+
+    def _task(self) -> bool:
+        """Are the labels masks? Says why not, where some objects have one."""
+        masks, bare = self.spool.masks, self.spool.bare
+        if not masks:
+            return False
+        total = masks + bare
+        if not self.spool.real_masks:
+            self.choices.append('boxes: every mask is just the four corners of its box')
+            return False
+        if masks < MASK_SHARE * total:
+            self.choices.append(
+                f'boxes: only {masks} of {total} objects have a mask; label all of them for masks'
+            )
+            return False
+        if bare:
+            self.choices.append(f'objects without a mask, left out: {bare} of {total}')
+        return True
+
+    def _outputs(self, fraction: float | None, seed: int) -> dict[str, Callable[[str], str]]:
+        """Split that was read -> to which split an image of it goes."""
+        outputs = {split: lambda name, split=split: split for split in self.spool.used}
+        if 'val' not in outputs:
+            present = self.spool.present['train']
+            chosen = choose_validation(present, fraction, seed)
+            self.choices.append(
+                f'val split made: {len(chosen)} of {len(present)} images, every class by its '
+                f'share, seed {seed} (--val FRACTION or DIR gives another)'
+            )
+            outputs['train'] = lambda name: 'val' if name in chosen else 'train'
+        return outputs
+
+    def _write(self, classes, fields, masks, outputs) -> dict:
+        """The COCO files; ids run on from one split to the next."""
+        splits, image_id, annotation_id = {}, 1, 1
+        # A split that is made needs the ids of the one before it, hence one pass for each.
+        for split in SPLITS:
+            source = split if split in outputs else 'train'
+            if split == 'test' and 'test' not in outputs:
+                continue
+            path = self.folder / f'{split}.json'
+            writer = CocoWriter(path, classes, fields, masks, image_id, annotation_id)
+            for picture in self.spool.read(source, lambda n, s=split, o=outputs[source]: o(n) == s):
+                writer.add(picture)
+            writer.finish()
+            image_id, annotation_id = writer.image_id, writer.annotation_id
+            splits[split] = dict(
+                image_root=str(self.spool.roots[source]),
+                annotations=path.name,
+                images=writer.images,
+                objects=writer.objects,
+                bytes=path.stat().st_size,
+            )
+        for split in self.spool.used:
+            (self.folder / f'{split}.jsonl').unlink()
+        if self.spool.crowds:
+            self.choices.append(
+                'objects marked as crowd or difficult, neither learnt nor counted as missed: '
+                f'{self.spool.crowds}'
+            )
+        return splits

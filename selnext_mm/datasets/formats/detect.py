@@ -1,0 +1,159 @@
+"""Which format stands in a folder."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from selnext_mm.datasets.formats import coco, folders, voc, yolo
+from selnext_mm.datasets.formats.files import Tree
+from selnext_mm.datasets.formats.records import Labels, preview
+from selnext_mm.errors import UserError
+
+FORMATS = ('coco', 'lvis', 'yolo', 'voc', 'folders')
+ARCHIVES = ('.zip', '.tar', '.tgz', '.gz', '.bz2', '.xz', '.7z', '.rar')
+UP = 2  # folders above an annotation file in which its images are looked for
+EXPORT = 'export the labels as COCO, YOLO or Pascal VOC'
+
+
+def open_labels(path: str | os.PathLike, format: str | None = None) -> Labels:
+    """The labels in a folder, or those that a .json or .yaml file describes.
+
+    Raises:
+        UserError: none found, of several formats, or not to be read.
+    """
+    if format is not None and format not in FORMATS:
+        raise UserError(f'--format {format}: no such format; choose from {", ".join(FORMATS)}')
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise UserError(f'{path}: no such file or folder; name the folder of the data set')
+    if path.is_file():
+        return _of_file(path, format)
+    tree = Tree(path)
+    problems: list[str] = []
+    found = _candidates(tree, format, problems)
+    if len(found) > 1:
+        places = '; '.join(f'{name} ({evidence})' for name, (evidence, _) in found.items())
+        raise UserError(
+            f'{path} has labels of several formats: {places}; choose one with --format '
+            f'{next(iter(found))}, or give the folder or file of one'
+        )
+    if not found:
+        raise UserError(_nothing(tree, format, problems))
+    labels = next(iter(found.values()))[1]()
+    labels.root = tree.root
+    return labels
+
+
+def _of_file(path: Path, format: str | None) -> Labels:
+    suffix = path.suffix.lower()
+    if suffix in ARCHIVES:
+        raise UserError(f'{path} is an archive; unpack it and give the folder')
+    if suffix == '.json' and format in (None, 'coco', 'lvis'):
+        root = path.parent
+        for _ in range(UP):
+            tree = Tree(root)
+            if tree.images:
+                break
+            root = Path(os.path.normpath(root / '..')) if root != Path('.') else Path('..')
+        tree = Tree(root)
+        name = os.path.relpath(path, root).replace(os.sep, '/')
+        labels = coco.CocoLabels(tree, [name])
+    elif suffix in ('.yaml', '.yml') and format in (None, 'yolo'):
+        tree = Tree(path.parent)
+        labels = yolo.YoloLabels(tree, path.name)
+    else:
+        kind = f' as {format}' if format else ''
+        raise UserError(
+            f'{path} cannot be read{kind}: expected a folder, a COCO .json or a YOLO data.yaml'
+        )
+    labels.root = tree.root
+    return labels
+
+
+def _candidates(
+    tree: Tree, format: str | None, problems: list[str]
+) -> dict[str, tuple[str, Callable[[], Labels]]]:
+    """Format -> (the file that shows it, how to open it)."""
+    found: dict[str, tuple[str, Callable[[], Labels]]] = {}
+    wanted = FORMATS if format is None else (format,)
+    if {'coco', 'lvis'} & set(wanted):
+        files = coco.annotation_files(tree)
+        lvis = [n for n in files if coco.is_lvis(tree.path(n))]
+        plain = [n for n in files if n not in lvis]
+        for name, names in (('coco', plain), ('lvis', lvis)):
+            names = names or (files if format == name else [])
+            if names and name in wanted:
+                found[name] = (names[0], lambda names=names: coco.CocoLabels(tree, names))
+    if 'yolo' in wanted:
+        evidence = _yolo(tree, problems)
+        if evidence:
+            yaml = evidence if evidence.endswith(('.yaml', '.yml')) else None
+            found['yolo'] = (evidence, lambda: yolo.YoloLabels(tree, yaml))
+    if 'voc' in wanted:
+        first = next((n for n in tree.labels['.xml'] if voc.looks_like_voc(tree.path(n))), None)
+        if first:
+            found['voc'] = (first, lambda: voc.VocLabels(tree))
+    if 'folders' in wanted and not found:
+        layout = folders.layout(tree)
+        if layout or format == 'folders':
+            found['folders'] = ('class folders', lambda: folders.FolderLabels(tree))
+    return found
+
+
+def _yolo(tree: Tree, problems: list[str]) -> str | None:
+    """The YAML file, or the file of class names, of a YOLO data set."""
+    files = yolo.yaml_files(tree, problems)
+    if len(files) > 1:
+        raise UserError(
+            f'{tree.root} has several YAML files of data sets: {preview(files)}; give one of them '
+            'in place of the folder'
+        )
+    if files:
+        return files[0]
+    texts = set(tree.labels['.txt'])
+    labelled = any(t in texts for image in tree.images for t in yolo.label_path(image))
+    if not labelled:
+        return None
+    names = yolo.name_files(tree)
+    if not names:
+        problems.append(
+            'text files of labels stand with the images, but neither data.yaml nor classes.txt '
+            'says the names of the classes'
+        )
+    return names[0] if names else None
+
+
+def _nothing(tree: Tree, format: str | None, problems: list[str]) -> str:
+    """Why there are no labels, as far as it can be told."""
+    text = f'no labels found in {tree.root}' + (f' as {format}' if format else '')
+    seen = [f'{len(tree.images)} images']
+    seen += [
+        f'{len(names)} {suffix} files (e.g. {names[0]})'
+        for suffix, names in tree.labels.items()
+        if names
+    ]
+    reasons = problems + [
+        reason for n in tree.labels['.json'][:1] if (reason := _json_kind(tree.path(n)))
+    ]
+    reasons += [
+        f"{n} is CVAT's own XML; {EXPORT}"
+        for n in tree.labels['.xml'][:1]
+        if b'<annotations' in tree.path(n).read_bytes()[:4096]
+    ]
+    why = f'. {"; ".join(reasons)}' if reasons else ''
+    return (
+        f'{text}: {", ".join(seen)}{why}. Looked for COCO (a .json with images, annotations and '
+        'categories), YOLO (data.yaml), Pascal VOC (.xml) and class folders (train/<class>/*.jpg)'
+    )
+
+
+def _json_kind(path: Path) -> str:
+    with open(path, 'rb') as file:
+        head = file.read(4096)
+    if head[:2] in (b'\xff\xfe', b'\xfe\xff'):
+        return f'{path.name} is written in UTF-16; save it as UTF-8'
+    if b'"shapes"' in head and b'"imagePath"' in head:
+        return f'{path.name} is of LabelMe; convert it with labelme2coco'
+    if head.lstrip().startswith(b'['):
+        return f'{path.name} holds a list (results, or tasks of Label Studio); {EXPORT}'
+    return ''

@@ -1,0 +1,220 @@
+"""The files of a data set: one look at the folder, and safe readers of text, YAML and XML."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from selnext_mm.errors import UserError
+
+SUFFIXES = (
+    '.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm',
+)  # fmt: skip
+LABELS = ('.json', '.xml', '.txt', '.yaml', '.yml', '.names', '.csv')
+MAX_YAML = 4 << 20  # bytes; LVIS's 1203 names take 40,000
+SPLIT_WORDS = {
+    'train': 'train', 'training': 'train', 'trainval': 'train',
+    'val': 'val', 'valid': 'val', 'validation': 'val', 'dev': 'val',
+    'test': 'test', 'testing': 'test',
+}  # fmt: skip
+
+
+def is_image(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
+
+
+def hidden(name: str) -> bool:
+    """Left out: hidden files and folders, and what macOS puts into archives."""
+    return name.startswith('.') or name == '__MACOSX'
+
+
+def split_of(name: str) -> str:
+    """'train', 'val' or 'test' if the name has such a word (``instances_train2017``), else ''."""
+    for word in re.split(r'[^a-z]+', name.lower()):
+        if word in SPLIT_WORDS:
+            return SPLIT_WORDS[word]
+    return ''
+
+
+class Tree:
+    """The images and label files below a folder, as sorted paths relative to it, with ``/``.
+
+    Links are followed; a folder that is met twice is listed once. Hidden files are left out.
+    """
+
+    def __init__(self, root: str | os.PathLike) -> None:
+        self.root = Path(root)
+        self.images: list[str] = []
+        self.labels: dict[str, list[str]] = {suffix: [] for suffix in LABELS}
+        self._scan()
+        self.images.sort()
+        for names in self.labels.values():
+            names.sort()
+        self.image_set = set(self.images)
+        self._by_name: dict[str, list[str]] | None = None
+
+    def _scan(self) -> None:
+        met, waiting = set(), ['']
+        while waiting:
+            folder = waiting.pop()
+            path = os.path.join(self.root, folder)
+            try:
+                state = os.stat(path)
+                if (state.st_dev, state.st_ino) in met:
+                    continue
+                met.add((state.st_dev, state.st_ino))
+                entries = sorted(os.scandir(path), key=lambda e: e.name)
+            except OSError as error:
+                raise UserError(f'{path}: cannot be listed ({error.strerror or error})') from error
+            below = []
+            for entry in entries:
+                if hidden(entry.name):
+                    continue
+                name = f'{folder}/{entry.name}' if folder else entry.name
+                if is_image(entry.name):
+                    self.images.append(name)
+                elif entry.is_dir():
+                    below.append(name)
+                else:
+                    suffix = os.path.splitext(entry.name)[1].lower()
+                    if suffix in self.labels:
+                        self.labels[suffix].append(name)
+            waiting += reversed(below)
+
+    def path(self, name: str) -> Path:
+        return self.root / name
+
+    def named(self, name: str) -> list[str]:
+        """The images whose file has this name, in whatever folder."""
+        if self._by_name is None:
+            self._by_name = defaultdict(list)
+            for image in self.images:
+                self._by_name[image.rpartition('/')[2]].append(image)
+        return self._by_name.get(name, [])
+
+    def folders(self) -> list[str]:
+        """The folders with images somewhere below them, '' for the root, by depth and name."""
+        found = {''}
+        for folder in {image.rpartition('/')[0] for image in self.images}:
+            while folder not in found:
+                found.add(folder)
+                folder = folder.rpartition('/')[0]
+        return sorted(found, key=lambda f: (f.count('/') + bool(f), f))
+
+
+def join(folder: str, name: str) -> str:
+    return f'{folder}/{name}' if folder else name
+
+
+def tails(name: str) -> Iterable[str]:
+    """Spellings of a file name that labels may mean, the whole one first, then without its
+    leading folders: of another machine, of Windows, of a web server, escaped."""
+    name = name.strip()
+    yield name
+    if '://' in name:
+        name = urlsplit(name).path
+    name = name.replace('\\', '/')
+    for spelling in dict.fromkeys((name, unquote(name))):
+        parts = [p for p in spelling.split('/') if p not in ('', '.', '..')]
+        for start in range(len(parts)):
+            yield '/'.join(parts[start:])
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """The text of a small label file.
+
+    Raises:
+        UserError: if it cannot be read or is not UTF-8.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read ({error.strerror or error})') from error
+    if data[:2] in (b'\xff\xfe', b'\xfe\xff'):
+        raise UserError(f'{path} is written in UTF-16; save it as UTF-8')
+    try:
+        return data.decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise UserError(f'{path} is not a text file in UTF-8 ({error.reason})') from error
+
+
+def _missing(package: str, error: ImportError) -> UserError:
+    text = f'reading these labels needs {package}, which is not installed here: pip install '
+    return UserError(f'{text}"selnext_mm[formats]" (or: pip install {package})')
+
+
+def read_yaml(path: str | os.PathLike) -> dict:
+    """A YAML mapping whose scalars are all text: ``names: [no, 1]`` gives 'no' and '1'.
+
+    Tags that make Python objects and aliases, by which a small file can stand for a huge one, are
+    refused.
+
+    Raises:
+        UserError: unreadable, refused or no mapping.
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise _missing('pyyaml', error) from error
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {}
+
+        def compose_node(self, parent, index):
+            if self.check_event(yaml.events.AliasEvent):
+                mark = self.peek_event().start_mark
+                raise yaml.composer.ComposerError(
+                    None, None, 'an alias (*name), which is not read: write the value out', mark
+                )
+            return super().compose_node(parent, index)
+
+    text = read_text(path)
+    if len(text) > MAX_YAML:
+        raise UserError(
+            f'{path} has {len(text) >> 20} MB; the YAML file of a data set has a few lines of '
+            'paths and names. Name the right file'
+        )
+    try:
+        content = yaml.load(text, Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, 'problem_mark', None)
+        where = f', line {mark.line + 1}' if mark else ''
+        what = getattr(error, 'problem', None) or getattr(error, 'reason', None) or error
+        raise UserError(f'{path}{where}: not YAML that is read here: {what}') from error
+    except RecursionError as error:
+        raise UserError(f'{path}: not YAML that is read here: nested too deep') from error
+    if not isinstance(content, dict):
+        raise UserError(
+            f'{path} holds no mapping; a YOLO data set has "train:", "val:" and "names:"'
+        )
+    return content
+
+
+def read_xml(path: str | os.PathLike):
+    """The root element of an XML file; a document type, and so every entity, is refused.
+
+    Raises:
+        UserError: unreadable or refused.
+    """
+    try:
+        from defusedxml import DefusedXmlException
+        from defusedxml.ElementTree import ParseError, fromstring
+    except ImportError as error:
+        raise _missing('defusedxml', error) from error
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read ({error.strerror or error})') from error
+    try:
+        return fromstring(data, forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise UserError(
+            f'{path} has a document type (<!DOCTYPE ...>), which is not read because its entities '
+            'can fill the memory; labels need none, remove it'
+        ) from error
+    except (ParseError, ValueError, LookupError, RecursionError) as error:
+        raise UserError(
+            f'{path} is not XML that can be read ({error}); export it again or remove it'
+        ) from error

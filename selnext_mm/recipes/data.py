@@ -1,0 +1,97 @@
+"""Pipelines, loaders and evaluators of a recipe, for labels that were found."""
+
+from selnext_mm.datasets.formats.records import CLASSIFICATION, DatasetInfo
+
+META = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
+ZOOM = (0.75, 1.25)  # of the training images, around their size
+
+
+def _detector_pipelines(size: int, masks: bool) -> tuple[list, list]:
+    scale = (size, size)
+    labels = dict(type='LoadAnnotations', with_bbox=True, with_mask=masks)
+    train = [
+        dict(type='LoadImageFromFile', backend_args=None),
+        labels,
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='RandomResize', scale=scale, ratio_range=ZOOM, keep_ratio=True),
+        dict(type='PackDetInputs'),
+    ]
+    test = [
+        dict(type='LoadImageFromFile', backend_args=None),
+        dict(type='Resize', scale=scale, keep_ratio=True),
+        labels,
+        dict(type='PackDetInputs', meta_keys=META),
+    ]
+    return train, test
+
+
+def _classifier_pipelines(size: int) -> tuple[list, list]:
+    train = [
+        dict(type='LoadImageFromFile'),
+        dict(type='RandomResizedCrop', scale=size, crop_ratio_range=(0.35, 1.0)),
+        dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+        dict(type='ColorJitter', brightness=0.2, contrast=0.2, saturation=0.2),
+        dict(type='PackInputs'),
+    ]
+    test = [
+        dict(type='LoadImageFromFile'),
+        dict(type='ResizeEdge', scale=round(size / 0.875), edge='short'),
+        dict(type='CenterCrop', crop_size=size),
+        dict(type='PackInputs'),
+    ]
+    return train, test
+
+
+def data_config(info: DatasetInfo, size: int, batch: int, workers: int, masks: bool) -> dict:
+    """Loaders and evaluators of train, val and test; without a test split val stands for it.
+
+    Args:
+        info: the labels.
+        size: of the images in pixels, see :class:`~selnext_mm.recipes.options.Options`.
+        batch: images of an update.
+        workers: processes per loader.
+        masks: are masks learnt?
+    """
+    classify = info.task == CLASSIFICATION
+    train, test = _classifier_pipelines(size) if classify else _detector_pipelines(size, masks)
+    common = dict(num_workers=workers, persistent_workers=workers > 0)
+
+    def dataset(split: str) -> dict:
+        # Normal tools look for a data_root; all paths here are absolute.
+        fields = {} if classify else dict(data_root='', backend_args=None)
+        if split == 'train' and not classify:
+            fields['filter_cfg'] = dict(filter_empty_gt=False, min_size=8)
+        pipeline = train if split == 'train' else test
+        return info.dataset_config(split, pipeline=pipeline, **fields)
+
+    def evaluator(split: str) -> dict:
+        if classify:
+            return dict(type='Accuracy', topk=(1,))
+        kinds = ['bbox', 'segm'] if masks else 'bbox'
+        ann_file = str(info.splits[split].annotations)
+        return dict(type='CocoMetric', ann_file=ann_file, metric=kinds, format_only=False)
+
+    last = 'test' if 'test' in info.splits else 'val'
+    cfg = dict(
+        train_dataloader=dict(
+            batch_size=batch,
+            **common,
+            drop_last=False,
+            sampler=dict(type='DefaultSampler', shuffle=True),
+            dataset=dataset('train'),
+        )
+    )
+    if not classify:
+        cfg['train_dataloader']['batch_sampler'] = dict(type='AspectRatioBatchSampler')
+    elif info.splits['train'].images > batch:
+        cfg['train_dataloader']['drop_last'] = True  # a batch norm cannot do with a batch of one
+    for name, split in (('val', 'val'), ('test', last)):
+        cfg[f'{name}_dataloader'] = dict(
+            batch_size=batch if classify else 1,
+            **common,
+            drop_last=False,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset=dataset(split),
+        )
+        cfg[f'{name}_evaluator'] = evaluator(split)
+    return cfg

@@ -1,0 +1,224 @@
+"""Model names as ``selnext-mm train --data`` takes them: ``BACKBONE`` or ``DETECTOR/BACKBONE``."""
+
+from dataclasses import dataclass
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS, DefaultScope
+
+from selnext_mm.config.build import quiet
+from selnext_mm.config_files import config_root
+from selnext_mm.errors import UserError
+from selnext_mm.text import did_you_mean
+
+SIZES = {'t': 'tiny', 's': 'small', 'b': 'base', 'l': 'large'}
+SIZES |= {name: name for name in ('atto', 'femto', 'pico', 'nano')}
+PATNETS = ('t0', 't1', 't2', 's', 'm', 'l')
+DEPTHS = (18, 34, 50, 101)
+# Backbones for which the heads of COCO's recipes would be several times their size.
+SMALL = ('atto', 'femto', 'pico', 't0', 't1', 'resnet18')
+# detector -> (base of configs/_base_/models, does it predict masks?)
+DETECTORS = {
+    'faster_rcnn': ('faster_rcnn_selnext_fpn', False),
+    'mask_rcnn': ('mask_rcnn_selnext_fpn', True),
+    'cascade_rcnn': ('cascade_rcnn_selnext_fpn', False),
+    'cascade_mask_rcnn': ('cascade_mask_rcnn_selnext_fpn', True),
+    'retinanet': ('retinanet_selnext_fpn', False),
+}
+SLIM = {256: 64, 1024: 256}  # widths of COCO's necks and heads -> those for small models
+WIDTHS = ('in_channels', 'out_channels', 'feat_channels', 'conv_out_channels', 'fc_out_channels')
+
+
+def _backbones() -> dict[str, dict]:
+    found = {}
+    convnext = dict(attention_cfg=None, block_norm_cfg=dict(type='LN2d', eps=1e-6))
+    for size, arch in SIZES.items():
+        found[f'selnext_{size}'] = dict(type='SELNeXt', arch=arch)
+        found[f'convnext_{size}'] = dict(type='SELNeXt', arch=arch, **convnext)
+    for arch in PATNETS:
+        found[f'patnet_{arch}'] = dict(type='PATNet', arch=arch)
+        found[f'fasternet_{arch}'] = dict(type='FasterNet', arch=arch)
+    for depth in DEPTHS:
+        resnet = dict(type='NAResNet', depth=depth, norm_eval=False)
+        found[f'na_resnet{depth}'] = resnet
+        found[f'resnet{depth}'] = dict(resnet, attention_cfg=None)
+    gates = dict(
+        seln=dict(type='SELN'), se=dict(type='SqueezeExcitation', gate='hard-sigmoid')
+    )  # fmt: skip
+    for gate, cfg in gates.items():
+        cfg |= dict(reduction=4, divisor=8)
+        found[f'mobilenet_v3_l_{gate}'] = dict(
+            type='AttentionMobileNetV3', arch='large', attention_cfg=cfg
+        )
+    return found
+
+
+BACKBONES = _backbones()
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """A model's name taken apart; ``detector`` is None for a classifier."""
+
+    detector: str | None
+    backbone: str
+
+    def __str__(self) -> str:
+        return f'{self.detector or "classifier"}/{self.backbone}'
+
+    @property
+    def slim(self) -> bool:
+        """Does it have the narrow neck and heads?"""
+        return self.backbone.endswith(SMALL)
+
+
+def parse_model(name: str, task: str) -> ModelName:
+    """The model that ``name`` stands for, for labels of a task.
+
+    Args:
+        name: ``BACKBONE`` or ``DETECTOR/BACKBONE``.
+        task: ``classification``, ``boxes`` or ``masks``; without a detector in the name it
+            decides: a classifier, Faster R-CNN or Mask R-CNN.
+
+    Raises:
+        UserError: for an unknown name, or a detector that does not fit the labels.
+    """
+    detector, slash, backbone = name.rpartition('/')
+    if backbone not in BACKBONES:
+        near = did_you_mean(backbone, BACKBONES)
+        raise UserError(
+            f'no model {name!r}{near or "; choose from " + ", ".join(BACKBONES)}; a detector may '
+            f'stand in front, as in mask_rcnn/{backbone if near else "selnext_t"}'
+        )
+    if not slash:
+        default = dict(classification=None, boxes='faster_rcnn', masks='mask_rcnn')
+        return ModelName(default[task], backbone)
+    if detector not in DETECTORS:
+        near = did_you_mean(detector, DETECTORS)
+        raise UserError(
+            f'no detector {detector!r} (in {name}){near or "; choose from " + ", ".join(DETECTORS)}'
+        )
+    if task == 'classification':
+        raise UserError(
+            f'{name} is a detector, but the labels are class folders; name the backbone alone '
+            f'({backbone}), which makes a classifier'
+        )
+    if DETECTORS[detector][1] and task == 'boxes':
+        raise UserError(
+            f'{name} learns masks, but the labels are boxes only; use '
+            f'{detector.replace("_mask", "").replace("mask_rcnn", "faster_rcnn")}/{backbone}, or '
+            'label masks'
+        )
+    return ModelName(detector, backbone)
+
+
+def has_masks(name: ModelName) -> bool:
+    return name.detector is not None and DETECTORS[name.detector][1]
+
+
+def output_widths(backbone: dict, scope: str) -> list[int]:
+    """Channels of each output of a backbone, found by running it on a small black image."""
+    with quiet(), torch.no_grad(), DefaultScope.overwrite_default_scope(scope):
+        outputs = MODELS.build(backbone).eval()(torch.zeros(1, 3, 64, 64))
+    return [out.shape[1] for out in outputs]
+
+
+def backbone_config(name: ModelName, drop_path_rate: float, start: str | None) -> dict:
+    """The backbone's dict, all of it trained.
+
+    Args:
+        name: the model.
+        drop_path_rate: stochastic depth; the ResNets have none.
+        start: file or address of weights, None for random ones.
+    """
+    cfg = dict(BACKBONES[name.backbone])
+    kind = cfg['type']
+    if kind == 'NAResNet':
+        cfg['frozen_stages'] = -1
+        cfg['init_cfg'] = None
+    else:
+        cfg['drop_path_rate'] = drop_path_rate
+    if start:
+        cfg['init_cfg'] = dict(type='Pretrained', checkpoint=start, prefix='backbone.')
+    if name.detector is None:
+        if kind == 'NAResNet':
+            cfg['out_indices'] = (3,)
+        return cfg
+    cfg['out_indices'] = (1, 2, 3) if name.detector == 'retinanet' else (0, 1, 2, 3)
+    if kind == 'SELNeXt':
+        cfg |= dict(layer_scale_init_value=1.0, gap_before_final_norm=False)
+    elif kind in ('PATNet', 'FasterNet') and start:
+        cfg['gate_norm_eval'] = True
+    elif kind == 'AttentionMobileNetV3':
+        cfg['norm_cfg'] = dict(type='SyncBN')
+    return cfg
+
+
+def set_classes(node, count: int) -> int:
+    """Set ``num_classes`` of every head to ``count``, in place; return in how many."""
+    found = 0
+    if isinstance(node, dict):
+        if 'num_classes' in node:
+            node['num_classes'] = count
+            found = 1
+        return found + sum(set_classes(v, count) for v in node.values())
+    if isinstance(node, list | tuple):
+        return sum(set_classes(v, count) for v in node)
+    return 0
+
+
+def _narrow(node) -> None:
+    """Replace the widths of necks and heads by those of :data:`SLIM`, in place."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in WIDTHS and isinstance(value, int):
+                node[key] = SLIM.get(value, value)
+            else:
+                _narrow(value)
+    elif isinstance(node, list | tuple):
+        for item in node:
+            _narrow(item)
+
+
+def detector_model(name: ModelName, backbone: dict, classes: int) -> ConfigDict:
+    """The model of a detector: mmdet's heads as in ``configs/``, for ``classes`` classes."""
+    base = config_root() / '_base_' / 'models' / f'{DETECTORS[name.detector][0]}.py'
+    model = Config.fromfile(base).model
+    widths = output_widths(dict(backbone, init_cfg=None), 'mmdet')
+    model.pop('backbone')
+    neck = model.pop('neck')
+    if name.slim:
+        _narrow(model)
+        neck.out_channels = SLIM[neck.out_channels]
+        if 'rpn_head' in model:
+            model.train_cfg.rpn_proposal.update(nms_pre=500, max_per_img=200)
+            model.test_cfg.rpn.update(nms_pre=500, max_per_img=200)
+            rcnn = model.train_cfg.rcnn
+            for stage in rcnn if isinstance(rcnn, list) else [rcnn]:
+                stage.sampler.num = 128
+            # Regions by 2 x 2 samples per bin: an adaptive number takes a CPU longer.
+            for role in ('bbox', 'mask'):
+                if extractor := model.roi_head.get(f'{role}_roi_extractor'):
+                    extractor.roi_layer.sampling_ratio = 2
+    neck.in_channels = widths
+    set_classes(model, classes)
+    head = dict(type=model.pop('type'), data_preprocessor=model.pop('data_preprocessor'))
+    return ConfigDict(**head, backbone=backbone, neck=neck, **model)
+
+
+def classifier_model(backbone: dict, classes: int) -> ConfigDict:
+    """A classifier: the mean over the last map, one linear layer, label smoothing 0.1."""
+    with quiet(), torch.no_grad(), DefaultScope.overwrite_default_scope('mmpretrain'):
+        out = MODELS.build(dict(backbone, init_cfg=None)).eval()(torch.zeros(1, 3, 64, 64))[-1]
+    return ConfigDict(
+        type='ImageClassifier',
+        backbone=backbone,
+        neck=dict(type='GlobalAveragePooling') if out.ndim == 4 else None,
+        head=dict(
+            type='LinearClsHead',
+            num_classes=classes,
+            in_channels=out.shape[1],
+            loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
+            topk=(1,),
+        ),
+    )

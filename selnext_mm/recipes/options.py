@@ -1,0 +1,53 @@
+"""The options of ``selnext-mm train --data`` and of :func:`selnext_mm.train`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from selnext_mm.errors import UserError
+
+
+@dataclass
+class Options:
+    """What a user may set; None leaves the choice to the recipe, which logs it.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images per update and process.
+        lr: the highest learning rate.
+        image_size: longer side in pixels (detectors), side of the square (classifiers).
+        workers: processes that load images.
+        seed: of weights, order and augmentation, and of the choice of a validation split.
+        patience: stop when so many epochs brought no better metric; 0 never stops early.
+        weights: file or address to start from: of a backbone, or of a whole detector.
+    """
+
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    image_size: int | None = None
+    workers: int | None = None
+    seed: int = 0
+    patience: int | None = None
+    weights: str | None = None
+
+    def check(self) -> None:
+        """Raise :class:`UserError` for a value that no run can have."""
+        for name, least in (
+            ('epochs', 1),
+            ('batch_size', 1),
+            ('image_size', 32),
+            ('workers', 0),
+            ('patience', 0),
+            ('seed', 0),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                option = '--' + name.replace('_', '-')
+                raise UserError(f'{option} {value}; expected {least} or more')
+        if self.lr is not None and not 0 < self.lr < 1:
+            raise UserError(f'--lr {self.lr:g}; expected more than 0 and less than 1, as 1e-3')
+        if self.weights and '://' not in self.weights and not Path(self.weights).is_file():
+            raise UserError(
+                f'--weights {self.weights}: no such file; name a checkpoint or an address, or '
+                'leave it out to start from random weights'
+            )

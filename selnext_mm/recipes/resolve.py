@@ -1,0 +1,204 @@
+"""Labels + model + options -> a config with nothing left open, and why it is as it is."""
+
+import math
+import os
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.device import get_device
+
+from selnext_mm.checkpoints.fit import state_dict_of
+from selnext_mm.config_files import config_root
+from selnext_mm.datasets.formats.records import CLASSIFICATION, DatasetInfo
+from selnext_mm.disk import write_text
+from selnext_mm.engine.preflight.weights import read_checkpoint
+from selnext_mm.recipes import schedule
+from selnext_mm.recipes.data import data_config
+from selnext_mm.recipes.models import (
+    BACKBONES,
+    backbone_config,
+    classifier_model,
+    detector_model,
+    has_masks,
+    parse_model,
+)
+from selnext_mm.recipes.options import Options
+
+# What is chosen for the user, with an accelerator and without one.
+DEFAULTS = {
+    'cuda': dict(model='selnext_t', batch=8, detector=640, classifier=224, images=40_000),
+    'cpu': dict(model='selnext_atto', batch=2, detector=320, classifier=96, images=3_600),
+}
+EPOCHS = (12, 300)  # fewest and most epochs that are chosen
+CLASSIFIER_FACTOR = 10  # a classifier sees so many times more (smaller) images in the same time
+FINE_TUNING_SHARE = 0.5  # of the epochs from random weights
+HEADS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'head.')
+
+
+def _start(weights: str | None) -> tuple[str | None, str | None]:
+    """(weights of a backbone, weights of a whole model): which of the two ``weights`` is."""
+    if weights is None:
+        return None, None
+    state = state_dict_of(read_checkpoint(weights), weights)
+    whole = any(key.startswith(HEADS) for key in state)
+    return (None, weights) if whole else (weights, None)
+
+
+def default_epochs(images: int, seen: int) -> int:
+    """So many epochs that ``seen`` images are trained on, between 12 and 300."""
+    return min(max(round(seen / images), EPOCHS[0]), EPOCHS[1])
+
+
+def resolve(
+    info: DatasetInfo, model: str | None = None, options: Options | None = None
+) -> tuple[Config, list[str]]:
+    """The config of a run, and one line for each choice that was made for the user.
+
+    Args:
+        info: the labels, from :func:`selnext_mm.datasets.formats.find_dataset`.
+        model: ``BACKBONE`` or ``DETECTOR/BACKBONE``; None for the default of the machine.
+        options: what the user wants otherwise.
+
+    Raises:
+        UserError: for a model that does not exist or fit, or an option out of range.
+    """
+    options = options or Options()
+    options.check()
+    device = 'cpu' if get_device() == 'cpu' else 'cuda'
+    usual = DEFAULTS[device]
+    where = 'no accelerator was found' if device == 'cpu' else 'for an accelerator'
+    lines = []
+    if model is None:
+        model = usual['model']
+        lines.append(f'model {model}: the default, {where} (name another: {_some_models()})')
+    name = parse_model(model, info.task)
+    classify = info.task == CLASSIFICATION
+    masks = has_masks(name)
+    kind = 'classifier' if classify else name.detector
+    lines.append(f'{kind} with {name.backbone}: the labels are {_task_words(info)}')
+    if not classify and name.slim:
+        lines.append('neck and heads with 64 channels in place of 256: the backbone is small')
+
+    images = info.splits['train'].images
+    batch = options.batch_size
+    if batch is None:
+        batch = usual['batch'] * (8 if classify else 1)
+        batch = max(1, min(batch, images))
+        lines.append(f'batch of {batch} images: {where} (--batch-size)')
+    size = options.image_size
+    if size is None:
+        size = usual['classifier' if classify else 'detector']
+        lines.append(f'images of {size} pixels: {where} (--image-size)')
+    backbone_weights, model_weights = _start(options.weights)
+    started = bool(options.weights)
+    epochs = options.epochs
+    if epochs is None:
+        seen = usual['images'] * (CLASSIFIER_FACTOR if classify else 1)
+        seen *= FINE_TUNING_SHARE if started else 1
+        epochs = default_epochs(images, seen)
+        lines.append(
+            f'{epochs} epochs: {images} training images are seen about {round(seen, -2):,.0f} '
+            'times in all, at least 12 times each (--epochs)'
+        )
+    lr = options.lr
+    if lr is None:
+        lr, lr_line = _lr(classify, started, batch)
+        lines.append(lr_line)
+    patience = options.patience
+    if patience is None:
+        patience = max(10, math.ceil(epochs / 2))
+        lines.append(f'early stopping after {patience} epochs without a better metric (--patience)')
+    workers = options.workers
+    if workers is None:
+        workers = min(4, max(1, (os.cpu_count() or 1) // 2))
+        lines.append(f'{workers} processes load images (--workers)')
+    metric = 'accuracy/top1' if classify else 'coco/segm_mAP' if masks else 'coco/bbox_mAP'
+    lines.append(f'the best checkpoint is kept by {metric} on the val split')
+    lines.append(_start_line(backbone_weights, model_weights))
+
+    backbone = backbone_config(name, 0.2 if started else 0.0, backbone_weights)
+    classes = len(info.classes)
+    cfg = Config.fromfile(
+        config_root() / '_base_' / ('imagenet_runtime.py' if classify else 'coco_runtime.py')
+    )
+    parts = schedule.schedule_config(
+        images, batch, epochs, lr, metric, patience, layer_decay=0.9 if started else 1.0
+    )
+    if BACKBONES[name.backbone]['type'] == 'NAResNet':  # without depths of its layers
+        parts['optim_wrapper'].pop('constructor')
+        parts['optim_wrapper']['paramwise_cfg'] = dict(norm_decay_mult=0.0, bias_decay_mult=0.0)
+    if any(hook['type'] == 'EMAHook' for hook in parts['custom_hooks']):
+        lines.append('weights are averaged over about 100 iterations for the evaluation: EMA')
+    hooks = cfg.pop('default_hooks')
+    parts['default_hooks'] = {**hooks.to_dict(), **parts['default_hooks']}
+    cfg.merge_from_dict(
+        dict(
+            model=(
+                classifier_model(backbone, classes)
+                if classify
+                else detector_model(name, backbone, classes)
+            ),
+            **data_config(info, size, batch, workers, masks),
+            **parts,
+            custom_imports=dict(imports=['selnext_mm'], allow_failed_imports=False),
+            randomness=dict(seed=options.seed),
+            load_from=model_weights,
+        )
+    )
+    if classify:
+        cfg.data_preprocessor = dict(
+            num_classes=classes,
+            mean=[123.675, 116.28, 103.53],
+            std=[58.395, 57.12, 57.375],
+            to_rgb=True,
+        )
+    return cfg, lines
+
+
+def _some_models() -> str:
+    return 'selnext_t, selnext_s, na_resnet50, patnet_s, cascade_rcnn/selnext_t, ...'
+
+
+def _task_words(info: DatasetInfo) -> str:
+    words = {CLASSIFICATION: 'class folders', 'boxes': 'boxes', 'masks': 'masks'}[info.task]
+    return f'{words}, {len(info.classes)} classes'
+
+
+def _lr(classify: bool, started: bool, batch: int) -> tuple[float, str]:
+    rate = schedule.FINE_TUNING_LR if started else schedule.SCRATCH_LR
+    base = schedule.BASE_BATCH
+    if classify:
+        base = schedule.CLASSIFIER_BATCH
+        rate = schedule.FINE_TUNING_LR if started else schedule.CLASSIFIER_LR
+    lr = schedule.scaled_lr(rate, batch, base)
+    return lr, f'lr {lr:g}: {rate:g} for a batch of {base}, times sqrt({batch} / {base}) (--lr)'
+
+
+def _start_line(backbone: str | None, whole: str | None) -> str:
+    if whole:
+        return f'fine-tuning recipe: starts from all weights of {whole} that fit'
+    if backbone:
+        return f'fine-tuning recipe: starts from the backbone weights {backbone}'
+    return (
+        'from-scratch recipe: random weights, as no --weights are given; expect less accuracy '
+        'than from pretrained weights, most of all with few images'
+    )
+
+
+def write_config(cfg: Config, lines: list[str], folder: str | os.PathLike, command: str) -> Path:
+    """Write ``config.py`` into the run's folder: it stands by itself, for train and test.
+
+    Args:
+        cfg: from :func:`resolve`.
+        lines: the choices, which become comments.
+        folder: the work dir; made if missing.
+        command: the command or call that asked for it.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    cfg.work_dir = str(folder)
+    path = folder / 'config.py'
+    comments = [f'Written by: {command}', *lines]
+    comments = [f'# {" ".join(line.split())}' for line in comments]
+    write_text(path, '\n'.join(comments) + '\n' + cfg.pretty_text)
+    return path

@@ -1,0 +1,207 @@
+"""One call from labels to a trained, tested model: what ``selnext-mm train --data`` runs."""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+
+from selnext_mm.datasets.formats import DatasetInfo, find_dataset
+from selnext_mm.engine.session import Session
+from selnext_mm.errors import UserError
+from selnext_mm.recipes.options import Options
+from selnext_mm.recipes.resolve import resolve, write_config
+from selnext_mm.text import did_you_mean
+
+POINTER = 'last_checkpoint'
+PREDICTIONS = 'results.json'
+# metrics of the last lines -> their names
+SHOWN = {
+    'coco/bbox_mAP': 'box AP',
+    'coco/bbox_mAP_50': 'box AP50',
+    'coco/segm_mAP': 'mask AP',
+    'coco/segm_mAP_50': 'mask AP50',
+    'accuracy/top1': 'top-1 accuracy',
+}
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training left.
+
+    Attributes:
+        metrics: of the best checkpoint on the test split, or on val where there is none.
+        split: which of the two.
+        checkpoint: the best one by the metric of the task.
+        config: the resolved config; runs by itself.
+        predictions: metrics and per-class AP; COCO results lie beside it.
+        report: an HTML page; None without the library for it.
+        work_dir: the folder of all of these.
+    """
+
+    metrics: dict[str, float]
+    split: str
+    checkpoint: Path
+    config: Path
+    predictions: Path
+    report: Path | None
+    work_dir: Path
+
+
+def run_folder(data: Path, model: str | None, resume: bool) -> Path:
+    """``work_dirs/<data>_<model>``, with a number behind it where a run is there already.
+
+    With ``resume`` it is the newest of these that holds a checkpoint.
+
+    Raises:
+        UserError: if there is nothing to resume.
+    """
+    name = data.resolve().stem if data.is_file() else data.resolve().name
+    base = Path('work_dirs', f'{name or "data"}_{(model or "default").replace("/", "_")}')
+    number, folder, newest = 1, base, None
+    while (folder / POINTER).exists():
+        newest, number = folder, number + 1
+        folder = base.with_name(f'{base.name}_{number}')
+    if not resume:
+        return folder
+    if newest is None:
+        raise UserError(
+            f'--resume: no checkpoint in {base}; give the folder of the run with --out DIR, or '
+            'drop --resume to start from scratch'
+        )
+    return newest
+
+
+def best_checkpoint(folder: Path) -> Path:
+    """The best checkpoint in a work dir, else the last.
+
+    Raises:
+        UserError: if there is none.
+    """
+    found = sorted(folder.glob('best_*.pth'), key=lambda p: p.stat().st_mtime)
+    if found:
+        return found[-1]
+    pointer = folder / POINTER
+    last = Path(pointer.read_text().strip()) if pointer.is_file() else folder / 'none'
+    if not last.is_file():
+        raise UserError(f'{folder} holds no checkpoint; was the training stopped? --resume goes on')
+    return last
+
+
+def prepare(
+    data: str | Path,
+    model: str | None,
+    options: Options,
+    out: str | Path | None = None,
+    resume: bool = False,
+    format: str | None = None,
+    val: float | str | Path | None = None,
+    command: str = 'selnext_mm.train',
+    say: Callable[[str], None] = print,
+) -> tuple[Path, DatasetInfo]:
+    """Find the labels, resolve the config and write it; its path, and what was found.
+
+    Every choice that was made for the user is given to ``say``, one line each.
+    """
+    options.check()
+    folder = Path(out).expanduser() if out else run_folder(Path(data).expanduser(), model, resume)
+    info = find_dataset(data, format=format, val=val, seed=options.seed)
+    cfg, lines = resolve(info, model, options)
+    lines = [*info.choices, *lines]
+    for line in lines:
+        say(f'  {line}')
+    config = write_config(cfg, lines, folder.absolute(), command)
+    say(f'  config with all of this: {config}')
+    return config, info
+
+
+def closing(result: TrainResult, data: str) -> str:
+    """The last lines of a run: the metric, where things are, and what to do next."""
+    quote = shlex.quote
+    config, weights = quote(str(result.config)), quote(str(result.checkpoint))
+    score = ', '.join(
+        f'{name} {result.metrics[key]:.3f}' for key, name in SHOWN.items() if key in result.metrics
+    )
+    report = f'  report        {result.report}\n' if result.report else ''
+    return (
+        f'\n{score} on the {result.split} split, by the best checkpoint\n\n'
+        f'  best weights  {result.checkpoint}\n'
+        f'{report}'
+        f'  predictions   {result.predictions}\n'
+        f'  config        {result.config}\n\n'
+        'What to do next\n'
+        f'  selnext-mm predict {config} {weights} IMAGES --out predictions\n'
+        f'  selnext-mm test {config} {weights}\n'
+        f'  selnext-mm export {config} {weights} --to onnx --out model.onnx\n'
+        f'  selnext-mm train --data {quote(data)} --weights {weights}'
+        f' --out {quote(str(result.work_dir))}_more'
+    )
+
+
+def add_report(folder: Path, say: Callable[[str], None]) -> Path | None:
+    """``report.html`` of a run; None, with the reason said, where it cannot be made."""
+    from selnext_mm.report.page import build_report
+
+    page = folder / 'report.html'
+    try:
+        build_report([folder], page, say=lambda text: None)
+    except UserError as error:
+        say(f'no report: {error}')
+        return None
+    return page
+
+
+def train(
+    data: str | Path,
+    model: str | None = None,
+    out: str | Path | None = None,
+    format: str | None = None,
+    val: float | str | Path | None = None,
+    resume: bool = False,
+    amp: bool = False,
+    tensorboard: bool = False,
+    command: str = 'selnext_mm.train',
+    say: Callable[[str], None] = print,
+    **options,
+) -> TrainResult:
+    """Train a model on labels of any format, test its best checkpoint and write a report.
+
+    >>> result = selnext_mm.train('cells/', model='selnext_atto', epochs=20)
+    >>> result.metrics['coco/bbox_mAP'], result.checkpoint
+
+    Args:
+        data: a folder of labels in COCO, YOLO, Pascal VOC or LVIS format or of class folders, a
+            COCO .json or a YOLO data.yaml.
+        model: ``BACKBONE`` or ``DETECTOR/BACKBONE``, such as ``selnext_t`` or
+            ``cascade_rcnn/selnext_s``; without a detector the labels decide.
+        out: folder of the run; default ``work_dirs/<data>_<model>``.
+        format: of the labels; found by looking if None.
+        val: share of the training images, or folder, to validate on.
+        resume: go on from the newest checkpoint of the run.
+        amp: mixed precision (fp16).
+        tensorboard: write the scalars for TensorBoard, too.
+        command: what the config says it was written by.
+        say: gets the lines that tell what was chosen.
+        options: fields of :class:`~selnext_mm.recipes.options.Options`: ``epochs``,
+            ``batch_size``, ``lr``, ``image_size``, ``workers``, ``seed``, ``patience``,
+            ``weights``.
+
+    Raises:
+        UserError: a mistake in the labels, the model or the options.
+    """
+    known = [field.name for field in fields(Options)]
+    if unknown := sorted(set(options) - set(known)):
+        raise UserError(
+            f'train() has no option {unknown[0]!r}{did_you_mean(unknown[0], known)}; the options '
+            f'are {", ".join(known)}'
+        )
+    config, info = prepare(data, model, Options(**options), out, resume, format, val, command, say)
+    session = Session(config)
+    session.train(resume='auto' if resume else None, amp=amp, tensorboard=tensorboard)
+    folder = config.parent
+    checkpoint, predictions = best_checkpoint(folder), folder / PREDICTIONS
+    metrics = session.test(checkpoint, out=predictions)
+    split = 'test' if 'test' in info.splits else 'val'
+    report = add_report(folder, say) if is_main_process() else None
+    return TrainResult(metrics, split, checkpoint, config, predictions, report, folder)

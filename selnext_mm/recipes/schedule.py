@@ -1,0 +1,93 @@
+"""Length, learning rate, averaging and stopping of a recipe; docs/recipes.md says why."""
+
+import math
+
+BASE_BATCH = 4  # the batch that the rates below are meant for
+SCRATCH_LR = 1e-3
+FINE_TUNING_LR = 2e-4
+CLASSIFIER_LR = 1e-3
+CLASSIFIER_BATCH = 64
+WARMUP = 0.1  # share of the run
+MOST_WARMUP = 500  # iterations
+VALIDATIONS = 10  # at most, per run
+SMALL_SET = 2000  # images; below it the weights are averaged
+AVERAGED = 100  # iterations that the average of the weights looks back over
+
+
+def scaled_lr(lr: float, batch: int, base: int) -> float:
+    """``lr * sqrt(batch / base)``: how AdamW's rate follows the batch, to two digits."""
+    return float(f'{lr * math.sqrt(batch / base):.2g}')
+
+
+def schedule_config(
+    images: int,
+    batch: int,
+    epochs: int,
+    lr: float,
+    metric: str,
+    patience: int,
+    layer_decay: float,
+    weight_decay: float = 0.05,
+) -> dict:
+    """Optimizer, schedule and hooks for a set of ``images`` training images.
+
+    The rate rises from 1 % for a tenth of the run, at most 500 iterations, then falls to 0 as a
+    cosine. ``metric`` chooses the best checkpoint and, with ``patience`` epochs, stops.
+    """
+    iterations = max(1, math.ceil(images / batch)) * epochs
+    warmup = max(1, min(MOST_WARMUP, round(WARMUP * iterations)))
+    interval = math.ceil(epochs / VALIDATIONS)
+    hooks = []
+    if images < SMALL_SET:
+        momentum = max(1 / AVERAGED, min(0.5, 20 / iterations))
+        hooks.append(dict(type='EMAHook', momentum=momentum, priority='ABOVE_NORMAL'))
+    if patience:
+        hooks.append(
+            dict(
+                type='ResumableEarlyStoppingHook',
+                monitor=metric,
+                rule='greater',
+                patience=max(1, math.ceil(patience / interval)),
+            )
+        )
+    return dict(
+        train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=epochs, val_interval=interval),
+        val_cfg=dict(type='ValLoop'),
+        test_cfg=dict(type='TestLoop'),
+        optim_wrapper=dict(
+            type='OptimWrapper',
+            constructor='LayerDecayOptimWrapperConstructor',
+            paramwise_cfg=dict(layer_decay_rate=layer_decay),
+            optimizer=dict(type='AdamW', lr=lr, betas=(0.9, 0.999), weight_decay=weight_decay),
+            clip_grad=dict(max_norm=5.0),
+        ),
+        param_scheduler=[
+            dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warmup),
+            dict(
+                type='CosineAnnealingLR',
+                by_epoch=True,
+                begin=0,
+                end=epochs,
+                T_max=epochs,
+                eta_min=0.0,
+                convert_to_iter_based=True,
+            ),
+        ],
+        auto_scale_lr=dict(enable=False, base_batch_size=batch),
+        custom_hooks=hooks,
+        default_hooks=dict(
+            timer=dict(type='IterTimerHook'),
+            logger=dict(type='LoggerHook', interval=max(1, min(50, iterations // epochs // 2))),
+            param_scheduler=dict(type='ParamSchedulerHook'),
+            checkpoint=dict(
+                type='SafeCheckpointHook',
+                interval=interval,
+                max_keep_ckpts=2,
+                save_best=metric,
+                rule='greater',
+                every_minutes=10,
+            ),
+            sampler_seed=dict(type='DistSamplerSeedHook'),
+            finite_loss=dict(type='FiniteLossHook'),
+        ),
+    )

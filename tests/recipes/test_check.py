@@ -1,0 +1,61 @@
+"""``check-data`` on folders of labels."""
+
+import json
+import shutil
+
+import pytest
+
+from selnext_mm.__main__ import main
+from selnext_mm.recipes.check import is_labels
+from tests.datasets.formats.writers import SMALL, WRITERS
+
+pytest.importorskip('mmdet', reason='needs mmdet')
+
+
+@pytest.mark.parametrize('kind', WRITERS)
+def test_every_format_is_checked_and_counted(kind, tmp_path, capsys):
+    folder = WRITERS[kind](SMALL, tmp_path / kind)
+    assert main(['check-data', str(folder), '--no-duplicates', '--json', '-']) == 0
+    content = json.loads(capsys.readouterr().out)
+    images = {d['name'].split('_')[0]: d['images'] for d in content['datasets']}
+    assert images == {split: len(c['images']) for split, c in SMALL.items()}
+    assert main(['check-data', str(folder), '--no-duplicates']) == 0
+    text = capsys.readouterr().out
+    for name in ('ape', 'cat', 'dog'):
+        assert f'{name}    train' in text
+    assert '0 errors' in text
+
+
+def test_class_folders_are_checked(folders, capsys):
+    pytest.importorskip('mmpretrain', reason='needs mmpretrain')
+    assert main(['check-data', str(folders.root), '--no-duplicates']) == 0
+    text = capsys.readouterr().out
+    assert 'task classification' in text
+    assert 'cat' in text
+
+
+def test_an_image_in_two_splits_is_told(tmp_path, capsys):
+    pytest.importorskip('imagehash', reason='pip install -r requirements/formats.txt runs this')
+    folder = WRITERS['coco2017'](SMALL, tmp_path / 'coco')
+    images = {p.name: p for p in folder.rglob('*.png')}
+    shutil.copy(images['train_000.png'], images['val_000.png'])
+    assert main(['check-data', str(folder)]) == 0
+    text = capsys.readouterr().out
+    assert '1 groups of alike images in two splits' in text
+    assert 'train train_000.png, val val_000.png (0 of 256 bits differ)' in text
+
+
+def test_what_is_labels_and_what_a_config(tmp_path):
+    (tmp_path / 'config.json').write_text('{"model": {"type": "X"}}')
+    (tmp_path / 'labels.json').write_text('{"images": [], "annotations": [], "categories": []}')
+    (tmp_path / 'data.yaml').write_text('train: images\nnames: [cat]\n')
+    (tmp_path / 'config.yaml').write_text('model:\n  names: x\n')
+    found = {p.name: is_labels(p) for p in tmp_path.iterdir()}
+    assert found == {
+        'config.json': False,
+        'labels.json': True,
+        'data.yaml': True,
+        'config.yaml': False,
+    }
+    assert is_labels(tmp_path)
+    assert not is_labels('mask_rcnn/selnext_atto_shapes.py')

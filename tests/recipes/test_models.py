@@ -1,0 +1,101 @@
+"""Names of models, and that each can be built."""
+
+import pytest
+import torch
+
+from selnext_mm.config.build import build_model
+from selnext_mm.errors import UserError
+from selnext_mm.recipes.models import (
+    BACKBONES,
+    DETECTORS,
+    ModelName,
+    backbone_config,
+    classifier_model,
+    output_widths,
+    parse_model,
+    set_classes,
+)
+
+
+@pytest.mark.parametrize(
+    ('name', 'task', 'expected'),
+    [
+        ('selnext_t', 'boxes', ('faster_rcnn', 'selnext_t')),
+        ('selnext_t', 'masks', ('mask_rcnn', 'selnext_t')),
+        ('selnext_t', 'classification', (None, 'selnext_t')),
+        ('retinanet/na_resnet50', 'boxes', ('retinanet', 'na_resnet50')),
+        ('faster_rcnn/patnet_s', 'masks', ('faster_rcnn', 'patnet_s')),
+    ],
+)
+def test_names(name, task, expected):
+    assert parse_model(name, task) == ModelName(*expected)
+
+
+@pytest.mark.parametrize(
+    ('name', 'task', 'words'),
+    [
+        ('selnet_t', 'boxes', 'did you mean selnext_t'),
+        ('nothing', 'boxes', 'choose from selnext_t'),
+        ('faster_rcn/selnext_t', 'boxes', 'did you mean faster_rcnn'),
+        ('mask_rcnn/selnext_t', 'boxes', 'use faster_rcnn/selnext_t'),
+        ('cascade_mask_rcnn/selnext_t', 'boxes', 'use cascade_rcnn/selnext_t'),
+        ('faster_rcnn/selnext_t', 'classification', 'name the backbone alone'),
+    ],
+)
+def test_names_that_do_not_fit(name, task, words):
+    with pytest.raises(UserError, match=words):
+        parse_model(name, task)
+
+
+WIDTHS = {
+    'selnext_atto': [40, 80, 160, 320],
+    'convnext_b': [128, 256, 512, 1024],
+    'na_resnet50': [256, 512, 1024, 2048],
+    'resnet18': [64, 128, 256, 512],
+    'patnet_t0': None,
+    'fasternet_s': None,
+    'mobilenet_v3_l_seln': [24, 40, 112, 960],
+}
+
+
+@pytest.mark.parametrize('name', WIDTHS)
+def test_widths_of_the_maps(name):
+    pytest.importorskip('mmdet', reason='needs mmdet')
+    cfg = backbone_config(ModelName('faster_rcnn', name), 0.0, None)
+    widths = output_widths(cfg, 'mmdet')
+    if WIDTHS[name]:
+        assert widths == WIDTHS[name]
+    assert output_widths(dict(cfg, out_indices=(1, 2, 3)), 'mmdet') == widths[1:]
+
+
+def test_there_are_the_models_that_the_help_names():
+    assert len(BACKBONES) == 38
+    assert set(DETECTORS) == {
+        'faster_rcnn',
+        'mask_rcnn',
+        'cascade_rcnn',
+        'cascade_mask_rcnn',
+        'retinanet',
+    }
+
+
+@pytest.mark.parametrize('name', ['selnext_atto', 'resnet18', 'patnet_t0', 'mobilenet_v3_l_se'])
+def test_classifiers_train_every_weight(name):
+    pytest.importorskip('mmpretrain', reason='needs mmpretrain')
+    from mmengine.config import Config
+
+    backbone = backbone_config(ModelName(None, name), 0.0, None)
+    cfg = Config(dict(model=classifier_model(backbone, 3), default_scope='mmpretrain'))
+    model = build_model(cfg)
+    features = model.extract_feat(torch.randn(2, 3, 64, 64))
+    assert model.head.fc(features[-1]).shape == (2, 3)
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_all_heads_get_the_classes():
+    node = dict(
+        roi_head=dict(bbox_head=[dict(num_classes=80), dict(num_classes=80)]),
+        mask_head=dict(num_classes=80),
+    )
+    assert set_classes(node, 3) == 3
+    assert '80' not in str(node)

@@ -1,0 +1,98 @@
+"""From labels to a tested model and a report, in one call; and what it leaves runs by itself."""
+
+import os
+
+import pytest
+import torch
+
+import selnext_mm
+from selnext_mm.__main__ import main
+from selnext_mm.errors import UserError
+from selnext_mm.recipes.run import best_checkpoint, run_folder
+from tests.datasets.formats.writers import SMALL, write_voc
+
+
+@pytest.fixture
+def labels(tmp_path, monkeypatch):
+    pytest.importorskip('mmdet', reason='needs mmdet')
+    monkeypatch.chdir(tmp_path)
+    return write_voc(SMALL, tmp_path / 'boxes')
+
+
+QUICK = ['--epochs', '1', '--image-size', '64', '--workers', '0', '--batch-size', '2']
+
+
+@pytest.mark.integration
+def test_labels_to_predictions_and_on_from_there(labels, capsys, tmp_path):
+    said = []
+    options = dict(epochs=1, image_size=64, workers=0, batch_size=2)
+    result = selnext_mm.train(labels, 'selnext_atto', **options, say=said.append)
+    work = tmp_path / 'work_dirs' / 'boxes_selnext_atto'
+    assert result.work_dir == work
+    assert set(result.metrics) >= {'coco/bbox_mAP', 'coco/bbox_mAP_50'}
+    assert result.predictions.is_file()
+    assert (work / 'results.bbox.json').is_file()
+    assert result.config == work / 'config.py'
+    assert result.report is None or result.report.is_file()
+    stored = torch.load(result.checkpoint, weights_only=True)
+    assert stored['meta']['dataset_meta']['classes'] == ('ape', 'cat', 'dog')
+    assert any('from-scratch recipe' in line for line in said)
+    capsys.readouterr()
+
+    # The config stands by itself, wherever it lies.
+    moved = tmp_path / 'elsewhere.py'
+    moved.write_bytes(result.config.read_bytes())
+    again = selnext_mm.Session(moved, work_dir=tmp_path / 'again').test(result.checkpoint)
+    assert again == result.metrics
+
+    # The same command with more epochs goes on where it stopped.
+    more = ['--data', str(labels), 'selnext_atto', *QUICK, '--epochs', '2', '--resume']
+    assert main(['train', *more]) == 0
+    text = capsys.readouterr().out
+    assert (work / 'epoch_2.pth').is_file()
+    assert f'selnext-mm predict {work}/config.py {work}/best_' in text
+    assert 'box AP' in text
+
+
+@pytest.mark.integration
+def test_class_folders_to_a_classifier(folders, tmp_path, monkeypatch):
+    pytest.importorskip('mmpretrain', reason='needs mmpretrain')
+    monkeypatch.chdir(tmp_path)
+    result = selnext_mm.train(
+        folders.root, 'selnext_atto', epochs=1, image_size=32, workers=0, say=lambda line: None
+    )
+    assert result.checkpoint.name.startswith('best_accuracy_top1')
+    assert 0 <= result.metrics['accuracy/top1'] <= 100
+
+
+def test_folders_of_runs_count_up(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = tmp_path / 'cells'
+    data.mkdir()
+
+    def folder(resume=False):
+        return str(run_folder(data, 'faster_rcnn/selnext_t', resume))
+
+    assert folder() == 'work_dirs/cells_faster_rcnn_selnext_t'
+    with pytest.raises(UserError, match='--resume: no checkpoint in work_dirs/cells_faster'):
+        folder(resume=True)
+    for number in ('', '_2'):
+        path = tmp_path / f'work_dirs/cells_faster_rcnn_selnext_t{number}'
+        path.mkdir(parents=True)
+        (path / 'last_checkpoint').write_text('x')
+    assert folder() == 'work_dirs/cells_faster_rcnn_selnext_t_3'
+    assert folder(resume=True) == 'work_dirs/cells_faster_rcnn_selnext_t_2'
+
+
+def test_the_best_checkpoint_is_the_newest_of_the_best(tmp_path):
+    with pytest.raises(UserError, match='holds no checkpoint'):
+        best_checkpoint(tmp_path)
+    for i, name in enumerate(('best_x_epoch_3.pth', 'best_x_epoch_12.pth')):
+        (tmp_path / name).write_bytes(b'')
+        os.utime(tmp_path / name, (i, i))
+    assert best_checkpoint(tmp_path).name == 'best_x_epoch_12.pth'
+
+
+def test_an_option_that_does_not_exist(tmp_path):
+    with pytest.raises(UserError, match="no option 'epoch'; did you mean epochs"):
+        selnext_mm.train(tmp_path, epoch=3)

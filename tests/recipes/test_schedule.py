@@ -1,0 +1,44 @@
+"""The rules of docs/recipes.md for one's own labels."""
+
+import pytest
+
+from selnext_mm.recipes.resolve import default_epochs
+from selnext_mm.recipes.schedule import scaled_lr, schedule_config
+
+
+def test_the_lr_follows_the_square_root_of_the_batch():
+    assert scaled_lr(1e-3, 4, 4) == 1e-3
+    assert scaled_lr(1e-3, 16, 4) == 2e-3
+    assert scaled_lr(1e-3, 2, 4) == pytest.approx(7.1e-4)
+
+
+@pytest.mark.parametrize(('images', 'epochs'), [(205, 18), (10, 300), (100_000, 12), (45, 80)])
+def test_few_images_are_seen_more_often(images, epochs):
+    assert default_epochs(images, 3600) == epochs
+
+
+def make(epochs=20, images=200, batch=2, patience=0):
+    return schedule_config(images, batch, epochs, 1e-3, 'coco/bbox_mAP', patience, 1.0)
+
+
+@pytest.mark.parametrize('epochs', [1, 7, 20, 300])
+def test_the_schedule_stretches_with_the_epochs(epochs):
+    cfg = make(epochs)
+    warmup, cosine = cfg['param_scheduler']
+    assert cfg['train_cfg']['max_epochs'] == cosine['end'] == cosine['T_max'] == epochs
+    assert warmup['end'] == min(500, 10 * epochs)  # a tenth of 100 iterations an epoch
+    assert cfg['train_cfg']['val_interval'] == -(-epochs // 10)
+    assert cfg['default_hooks']['checkpoint']['interval'] == cfg['train_cfg']['val_interval']
+
+
+def test_patience_counts_evaluations():
+    assert make(patience=0)['custom_hooks'][0]['type'] == 'EMAHook'
+    stop = make(epochs=40, patience=10)['custom_hooks'][-1]
+    assert (stop['type'], stop['patience']) == ('ResumableEarlyStoppingHook', 3)  # every 4 epochs
+
+
+def test_only_small_sets_are_averaged():
+    assert make(images=2000)['custom_hooks'] == []
+    assert make(images=1999)['custom_hooks'][0]['momentum'] == pytest.approx(0.01)
+    # An average that begins with random weights must be able to forget them in a short run.
+    assert make(images=4, epochs=3)['custom_hooks'][0]['momentum'] == 0.5
