@@ -5,13 +5,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from selnext_mm.datasets.check.categories import HASHABLE
 from selnext_mm.datasets.coco_file import OTHERS, read_coco
 from selnext_mm.datasets.formats.files import Tree, join, split_of, tails
 from selnext_mm.datasets.formats.records import LabelledObject, Labels, SplitLabels, Tally, preview
 from selnext_mm.errors import UserError
 from selnext_mm.text import short
 
+HASHABLE = (int, float, str)  # what an id may be
 HEAD = 1 << 16  # bytes of a file that are looked at
 KEYS = (b'"images"', b'"annotations"', b'"categories"')
 DEPTH = 3  # folders below the root in which annotation files are looked for
