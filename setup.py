@@ -55,7 +55,10 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['selnext_mm', 'selnext_mm.*']),
-    package_data={'selnext_mm.report': ['page.html', 'page.css', 'page.js']},
+    package_data={
+        'selnext_mm': ['py.typed'],
+        'selnext_mm.report': ['page.html', 'page.css', 'page.js'],
+    },
     # torch and mm* are not here: a hard requirement would replace a CUDA build or a fork that
     # installs the same import names. "selnext-mm doctor" checks them.
     install_requires=requirements('runtime'),

@@ -150,7 +150,7 @@ def write_checkpoints_atomically() -> None:
         else:
             write_checkpoint(checkpoint, filename)
 
-    save_checkpoint.is_atomic = True
+    save_checkpoint.is_atomic = True  # type: ignore[attr-defined]  # a mark
     for owner in (module, runner, mmengine.runner):
         if getattr(owner, 'save_checkpoint', None) is stock:
             owner.save_checkpoint = save_checkpoint

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from selnext_mm.errors import UserError
 
@@ -77,7 +77,8 @@ class _Sink:
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self.file, self.size, self.error = file, 0, None
+        self.file, self.size = file, 0
+        self.error: OSError | None = None
 
     def write(self, data) -> int:
         data = memoryview(data).cast('B')
@@ -95,7 +96,7 @@ class _Sink:
 
 def write_atomically(
     path: str | Path,
-    write: Callable[[BinaryIO], None],
+    write: Callable[[BinaryIO], object],
     verify: Callable[[Path], str | None] | None = None,
 ) -> Path:
     """Call ``write(file)`` so that ``path`` ends complete or is not touched.
@@ -120,7 +121,7 @@ def write_atomically(
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, 'wb') as file:
             sink = _Sink(file)
-            write(sink)
+            write(cast(BinaryIO, sink))  # who writes a whole file needs no more of it
             file.flush()
             os.fsync(file.fileno())
             # What is read back shall come from the disk where the system can forget it.
@@ -187,8 +188,8 @@ def full_disk(error: OSError) -> str | None:
     name, trace = error.filename, error.__traceback__
     while trace is not None and error.filename is None:
         for value in trace.tb_frame.f_locals.values():
-            if isinstance(value, io.IOBase) and isinstance(getattr(value, 'name', None), str):
-                name = value.name
+            opened = getattr(value, 'name', None) if isinstance(value, io.IOBase) else None
+            name = opened if isinstance(opened, str) else name
         trace = trace.tb_next
     remedy = 'Free space or name another folder, then start again (training: with --resume)'
     path = Path(os.fsdecode(name)) if name is not None else Path.cwd() / 'a file'

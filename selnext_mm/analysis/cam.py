@@ -184,13 +184,14 @@ def _explainer(library: ModuleType, method: str, model: _FromLayer, batch_size: 
     if method != 'ablation':
         return cls(model, [model.entry])
 
-    class ZeroAblation(library.ablation_layer.AblationLayer):
+    # Their bases are known when grad-cam is imported, not before.
+    class ZeroAblation(library.ablation_layer.AblationLayer):  # type: ignore[name-defined]
         def __call__(self, x: Tensor) -> Tensor:
             rows = torch.arange(len(self.activations))
             self.activations[rows, torch.as_tensor(self.indices[: len(rows)]).long()] = 0
             return self.activations
 
-    class SignedAblation(cls):
+    class SignedAblation(cls):  # type: ignore[misc, valid-type]
         def get_cam_weights(self, input_tensor, target_layer, targets, activations, grads):
             weights = super().get_cam_weights(
                 input_tensor, target_layer, targets, activations, grads

@@ -130,7 +130,7 @@ def measure_model(model: nn.Module, shape: tuple[int, int] | None = None) -> Com
         trainable_params=sum(p.numel() for p in model.parameters() if p.requires_grad),
         macs=products.get_total_flops() // 2,
         flops_mmcv=flops,
-        shape=tuple(shape),
+        shape=(shape[0], shape[1]),
         convention=convention,
     )
 

@@ -7,6 +7,7 @@ channels: sigmoid, hard-sigmoid, tanh or norm of it. CBAM's gate on positions is
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,10 @@ class _Moments:
     """Mean and sum of squared deviations per channel, merged batch by batch."""
 
     def __init__(self) -> None:
-        self.count, self.mean, self.deviations = 0, 0.0, 0.0
+        self.count = 0
+        # Tensors (C) from the first batch on.
+        self.mean: Any = 0.0
+        self.deviations: Any = 0.0
 
     def add(self, values: Tensor) -> None:
         values = values.double().cpu()
@@ -88,7 +92,7 @@ def _of_se_layer(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # How the scales (N, C) before and after are read from a gate's input, by class.
-READERS = {
+READERS: dict[type, Callable] = {
     ChannelAttention: _of_channel_attention,
     NAModule: _of_na,
     MeanStdGate: _of_mean_std,

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
@@ -44,8 +44,8 @@ def read_image(path: Path, size: int) -> np.ndarray:
         UserError: if the file is not a readable picture.
     """
     try:
-        with Image.open(path) as picture:
-            picture = picture.convert('RGB')
+        with Image.open(path) as file:
+            picture = file.convert('RGB')
     except (OSError, UnidentifiedImageError) as error:
         raise UserError(f'{path} is not a picture that Pillow can read') from error
     scale = round(size / CROP_RATIO) / min(picture.size)
@@ -55,7 +55,7 @@ def read_image(path: Path, size: int) -> np.ndarray:
     return np.asarray(picture.crop((left, top, left + size, top + size)))
 
 
-def _read_ahead(paths: Sequence[Path], size: int, count: int) -> Iterator[np.ndarray]:
+def _read_ahead(paths: Sequence[Path], size: int, count: int) -> Generator[np.ndarray, None, None]:
     """The pictures in order, up to ``count`` of them read by threads ahead of their use."""
     usable = getattr(os, 'sched_getaffinity', None)  # Linux: the cores of this process
     pool = ThreadPoolExecutor(len(usable(0)) if usable else os.cpu_count())

@@ -89,7 +89,7 @@ def load_measured(path: str | Path) -> Measured:
             f'{path} has no list "results" or "rows"; expected a file of benchmarks/latency.py '
             '--json, or {"results": [{"name": "SELNeXt-T", "median_ms": 61.2}, ...]}'
         )
-    results = {}
+    results: dict[str, dict] = {}
     for row in rows:
         name = row.get('label', row.get('name')) if isinstance(row, dict) else None
         latency = _latency(row) if isinstance(name, str) else None

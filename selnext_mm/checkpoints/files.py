@@ -157,7 +157,7 @@ def check_suffix(path: str | Path) -> Path:
 
 
 def save_file(
-    state: Mapping[str, torch.Tensor], path: str | Path, metadata: Mapping[str, str]
+    state: Mapping[str, torch.Tensor], path: str | Path, metadata: Mapping[str, object]
 ) -> Path:
     """Write ``state`` and ``metadata``, atomically.
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 from selnext_mm.cli.arguments import Options
@@ -58,7 +59,7 @@ def read_images(reports: list, workers: int | None) -> None:
     with Progress(console=Console(stderr=True)) as progress:
         for report in reports:
             task = progress.add_task(report.name, total=len(report.paths))
-            check_images(report, lambda task=task: progress.advance(task), workers)
+            check_images(report, partial(progress.advance, task), workers)
 
 
 def look_for_duplicates(reports: list, workers: int | None):

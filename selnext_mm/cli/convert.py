@@ -2,7 +2,9 @@
 
 import argparse
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from selnext_mm import __version__
 from selnext_mm.checkpoints.files import check_suffix, load_file, save_file, take_weights
@@ -56,7 +58,7 @@ def describe(arch: Arch | str) -> str:
     """The backbone arguments that build ``arch``."""
     if isinstance(arch, str):
         return arch or 'no arguments'
-    archs = patnet.ARCHS if arch.model == 'PATNet' else ARCHS
+    archs: Mapping[str, Any] = patnet.ARCHS if arch.model == 'PATNet' else ARCHS
     names = {tuple(settings[:2]): name for name, settings in archs.items()}
     name = names.get((arch.depths, arch.channels))
     shape = f'depths={list(arch.depths)}, channels={list(arch.channels)}'

@@ -36,7 +36,7 @@ def use_one_reader() -> None:
         self.createIndex()
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
-    __init__.reads_normalised = True
+    __init__.reads_normalised = True  # type: ignore[attr-defined]  # a mark
     cls.__init__ = __init__
 
 

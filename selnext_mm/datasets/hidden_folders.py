@@ -23,5 +23,5 @@ def skip_hidden_folders() -> None:
         folders = [name for name in folders if not name.startswith('.')]
         return folders, {name: place for place, name in enumerate(folders)}
 
-    find_folders.skips_hidden = True
+    find_folders.skips_hidden = True  # type: ignore[attr-defined]  # a mark
     custom.find_folders = find_folders

@@ -17,9 +17,10 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 MARK = 'selnext-mm-probe:'
-Facts = dict[str, object]
+Facts = dict[str, Any]
 MAX_REASON = 200  # characters of an error message that are worth a table cell
 
 

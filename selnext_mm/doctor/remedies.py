@@ -12,6 +12,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 TORCH_PIN, TORCHVISION_PIN = '2.13.0', '0.28.0'
 
@@ -96,7 +97,7 @@ def declared_bounds(package: str) -> Bounds:
             body = ast.parse(package_source(owner, '__init__.py')).body
         except SyntaxError:
             continue
-        values = {
+        values: dict[str, Any] = {
             node.targets[0].id: node.value.value
             for node in body
             if isinstance(node, ast.Assign)

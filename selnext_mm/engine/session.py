@@ -288,7 +288,7 @@ def _set_choices(cfg: Config, amp: bool, auto_scale_lr: bool, tensorboard: bool)
 
 
 def set_resume(
-    cfg: Config, resume: str | Path | None, model: nn.Module | None = None
+    cfg: Config, resume: str | Path | bool | None, model: nn.Module | None = None
 ) -> Newest | None:
     """Put what ``--resume`` means into ``cfg``; return what is gone on from, None for a new run.
 

@@ -59,7 +59,7 @@ def compare(
         pairs = list(zip(wanted, got, strict=True))
         # max() would drop a not-a-number.
         errors = torch.stack([(a - b).abs().max() for a, b in pairs])
-        error = float('inf') if errors.isnan().any() else float(errors.max())
+        worst = float('inf') if errors.isnan().any() else float(errors.max())
         largest = float(torch.stack([a.abs().max() for a, _ in pairs]).max())
-        result.append(Difference((n, h, w), error, largest))
+        result.append(Difference((n, h, w), worst, largest))
     return result

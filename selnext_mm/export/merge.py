@@ -11,7 +11,8 @@ def merge(model: nn.Module) -> list[str]:
     ``switch_to_deploy``, PATNet for one, follows its own rules; one whose tensors stay as they
     were (AttentionMobileNetV3) is not named. Other batch norms are left to the exporter.
     """
-    scales, deployed, outer = 0, [], ()
+    scales, deployed = 0, []
+    outer: tuple[str, ...] = ()
     for name, module in list(model.eval().named_modules()):
         if outer and name.startswith(outer):
             continue

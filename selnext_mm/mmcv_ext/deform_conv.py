@@ -5,6 +5,7 @@ mask in the modulated form. The sampled columns are weighted sums of rows of the
 the weights does the rest, and torch differentiates both. On a GPU torchvision's operator computes.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -98,9 +99,7 @@ def tensor_gradients(
     """
     images, offset, mask, weight = tensors
 
-    def function(*parts: Tensor) -> Tensor:
-        return convolve(*parts, setting)
-
+    function = partial(convolve, setting=setting)
     found = [torch.zeros_like(tensors[i]) for i in wanted]
     for number in range(len(images)):
         one = slice(number, number + 1)
@@ -232,7 +231,7 @@ def modulated_deform_conv_forward(
 ) -> None:
     """Write the convolution, with ``mask`` and bias, into ``output`` (B, O, H', W')."""
     pairs = (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w)
-    tensors = map(working, (input, offset, mask, weight))
+    tensors = (working(input), working(offset), working(mask), working(weight))
     out = convolve(*tensors, Setting(*pairs, group, deformable_group))
     output.copy_(out + working(bias)[:, None, None] if with_bias else out)
 

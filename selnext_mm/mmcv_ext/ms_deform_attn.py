@@ -45,7 +45,7 @@ def ms_deform_attn_forward(
     im2col_step: int,
 ) -> Tensor:
     """(B, Q, M D); the arguments are those of :func:`attend`. ``im2col_step`` is not needed."""
-    tensors = map(working, (value, sampling_locations, attention_weights))
+    tensors = (working(value), working(sampling_locations), working(attention_weights))
     out = attend(*tensors, value_spatial_shapes, value_level_start_index)
     return out.flatten(2).to(value)
 
@@ -65,8 +65,9 @@ def ms_deform_attn_backward(
 ) -> None:
     """Write the gradients into ``grad_value``, ``grad_sampling_loc`` and ``grad_attn_weight``."""
 
-    def function(*tensors: Tensor) -> Tensor:
-        return attend(*tensors, value_spatial_shapes, value_level_start_index).flatten(2)
+    def function(value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+        shapes, starts = value_spatial_shapes, value_level_start_index
+        return attend(value, locations, weights, shapes, starts).flatten(2)
 
     tensors = tuple(map(working, (value, sampling_locations, attention_weights)))
     targets = (grad_value, grad_sampling_loc, grad_attn_weight)

@@ -48,7 +48,7 @@ def has_fused_linear(dtype: torch.dtype) -> bool:
 
 
 # What torch.compiler.assume_constant_result does, which would import the whole compiler.
-has_fused_linear._dynamo_marked_constant = True
+has_fused_linear._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def autocast_dtype(device_type: str) -> torch.dtype | None:

@@ -3,7 +3,7 @@
 import itertools
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -23,7 +23,7 @@ class PackedOnce:
     _all: 'weakref.WeakValueDictionary[int, PackedOnce]' = weakref.WeakValueDictionary()
 
     def __init__(self) -> None:
-        self.kept = (None, None)  # key and form, in one step for other threads
+        self.kept: tuple[Any, Any] = (None, None)  # key and form, in one step for other threads
         self.number = next(self._numbers)
         self._all[self.number] = self
 

@@ -1,5 +1,7 @@
 """Pipelines, loaders and evaluators of a recipe, for labels that were found."""
 
+from typing import Any
+
 from selnext_mm.datasets.formats.records import CLASSIFICATION, DatasetInfo
 
 META = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
@@ -58,7 +60,7 @@ def data_config(info: DatasetInfo, size: int, batch: int, workers: int, masks: b
 
     def dataset(split: str) -> dict:
         # Normal tools look for a data_root; all paths here are absolute.
-        fields = {} if classify else dict(data_root='', backend_args=None)
+        fields: dict[str, Any] = {} if classify else dict(data_root='', backend_args=None)
         if split == 'train' and not classify:
             fields['filter_cfg'] = dict(filter_empty_gt=False, min_size=8)
         pipeline = train if split == 'train' else test

@@ -1,6 +1,7 @@
 """Model names as ``selnext-mm train --data`` takes them: ``BACKBONE`` or ``DETECTOR/BACKBONE``."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -30,8 +31,8 @@ WIDTHS = ('in_channels', 'out_channels', 'feat_channels', 'conv_out_channels', '
 
 
 def _backbones() -> dict[str, dict]:
-    found = {}
-    convnext = dict(attention_cfg=None, block_norm_cfg=dict(type='LN2d', eps=1e-6))
+    found: dict[str, dict] = {}
+    convnext: dict[str, Any] = dict(attention_cfg=None, block_norm_cfg=dict(type='LN2d', eps=1e-6))
     for size, arch in SIZES.items():
         found[f'selnext_{size}'] = dict(type='SELNeXt', arch=arch)
         found[f'convnext_{size}'] = dict(type='SELNeXt', arch=arch, **convnext)
@@ -39,10 +40,10 @@ def _backbones() -> dict[str, dict]:
         found[f'patnet_{arch}'] = dict(type='PATNet', arch=arch)
         found[f'fasternet_{arch}'] = dict(type='FasterNet', arch=arch)
     for depth in DEPTHS:
-        resnet = dict(type='NAResNet', depth=depth, norm_eval=False)
+        resnet: dict[str, Any] = dict(type='NAResNet', depth=depth, norm_eval=False)
         found[f'na_resnet{depth}'] = resnet
         found[f'resnet{depth}'] = dict(resnet, attention_cfg=None)
-    gates = dict(
+    gates: dict[str, dict] = dict(
         seln=dict(type='SELN'), se=dict(type='SqueezeExcitation', gate='hard-sigmoid')
     )  # fmt: skip
     for gate, cfg in gates.items():

@@ -3,6 +3,7 @@
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -25,7 +26,7 @@ from selnext_mm.recipes.models import (
 from selnext_mm.recipes.options import Options
 
 # What is chosen for the user, with an accelerator and without one.
-DEFAULTS = {
+DEFAULTS: dict[str, dict[str, Any]] = {
     'cuda': dict(model='selnext_t', batch=8, detector=640, classifier=224, images=40_000),
     'cpu': dict(model='selnext_atto', batch=2, detector=320, classifier=96, images=3_600),
 }

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -114,7 +115,7 @@ def validation(runs: list[Run]) -> list[dict]:
     keys = metric_keys(runs)
     main = main_metrics(keys)
     unit = 'epoch' if all(r.by_epoch for r in runs) else 'iteration'
-    axis = {'title': {'text': unit}}
+    axis: dict[str, Any] = {'title': {'text': unit}}
     if max(row['step'] for run in runs for row in run.val) <= 16:
         axis['dtick'] = 1
     data = []
@@ -141,7 +142,7 @@ def validation(runs: list[Run]) -> list[dict]:
                 data.append(_line(run.name, colour, x, y))
         if data:
             ident = 'metric-' + ''.join(c if c.isalnum() else '-' for c in key)
-            more = {'height': 210, 'xaxis': axis, 'yaxis': {'rangemode': 'tozero'}}
+            more: dict[str, Any] = {'height': 210, 'xaxis': axis, 'yaxis': {'rangemode': 'tozero'}}
             charts.append(chart(ident, key.split('/')[-1], data, **more))
     return charts
 
@@ -219,7 +220,7 @@ def precision_recall(runs: dict[str, Scores]) -> dict:
     """Precision over recall at IoU 0.5, 0.75 and over all thresholds, per class."""
     first = next(iter(runs.values()))
     recall = [round(r, 2) for r in np.linspace(0, 1, 101)]
-    choices = [('all classes (mean)', None)]
+    choices: list[tuple[str, str | None]] = [('all classes (mean)', None)]
     choices += [(n, n) for n, c in zip(first.classes, first.counts, strict=True) if c]
     lines = (('IoU 0.50', [0]), ('IoU 0.75', [5]), ('IoU 0.50:0.95', range(10)))
     data, options = [], []

@@ -1,5 +1,7 @@
 """What the tables of a report say about its runs."""
 
+from collections.abc import Iterable
+
 from mmengine.config import Config
 
 from selnext_mm.config import summary
@@ -104,7 +106,7 @@ def last_metrics(runs: list[Run]) -> list[tuple[str, list[str]]]:
 
 def _flat(node, prefix: str = '') -> dict[str, str]:
     if isinstance(node, dict):
-        items = node.items()
+        items: Iterable[tuple] = node.items()
     elif isinstance(node, list | tuple) and any(isinstance(v, dict) for v in node):
         items = enumerate(node)
     else:

@@ -135,7 +135,7 @@ def build(
             unread.append(f'{record["file_name"]}: {getattr(error, "strerror", None) or error}')
             continue
         size, scale = (record['height'], record['width']), width / record['width']
-        sides = []
+        sides: list[dict] = []
         for per_image, quality in zip(matches, values, strict=True):
             match = per_image[image]
             sides.append(

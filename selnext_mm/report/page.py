@@ -118,10 +118,10 @@ def build_report(
     if len(set(names)) != len(names):
         raise UserError(f'the names of the runs are not all different: {", ".join(names)}')
     runs = [read_run(p, name) for p, name in zip(paths, names or ends, strict=True)]
-    given = [Path(p) for p in predictions] or [None] * len(runs)
+    files = [Path(p) for p in predictions] or [None] * len(runs)
     parts = _sections(
         runs,
-        given,
+        files,
         Path(annotations) if annotations else None,
         Path(images) if images else None,
         *(num, score_thr, say),

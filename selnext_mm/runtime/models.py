@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from selnext_mm.runtime.masks import paste, run_lengths
 from selnext_mm.runtime.pictures import prepare, read_picture
 from selnext_mm.runtime.sessions import Session, open_session
 
-Images = str | Path | np.ndarray | Sequence[str | Path | np.ndarray]
+Images: TypeAlias = str | Path | np.ndarray | Sequence[str | Path | np.ndarray]
 
 
 class FileModel:

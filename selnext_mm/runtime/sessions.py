@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class OpenVINOSession:
         import openvino
 
         # Some processors would take bfloat16 by default.
-        settings = {'INFERENCE_PRECISION_HINT': 'f32'}
+        settings: dict[str, Any] = {'INFERENCE_PRECISION_HINT': 'f32'}
         if threads:
             settings['INFERENCE_NUM_THREADS'] = threads
         model = openvino.Core().read_model(path)

@@ -1,6 +1,6 @@
 """The pictures of ``feature-distance``, ``gate-scales`` and ``trade-off``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,7 +121,7 @@ def draw_trade_off(
         labels: of the measured latencies, a panel each.
         note: second line of the title.
     """
-    panels = [
+    panels: list[tuple[str, Callable]] = [
         ('parameters (M)', lambda p: p.params),
         ('FLOPs (G)', lambda p: p.flops),
         ('latency, paper (ms)', lambda p: p.latency),

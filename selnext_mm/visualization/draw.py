@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -67,7 +68,7 @@ def label_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     try:
         return ImageFont.truetype(name, size)  # the system's
     except OSError:
-        return ImageFont.load_default(size)
+        return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))  # it has sizes
 
 
 def class_colours(categories: list[dict]) -> dict[int, tuple[int, int, int]]:
@@ -80,7 +81,8 @@ def class_colours(categories: list[dict]) -> dict[int, tuple[int, int, int]]:
             rgb = colorsys.hsv_to_rgb(
                 i * 0.618034 % 1, (0.85, 0.6)[i % 2], (0.85, 0.65)[i // 2 % 2]
             )
-            colours[category['id']] = tuple(round(255 * v) for v in rgb)
+            red, green, blue = (round(255 * v) for v in rgb)
+            colours[category['id']] = (red, green, blue)
     return colours
 
 
@@ -95,7 +97,9 @@ def _decode(segmentation: list | dict, height: int, width: int) -> np.ndarray:
     return mask_utils.decode(rle)
 
 
-def _spot(size: tuple[int, int], box: np.ndarray, taken: list, limits: tuple[int, int]) -> tuple:
+def _spot(
+    size: tuple[int, float], box: np.ndarray, taken: list, limits: tuple[int, int]
+) -> tuple[int, int]:
     """Top left corner for a label of ``size`` near ``box``, clear of ``taken`` if possible."""
     (w, h), (x0, y0, x1, y1) = size, box
     wishes = [(x0, y0 - h), (x0, y0), (x1 - w, y0 - h), (x0, y1 - h), (x0, y1), (x1 - w, y1)]

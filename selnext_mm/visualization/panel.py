@@ -28,7 +28,7 @@ def choose_images(ids: list[int], num: int, seed: int | None = None) -> list[int
     return [ids[int(place)] for place in places]
 
 
-def _read_image(folder: Path, record: dict) -> np.ndarray:
+def _read_image(folder: str | os.PathLike, record: dict) -> np.ndarray:
     path = Path(folder) / record['file_name']
     try:
         image = read_rgb(path)

@@ -62,7 +62,8 @@ def test_the_source_distribution_has_what_it_is_built_from(built):
 def test_the_wheel_has_the_package_its_configs_and_tools(built):
     wanted = tracked('selnext_mm')
     wanted |= {f'selnext_mm/.mim/{name}' for name in tracked('configs', 'tools')}
-    assert {*wanted, 'selnext_mm/.mim/model-index.yml'} <= built[1]
+    wanted |= {'selnext_mm/.mim/model-index.yml', 'selnext_mm/py.typed'}
+    assert wanted <= built[1]
     others = {name.split('/')[0] for name in built[1]} - {'selnext_mm'}
     assert all(name.endswith('.dist-info') for name in others), others
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from selnext_mm.config.build import build_model, quiet
 from selnext_mm.config.load import load_config
@@ -84,7 +84,7 @@ class Run:
         return f'{self.model.label} seed {self.seed}'
 
 
-def resizes(cfg: Config) -> list[dict]:
+def resizes(cfg: Config) -> list[ConfigDict]:
     """The ``Resize`` transforms of the training and the test pipeline."""
     return [
         transform

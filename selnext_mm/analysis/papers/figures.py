@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 UNITS = {'params': Decimal('1e6'), 'flops': Decimal('1e9')}
 
@@ -48,7 +49,7 @@ class PaperFigure:
 def printed_interval(text: str) -> tuple[Decimal, Decimal]:
     """The half-open interval [low, high) that rounds to ``text``: '4.5' is [4.45, 4.55)."""
     value = Decimal(text)
-    half = Decimal((0, (5,), value.as_tuple().exponent - 1))
+    half = Decimal((0, (5,), int(value.as_tuple().exponent) - 1))
     return value - half, value + half
 
 
@@ -58,7 +59,7 @@ def meets(count: int, text: str, quantity: str) -> bool:
     return low <= Decimal(count) / UNITS[quantity] < high
 
 
-def seln(params: str, flops: str, table: int, exact: tuple[int, int], **known: str) -> PaperFigure:
+def seln(params: str, flops: str, table: int, exact: tuple[int, int], **known: Any) -> PaperFigure:
     """A classifier of the SELNeXt paper; ``exact`` are its parameters and MACs."""
     return PaperFigure(params, flops, f'Table {table}', 'macs', *exact, **known)
 
@@ -94,13 +95,20 @@ def patnet(
     table: int = 6,
     **kwargs,
 ) -> PaperFigure:
-    reasons = dict(params_reason=params_reason, flops_reason=flops_reason)
-    return PaperFigure(params, flops, f'PATNet, Table {table}', 'macs', *exact, **reasons, **kwargs)
+    return PaperFigure(
+        *(params, flops, f'PATNet, Table {table}', 'macs', *exact),
+        params_reason=params_reason,
+        flops_reason=flops_reason,
+        **kwargs,
+    )
 
 
 def patnet_detector(params: str, flops: str, exact: tuple[int, int], reason: str) -> PaperFigure:
-    reasons = dict(params_reason=reason, flops_reason=OTHER_DETECTOR_COUNT)
-    return PaperFigure(params, flops, 'PATNet, Table 2', 'flops_mmcv', *exact, **reasons)
+    return PaperFigure(
+        *(params, flops, 'PATNet, Table 2', 'flops_mmcv', *exact),
+        params_reason=reason,
+        flops_reason=OTHER_DETECTOR_COUNT,
+    )
 
 
 def fasternet(params: str, flops: str, exact: tuple[int, int], fvcore='', **known) -> PaperFigure:

@@ -24,8 +24,11 @@ class PaperModel:
     config: str = ''
 
 
-def _sizes(family: str, sizes: str, rows: tuple, config: str = '') -> list[PaperModel]:
-    """Rows (params, FLOPs, latency, accuracy) of a family; ``{}`` in it stands for the size."""
+Row = tuple[float, float, float, float]  # params, FLOPs, latency, accuracy
+
+
+def _sizes(family: str, sizes: str, rows: tuple[Row, ...], config: str = '') -> list[PaperModel]:
+    """The rows of a family; ``{}`` in it stands for the size."""
     return [
         PaperModel(family.format(f'-{size}'), family.format(''), *row, config.format(size.lower()))
         for size, row in zip(sizes, rows, strict=True)

@@ -27,7 +27,7 @@ def images_below(
             yield path
 
 
-def _files_below(folder: str | os.PathLike) -> Iterator[str]:
+def _files_below(folder: str | os.PathLike[str]) -> Iterator[str]:
     """Paths of all files that are not hidden, as mmengine lists them."""
     for where, _, names in os.walk(folder):
         for name in names:

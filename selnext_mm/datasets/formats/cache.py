@@ -26,7 +26,7 @@ def cache_root() -> Path:
 
 
 def fingerprint(
-    options: dict, root: Path, files: Iterable[str | os.PathLike], images: Iterable[str]
+    options: dict, root: Path, files: Iterable[str | os.PathLike[str]], images: Iterable[str]
 ) -> str:
     """32 hexadecimal digits of everything that the conversion depends on.
 
@@ -47,7 +47,7 @@ def fingerprint(
         return path[len(base) :] if path.startswith(base) else path
 
     add(VERSION, json.dumps(options, sort_keys=True))
-    for path in sorted(map(os.fspath, files)):
+    for path in sorted(os.fspath(file) for file in files):
         try:
             with open(path, 'rb') as file:
                 add(relative(path), os.fstat(file.fileno()).st_size)

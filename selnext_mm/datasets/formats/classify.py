@@ -46,6 +46,7 @@ def list_classes(parts: Parts, folder: Path, fraction: float | None, seed: int) 
         text = ''.join(f'{image} {label}\n' for image, label in sorted(lists[split].items()))
         path.write_text(text, encoding='utf-8', errors='surrogateescape')
         labels, source = parts.get(split, parts['train'])
+        assert isinstance(labels, FolderLabels)
         count = len(lists[split])
         splits[split] = dict(
             image_root=str(labels.image_root(source)),

@@ -32,6 +32,10 @@ LINES = {
 Parts = dict[str, tuple[Labels, str]]  # split -> the labels and the name of the split in them
 
 
+def _always(split: str) -> Callable[[str], str]:
+    return lambda name: split
+
+
 class Conversion:
     """One run of the conversion.
 
@@ -75,8 +79,11 @@ class Conversion:
 
     def _read(self) -> None:
         for labels in dict.fromkeys(labels for labels, _ in self.parts.values()):
-            total = len(labels.files())
-            labels.prepare(self.tally, lambda n, total=total: self.advance('labels', n, total))
+
+            def advance(done: int, total: int = len(labels.files())) -> None:
+                self.advance('labels', done, total)
+
+            labels.prepare(self.tally, advance)
         for split in SPLITS:
             if split in self.parts:
                 remember = split == 'train' and 'val' not in self.parts
@@ -156,7 +163,7 @@ class Conversion:
 
     def _outputs(self, fraction: float | None, seed: int) -> dict[str, Callable[[str], str]]:
         """Split that was read -> to which split an image of it goes."""
-        outputs = {split: lambda name, split=split: split for split in self.spool.used}
+        outputs = {split: _always(split) for split in self.spool.used}
         if 'val' not in outputs:
             present = self.spool.present['train']
             chosen = choose_validation(present, fraction, seed)
@@ -177,7 +184,11 @@ class Conversion:
                 continue
             path = self.folder / f'{split}.json'
             writer = CocoWriter(path, classes, fields, masks, image_id, annotation_id)
-            for picture in self.spool.read(source, lambda n, s=split, o=outputs[source]: o(n) == s):
+
+            def belongs(name: str, split: str = split, output=outputs[source]) -> bool:
+                return output(name) == split
+
+            for picture in self.spool.read(source, belongs):
                 writer.add(picture)
             writer.finish()
             image_id, annotation_id = writer.image_id, writer.annotation_id

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from selnext_mm.datasets.formats import coco, folders, voc, yolo
@@ -57,7 +58,7 @@ def _of_file(path: Path, format: str | None) -> Labels:
             root = Path(os.path.normpath(root / '..')) if root != Path('.') else Path('..')
         tree = Tree(root)
         name = os.path.relpath(path, root).replace(os.sep, '/')
-        labels = coco.CocoLabels(tree, [name])
+        labels: Labels = coco.CocoLabels(tree, [name])
     elif suffix in ('.yaml', '.yml') and format in (None, 'yolo'):
         tree = Tree(path.parent)
         labels = yolo.YoloLabels(tree, path.name)
@@ -83,7 +84,7 @@ def _candidates(
         for name, names in (('coco', plain), ('lvis', lvis)):
             names = names or (files if format == name else [])
             if names and name in wanted:
-                found[name] = (names[0], lambda names=names: coco.CocoLabels(tree, names))
+                found[name] = (names[0], partial(coco.CocoLabels, tree, names))
     if 'yolo' in wanted:
         evidence = _yolo(tree, problems)
         if evidence:

@@ -206,12 +206,12 @@ class VocLabels(Labels):
     def read(self, split: str, tally: Tally) -> SplitLabels:
         pairs = self.pairs[split]
         folders = [i.rpartition('/')[0].split('/') for i in pairs]
-        root = []
+        shared = []
         for parts in zip(*folders, strict=False):
             if len(set(parts)) > 1:
                 break
-            root.append(parts[0])
-        root = '/'.join(root)
+            shared.append(parts[0])
+        root = '/'.join(shared)
         prefix = f'{root}/' if root else ''
         names = list(self.names)
         by_name = {image[len(prefix) :]: file for image, file in pairs.items()}

@@ -4,12 +4,16 @@ import logging
 import re
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import psutil
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, LOG_PROCESSORS
 from mmengine.runner import LogProcessor
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 try:
     import resource  # not on Windows
@@ -92,7 +96,7 @@ class ProgressBarHook(Hook):
 
     def __init__(self, console=None) -> None:
         self.console = console
-        self.progress = None
+        self.progress: Progress | None = None
         self.handlers: list[tuple[logging.StreamHandler, object]] = []
         self.started = 0.0
 

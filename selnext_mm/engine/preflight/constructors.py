@@ -92,7 +92,8 @@ def _bind(known: Callable, arguments: Mapping, **given: Any) -> None:
     taken = {k: v for k, v in given.items() if k in signature.parameters}
     signature.bind(**{**taken, **arguments})
     # Our loops pass on what they do not name themselves; foreign classes may do else with it.
-    if known.__module__.startswith('selnext_mm.engine.resume.loops'):
+    ours = 'selnext_mm.engine.resume.loops'
+    if isinstance(known, type) and known.__module__.startswith(ours):
         own = {k: v for k, v in arguments.items() if k not in signature.parameters}
         names = set(signature.parameters) & {**arguments, **given}.keys()
         _bind(known.__bases__[-1], own, **dict.fromkeys(names | given.keys()))
@@ -107,12 +108,12 @@ def _check_dataset(known: Callable, node: Mapping) -> None:
 
 def _check_metric(known: Callable, node: Mapping) -> None:
     """Build a metric, its annotation file not read where that can wait."""
-    node = copy.deepcopy(node)
+    own: Any = copy.deepcopy(node)
     for cls in getattr(known, '__mro__', ()):
         parameter = inspect.signature(cls.__init__).parameters.get('ann_file')
         if parameter is not None and parameter.default is None:
-            node.pop('ann_file', None)
-    registry.METRICS.build(node)
+            own.pop('ann_file', None)
+    registry.METRICS.build(own)
 
 
 def _check_loader(cfg: Config, loader: str) -> None:

@@ -146,9 +146,9 @@ def check_checkpoint(
     if len(bad) == len(result.class_layers):
         name = bad[0]
         classes = stored_classes(checkpoint)
-        known = f' ({preview(classes)})' if classes else ''
+        names = f' ({preview(classes)})' if classes else ''
         raise UserError(
-            f'{path} was trained for another number of classes{known}: {name} has '
+            f'{path} was trained for another number of classes{names}: {name} has '
             f'{result.misshapen[name][0][0]} rows, the config {result.misshapen[name][1][0]}. Use '
             'the config that trained it, or set its num_classes and metainfo.classes'
         )

@@ -146,7 +146,7 @@ class SafeCheckpointHook(CheckpointHook):
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
         step = runner.iter + 1
         minutes = (time.monotonic() - self._saved_time) / 60
-        due = bool(self.every_minutes) and minutes >= self.every_minutes
+        due: int = bool(self.every_minutes) and minutes >= self.every_minutes
         due = due or 0 < self.every_iters <= step - self._saved_iter
         received = self.signals.received if self.signals else 0
         received, due = highest(received, due)

@@ -49,7 +49,7 @@ class SeededWorkers:
         dataset = get_worker_info().dataset
         kind = type(dataset)
 
-        class Seeded(kind):
+        class Seeded(kind):  # type: ignore[misc, valid-type]  # its base is the config's
             def __getitem__(self, index):
                 if isinstance(index, SampleIndex):
                     seed_all(index.key)
@@ -134,7 +134,7 @@ class DataPosition:
         self.loader, self.seed = loader, seed
         self.number = self.done = 0
         self.validated = False
-        self._start = None  # random state at the start of the pass
+        self._start: dict | None = None  # random state at the start of the pass
         self._kept: dict | None = None  # random state that counts during an evaluation
         self._resumed: dict | None = None
         self.batches = None

@@ -1,5 +1,8 @@
 """mmengine's training loops, able to go on in the middle of an epoch as if never interrupted."""
 
+from collections.abc import Callable
+from typing import Any
+
 from mmengine.registry import LOOPS
 from mmengine.runner.loops import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
@@ -15,6 +18,10 @@ class ResumableLoop:
     """
 
     position: DataPosition
+    # Of mmengine's loop, which comes after this class.
+    runner: Any
+    _iter: int
+    _decide_current_val_interval: Callable[[], None]
 
     def _validation_due(self) -> bool:
         raise NotImplementedError

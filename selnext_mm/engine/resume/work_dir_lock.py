@@ -44,7 +44,9 @@ class WorkDirLock:
     """
 
     def __init__(self, work_dir: str | Path) -> None:
-        self.work_dir, self.fd, self.file = Path(work_dir), None, None
+        self.work_dir = Path(work_dir)
+        self.fd: int | None = None
+        self.file: filelock.BaseFileLock | None = None
 
     @property
     def held(self) -> bool:

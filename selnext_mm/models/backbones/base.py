@@ -87,6 +87,7 @@ class CountedPretrained:
 
     # Parameter names that a classification checkpoint has not got, and that do not count as lost.
     new_in_detection: tuple[str, ...] = ()
+    is_init: bool  # of mmengine's module, which comes after this class
 
     def __init__(self, *args, init_cfg: dict | Sequence[dict] | None = None, **kwargs) -> None:
         cfgs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or ())
@@ -103,7 +104,7 @@ class CountedPretrained:
     def init_weights(self) -> None:
         """Initialise; load the pretrained weights once, the first time."""
         first = not self.is_init
-        super().init_weights()
+        super().init_weights()  # type: ignore[misc]  # that of mmengine's module
         if first and self.pretrained:
             print_log(self.load_pretrained(), 'current')
 

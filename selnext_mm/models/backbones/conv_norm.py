@@ -13,6 +13,7 @@ from selnext_mm.ops.capabilities import (
 )
 from selnext_mm.ops.conv_act import ACTIVATIONS, conv_act
 from selnext_mm.ops.fold import fold_conv_bn
+from selnext_mm.ops.packed import PackedOnce
 
 from .layers import build_activation
 
@@ -60,7 +61,7 @@ class ConvNorm(Sequential):
             layers.append(build_activation(dict(type=activation)))
         super().__init__(*layers)
         self.activation = activation
-        self.packed = None
+        self.packed: PackedOnce | None = None
 
     def _can_merge(self, x: Tensor) -> bool:
         """Whether one convolution computes what the layers do, unseen."""

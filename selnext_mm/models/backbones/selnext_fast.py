@@ -167,7 +167,7 @@ def downsample(layers: nn.Module, is_stem: bool, x: Tensor, impl: str) -> Tensor
     plain = getattr(type(layers), 'forward', None) is nn.Sequential.forward
     if plain and len(layers) == 2 and not is_watched(layers):
         fused = fused_stem if is_stem else fused_downsample
-        out = fused(*layers, x, impl)
+        out = fused(layers[0], layers[1], x, impl)
         if out is not None:
             return out
     return layers(x)

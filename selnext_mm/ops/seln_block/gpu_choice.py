@@ -52,7 +52,7 @@ def _reason(index: int | None, dtype: torch.dtype, tf32: bool) -> str | None:
     return None
 
 
-_reason._dynamo_marked_constant = True
+_reason._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def interpreter_is_on() -> bool:
@@ -95,7 +95,7 @@ def _tried(device: torch.device, dtype: torch.dtype, channels: int, tf32: bool) 
 
 
 # What torch.compiler.assume_constant_result does, which would import the whole compiler.
-gpu_block_works._dynamo_marked_constant = True
+gpu_block_works._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _trial_error(

@@ -68,7 +68,8 @@ def site_of(x: Tensor, w: BlockWeights, dtype: torch.dtype, branch_scale: Tensor
         *(x.device, w.w1.dtype, dtype, x.shape[1], wide, squeezed),
         *(branch_scale is None, are_aligned(x, branch_scale, *w)),
     )
-    return Site(family, current_stream(x.device), *x.shape, wide, squeezed)
+    shape: tuple[int, int, int, int] = x.shape
+    return Site(family, current_stream(x.device), *shape, wide, squeezed)
 
 
 class LowWeights(NamedTuple):
@@ -122,7 +123,7 @@ def prepare_weights(w: BlockWeights, dtype: torch.dtype) -> LowWeights:
         *(w1, w2, b1, w.dw_weight.contiguous(), w.gamma),
         *(*low, taps, factor, unit, channels, wide),
     )
-    return LowWeights(taps, *low, factor, unit)
+    return LowWeights(taps, low[0], low[1], low[2], factor, unit)
 
 
 def depthwise_tile(site: Site, backward: bool) -> tuple[int, int, int, int]:

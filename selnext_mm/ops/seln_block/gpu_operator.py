@@ -4,6 +4,8 @@ Registered with torch, so that ``torch.compile`` takes each block as one node of
 a compiler the same functions are called directly, which saves the dispatcher's time.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -21,7 +23,7 @@ def _channels_last(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 def gpu_inference(
     x: Tensor,
-    weights: list[Tensor],
+    weights: Sequence[Tensor],
     eps: float,
     branch_scale: Tensor | None,
     dtype: torch.dtype,
