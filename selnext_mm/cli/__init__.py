@@ -9,6 +9,7 @@ COMMANDS = {
     'doctor': ('selnext_mm.cli.doctor', 'check the environment and say how to mend it'),
     'ops': ('selnext_mm.cli.ops', 'where the operators of mmcv come from; install ours'),
     'check-data': ('selnext_mm.cli.check_data', 'is the data of a config fit to train on?'),
+    'browse': ('selnext_mm.cli.browse', 'images with labels, before and after augmentation'),
     'make-shapes': ('selnext_mm.cli.make_shapes', 'write the synthetic COCO data set of the demo'),
     'compare': ('selnext_mm.cli.compare', 'train configs x seeds by one recipe, one table'),
     'complexity': ('selnext_mm.cli.complexity', 'parameters and MACs beside the printed figures'),

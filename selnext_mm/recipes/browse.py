@@ -1,0 +1,231 @@
+"""Images with their labels, as they lie in the files and as they are trained on."""
+
+import base64
+import contextlib
+import html
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
+from mmengine.runner import set_random_seed
+from PIL import Image
+from pycocotools import mask as mask_utils
+
+from selnext_mm.config.build import quiet
+from selnext_mm.config.walk import iter_datasets
+from selnext_mm.datasets.pixels import read_rgb
+from selnext_mm.disk import write_text
+from selnext_mm.errors import UserError
+from selnext_mm.visualization.draw import (
+    Cell,
+    Instance,
+    class_colours,
+    compose,
+    draw_instances,
+    save_sheet,
+)
+from selnext_mm.visualization.panel import choose_images
+
+TILE = 280  # pixels of the longer side in the sheet
+JPEG_QUALITY = 88
+
+
+@dataclass
+class View:
+    """One image, RGB, with its objects or, in a classification, its class."""
+
+    image: np.ndarray
+    instances: list[Instance] = field(default_factory=list)
+    label: str = ''
+
+
+def build_dataset(cfg: Config, split: str = 'train'):
+    """The data set of a split, its pipeline included.
+
+    Raises:
+        UserError: the config has none.
+    """
+    found = list(iter_datasets(cfg, (f'{split}_dataloader',)))
+    if not found:
+        raise UserError(f'the config has no {split}_dataloader: there is nothing to show')
+    scope = cfg.get('default_scope', 'mmengine')
+    silent = contextlib.redirect_stdout(io.StringIO())  # pycocotools tells its progress
+    with quiet(), silent, DefaultScope.overwrite_default_scope(scope):
+        dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+        if hasattr(dataset, 'full_init'):
+            dataset.full_init()
+    return dataset
+
+
+def _xywh(box) -> list[float]:
+    x0, y0, x1, y1 = (float(v) for v in box)
+    return [x0, y0, x1 - x0, y1 - y0]
+
+
+def raw_view(dataset, index: int, names: list[str]) -> tuple[str, View]:
+    """File and labels of an item before its pipeline."""
+    while not hasattr(dataset, 'get_data_info'):  # MultiImageMixDataset
+        dataset = dataset.dataset
+    item = dataset.get_data_info(index)
+    path = item['img_path']
+    try:
+        view = View(read_rgb(path))
+    except OSError as error:
+        raise UserError(f'cannot read the image {path}: {error.strerror or error}') from error
+    for record in item.get('instances', ()):
+        view.instances.append(
+            Instance(
+                record['bbox_label'],
+                _xywh(record['bbox']),
+                record.get('mask') or None,
+                crowd=bool(record.get('ignore_flag')),
+            )
+        )
+    if 'gt_label' in item:
+        view.label = _label(item['gt_label'], names)
+    return path, view
+
+
+def _label(value, names: list[str]) -> str:
+    numbers = np.atleast_1d(np.asarray(value)).tolist()
+    return ', '.join(names[n] if n < len(names) else str(n) for n in numbers)
+
+
+def trained_view(item: dict, names: list[str]) -> View:
+    """What a pipeline gave, drawn from the tensors that the model gets."""
+    inputs = item['inputs']
+    inputs = inputs[0] if isinstance(inputs, list | tuple) else inputs
+    array = inputs.permute(1, 2, 0).numpy()
+    if array.dtype != np.uint8:
+        array = np.clip(array, 0, 255).astype(np.uint8)
+    view = View(np.ascontiguousarray(array[..., ::-1]))
+    sample = item['data_samples']
+    objects = getattr(sample, 'gt_instances', None)
+    if objects is not None:
+        boxes = getattr(objects.bboxes, 'tensor', objects.bboxes).tolist()
+        masks = objects.masks.to_ndarray() if 'masks' in objects else [None] * len(boxes)
+        for box, label, mask in zip(boxes, objects.labels.tolist(), masks, strict=True):
+            shape = mask_utils.encode(np.asfortranarray(mask)) if mask is not None else None
+            view.instances.append(Instance(label, _xywh(box), shape))
+    elif 'gt_label' in sample:
+        view.label = _label(sample.gt_label.numpy(), names)
+    return view
+
+
+def _tile(view: View, names: dict[int, str], colours: dict) -> np.ndarray:
+    tile = draw_instances(view.image, view.instances, names, colours, TILE)
+    if min(tile.shape[:2]) >= TILE // 2:
+        return tile
+    # Small images, as CIFAR's, would not be seen.
+    image = Image.fromarray(tile)
+    factor = TILE // 2 / min(image.size)
+    return np.asarray(image.resize([round(side * factor) for side in image.size], 0))
+
+
+def cells(dataset, num: int, variants: int, seed: int) -> Iterator[tuple[Cell, list[Instance]]]:
+    """One cell per image: its labels, and ``variants`` times what the pipeline makes of it."""
+    classes = list(dataset.metainfo.get('classes') or ())
+    names = dict(enumerate(classes))
+    colours = class_colours([dict(id=i) for i in names])
+    set_random_seed(seed)
+    for index in choose_images(list(range(len(dataset))), num, seed or None):
+        path, view = raw_view(dataset, index, classes)
+        views = [view, *(trained_view(dataset[index], classes) for _ in range(variants))]
+        captions = ['labels', *(['as trained on'] * variants)]
+        if view.instances or not view.label:
+            captions = [f'{c} ({len(v.instances)})' for c, v in zip(captions, views, strict=True)]
+        else:
+            captions = [v.label for v in views]
+        tiles = [_tile(v, names, colours) for v in views]
+        yield Cell(tiles, captions, Path(path).name), [i for v in views for i in v.instances]
+
+
+def legend(dataset, instances: list[Instance]) -> list[tuple]:
+    """(class, colour) of those that are to be seen."""
+    classes = list(dataset.metainfo.get('classes') or ())
+    colours = class_colours([dict(id=i) for i in range(len(classes))])
+    used = {item.category_id for item in instances}
+    return [(name, colours[i]) for i, name in enumerate(classes) if i in used]
+
+
+def _jpeg(tile: np.ndarray) -> str:
+    data = io.BytesIO()
+    Image.fromarray(tile).save(data, 'JPEG', quality=JPEG_QUALITY)
+    return base64.b64encode(data.getvalue()).decode()
+
+
+def page(title: str, note: str, shown: list[Cell], key: list[tuple]) -> str:
+    """The sheet as one HTML page that needs no network."""
+    rows = []
+    for cell in shown:
+        figures = ''.join(
+            f'<figure><img src="data:image/jpeg;base64,{_jpeg(tile)}" alt="">'
+            f'<figcaption>{html.escape(caption)}</figcaption></figure>'
+            for tile, caption in zip(cell.tiles, cell.captions, strict=True)
+        )
+        rows.append(f'<section><h2>{html.escape(cell.foot)}</h2>{figures}</section>')
+    swatches = ''.join(
+        f'<li><i style="background:rgb{colour}"></i>{html.escape(name)}</li>'
+        for name, colour in key
+    )
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'<title>{html.escape(title)}</title><style>{STYLE}</style>'
+        f'<h1>{html.escape(title)}</h1><p>{html.escape(note)}</p><ul>{swatches}</ul>'
+        f'<main>{"".join(rows)}</main></html>\n'
+    )
+
+
+STYLE = """
+:root { color-scheme: light dark; font: 15px/1.4 system-ui, sans-serif; }
+body { margin: 1.5rem; } h1 { font-size: 1.4rem; }
+h2 { font-size: .9rem; font-weight: 500; margin: 0 0 .4rem; overflow-wrap: anywhere; }
+ul { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .3rem 1rem; }
+li i { display: inline-block; width: .9em; height: .9em; border-radius: 3px; margin-right: .4em; }
+main { display: flex; flex-wrap: wrap; gap: 1.2rem; }
+section { border: 1px solid #8884; border-radius: 8px; padding: .7rem; max-width: 100%; }
+figure { display: inline-block; margin: 0 .6rem 0 0; } img { max-width: 100%; height: auto; }
+figcaption { font-size: .85rem; opacity: .8; }
+"""
+
+
+def browse(
+    cfg: Config,
+    out: str | os.PathLike,
+    title: str,
+    split: str = 'train',
+    num: int = 12,
+    variants: int = 1,
+    seed: int = 0,
+) -> tuple[Path, Path]:
+    """Write a sheet (PNG) and a page (HTML) of images before and after augmentation.
+
+    Args:
+        cfg: a config with data sets.
+        out: the .png; the page has its name with .html.
+        title: of both.
+        split: train, val or test.
+        num: images, spread over the data set.
+        variants: how often each is augmented.
+        seed: of the choice (0: the middle of equal parts) and of the augmentation.
+
+    Raises:
+        UserError: no such split, an image that cannot be read, or a disk that takes no more.
+    """
+    out = Path(out)
+    dataset = build_dataset(cfg, split)
+    shown, instances = [], []
+    for cell, items in cells(dataset, num, variants, seed):
+        shown.append(cell)
+        instances += items
+    key = legend(dataset, instances)
+    note = f'{len(shown)} images of the {split} split; left: the labels, right: as trained on'
+    save_sheet(compose(title, note, shown, key), out)
+    target = write_text(out.with_suffix('.html'), page(title, note, shown, key))
+    return out, target
