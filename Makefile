@@ -1,6 +1,7 @@
 # make demo    set-up, synthetic data, training, evaluation, pictures: about 10 minutes on 2 cores,
 #              after the first set-up (90 s of processor time and its downloads; no compiler)
 # make test    set-up and the test suite; ARGS="-k seln", JOBS=0 (one process)
+# make quick   unit tests alone, under a minute: no process is started, nothing is trained
 # make realdata   the tests on real pictures: SELNEXT_MM_COCO=DIR SELNEXT_MM_CIFAR10=ARCHIVE_OR_DIR
 # make setup   only the environment (.venv); MMCV_OPS=cpu|cuda compiles mmcv, TORCH_INDEX_URL, ...:
 #              dev/bootstrap.py
@@ -11,7 +12,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= auto
 
-.PHONY: setup demo test realdata docs lint format wheel clean
+# Rooms whose tests start no process and train nothing.
+QUICK := $(addprefix tests/,checkpoints config datasets/check evaluation models/attention \
+	repo/test_imports.py) --deselect \
+	tests/repo/test_imports.py::test_the_package_imports_without_mmcv_mmdet_and_mmpretrain
+
+.PHONY: setup demo test quick realdata docs lint format wheel clean
 
 setup:
 	@$(PYTHON) dev/bootstrap.py $(if $(filter command environment,$(origin PYTHON)),--this-python)
@@ -22,6 +28,10 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist worksteal \
 		-m 'not documentation and not realdata' $(ARGS)
+
+quick: setup
+	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 2 -m 'not integration and not realdata' \
+		$(QUICK) $(ARGS)
 
 realdata: setup
 	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist worksteal -m realdata $(ARGS)
