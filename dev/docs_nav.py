@@ -8,8 +8,16 @@ from pathlib import Path
 NAV = {
     'Start': ['index', 'quick_start', 'install', 'your_own_data', 'training', 'commands', 'report'],
     'Recipes and results': ['recipes', 'results', 'ablations', 'na', 'patnet', 'cifar'],
-    'Working with it': ['data_check', 'analysis', 'predict', 'export', 'evaluation', 'mim'],
-    'Inside': ['adding_an_attention', 'performance', 'reliability', 'decisions'],
+    'Working with it': [
+        'data_check',
+        'analysis',
+        'predict',
+        'export',
+        'deploy',
+        'evaluation',
+        'mim',
+    ],
+    'Inside': ['architecture', 'adding_an_attention', 'performance', 'reliability', 'decisions'],
 }
 
 

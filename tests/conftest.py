@@ -37,10 +37,9 @@ def _default_scope():
     """mmengine's default scope is global; a test must not leave its own behind."""
     from mmengine.registry import DefaultScope
 
-    before = dict(DefaultScope._instance_dict)
     yield
+    # Not what was there before: a fixture of a wider scope may have left it.
     DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
 
 
 @pytest.fixture(scope='session')
