@@ -71,7 +71,7 @@ def try_one(combination: str, wheel: Path, log) -> list[str]:
         folder, started = Path(name), time.time()
         own = folder / 'venv' / 'bin' / 'python'
         stack = f'selnext_mm[mm] @ {wheel.resolve().as_uri()}'
-        install = [own, '-m', 'pip', 'install', '-q', stack, 'pytest', *requirements]
+        install = [own, '-m', 'pip', 'install', '-q', stack, 'pytest', 'hypothesis', *requirements]
         made = run([python, '-m', 'venv', folder / 'venv'], folder, log)
         if not (made and run(install, folder, log)):
             return [combination, 'not installable', *['-'] * len(checks(own))]
