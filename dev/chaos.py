@@ -89,6 +89,7 @@ class Chaos:
         self.root = Path(args.work_dir)
         self.data = self.root / 'data'
         self.reached = RawValue('i', 0)  # last iteration whose update is done
+        self.life = args.life or 0.0  # seconds
 
     def train(self, folder: Path) -> int:
         """One life, in the child: train until the end or until the kill."""
@@ -154,7 +155,7 @@ class Chaos:
         """A function of time that says when to kill."""
         begun = time.monotonic()
         if self.random.random() < 0.5:
-            end = begun + self.random.uniform(0, self.args.life)
+            end = begun + self.random.uniform(0, self.life)
             return lambda: time.monotonic() > end
         old, delay = set(unfinished(folder)), self.random.uniform(0, 0.3)
         seen = []
@@ -223,7 +224,10 @@ class Chaos:
         from selnext_mm.engine.resume.lineage import find_newest
 
         whole = self.root / 'whole'
+        begun = time.monotonic()
         status = self.wait(self.start(whole), lambda: False)
+        # A slow or crowded machine needs longer to its first checkpoint.
+        self.life = self.args.life or time.monotonic() - begun
         if status:
             sys.exit(f'the uninterrupted training ended with status {status}: {whole}/lives.txt')
         print(f'uninterrupted: {self.reached.value} iterations', flush=True)
@@ -256,7 +260,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='of the moments; default: 0')
     parser.add_argument('--epochs', type=int, default=4, help=f'of {IMAGES // BATCH} iterations')
     parser.add_argument('--every-iters', type=int, default=5, help='checkpoint interval')
-    parser.add_argument('--life', type=float, default=12.0, help='longest life in seconds')
+    parser.add_argument(
+        '--life',
+        type=float,
+        help='longest life in seconds; default: what the uninterrupted training takes',
+    )
     parser.add_argument('--work-dir', default='work_dirs/chaos', help='is emptied first')
     parser.add_argument('--out', help='write the report to this JSON file')
     return parser.parse_args()
