@@ -34,6 +34,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from cuda_toolkit import cuda_headers, find_cuda_home
+
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin' / 'python'
@@ -41,7 +43,7 @@ STAMP = VENV / 'selnext_mm.json'
 SUPPORTED = ((3, 10), (3, 13))
 MMCV = '2.1.0'
 CPU_INDEX = 'https://download.pytorch.org/whl/cpu'
-INPUTS = ('dev/bootstrap.py', 'setup.py', 'pyproject.toml', 'requirements')
+INPUTS = ('dev/bootstrap.py', 'dev/cuda_toolkit.py', 'setup.py', 'pyproject.toml', 'requirements')
 
 
 def stop(message: str) -> None:
@@ -165,25 +167,6 @@ def install_torch() -> dict:
     return facts
 
 
-def find_cuda_home() -> Path | None:
-    """Folder of the CUDA toolkit (with bin/nvcc), or None."""
-    nvcc = shutil.which('nvcc')
-    candidates = [os.environ.get('CUDA_HOME'), nvcc and toolkit_of(nvcc), '/usr/local/cuda']
-    return next((Path(c) for c in candidates if c and Path(c, 'bin', 'nvcc').exists()), None)
-
-
-def toolkit_of(nvcc: str) -> str:
-    """Folder of the toolkit that ``nvcc`` belongs to, which may be a script that calls another."""
-    command = [nvcc, '--dryrun', '-E', '-x', 'cu', os.devnull]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return str(Path(nvcc).resolve().parents[1])
-    # "#$ _HERE_=/usr/local/cuda-13.0/bin"
-    here = [x.partition('=')[2] for x in done.stderr.splitlines() if x.startswith('#$ _HERE_=')]
-    return str(Path(here[0] if here else Path(nvcc).resolve().parent).parent)
-
-
 def plan_ops(facts: dict, choice: str, cuda_home: Path | None) -> tuple[str, dict]:
     """Where mmcv's operators come from: ('torch', 'cpu' or 'cuda13.0', variables to compile with).
 
@@ -207,14 +190,6 @@ def plan_ops(facts: dict, choice: str, cuda_home: Path | None) -> tuple[str, dic
             '  - without a compiler, on the GPU, too: MMCV_OPS=torch make setup'
         )
     return f'cuda{facts["cuda"]}', {'FORCE_CUDA': '1', 'CUDA_HOME': str(cuda_home)}
-
-
-def cuda_headers(cuda_home: Path, site_packages: Path) -> str | None:
-    """Folder with the math-library headers, if the toolkit has none and torch's packages do."""
-    if Path(cuda_home, 'include', 'cusparse.h').exists():
-        return None
-    found = sorted(site_packages.glob('nvidia/*/include/cusparse.h'))
-    return str(found[0].parent) if found else None
 
 
 def cache_folder() -> Path:

@@ -27,6 +27,20 @@ exit status: 0; 1 if pictures were skipped because they cannot be read; 2 for a 
 """
 
 
+def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
+    """What a checkpoint and an exported file take alike."""
+    parser.add_argument('images', nargs='+', metavar='IMAGES', help='files, folders, globs')
+    parser.add_argument('--out', required=True, metavar='DIR', help='folder to write')
+    parser.add_argument('--force', action='store_true', help='replace the predictions in DIR')
+    parser.add_argument(
+        '--score-thr', type=float, default=0.5, help='lowest score that is drawn (%(default)s)'
+    )
+    parser.add_argument('--no-pictures', action='store_true', help='write no annotated pictures')
+    parser.add_argument(
+        '--ann', metavar='JSON', help='COCO file to take the category and image ids from'
+    )
+
+
 def build_parser() -> argparse.ArgumentParser:
     from selnext_mm.cli.arguments import Options
 
@@ -38,16 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     result.add_argument('config', metavar='CONFIG', help='config file, or a name under configs/')
     result.add_argument('checkpoint', metavar='CHECKPOINT', help='.pth or .safetensors')
-    result.add_argument('images', nargs='+', metavar='IMAGES', help='files, folders, globs')
-    result.add_argument('--out', required=True, metavar='DIR', help='folder to write')
-    result.add_argument('--force', action='store_true', help='replace the predictions in DIR')
-    result.add_argument(
-        '--score-thr', type=float, default=0.5, help='lowest score that is drawn (%(default)s)'
-    )
-    result.add_argument('--no-pictures', action='store_true', help='write no annotated pictures')
-    result.add_argument(
-        '--ann', metavar='JSON', help='COCO file to take the category and image ids from'
-    )
+    add_shared_arguments(result)
     result.add_argument(
         '--classes', nargs='+', metavar='NAME', help="class names; default: the checkpoint's"
     )

@@ -3,7 +3,7 @@
 import argparse
 from types import SimpleNamespace
 
-from selnext_mm.cli.predict import check, run
+from selnext_mm.cli.predict import add_shared_arguments, check, run
 from selnext_mm.errors import UserError
 from selnext_mm.runtime.sessions import SUFFIXES
 
@@ -29,16 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument('model', metavar='MODEL', help='.onnx, or .xml of OpenVINO')
-    result.add_argument('images', nargs='+', metavar='IMAGES', help='files, folders, globs')
-    result.add_argument('--out', required=True, metavar='DIR', help='folder to write')
-    result.add_argument('--force', action='store_true', help='replace the predictions in DIR')
-    result.add_argument(
-        '--score-thr', type=float, default=0.5, help='lowest score that is drawn (%(default)s)'
-    )
-    result.add_argument('--no-pictures', action='store_true', help='write no annotated pictures')
-    result.add_argument(
-        '--ann', metavar='JSON', help='COCO file to take the category and image ids from'
-    )
+    add_shared_arguments(result)
     result.add_argument('--top-k', type=int, default=5, help='classes per picture (%(default)s)')
     result.add_argument('--threads', type=int, help="(as many as the machine's cores)")
     result.set_defaults(batch_size=1)

@@ -44,4 +44,7 @@ def test_bad_labels_end_with_one_message(name, tmp_path, monkeypatch, cache):
 
 @pytest.mark.parametrize('kind', WRITERS)
 def test_the_sound_sets_that_are_spoilt_are_sound(kind, tmp_path):
-    find_dataset(WRITERS[kind](SMALL, tmp_path / 'set'))
+    info = find_dataset(WRITERS[kind](SMALL, tmp_path / 'set'))
+    assert {name: s.images for name, s in info.splits.items()} == {
+        name: len(content['images']) for name, content in SMALL.items()
+    }
