@@ -1,10 +1,10 @@
-"""Probes of the environment, each run in a Python process of its own by
-:func:`~selnext_mm.doctor.run.run_probe`.
+"""Probes of the environment, run in Python processes of their own by
+:func:`~selnext_mm.doctor.run.run_probes`.
 
-``python probes.py NAME`` runs one probe and writes what it learns to standard
-output, one JSON object per line behind :data:`MARK`. A probe is a generator: facts that it
-yields before a broken binary ends its process are kept. Nothing but the standard library is
-imported at module level, and the package itself only where a probe asks for it.
+``python probes.py NAME ...`` runs them up to the first one that fails and writes what they learn to
+standard output, as JSON (``[name, facts]``) in lines behind :data:`MARK`. A probe is a generator:
+facts that it yields before a broken binary ends its process are kept. Nothing but the standard
+library is imported at module level, and the package itself only where a probe asks for it.
 
 ``except Exception`` stands where a package is imported or one of its operators runs, and nowhere
 else: a broken binary or a wrong mixture of versions raises whatever it likes there, from OSError
@@ -288,23 +288,30 @@ PROBES = {
     'mmpretrain': lambda: probe_package('mmpretrain'),
     'selnext_mm': probe_selnext_mm,
 }
+# Those of one list share a process where none fails.
+APART = {'transformers': 1, 'mmpretrain': 1, 'selnext_mm': 2}  # name -> process
+TOGETHER = [[name for name in PROBES if APART.get(name, 0) == i] for i in range(3)]
 
 
-def main(name: str) -> None:
+def main(names: list[str]) -> None:
     # Running a file puts its folder first: our own modules would pass for top-level ones.
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
 
-    def tell(facts: Facts) -> None:
-        print(f'\n{MARK}{json.dumps(facts)}', flush=True)
+    for name in names:
 
-    try:
-        for facts in PROBES[name]():
-            tell(facts)
-    except Exception as error:
-        tell({'error': reason(error)})
-    tell({'done': True})
+        def tell(facts: Facts, name: str = name) -> None:
+            print(f'\n{MARK}{json.dumps([name, facts])}', flush=True)
+
+        tell({})  # from now on, the end of the process is this probe's
+        try:
+            for facts in PROBES[name]():
+                tell(facts)
+        except Exception as error:
+            tell({'error': reason(error)})
+            return
+        tell({'done': True})
 
 
 if __name__ == '__main__':
-    main(sys.argv[1])
+    main(sys.argv[1:])

@@ -20,7 +20,7 @@ from selnext_mm.doctor.remedies import (
     version_key,
     within,
 )
-from selnext_mm.doctor.run import run_probe
+from selnext_mm.doctor.run import run_probe, run_probes
 from selnext_mm.mmcv_ext.install import install
 from tests.mmcv_ext import calls
 
@@ -284,6 +284,35 @@ def test_facts_before_a_hang_are_kept(fake):
     fake('pkg_resources.py', 'import time; time.sleep(60)')
     facts = run_probe('setuptools', timeout=3)
     assert facts == {'version': '82.0.0', 'error': 'no answer in 3 s'}
+
+
+def test_a_failure_in_a_shared_process_is_that_of_one_probe(fake):
+    """The first one fails in the company of the others only, the second one always."""
+    fake('setuptools/__init__.py', "import sys; assert 'opencv' not in sys.argv; __version__ = '9'")
+    fake('pkg_resources.py', '')
+    fake('cv2.py', 'import os; os.kill(os.getpid(), 11)')
+    ended = []
+    names = ['setuptools', 'opencv', 'pycocotools']
+    facts = run_probes(names, 60.0, ended.append)
+    assert facts == {
+        'setuptools': {'version': '9', 'pkg_resources': True},
+        'opencv': {'error': 'the process was ended by SIGSEGV'},
+        'pycocotools': {'computes': True},
+    }
+    assert ended == names
+
+
+def test_probes_that_hold_share_one_process(fake):
+    fake('setuptools/__init__.py', "import os; __version__ = f'{os.getpid()}'")
+    fake('pkg_resources.py', '')
+    fake('transformers/modeling_utils.py', 'def apply_chunking_to_forward(): pass')
+    fake('transformers/__init__.py', '')
+    fake('transformers-9.9.dist-info/METADATA', 'Name: transformers\nVersion: 9.9\n')
+    ended = []
+    facts = run_probes(['transformers', 'setuptools'], 60.0, ended.append)
+    assert ended == ['transformers', 'setuptools']
+    assert facts['transformers']['version'] == '9.9'
+    assert facts['setuptools'].keys() == {'version', 'pkg_resources'}
 
 
 def test_libgl_asks_for_the_headless_build(fake, stock):
