@@ -15,7 +15,7 @@ from pathlib import Path
 from selnext_mm import __version__
 from selnext_mm.cli.terminal import STYLES, show
 from selnext_mm.doctor.checks import Row, inspect_environment
-from selnext_mm.doctor.probes import TOGETHER
+from selnext_mm.doctor.probes import PROBES
 from selnext_mm.doctor.run import Told
 from selnext_mm.errors import UserError
 
@@ -101,7 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         default=180.0,
         metavar='S',
-        help='seconds that each check may take (default: %(default)s)',
+        help='seconds that the checks may take, and each one that fails (default: %(default)s)',
     )
     return parser
 
@@ -112,10 +112,10 @@ def progress() -> Iterator[Told]:
     if not sys.stderr.isatty():
         yield lambda name: None
         return
-    total, ended = sum(map(len, TOGETHER)), itertools.count(1)
+    ended = itertools.count(1)
 
     def told(name: str) -> None:
-        show_line(f'{next(ended)} of {total} probes ended: {name}')
+        show_line(f'{next(ended)} of {len(PROBES)} probes ended: {name}')
 
     def show_line(text: str) -> None:
         sys.stderr.write(f'\r\x1b[K{text}')

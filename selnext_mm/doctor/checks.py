@@ -13,12 +13,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from selnext_mm.doctor.probes import TOGETHER, Facts
+from selnext_mm.doctor.probes import PROBES, Facts
 from selnext_mm.doctor.remedies import (
     PINS,
     TORCH_PIN,
@@ -273,14 +271,10 @@ def inspect_environment(
 ) -> list[Row]:
     """All rows, in the order in which failures are best mended.
 
-    ``timeout`` (seconds) bounds each process of probes; ``told`` is called with the name of each
-    probe that ends, from several threads.
+    ``timeout`` (seconds) bounds the probes that share a process; ``told`` is called with the name
+    of each probe that ends.
     """
-    probe = partial(run_probes, timeout=timeout, told=told)
-    facts: dict[str, Facts] = {}
-    with ThreadPoolExecutor(max_workers=min(len(TOGETHER), os.cpu_count() or 1)) as pool:
-        for some in pool.map(probe, TOGETHER):
-            facts |= some
+    facts = run_probes(PROBES, timeout, told)
     torch, mmcv = facts['torch'], facts['mmcv']
     versions = {name: str(facts[name].get('version') or source_version(name)) for name in PINS}
     bounds = {name: declared_bounds(name) for name in PINS}

@@ -253,7 +253,23 @@ def probe_package(name: str) -> Iterator[Facts]:
     importlib.import_module(f'{name}.utils').register_all_modules(init_default_scope=False)
 
 
+def is_found_from_anywhere() -> bool:
+    """Can the package be found without what PYTHONPATH names relative to the caller's folder?"""
+    entries = os.environ.get('PYTHONPATH', '').split(os.pathsep)
+    here = {os.path.abspath(entry) for entry in entries if entry and not os.path.isabs(entry)}
+    path, module = list(sys.path), sys.modules.pop('selnext_mm', None)
+    sys.path[:] = [entry for entry in path if os.path.abspath(entry) not in here]
+    try:
+        return importlib.util.find_spec('selnext_mm') is not None
+    finally:
+        sys.path[:] = path
+        if module is not None:
+            sys.modules['selnext_mm'] = module
+
+
 def probe_selnext_mm() -> Iterator[Facts]:
+    if not is_found_from_anywhere():
+        raise ModuleNotFoundError("No module named 'selnext_mm' in another folder")
     import selnext_mm
 
     yield {'version': selnext_mm.__version__, 'folder': os.path.dirname(selnext_mm.__file__)}
@@ -288,9 +304,6 @@ PROBES = {
     'mmpretrain': lambda: probe_package('mmpretrain'),
     'selnext_mm': probe_selnext_mm,
 }
-# Those of one list share a process where none fails.
-APART = {'transformers': 1, 'mmpretrain': 1, 'selnext_mm': 2}  # name -> process
-TOGETHER = [[name for name in PROBES if APART.get(name, 0) == i] for i in range(3)]
 
 
 def main(names: list[str]) -> None:

@@ -17,22 +17,27 @@ Told = Callable[[str], object]  # is told the name of each probe that ends
 
 def run_probe(name: str, timeout: float = 180.0) -> Facts:
     """Facts of one probe, run in a child; whatever ends it, ``error`` says what happened."""
-    return next(iter(_run([name], timeout, lambda name: None).values()))
+    return _run([name], timeout, lambda name: None)[name]
 
 
 def run_probes(names: Iterable[str], timeout: float, told: Told) -> dict[str, Facts]:
     """Facts of several probes: one after the other in one child, which saves their imports.
 
-    What follows a probe that fails or does not answer within ``timeout`` seconds, and that probe
-    itself, are run again, each in a child of its own, so that an error is a probe's own.
+    A probe that fails, or does not answer within ``timeout`` seconds, is run again in a child of
+    its own, so that the error is its own, and those after it go on in another one.
     """
-    names = list(names)
-    facts = _run(names, timeout, told)
-    found = {name: facts[name] for name in names if name in facts and 'error' not in facts[name]}
-    for name in names:
-        if name not in found:
-            found[name] = run_probe(name, timeout)
-            told(name)
+    left, found = list(names), {}
+    while left:
+        facts = _run(left, timeout, told)
+        for name in left:
+            if 'error' in facts.get(name, {'error': 'not reached'}):
+                found[name] = run_probe(name, timeout) if len(left) > 1 else facts[name]
+                told(name)
+                left = left[left.index(name) + 1 :]
+                break
+            found[name] = facts[name]
+        else:
+            break
     return found
 
 
@@ -40,15 +45,12 @@ def _run(names: list[str], timeout: float, told: Told) -> dict[str, Facts]:
     """Facts of the probes that one child reaches. It ends at the first one that fails."""
     facts: dict[str, Facts] = {names[0]: {}}
     late = threading.Event()
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as errors:
+    with tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(
             [sys.executable, os.path.abspath(probes.__file__), *names],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
-            # The package has to be found from anywhere; elsewhere a relative entry in
-            # PYTHONPATH may mean the caller's folder.
-            cwd=folder if names == ['selnext_mm'] else None,
         )
 
         def stop() -> None:

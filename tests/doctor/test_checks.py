@@ -1,5 +1,6 @@
 """Checks of the environment: made-up facts for the rows, really broken packages for the probes."""
 
+import importlib.machinery
 import importlib.util
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 
 from selnext_mm.doctor import checks as env
 from selnext_mm.doctor import remedies as remedies_module
+from selnext_mm.doctor.probes import is_found_from_anywhere
 from selnext_mm.doctor.remedies import (
     Remedies,
     declared_bounds,
@@ -313,6 +315,21 @@ def test_probes_that_hold_share_one_process(fake):
     assert ended == ['transformers', 'setuptools']
     assert facts['transformers']['version'] == '9.9'
     assert facts['setuptools'].keys() == {'version', 'pkg_resources'}
+
+
+@pytest.mark.parametrize(('entry', 'found'), [('.', False), ('', True)])
+def test_a_package_that_only_the_callers_folder_has_is_not_installed(
+    tmp_path, monkeypatch, entry, found
+):
+    (tmp_path / 'selnext_mm').mkdir()
+    (tmp_path / 'selnext_mm' / '__init__.py').touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('PYTHONPATH', entry)
+    monkeypatch.setattr(sys, 'path', [str(tmp_path)])
+    monkeypatch.setattr(sys, 'meta_path', [importlib.machinery.PathFinder])
+    module = sys.modules['selnext_mm']
+    assert is_found_from_anywhere() is found
+    assert (sys.path, sys.modules['selnext_mm']) == ([str(tmp_path)], module)
 
 
 def test_libgl_asks_for_the_headless_build(fake, stock):
