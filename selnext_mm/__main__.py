@@ -8,6 +8,7 @@ import traceback
 from selnext_mm import __version__, register_modules
 from selnext_mm.cli import COMMANDS, WITHOUT_TORCH
 from selnext_mm.errors import UserError
+from selnext_mm.text import did_you_mean
 
 DOCTOR = '"selnext-mm doctor" says what is missing and how to mend it'
 
@@ -86,7 +87,8 @@ def dispatch(argv: list[str]) -> int:
         return 0
     if argv[0] not in COMMANDS:
         print(
-            f'error: unknown command {argv[0]!r}; choose from {", ".join(COMMANDS)}',
+            f'error: unknown command {argv[0]!r}{did_you_mean(argv[0], COMMANDS)}; choose from '
+            f'{", ".join(COMMANDS)}',
             file=sys.stderr,
         )
         return 2

@@ -181,9 +181,11 @@ PREDICT = f'predict {CFG} CKPT pictures --out out'
 FEATURES = f'feature-distance {CFG} --images pictures --out a.png'
 
 ARGUMENTS = {
-    'unknown command': Case('trian x.py', ("'trian'", 'choose from')),
+    'unknown command': Case('trian x.py', ("'trian'", 'did you mean train', 'choose from')),
     'no config': Case('train', ('config',)),
     'unknown option': Case(f'{T} --lr 3', ('--lr',)),
+    'misspelt option': Case(f'{T} --tensorbord', ('--tensorbord', 'did you mean --tensorboard')),
+    'shortened option': Case(f'{T} --tensor', ('--tensor',)),
     'option without a value': Case(f'{T} {OPT} lr', ('--cfg-options', 'key=value', 'lr')),
     'option into a list': Case(f'{T} {OPT} param_scheduler.9.end=1', ('--cfg-options', '9')),
     'option into a number': Case(f'{T} {OPT} train_cfg.max_epochs.x=1', ('--cfg-options',)),
