@@ -8,6 +8,7 @@ from torch import nn
 
 from selnext_mm.__main__ import main
 from selnext_mm.checkpoints.files import load_file, take_weights
+from selnext_mm.checkpoints.fit import classifier_for_maps
 from selnext_mm.errors import UserError
 from selnext_mm.models.backbones.selnext import SELNeXt
 
@@ -75,9 +76,9 @@ def test_a_detector_starts_from_the_raw_weights_unless_told_otherwise(classifier
 
 def test_averaged_weights_that_are_not_there_are_an_error(classifier, tmp_path):
     torch.save(dict(state_dict=classifier[1]), tmp_path / 'plain.pth')
-    assert_holds_all = detector(tmp_path / 'plain.pth')
-    assert_holds_all.load_pretrained()
-    assert_holds(assert_holds_all, classifier[1])
+    backbone = detector(tmp_path / 'plain.pth')
+    backbone.load_pretrained()
+    assert_holds(backbone, classifier[1])
     with pytest.raises(UserError, match=r"weights='ema'.*no averaged weights.*leave it out"):
         detector(tmp_path / 'plain.pth', weights='ema').load_pretrained()
     with pytest.raises(UserError, match=r"weights='averaged'.*'raw' or 'ema'"):
@@ -117,9 +118,9 @@ def test_the_final_norm_of_a_classifier_does_not_become_that_of_the_last_map(cla
 def test_it_stays_in_a_classifier_and_the_norms_of_a_detector_stay_in_one(classifier, tmp_path):
     path, raw, _ = classifier
     init_cfg = dict(type='Pretrained', checkpoint=str(path), prefix='backbone.')
-    for out, name in ((-1, 'norm3.weight'),):
-        model = SELNeXt(ARCH, out_indices=out, init_cfg=init_cfg)
-        model.load_pretrained()
+    model = SELNeXt(ARCH, init_cfg=init_cfg)
+    model.load_pretrained()
+    for name in FINAL:
         assert torch.equal(model.state_dict()[name], raw[f'backbone.{name}'])
     trained = SELNeXt(ARCH, out_indices=(0, 1, 2, 3))
     state = {f'backbone.{k}': torch.randn_like(v) for k, v in trained.state_dict().items()}
@@ -142,6 +143,23 @@ def test_a_detector_of_the_last_map_alone_does_not_take_it_either(classifier, tm
     again = SELNeXt(ARCH, out_indices=(3,), init_cfg=init_cfg)
     again.load_pretrained()
     assert (again.norm3.weight == 3).all()
+
+
+def test_a_whole_model_leaves_it_out_as_well(classifier):
+    """load_from, whose message and check before a run go by the same function."""
+    raw = classifier[1]
+    maps = SELNeXt(ARCH, out_indices=(0, 1, 2, 3)).state_dict()
+    own = {f'backbone.{k}': v for k, v in maps.items()}
+    state, final = classifier_for_maps({**own, 'rpn_head.conv.bias': torch.ones(1)}, raw)
+    assert sorted(final) == sorted(f'backbone.{name}' for name in FINAL)
+    assert state == {k: v for k, v in raw.items() if k not in final}
+    assert classifier_for_maps(raw, raw) == (raw, [])
+    assert classifier_for_maps(own, own) == (own, [])
+    # One map: the heads tell.
+    earlier = tuple(f'backbone.norm{i}.' for i in range(3))
+    one = {k: v for k, v in own.items() if not k.startswith(earlier)}
+    assert classifier_for_maps(one, raw)[1] == final
+    assert classifier_for_maps(one, one) == (one, [])
 
 
 def test_convert_keeps_a_classifier_whole(classifier, tmp_path):
