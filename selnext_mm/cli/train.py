@@ -2,8 +2,10 @@
 
 import sys
 
+from selnext_mm.cli.processes import add_run_options, in_process_group, start_processes
 from selnext_mm.cli.run_options import base_parser, open_session
 from selnext_mm.engine.signals import stop_early
+from selnext_mm.errors import UserError
 
 
 def parse_args(argv: list[str] | None):
@@ -26,11 +28,7 @@ def parse_args(argv: list[str] | None):
         action='store_true',
         help='scale the lr by (batch of this run) / auto_scale_lr.base_batch_size',
     )
-    parser.add_argument(
-        '--tensorboard',
-        action='store_true',
-        help='write the scalars for TensorBoard, too (vis_data/ in the dated folder)',
-    )
+    add_run_options(parser)
     return parser.parse_args(argv)
 
 
@@ -42,10 +40,17 @@ def main(argv: list[str] | None = None) -> int:
 
         return train_data.main(words)
     args = parse_args(argv)
+    if args.gpus is not None and not in_process_group():
+        if args.launcher != 'none':
+            raise UserError(
+                f'--gpus {args.gpus} starts the processes itself; leave out --launcher '
+                f'{args.launcher}, or --gpus'
+            )
+        return start_processes('train', words, args.gpus)
     open_session(args).train(
         resume=args.resume,
         amp=args.amp,
         auto_scale_lr=args.auto_scale_lr,
-        tensorboard=args.tensorboard,
+        loggers=args.loggers,
     )
     return 0

@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 
+from selnext_mm.cli.processes import add_run_options, in_process_group, start_processes
 from selnext_mm.datasets.formats import FORMATS
 from selnext_mm.disk import check_folder
 
@@ -35,7 +36,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add('--patience', type=int, metavar='EPOCHS', help='stop after so many without gain; 0: never')
     add('--weights', metavar='FILE|URL', help='start from a backbone or from a detector')
     add('--amp', action='store_true', help='mixed precision (fp16)')
-    add('--tensorboard', action='store_true', help='write the scalars for TensorBoard, too')
+    add_run_options(parser)
     add('--out', '--work-dir', metavar='DIR', help='default: work_dirs/<data>_<model>')
     add('--resume', action='store_true', help='go on from the newest checkpoint of the run')
     add('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -45,6 +46,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     args = parse_args(argv)
+    if args.gpus is not None and not in_process_group():
+        return start_processes('train', argv, args.gpus)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.out:
         check_folder('--out', args.out)
@@ -53,7 +56,7 @@ def main(argv: list[str]) -> int:
     from selnext_mm.recipes.run import closing, train
 
     options = vars(args)
-    for name in ('local_rank', 'debug'):
+    for name in ('local_rank', 'debug', 'gpus'):
         del options[name]
     first = is_first_process()
     result = train(

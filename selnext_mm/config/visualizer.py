@@ -1,7 +1,10 @@
 """What a run writes for people to look at: scalars for other programs, images with predictions."""
 
+import importlib
 import importlib.util
+import os
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
@@ -19,24 +22,62 @@ BACKEND_PACKAGES = {
 }
 
 
-def add_tensorboard(cfg: Config) -> None:
-    """Let the visualizer write TensorBoard's event files beside the scalars, in place.
+# Switch of train -> mmengine's backend, the module that has to be there, what pip installs.
+LOGGERS = {
+    'tensorboard': ('TensorboardVisBackend', 'torch.utils.tensorboard', 'selnext_mm[tensorboard]'),
+    'wandb': ('WandbVisBackend', 'wandb', 'wandb'),
+    'mlflow': ('MLflowVisBackend', 'mlflow', 'mlflow'),
+    'clearml': ('ClearMLVisBackend', 'clearml', 'clearml'),
+}
+PROJECT = 'selnext_mm'
+
+
+def add_logger(cfg: Config, name: str) -> None:
+    """Let the visualizer write for another program, too, beside the scalars, in place.
+
+    A backend of this kind that the config has already stays as it is. Else the run appears as the
+    work dir's name in the project ``selnext_mm``.
+
+    Args:
+        name: one of :data:`LOGGERS`. MLflow writes to the server of ``MLFLOW_TRACKING_URI``, or
+            to ``mlflow.db`` in the work dir where that is not set.
 
     Raises:
-        UserError: if tensorboard is not installed.
+        UserError: if its package is not installed.
     """
+    backend, module, package = LOGGERS[name]
     try:
-        import torch.utils.tensorboard  # noqa: F401
+        importlib.import_module(module)
     except ImportError as error:
         raise UserError(
-            f'--tensorboard: {error}; pip install "selnext_mm[tensorboard]" (or: pip install '
-            'tensorboard). Without it, "selnext-mm report WORK_DIR" draws the same curves'
+            f'--{name}: {error}; pip install "{package}". Without it, '
+            '"selnext-mm report WORK_DIR" draws the same curves'
         ) from error
+    folder = Path(cfg.get('work_dir') or 'run').absolute()
+    options: dict[str, dict] = {
+        'wandb': dict(init_kwargs=dict(project=PROJECT, name=folder.name)),
+        'mlflow': dict(exp_name=PROJECT, run_name=folder.name, **_mlflow_store(folder)),
+        'clearml': dict(init_kwargs=dict(project_name=PROJECT, task_name=folder.name)),
+    }
     visualizer = cfg.setdefault('visualizer', ConfigDict(type='Visualizer'))
     backends = visualizer.get('vis_backends') or [dict(type='LocalVisBackend')]
-    if not any(b.get('type', '').endswith('TensorboardVisBackend') for b in backends):
-        backends = [*backends, dict(type='TensorboardVisBackend')]
+    if not any(str(b.get('type', '')).endswith(backend) for b in backends):
+        backends = [*backends, dict(type=backend, **options.get(name, {}))]
     visualizer['vis_backends'] = backends
+
+
+def _mlflow_store(folder: Path) -> dict[str, Any]:
+    """The server that the user has named, or a file: MLflow takes no plain folder any more.
+
+    Nothing is copied beside the file: what mmengine uploads lies in the same folder.
+    """
+    if uri := os.environ.get('MLFLOW_TRACKING_URI'):
+        return dict(tracking_uri=uri)
+    return dict(
+        tracking_uri=f'sqlite:///{folder.as_posix()}/mlflow.db',
+        artifact_location=(folder / 'mlflow').as_uri(),
+        artifact_suffix=(),
+    )
 
 
 def check_backends(cfg: Config) -> None:

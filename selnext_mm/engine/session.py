@@ -6,7 +6,7 @@ What goes into the runner's hooks is in ``hooks/`` and ``resume/``, what is chec
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from torch import nn
 from selnext_mm.compat import silence_known_warnings
 from selnext_mm.config.build import build_model
 from selnext_mm.config.load import default_work_dir, load_config, merge_options, set_data_root
-from selnext_mm.config.visualizer import add_tensorboard, check_backends, show_in
+from selnext_mm.config.visualizer import LOGGERS, add_logger, check_backends, show_in
 from selnext_mm.datasets.check.config import stop_on_bad_data
 from selnext_mm.datasets.coco_api import read_data_as_checked
 from selnext_mm.disk import check_folder
@@ -135,7 +135,7 @@ class Session:
         resume: str | Path | bool | None = None,
         amp: bool = False,
         auto_scale_lr: bool = False,
-        tensorboard: bool = False,
+        loggers: Iterable[str] = (),
     ) -> str | None:
         """Train to the end of the config's schedule.
 
@@ -145,7 +145,7 @@ class Session:
                 Slurm has started again goes on whatever is said here.
             amp: mixed precision (fp16).
             auto_scale_lr: scale the lr by (batch of this run) / ``auto_scale_lr.base_batch_size``.
-            tensorboard: write the scalars for TensorBoard, too.
+            loggers: where the scalars go, too: ``tensorboard``, ``wandb``, ``mlflow``, ``clearml``.
 
         Returns:
             the path of the last checkpoint; None if the config keeps none.
@@ -155,7 +155,7 @@ class Session:
             Stopped: after SIGTERM, SIGUSR1 or Ctrl-C, with the state saved.
         """
         cfg = self._copy(TRAIN_KEYS, 'cannot be trained: it has no {key}')
-        _set_choices(cfg, amp, auto_scale_lr, tensorboard)
+        _set_choices(cfg, amp, auto_scale_lr, loggers)
         check_backends(cfg)
         loaders = ('train_dataloader', 'val_dataloader')
         _check_values(cfg, loaders)
@@ -271,7 +271,7 @@ def _check_values(cfg: Config, loaders: tuple[str, ...]) -> None:
     check_paths(cfg, loaders)
 
 
-def _set_choices(cfg: Config, amp: bool, auto_scale_lr: bool, tensorboard: bool) -> None:
+def _set_choices(cfg: Config, amp: bool, auto_scale_lr: bool, loggers: Iterable[str]) -> None:
     """Put the options of :meth:`Session.train` into ``cfg``."""
     if amp:
         cfg.optim_wrapper.type = 'AutoAmpOptimWrapper'
@@ -283,8 +283,10 @@ def _set_choices(cfg: Config, amp: bool, auto_scale_lr: bool, tensorboard: bool)
                 'that its lr is meant for'
             )
         cfg.auto_scale_lr.enable = True
-    if tensorboard:
-        add_tensorboard(cfg)
+    for name in loggers:
+        if name not in LOGGERS:
+            raise UserError(f'no logger {name!r}; choose from {", ".join(LOGGERS)}')
+        add_logger(cfg, name)
 
 
 def set_resume(

@@ -12,7 +12,7 @@ class Options:
 
     Attributes:
         epochs: passes over the training images.
-        batch_size: images per update and process.
+        batch_size: images per update and process; the default lr follows that of all processes.
         lr: the highest learning rate.
         image_size: longer side in pixels (detectors), side of the square (classifiers).
         workers: processes that load images.

@@ -86,6 +86,10 @@ def resolve(
         batch = usual['batch'] * (8 if classify else 1)
         batch = max(1, min(batch, images))
         lines.append(f'batch of {batch} images: {where} (--batch-size)')
+    processes = int(os.environ.get('WORLD_SIZE') or 1)
+    update = batch * processes
+    if processes > 1:
+        lines.append(f'{processes} processes: {update} images in each update')
     size = options.image_size
     if size is None:
         size = usual['classifier' if classify else 'detector']
@@ -103,7 +107,7 @@ def resolve(
         )
     lr = options.lr
     if lr is None:
-        lr, lr_line = _lr(classify, started, batch)
+        lr, lr_line = _lr(classify, started, update)
         lines.append(lr_line)
     patience = options.patience
     if patience is None:
@@ -123,7 +127,7 @@ def resolve(
         config_root() / '_base_' / ('imagenet_runtime.py' if classify else 'coco_runtime.py')
     )
     parts = schedule.schedule_config(
-        images, batch, epochs, lr, metric, patience, layer_decay=0.9 if started else 1.0
+        images, update, epochs, lr, metric, patience, layer_decay=0.9 if started else 1.0
     )
     if BACKBONES[name.backbone]['type'] == 'NAResNet':  # without depths of its layers
         parts['optim_wrapper'].pop('constructor')

@@ -1,13 +1,14 @@
 """One call from labels to a trained, tested model: what ``selnext-mm train --data`` runs."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from mmengine.dist import is_main_process
 
 from selnext_mm.datasets.formats import DatasetInfo, find_dataset
+from selnext_mm.engine.distributed.collectives import from_first
 from selnext_mm.engine.session import Session
 from selnext_mm.errors import UserError
 from selnext_mm.recipes.options import Options
@@ -89,6 +90,20 @@ def best_checkpoint(folder: Path) -> Path:
     return last
 
 
+def _best_for_all(folder: Path) -> Path:
+    """The choice of the first process: another one may look while that one still removes."""
+    found: Path | UserError | None = None
+    if is_main_process():
+        try:
+            found = best_checkpoint(folder)
+        except UserError as error:
+            found = error
+    found = from_first(found)
+    if isinstance(found, UserError):
+        raise found
+    return found
+
+
 def prepare(
     data: str | Path,
     model: str | None,
@@ -160,7 +175,7 @@ def train(
     val: float | str | Path | None = None,
     resume: bool = False,
     amp: bool = False,
-    tensorboard: bool = False,
+    loggers: Iterable[str] = (),
     command: str = 'selnext_mm.train',
     say: Callable[[str], None] = print,
     **options,
@@ -180,7 +195,7 @@ def train(
         val: share of the training images, or folder, to validate on.
         resume: go on from the newest checkpoint of the run.
         amp: mixed precision (fp16).
-        tensorboard: write the scalars for TensorBoard, too.
+        loggers: where the scalars go, too: ``tensorboard``, ``wandb``, ``mlflow``, ``clearml``.
         command: what the config says it was written by.
         say: gets the lines that tell what was chosen.
         options: fields of :class:`~selnext_mm.recipes.options.Options`: ``epochs``,
@@ -198,9 +213,9 @@ def train(
         )
     config, info = prepare(data, model, Options(**options), out, resume, format, val, command, say)
     session = Session(config)
-    session.train(resume='auto' if resume else None, amp=amp, tensorboard=tensorboard)
+    session.train(resume='auto' if resume else None, amp=amp, loggers=loggers)
     folder = config.parent
-    checkpoint, predictions = best_checkpoint(folder), folder / PREDICTIONS
+    checkpoint, predictions = _best_for_all(folder), folder / PREDICTIONS
     metrics = session.test(checkpoint, out=predictions)
     split = 'test' if 'test' in info.splits else 'val'
     report = add_report(folder, say) if is_main_process() else None

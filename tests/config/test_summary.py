@@ -2,16 +2,18 @@
 
 import importlib.util
 import sys
-from types import SimpleNamespace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import VISBACKENDS
 from torch import nn
 
 from selnext_mm.config import summary
 from selnext_mm.config.load import load_config
-from selnext_mm.config.visualizer import add_tensorboard, check_backends
+from selnext_mm.config.visualizer import LOGGERS, add_logger, check_backends
 from selnext_mm.engine.hooks import banner
 from selnext_mm.errors import UserError
 
@@ -74,20 +76,62 @@ def test_many_classes_are_cut():
     assert banner._classes(torch.zeros(3)) == ''
 
 
+@pytest.fixture
+def all_loggers(monkeypatch):
+    for _, module, _ in LOGGERS.values():
+        monkeypatch.setitem(sys.modules, module, ModuleType(module))
+
+
+@pytest.mark.parametrize('name', LOGGERS)
 @pytest.mark.parametrize('visualizer', [None, dict(type='DetLocalVisualizer')])
-def test_tensorboard_is_added_beside_the_local_backend(visualizer):
-    pytest.importorskip('tensorboard', reason='pip install tensorboard to run this')
-    cfg = Config(dict(visualizer=visualizer) if visualizer else {})
-    add_tensorboard(cfg)
-    add_tensorboard(cfg)
-    types = [b['type'] for b in cfg.visualizer.vis_backends]
-    assert types == ['LocalVisBackend', 'TensorboardVisBackend']
+def test_a_logger_is_added_once_beside_the_local_backend(visualizer, name, all_loggers):
+    cfg = Config(dict(work_dir='runs/a', visualizer=visualizer) if visualizer else {})
+    add_logger(cfg, name)
+    add_logger(cfg, name)
+    local, other = cfg.visualizer.vis_backends
+    assert (local['type'], other['type']) == ('LocalVisBackend', LOGGERS[name][0])
+    VISBACKENDS.get(other['type'])(
+        save_dir='somewhere', **{k: other[k] for k in {*other} - {'type'}}
+    )
 
 
-def test_without_tensorboard_the_line_that_installs_it_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
-    with pytest.raises(UserError, match=r'pip install "selnext_mm\[tensorboard\]"'):
-        add_tensorboard(Config({}))
+def test_the_run_has_the_name_of_its_work_dir(all_loggers, monkeypatch):
+    monkeypatch.delenv('MLFLOW_TRACKING_URI', raising=False)
+    cfg = Config(dict(work_dir='runs/a'))
+    for name in LOGGERS:
+        add_logger(cfg, name)
+    _, _, wandb, mlflow, clearml = cfg.visualizer.vis_backends
+    assert wandb['init_kwargs'] == dict(project='selnext_mm', name='a')
+    assert (mlflow['exp_name'], mlflow['run_name']) == ('selnext_mm', 'a')
+    assert mlflow['tracking_uri'] == f'sqlite:///{Path.cwd()}/runs/a/mlflow.db'
+    assert mlflow['artifact_location'] == f'file://{Path.cwd()}/runs/a/mlflow'
+    assert clearml['init_kwargs'] == dict(project_name='selnext_mm', task_name='a')
+
+
+def test_mlflow_writes_to_the_server_that_is_named(all_loggers, monkeypatch):
+    monkeypatch.setenv('MLFLOW_TRACKING_URI', 'http://localhost:1')
+    cfg = Config(dict(work_dir='runs/a'))
+    add_logger(cfg, 'mlflow')
+    mlflow = cfg.visualizer.vis_backends[1]
+    assert mlflow['tracking_uri'] == 'http://localhost:1'
+    assert 'artifact_location' not in mlflow
+
+
+def test_a_logger_of_the_config_stays(all_loggers):
+    mine = dict(type='mmengine.WandbVisBackend', init_kwargs=dict(project='mine'))
+    cfg = Config(dict(visualizer=dict(type='Visualizer', vis_backends=[mine])))
+    add_logger(cfg, 'wandb')
+    assert cfg.visualizer.vis_backends == [mine]
+
+
+@pytest.mark.parametrize(
+    ('name', 'package'),
+    [('tensorboard', r'selnext_mm\[tensorboard\]'), ('wandb', 'wandb'), ('mlflow', 'mlflow')],
+)
+def test_without_its_package_the_line_that_installs_it_is_named(name, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, LOGGERS[name][1], None)
+    with pytest.raises(UserError, match=f'--{name}: .*pip install "{package}"'):
+        add_logger(Config({}), name)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+"""``--gpus N`` and the switches of loggers: what both forms of ``train`` share."""
+
+import argparse
+import os
+from pathlib import Path
+
+import selnext_mm
+from selnext_mm.errors import STOPPED, UserError
+
+LOGGERS = {
+    'tensorboard': 'TensorBoard',
+    'wandb': 'Weights & Biases',
+    'mlflow': 'MLflow',
+    'clearml': 'ClearML',
+}
+# What torchrun passes on to its processes; it dies of other signals, with nothing saved.
+SIGNALS = 'SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1'
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """The options ``--gpus`` and one switch for each logger."""
+    parser.add_argument(
+        '--gpus',
+        type=int,
+        metavar='N',
+        help='train with N processes on this machine, one for each GPU (on the CPU without any)',
+    )
+    for name, title in LOGGERS.items():
+        parser.add_argument(
+            f'--{name}',
+            action='append_const',
+            dest='loggers',
+            const=name,
+            help=f'write the scalars for {title}, too',
+        )
+    parser.set_defaults(loggers=[])
+
+
+def in_process_group() -> bool:
+    """Was this process started as one of several?"""
+    return 'RANK' in os.environ
+
+
+def start_processes(command: str, argv: list[str], number: int) -> int:
+    """Run ``selnext-mm COMMAND ARGV`` in ``number`` processes by torchrun; the status to end with.
+
+    Raises:
+        UserError: fewer GPUs than that, or a number that is none.
+    """
+    import torch
+    from torch.distributed import run as torchrun
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    present = torch.cuda.device_count()
+    if number < 1 or 0 < present < number:
+        here = f'this machine has {present}' if present else 'expected 1 or more'
+        raise UserError(f'--gpus {number}: {here}')
+    os.environ.setdefault('PET_SIGNALS_TO_HANDLE', SIGNALS)  # torch 2.9 and later
+    os.environ.setdefault('TORCHELASTIC_SIGNALS_TO_HANDLE', SIGNALS)  # before
+    os.environ.setdefault('OMP_NUM_THREADS', str(max(1, (os.cpu_count() or 1) // number)))
+    # From a checkout that is not installed, the processes have to find the package, too.
+    root = str(Path(selnext_mm.__file__).resolve().parents[1])
+    paths = [root, *filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep))]
+    os.environ['PYTHONPATH'] = os.pathsep.join(paths)
+    words = ['--standalone', '--nproc_per_node', str(number), '-m', 'selnext_mm', command, *argv]
+    try:
+        torchrun.run(torchrun.parse_args(words))
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
+    except SignalException:
+        return STOPPED
+    return 0

@@ -1,0 +1,70 @@
+"""``train --gpus N``: N processes of the same command, by torchrun."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from selnext_mm.cli.processes import LOGGERS, start_processes
+from selnext_mm.config import visualizer
+from selnext_mm.errors import UserError
+from tests.datasets.formats.writers import SMALL, write_voc
+from tests.processes import finish
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """What is set for the processes is taken back after the test."""
+    for name in ('PYTHONPATH', 'OMP_NUM_THREADS', 'PET_SIGNALS_TO_HANDLE'):
+        monkeypatch.setenv(name, '')
+    monkeypatch.delenv('RANK', raising=False)
+
+
+def test_a_machine_with_fewer_gpus_is_told(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    with pytest.raises(UserError, match='--gpus 4: this machine has 2'):
+        start_processes('train', [], 4)
+    with pytest.raises(UserError, match='--gpus 0'):
+        start_processes('train', [], 0)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(('command', 'status'), [('doctor', 0), ('no-such-command', 2)])
+def test_the_status_is_that_of_the_processes(command, status):
+    if torch.cuda.device_count():
+        pytest.skip('counts on a machine without GPUs')
+    assert start_processes(command, ['--help'], 2) == status
+
+
+def test_both_lists_of_loggers_agree():
+    assert LOGGERS.keys() == visualizer.LOGGERS.keys()
+
+
+@pytest.mark.integration
+def test_two_processes_train_on_labels_from_another_folder(tmp_path):
+    labels = write_voc(SMALL, tmp_path / 'boxes')
+    done = finish(
+        [
+            *(sys.executable, '-m', 'selnext_mm', 'train', '--data', labels, 'selnext_atto'),
+            *('--gpus', 2, '--epochs', 1, '--image-size', 64, '--workers', 0, '--batch-size', 2),
+            *('--out', 'run'),
+        ],
+        cwd=tmp_path,
+        env=dict(OMP_NUM_THREADS='1', SELNEXT_MM_CACHE=str(tmp_path / 'cache')),
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    assert done.stdout.count('2 processes: 4 images in each update') == 1
+    assert done.stdout.count('What to do next') == 1
+    assert 'start from scratch' not in done.stderr
+    facts = (tmp_path / 'run' / 'config.py').read_text()
+    assert 'lr=0.001' in facts.replace(' ', '')  # of a batch of 4, the base
+    metrics = json.loads((tmp_path / 'run' / 'results.json').read_text())['metrics']
+    assert 'coco/bbox_mAP' in metrics
+
+
+def test_a_launcher_beside_it_is_a_contradiction(capsys):
+    from selnext_mm.__main__ import main
+
+    assert main(['train', 'any.py', '--gpus', '2', '--launcher', 'slurm']) == 2
+    assert 'leave out --launcher slurm, or --gpus' in capsys.readouterr().err
