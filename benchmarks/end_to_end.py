@@ -3,10 +3,14 @@
 
     python benchmarks/end_to_end.py --json benchmarks/results/end_to_end_cpu.json
 
-Mask R-CNN of one config with SELNeXt layer by layer (impl='reference'), as it is, and deployed,
-and with ConvNeXt of the same size. The weights are random and the score threshold is 0, so that
-every model has 1000 proposals, 100 boxes and 100 masks: the work of a crowded picture. Masks are
-pasted into the picture.
+One config with SELNeXt: layer by layer (impl='reference'), as it is, deployed, and ConvNeXt of the
+same size in its place. Any other config, or several: each as it is, the first as the baseline
+(Table 5 of the paper, Table 2 of PATNet):
+
+    python benchmarks/end_to_end.py --config mask_rcnn/{convnext,swin,selnext}_t_3x_coco.py
+
+The weights are random and the score threshold is 0, so that every two-stage model has 1000
+proposals, 100 boxes and 100 masks: the work of a crowded picture. Masks are pasted into it.
 """
 
 import argparse
@@ -50,16 +54,18 @@ VARIANTS = {
 class Detector:
     """One detector; a call is one pass, ``backbone`` collects the seconds of its backbone."""
 
-    def __init__(self, args: argparse.Namespace, changes: dict, deployed: bool) -> None:
+    def __init__(self, args: argparse.Namespace, name: str, changes: dict, deployed: bool) -> None:
         from mmdet.registry import MODELS  # noqa: F401 - registers mmdet's modules
         from mmdet.structures import DetDataSample
 
-        config = Config.fromfile(find_config(args.config))
-        arch = config.model.backbone.arch
+        config = Config.fromfile(find_config(name))
+        backbone = config.model.backbone
+        kept = {key: backbone[key] for key in ('arch',) if key in backbone}
         config.merge_from_dict(dict(model=dict(backbone=copy.deepcopy(changes))))
+        config.model.backbone.update(kept)
+        config.model.backbone.pop('init_cfg', None)  # published weights would be a download
         config.setdefault('default_scope', 'mmdet')
-        config.model.backbone.arch = arch
-        config.model.test_cfg.rcnn.score_thr = 0.0
+        config.model.test_cfg.get('rcnn', config.model.test_cfg).score_thr = 0.0
         torch.manual_seed(args.seed)
         self.device = pick_device(args.device, tf32=False)
         with quiet():
@@ -95,6 +101,14 @@ class Detector:
             return self.model.predict(self.image, [self.sample.clone()])
 
 
+def variants(names: list[str]) -> dict[str, tuple[str, dict, bool]]:
+    """Label -> (config, changes of its backbone, deployed)."""
+    backbone = Config.fromfile(find_config(names[0])).model.backbone
+    if len(names) == 1 and backbone.type == 'SELNeXt':
+        return {label: (names[0], *variant) for label, variant in VARIANTS.items()}
+    return {name: (name, {}, False) for name in names}
+
+
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='benchmarks/end_to_end.py',
@@ -102,7 +116,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add('--config', default='mask_rcnn/selnext_t_3x_coco.py', help='a Mask R-CNN of ours')
+    add(
+        '--config',
+        nargs='+',
+        default=['mask_rcnn/selnext_t_3x_coco.py'],
+        help='detectors (default: %(default)s)',
+    )
     add('--size', nargs=2, type=positive, metavar=('H', 'W'), default=(800, 1280))
     add('--device', default='cpu', help='cpu, cuda or cuda:N (default: cpu)')
     add('--threads', type=positive, help="of the CPU (default: torch's)")
@@ -126,7 +145,8 @@ def run(args: argparse.Namespace) -> dict:
     if args.threads:
         torch.set_num_threads(args.threads)
     started = now()
-    detectors = {name: Detector(args, *variant) for name, variant in VARIANTS.items()}
+    chosen = variants(args.config)
+    detectors = {label: Detector(args, *variant) for label, variant in chosen.items()}
     seconds = interleave(
         detectors,
         repeats=args.repeats,
@@ -154,7 +174,7 @@ def run(args: argparse.Namespace) -> dict:
             }
         )
     return {
-        'title': f'{args.config} end to end at {args.size[0]}x{args.size[1]}',
+        'title': f'{", ".join(args.config)} end to end at {args.size[0]}x{args.size[1]}',
         'date': started,
         'command': command(),
         'machine': machine(pick_device(args.device, tf32=False)),

@@ -168,6 +168,35 @@ def open_config_namespace() -> None:
     MODULE2PACKAGE.setdefault('selnext_mm', 'selnext_mm.config_files')
 
 
+def find_external_bases_at_once() -> None:
+    """Find ``pkg::_base_/...`` without reloading ``pkg_resources`` and reading all metafiles.
+
+    mmengine 0.10.7 reloads it to see whether the package is there, and looks every name up in the
+    package's metafiles, a hundred YAML files for mmdet, though none of them lists a base: a second
+    for each base of a config. Names of other configs are looked up as before. Inert where mmengine
+    has no such functions.
+    """
+    from mmengine.config import config
+
+    installed = getattr(config, 'is_installed', None)
+    find = getattr(config, '_get_external_cfg_path', None)
+    if installed is None or find is None or find.__module__ == __name__:
+        return
+
+    def is_installed(package: str) -> bool:
+        # A namespace package without files, as an empty folder is one, is for mmengine to judge.
+        spec = importlib.util.find_spec(package)
+        return (spec is not None and spec.origin is not None) or installed(package)
+
+    def get_external_cfg_path(package_path: str, cfg_file: str) -> str:
+        if cfg_file.startswith('_base_/'):
+            raise ValueError(f'{cfg_file} is a base, which no metafile lists')
+        return find(package_path, cfg_file)
+
+    config.is_installed = is_installed
+    config._get_external_cfg_path = get_external_cfg_path
+
+
 def silence_pkg_resources() -> None:
     """Hide the notice that pkg_resources is deprecated.
 
@@ -260,6 +289,7 @@ def apply() -> None:
     load_only_weights()
     write_checkpoints_atomically()
     open_config_namespace()
+    find_external_bases_at_once()
     silence_pkg_resources()
 
 

@@ -6,4 +6,7 @@ _base_ = [
     '../_base_/coco_runtime.py',
 ]
 
+# The hooks of coco_runtime.py are this package's.
+custom_imports = dict(imports=['selnext_mm'], allow_failed_imports=False)
+
 optim_wrapper = dict(optimizer=dict(lr=0.02))

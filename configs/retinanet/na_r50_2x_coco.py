@@ -1,8 +1,6 @@
 # long name: retinanet_na-r50_fpn_2x-18-22_coco
 _base_ = './r50_2x_coco.py'
 
-custom_imports = dict(imports=['selnext_mm'], allow_failed_imports=False)
-
 # A checkpoint of cls/na_resnet50_in1k.py as it is, or a file of: selnext-mm convert ... --from nanet
 pretrained = None
 

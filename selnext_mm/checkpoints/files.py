@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from selnext_mm.checkpoints.fit import EMA_KEY, choose_weights
 from selnext_mm.checkpoints.integrity import write_checkpoint
 from selnext_mm.checkpoints.sniff import PICKLE, ZIP, check_file
 from selnext_mm.disk import write_atomically
@@ -120,12 +121,28 @@ def take_weights(checkpoint: Mapping[str, Any], weights: str = 'auto') -> tuple[
     Args:
         checkpoint: a dict with the weights under ``model``, ``state_dict`` or ``model_ema``, or
             a bare dict of tensors.
-        weights: ``model`` or ``model_ema`` to insist on one; ``auto`` prefers ``model``, since
-            ConvNeXt's detection recipes start from weights that were not averaged.
+        weights: ``raw`` for those that were not averaged, from which the papers' detectors and
+            transfer start, where the file tells them apart; ``ema`` for the averaged ones;
+            ``model`` or ``model_ema`` to insist on one name; ``auto`` for what an evaluation of
+            the file computes with: ``model``, else ``state_dict``.
 
     Raises:
         UserError: the wanted weights are not there.
     """
+    if weights == 'raw' and not isinstance(checkpoint.get('model'), Mapping):
+        if EMA_KEY in checkpoint:
+            return choose_weights(checkpoint, 'raw')
+        weights = 'auto'
+    elif weights in ('raw', 'ema'):
+        if weights == 'ema' and EMA_KEY in checkpoint:
+            return choose_weights(checkpoint, 'ema')
+        if weights == 'ema' and not isinstance(checkpoint.get('model_ema'), Mapping):
+            found = ', '.join(map(str, list(checkpoint)[:5])) or 'nothing'
+            raise UserError(
+                f'--weights ema: the checkpoint has no averaged weights, only {found}; leave the '
+                'option out'
+            )
+        weights = 'model_ema' if weights == 'ema' else 'auto'
     present = [key for key in WEIGHT_KEYS if isinstance(checkpoint.get(key), Mapping)]
     if weights != 'auto':
         if weights not in present:
@@ -135,7 +152,7 @@ def take_weights(checkpoint: Mapping[str, Any], weights: str = 'auto') -> tuple[
     if present:
         note = f'{present[0]!r}'
         if 'model_ema' in present[1:]:
-            note += " ('model_ema' is there too; --weights model_ema takes it)"
+            note += " ('model_ema' is there too; --weights ema takes it)"
         return dict(checkpoint[present[0]]), note
     if checkpoint and all(isinstance(value, torch.Tensor) for value in checkpoint.values()):
         return dict(checkpoint), 'the file itself (a bare state dict)'

@@ -10,6 +10,10 @@ from selnext_mm.errors import UserError
 from selnext_mm.text import preview
 
 Shape = tuple[int, ...]
+EMA_KEY = 'ema_state_dict'
+WEIGHTS = ('raw', 'ema')
+_STAGE_NORM = re.compile(r'(?:backbone\.)?norm(\d+)\.')
+HEAD_OF_CLASSIFIER = 'head.'
 
 
 @dataclass
@@ -110,6 +114,68 @@ def state_dict_of(checkpoint: Mapping, source: str) -> dict[str, Tensor]:
             'weights of another project see "selnext-mm convert"'
         )
     return without_wrappers(state)
+
+
+def choose_weights(checkpoint: Mapping, weights: str = 'raw') -> tuple[dict, str]:
+    """The raw or the averaged weights of a run with mmengine's ``EMAHook``, and which they are.
+
+    It stores the averaged ones as ``state_dict``, with which the run was evaluated, and the raw
+    ones under ``ema_state_dict``, as ``module.NAME``.
+
+    Args:
+        checkpoint: a runner's checkpoint or a bare state dict.
+        weights: ``'raw'``, or ``'ema'`` for the averaged ones.
+
+    Raises:
+        UserError: another word, or averaged weights that are not there.
+    """
+    if weights not in WEIGHTS:
+        raise UserError(f"weights={weights!r}; choose 'raw' or 'ema'")
+    state = checkpoint.get('state_dict', checkpoint)
+    other = checkpoint.get(EMA_KEY)
+    if not isinstance(other, Mapping) or not isinstance(state, Mapping):
+        if weights == 'ema':
+            raise UserError(
+                f'weights={weights!r}, but the file has no averaged weights ({EMA_KEY!r}, which '
+                'EMAHook writes); leave it out'
+            )
+        return dict(state) if isinstance(state, Mapping) else {}, ''
+    if weights == 'ema':
+        return dict(state), "'state_dict', the averaged weights"
+    raw = {str(k).removeprefix('module.'): v for k, v in other.items() if k != 'steps'}
+    return {**state, **raw}, f"{EMA_KEY!r}, the raw weights ('ema' takes the others)"
+
+
+def without_final_norm(
+    own: Iterable[str], state: Mapping[str, Tensor], is_classifier: bool = False
+) -> tuple[dict[str, Tensor], list[str]]:
+    """``state`` of a classifier for a detector's maps: without its final norm; and its names.
+
+    A classifier norms the mean of the last map, a detector all positions of several maps, with
+    norms of the same names (``norm3``). A file with the norm of one stage, for a model that has
+    several, is a classifier's.
+
+    Args:
+        own: names of the model.
+        state: the file's.
+        is_classifier: known to be of a classifier, which a model of one map cannot tell.
+    """
+    matches = {name: _STAGE_NORM.match(name) for name in state}
+    stages = {match[1] for match in matches.values() if match}
+    wanted = {match[1] for match in map(_STAGE_NORM.match, own) if match}
+    if len(stages) != 1 or not stages <= wanted or (len(wanted) == 1 and not is_classifier):
+        return dict(state), []
+    final = [name for name, match in matches.items() if match]
+    return {name: value for name, value in state.items() if name not in final}, final
+
+
+def classifier_for_maps(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """:func:`without_final_norm` for whole models: a classifier's file, no classifier's head."""
+    heads = (any(str(k).startswith(HEAD_OF_CLASSIFIER) for k in names) for names in (state, own))
+    in_file, in_model = heads
+    return without_final_norm(own, state, in_file and not in_model)
 
 
 def without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

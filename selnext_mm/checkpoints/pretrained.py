@@ -5,7 +5,13 @@ from collections.abc import Mapping
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from selnext_mm.checkpoints.fit import compare, state_dict_of
+from selnext_mm.checkpoints.fit import (
+    HEAD_OF_CLASSIFIER,
+    choose_weights,
+    compare,
+    state_dict_of,
+    without_final_norm,
+)
 from selnext_mm.errors import UserError
 from selnext_mm.text import preview
 
@@ -38,6 +44,7 @@ def load_pretrained(
     prefix: str | None = None,
     map_location: str = 'cpu',
     min_loaded: float = MIN_LOADED,
+    weights: str = 'raw',
 ) -> str:
     """Copy the tensors of ``checkpoint`` into ``module``; return "loaded n of m tensors ...".
 
@@ -50,6 +57,11 @@ def load_pretrained(
         prefix: leading part of the keys to take, e.g. ``'backbone.'``.
         map_location: as for ``torch.load``.
         min_loaded: least share of the module's tensors that must be loaded; 0 allows any.
+        weights: of a run with ``EMAHook``, ``'raw'`` for the weights that were not averaged, from
+            which the papers' detectors and transfer start, or ``'ema'`` for the averaged ones.
+
+    The final norm of a classifier is left out where the module gives maps
+    (``gap_before_final_norm=False``).
 
     Raises:
         UserError: if less is loaded; the text names missing, unexpected and misshapen keys.
@@ -58,9 +70,20 @@ def load_pretrained(
     if checkpoint is None:
         return f'{name}: random weights (pretrained = None)'
     loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location, logger=None)
-    state = select_prefix(state_dict_of(loaded, checkpoint), prefix, checkpoint)
-    result = compare(module.state_dict(), state, module.new_in_detection)
+    chosen, note = choose_weights(loaded, weights)
+    whole = state_dict_of({'state_dict': chosen} if note else loaded, checkpoint)
+    state = select_prefix(whole, prefix, checkpoint)
+    own = module.state_dict()
+    final: list[str] = []
+    if not getattr(module, 'gap_before_final_norm', True):
+        is_classifier = any(key.startswith(HEAD_OF_CLASSIFIER) for key in whole)
+        state, final = without_final_norm(own, state, is_classifier)
+    result = compare(own, state, module.new_in_detection)
     message = result.sentence(name, checkpoint)
+    if note:
+        message += f'; from {note}'
+    if final:
+        message += f"; the classifier's final norm is left out ({preview(final)})"
     if result.share() < min_loaded:
         raise UserError(
             f'{message}. That is under {min_loaded:.0%}; convert the file with "selnext-mm '

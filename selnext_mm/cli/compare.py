@@ -8,7 +8,7 @@ from selnext_mm.config_files import config_leaves
 from selnext_mm.errors import UserError
 
 FOLDER = 'cls/cifar10'
-# What two cores do in about half an hour for all configs and three seeds.
+# What two cores do in about half an hour for fourteen configs and three seeds.
 REDUCED = dict(train_images=4000, val_images=1000, epochs=5, size=32)
 
 

@@ -22,6 +22,7 @@ EPILOG = """examples:
   selnext-mm convert convnext_tiny.pth t.pth --from convnext-mmpretrain --to detection
   selnext-mm convert na_resnet50.pth r50.pth --from nanet
   selnext-mm convert patnet_s.pth s.pth --from partialnet --to detection
+  selnext-mm convert epoch_300.pth t.pth --from selnext_mm --to detection
 The last line of the report says how a config takes OUT.
 """
 # SELN holds a little under half of a backbone's tensors; without them the loader has to be told.
@@ -46,9 +47,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--weights',
-        default='auto',
-        choices=('auto', 'model', 'model_ema'),
-        help='which weights of IN; auto takes model where both are stored',
+        default='raw',
+        choices=('raw', 'ema', 'auto', 'model', 'model_ema'),
+        help="which weights of IN, where it has both: raw (default), from which the papers' "
+        'detectors and transfer start, or ema, the averaged ones; auto and model are raw, '
+        'model_ema is ema',
     )
     parser.add_argument('--force', action='store_true', help='overwrite OUT')
     return parser
@@ -106,7 +109,8 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f'{out} exists; --force overwrites it')
         if Path(args.input).exists() and out.samefile(args.input):
             raise UserError(f'{out} is the input itself; choose another OUT')
-    state, weights = take_weights(load_file(args.input), args.weights)
+    wanted = 'raw' if args.weights == 'auto' else args.weights
+    state, weights = take_weights(load_file(args.input), wanted)
     result = convert_keys(state, args.source, args.target)
     metadata = {
         'source': args.source,

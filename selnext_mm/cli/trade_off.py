@@ -1,10 +1,10 @@
-"""``selnext-mm trade-off``: accuracy against parameters, FLOPs and latency (Fig. 5)."""
+"""``selnext-mm trade-off``: accuracy against its costs (Fig. 5; PATNet's Fig. 1 (b))."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from selnext_mm.analysis.papers.tables import BASELINES, TABLES
+from selnext_mm.analysis.papers.tables import BASELINES, TABLES, TITLES
 from selnext_mm.analysis.trade_off import Point, load_measured, trade_off
 from selnext_mm.cli.model_options import write_rows
 from selnext_mm.errors import UserError
@@ -14,10 +14,13 @@ def build_parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog='selnext-mm trade-off',
         description='Top-1 accuracy on ImageNet-1k against parameters, FLOPs and latency, as the '
-        'SELNeXt paper prints them, and against latencies measured here.',
+        "SELNeXt paper prints them, or PATNet's, and against latencies measured here.",
     )
     result.add_argument(
-        '--table', choices=tuple(TABLES), default='table2', help='%(default)s, as in Fig. 5'
+        '--table',
+        choices=tuple(TABLES),
+        default='table2',
+        help="%(default)s, as in Fig. 5, by default; patnet-*: PATNet's Fig. 1 (b)",
     )
     result.add_argument(
         '--measured',
@@ -90,14 +93,14 @@ def main(argv: list[str] | None = None) -> int:
         for p in points
     ]
     write_rows(args, rows)
-    number = args.table.removeprefix('table')
-    note = f'Table {number} as printed'
+    title = TITLES[args.table]
+    note = f'{title} as printed'
     if args.table == 'table2':
         note += '; the points of a line, from left to right: T, S, B (ConvNeXt V2: T, B)'
     draw_trade_off(points, args.out, labels, note)
     baseline = BASELINES[args.table]
     print(table(points, labels, baseline))
-    print(f'\nparams, FLOPs, top-1 and paper ms: Table {number}; ratio: to {baseline}')
+    print(f'\nparams, FLOPs, top-1 and paper ms: {title}; ratio: to {baseline}')
     if any(p.accuracy_source == 'measured' for p in points):
         print('* accuracy taken from the file, not from the paper')
     if homeless:

@@ -10,7 +10,12 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader, Runner
 from mmengine.utils.dl_utils import collect_env
 
-from selnext_mm.checkpoints.fit import compare, state_dict_of, without_prefix
+from selnext_mm.checkpoints.fit import (
+    classifier_for_maps,
+    compare,
+    state_dict_of,
+    without_prefix,
+)
 from selnext_mm.engine.distributed.collectives import from_first
 from selnext_mm.engine.hooks.banner import BannerHook
 from selnext_mm.engine.hooks.progress import ProgressBarHook, on_terminal
@@ -77,6 +82,9 @@ class ConciseRunner(Runner):
         state, prefix = without_prefix(own, state)
         if prefix:
             self.logger.info(f'{filename}: the prefix {prefix!r} of all names is taken off')
+        state, final = classifier_for_maps(own, state)
+        if final:
+            self.logger.info(f"{filename}: the classifier's final norm is left out")
         result = compare(own, state)
         self.logger.info(result.sentence(type(model).__name__, filename))
         if strict and (result.missing or result.misshapen):

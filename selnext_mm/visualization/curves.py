@@ -136,7 +136,7 @@ def draw_trade_off(
             shown = [p for p in points if p.family == family and value(p) is not None]
             base, _, variant = family.partition(', ')
             i = families.index(base if base in families else family)
-            ours = base == 'SELNeXt'
+            ours = base in ('SELNeXt', 'PATNet')
             axes.plot(
                 *([value(p) for p in shown], [p.accuracy for p in shown]),
                 color=COLOURS[i % len(COLOURS)],

@@ -190,7 +190,8 @@ UNMET = {
         'cls/patnet_t2_in1k.py, no attention',
         *(f'cls/patnet_{a}_in1k.py' for a in PATNETS),
         *(f'cls/fasternet_{a}_in1k.py' for a in ('t2', 's', 'm', 'l')),
-        *(f'mask_rcnn/patnet_{a}_1x_coco.py' for a in 'sml'),
+        *(f'mask_rcnn/{m}_{a}_1x_coco.py' for m in ('fasternet', 'patnet') for a in 'sml'),
+        *(f'cascade_mask_rcnn/swin_{a}_3x_coco.py' for a in 'tsb'),
     },
 }
 

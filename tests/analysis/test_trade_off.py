@@ -43,6 +43,20 @@ def test_the_paper_alone():
     assert (base.params, base.flops, base.latency, base.accuracy) == (110, 15.4, 413, 84.2)
 
 
+def test_patnets_figure_1b():
+    """PATNet-T2 beside FasterNet-T2, as Table 1 prints them: 3074 and 2455 images a second."""
+    points = {p.name: p for p in trade_off('patnet-gpu')[0]}
+    assert len(points) == 36
+    ours, theirs = points['PATNet-T2'], points['FasterNet-T2']
+    assert (ours.params, ours.flops, ours.accuracy) == (12.6, 1.03, 80.2)
+    assert (theirs.params, theirs.flops, theirs.accuracy) == (15.0, 1.91, 78.9)
+    assert ours.latency == pytest.approx(1000 / 3074, abs=1e-4)
+    assert theirs.latency == pytest.approx(1000 / 2455, abs=1e-4)
+    cpu = {p.name: p for p in trade_off('patnet-cpu')[0]}
+    assert (cpu['PATNet-T2'].latency, cpu['FasterNet-T2'].latency) == (35.2, 43.7)
+    assert {p.family for p in cpu.values() if p.name.startswith('PATNet')} == {'PATNet'}
+
+
 @pytest.mark.parametrize('where', ['results', 'rows'])
 def test_timings_find_their_row(tmp_path, where):
     file = write(

@@ -195,7 +195,7 @@ def test_weights_are_found_where_projects_put_them(state):
     both = {'model': state, 'model_ema': ema}
     weights, note = take_weights(both)
     assert weights == state
-    assert '--weights model_ema' in note
+    assert '--weights ema' in note
     assert take_weights(both, 'model_ema')[0] == ema
 
 

@@ -89,7 +89,7 @@ def test_both_weights_take_model_and_name_the_flag(folder, capsys):
     model, ema = official_weights(*TOY, seed=0), official_weights(*TOY, seed=1)
     torch.save({'model': model, 'model_ema': ema}, folder / 'in.pth')
     assert convert(folder) == 0
-    assert '--weights model_ema' in capsys.readouterr().out
+    assert '--weights ema' in capsys.readouterr().out
     assert convert(folder, '--weights', 'model_ema', out='ema.pth') == 0
     for name, source in (('out.pth', model), ('ema.pth', ema)):
         state = load_file(folder / name)['state_dict']

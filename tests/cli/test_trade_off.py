@@ -8,7 +8,7 @@ from PIL import Image
 from selnext_mm.__main__ import main
 
 
-@pytest.mark.parametrize('table', ['table2', 'table7', 'table9'])
+@pytest.mark.parametrize('table', ['table2', 'table7', 'table9', 'patnet-gpu'])
 def test_the_paper_alone(table, tmp_path, capsys):
     out, rows = tmp_path / 'new' / 'fig5.png', tmp_path / 'fig5.csv'
     args = ['--table', table, '--out', str(out), '--csv', str(rows)]

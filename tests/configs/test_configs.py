@@ -19,6 +19,10 @@ EXACT = {
     'cls/selnext_b_in1k.py': 109715208,
     'mask_rcnn/selnext_t_3x_coco.py': 54632904,
     'mask_rcnn/selnext_t_1x_coco.py': 54632904,
+    'mask_rcnn/convnext_t_3x_coco.py': 48095376,
+    'cascade_mask_rcnn/convnext_t_3x_coco.py': 85930578,
+    'cascade_mask_rcnn/convnext_s_3x_coco.py': 107565138,
+    'cascade_mask_rcnn/convnext_b_3x_coco.py': 145800242,
     'cascade_mask_rcnn/selnext_t_3x_coco.py': 92468106,
     'cascade_mask_rcnn/selnext_t_1x_coco.py': 92468106,
     'cascade_mask_rcnn/selnext_s_3x_coco.py': 119481930,
@@ -115,6 +119,35 @@ def test_recipes_are_the_documented_ones():
         assert optim.optimizer.weight_decay == 0.05
         assert cfg.param_scheduler[1].milestones == ([27, 33] if '3x' in name else [8, 11])
         assert cfg.param_scheduler[0].end == 500
+
+
+@pytest.mark.parametrize('detector', ['mask_rcnn', 'cascade_mask_rcnn'])
+def test_table_5_compares_with_the_published_recipes(detector):
+    """FACTS of ConvNeXt's and Swin's own code; data, schedule and heads are SELNeXt's."""
+    sizes = 't' if detector == 'mask_rcnn' else 'tsb'
+    for size in sizes:
+        ours, convnext, swin = (
+            load_config(f'{detector}/{family}_{size}_3x_coco.py')
+            for family in ('selnext', 'convnext', 'swin')
+        )
+        for other in (convnext, swin):
+            for key in ('train_dataloader', 'param_scheduler', 'train_cfg', 'auto_scale_lr'):
+                assert other[key] == ours[key], key
+            for key in ('neck', 'rpn_head', 'roi_head', 'train_cfg', 'test_cfg'):
+                assert other.model[key] == ours.model[key], key
+        optim = convnext.optim_wrapper
+        assert optim.optimizer.lr == (1e-4 if detector == 'mask_rcnn' else 2e-4)
+        assert optim.paramwise_cfg == ours.optim_wrapper.paramwise_cfg
+        backbone = convnext.model.backbone
+        assert backbone.drop_path_rate == {'t': 0.4, 's': 0.6, 'b': 0.7}[size]
+        assert backbone.attention_cfg is None
+        assert backbone.block_norm_cfg.type == 'LN2d'
+        optim = swin.optim_wrapper
+        assert (optim.optimizer.lr, optim.optimizer.weight_decay) == (1e-4, 0.05)
+        assert set(optim.paramwise_cfg) == {'custom_keys'}
+        assert 'constructor' not in optim
+        assert swin.model.backbone.drop_path_rate == {'t': 0.2, 's': 0.2, 'b': 0.3}[size]
+        assert sum(swin.model.backbone.depths) == (12 if size == 't' else 24)
 
 
 def test_recipes_for_boxes_are_those_of_the_masks():

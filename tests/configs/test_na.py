@@ -145,6 +145,17 @@ COMPARED = {
         ),
         *(2048, 28_105_032),
     ),
+    'GE-ResNet-50': (
+        dict(type='NAResNet', depth=50, attention_cfg=dict(type='GatherExcite')),
+        *(2048, 25_557_032),
+    ),
+    'GE-MobileNetV2': (
+        dict(
+            type='NAMobileNetV2',
+            attention_cfg=dict(type='GatherExcite', extent=8, learned=True),
+        ),
+        *(1280, 3_554_504),
+    ),
     'MobileNetV2': (dict(type='NAMobileNetV2', attention_cfg=None), 1280, 3_504_872),
     'SE-MobileNetV2': (
         dict(type='NAMobileNetV2', attention_cfg=attention(SE, 8)),
@@ -164,7 +175,7 @@ def test_parameters_of_the_modules_it_is_compared_with(name, root):
     assert f'{expected:,}' in (root / 'docs/na.md').read_text()
 
 
-@pytest.mark.parametrize('name', [n for n in COMPARED if n.startswith(('SE-', 'CBAM-'))])
+@pytest.mark.parametrize('name', [n for n in COMPARED if n.startswith(('SE-', 'CBAM-', 'GE-'))])
 def test_the_compared_modules_run(name):
     model = MODELS.build(dict(COMPARED[name][0]))
     model.train()

@@ -1,4 +1,4 @@
-"""SE, ECA, GRN and CBAM on (N, H, W, C), one formula per line, importing nothing of ours."""
+"""SE, ECA, GRN, GCT and CBAM on (N, H, W, C), one formula per line, importing nothing of ours."""
 
 import torch
 
@@ -35,6 +35,14 @@ def grn(x, gamma, beta):
     norm = (x**2).sum((1, 2), keepdim=True) ** 0.5
     n = norm / (norm.mean(-1, keepdim=True) + 1e-6)
     return gamma * (x * n) + beta + x
+
+
+def gct(x, alpha, gamma, beta):
+    """x * (tanh(gamma * n + beta) + 1), n the norms alpha ||x|| by their root mean square."""
+    s = alpha * ((x**2).sum((1, 2)) + 1e-5) ** 0.5
+    n = s * (s.shape[1] / ((s**2).sum(1, keepdim=True) + s.shape[1] * 1e-5)) ** 0.5
+    t = torch.exp(2 * (gamma * n + beta))
+    return x * ((t - 1) / (t + 1) + 1)[:, None, None, :]
 
 
 def cbam(x, w1, b1, w2, b2, kernel, mean, var, gamma, beta):

@@ -66,8 +66,16 @@ def seln(params: str, flops: str, table: int, exact: tuple[int, int], **known: A
 
 # Table 5 prints the classic count of the OpenMMLab tools (see complexity.py): the MACs alone of
 # the cascades T and S, 740.2 and 826.5 G, would be printed one lower.
-def seln_detector(params: str, flops: str, exact: tuple[int, int]) -> PaperFigure:
-    return PaperFigure(params, flops, 'Table 5', 'flops_mmcv', *exact)
+def seln_detector(
+    params: str, flops: str, exact: tuple[int, int], flops_reason: str = ''
+) -> PaperFigure:
+    return PaperFigure(params, flops, 'Table 5', 'flops_mmcv', *exact, flops_reason=flops_reason)
+
+
+def swin_cascade(params: str, flops: str, exact: tuple[int, int], macs: str) -> PaperFigure:
+    """Swin's own publication, from which Table 5 has the cascades, does not say how it counted."""
+    reason = f"Swin's published figure; {macs} by MACs, products of the attention among them"
+    return seln_detector(params, flops, exact, reason)
 
 
 def na(params: str, flops: str, table: int, exact: tuple[int, int]) -> PaperFigure:
@@ -100,6 +108,14 @@ def patnet(
         params_reason=params_reason,
         flops_reason=flops_reason,
         **kwargs,
+    )
+
+
+def fasternet_detector(params: str, flops: str, exact: tuple[int, int]) -> PaperFigure:
+    return PaperFigure(
+        *(params, flops, 'PATNet, Table 2', 'flops_mmcv', *exact),
+        flops_reason=OTHER_DETECTOR_COUNT,
+        requires='timm',
     )
 
 
@@ -168,6 +184,15 @@ PATNET_FIGURES = {
     ),
     'cls/fasternet_m_in1k.py': fasternet('53.5', '8.74', (53_521_464, 8_721_938_432), '8.741'),
     'cls/fasternet_l_in1k.py': fasternet('93.5', '15.52', (93_465_192, 15_494_383_616), '15.520'),
+    'mask_rcnn/fasternet_s_1x_coco.py': fasternet_detector(
+        '49.0', '258', (48_989_936, 265_259_083_700)
+    ),
+    'mask_rcnn/fasternet_m_1x_coco.py': fasternet_detector(
+        '71.2', '344', (71_228_448, 351_177_547_700)
+    ),
+    'mask_rcnn/fasternet_l_1x_coco.py': fasternet_detector(
+        '110.9', '484', (110_866_416, 491_060_299_700)
+    ),
     'mask_rcnn/patnet_s_1x_coco.py': patnet_detector(
         *('46.9', '216', (46_989_096, 228_941_905_748)),
         'with Conv-BN merged 46.970 M: the print seems cut off',
@@ -179,6 +204,29 @@ PATNET_FIGURES = {
     'mask_rcnn/patnet_l_1x_coco.py': patnet_detector(
         *('122.0', '397', (122_071_048, 427_836_512_820)),
         f'{MERGED_PARAMS} (122.020)',
+    ),
+}
+
+TABLE5_PEERS = {
+    'mask_rcnn/swin_t_3x_coco.py': seln_detector('48', '264', (47_794_602, 263_783_012_276)),
+    'mask_rcnn/convnext_t_3x_coco.py': seln_detector('48', '262', (48_095_376, 262_114_123_700)),
+    'cascade_mask_rcnn/swin_t_3x_coco.py': swin_cascade(
+        *('86', '745', (85_629_804, 742_358_679_476)), '744.8'
+    ),
+    'cascade_mask_rcnn/convnext_t_3x_coco.py': seln_detector(
+        '86', '741', (85_930_578, 740_689_790_900)
+    ),
+    'cascade_mask_rcnn/swin_s_3x_coco.py': swin_cascade(
+        *('107', '838', (106_947_708, 832_349_896_628)), '836.8'
+    ),
+    'cascade_mask_rcnn/convnext_s_3x_coco.py': seln_detector(
+        '108', '827', (107_565_138, 827_006_846_900)
+    ),
+    'cascade_mask_rcnn/swin_b_3x_coco.py': swin_cascade(
+        *('145', '982', (144_977_002, 975_133_953_972)), '981.3'
+    ),
+    'cascade_mask_rcnn/convnext_b_3x_coco.py': seln_detector(
+        '146', '964', (145_800_242, 964_155_518_900)
     ),
 }
 
@@ -196,6 +244,7 @@ PAPER_FIGURES = {
     'cascade_mask_rcnn/selnext_b_3x_coco.py': seln_detector(
         '167', '964', (166_923_986, 964_155_518_900)
     ),
+    **TABLE5_PEERS,
     **{
         f'cls/ablation/convnext_t_{name}_in1k.py': seln(params, '4.5', 9, exact)
         for name, params, exact in (

@@ -5,24 +5,8 @@ one forward pass on an RTX 2080 Ti, fp32; Table 2's of 96 pictures of 224 x 224,
 does not repeat for the other two.
 """
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class PaperModel:
-    """One printed row: millions of parameters, billions of FLOPs, milliseconds, top-1 percent.
-
-    ``family`` joins the sizes of one architecture; ``config`` is ours, empty for the peers.
-    """
-
-    name: str
-    family: str
-    params: float
-    flops: float
-    latency: float
-    accuracy: float
-    config: str = ''
-
+from selnext_mm.analysis.papers.paper_model import PaperModel
+from selnext_mm.analysis.papers.patnet_table import PATNET_CPU, PATNET_GPU
 
 Row = tuple[float, float, float, float]  # params, FLOPs, latency, accuracy
 
@@ -90,6 +74,25 @@ TABLE9 = (
     _single('Baseline + SELN - LN', 35.1, 4.5, 160, 82.55, _BLOCK.format('seln_noln')),
 )
 
-TABLES = {'table2': TABLE2, 'table7': TABLE7, 'table9': TABLE9}
+TABLES = {
+    'table2': TABLE2,
+    'table7': TABLE7,
+    'table9': TABLE9,
+    'patnet-gpu': PATNET_GPU,
+    'patnet-cpu': PATNET_CPU,
+}
+TITLES = {
+    'table2': 'Table 2',
+    'table7': 'Table 7',
+    'table9': 'Table 9',
+    'patnet-gpu': "PATNet's Table 1 (ms: 1000 / images a second on a V100)",
+    'patnet-cpu': "PATNet's Table 1 (ms: on a CPU)",
+}
 # The model that the paper compares with in each table.
-BASELINES = {'table2': 'ConvNeXt-T', 'table7': 'Baseline', 'table9': 'Baseline'}
+BASELINES = {
+    'table2': 'ConvNeXt-T',
+    'table7': 'Baseline',
+    'table9': 'Baseline',
+    'patnet-gpu': 'FasterNet-T0',
+    'patnet-cpu': 'FasterNet-T0',
+}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from selnext_mm.checkpoints.keymaps.nanet import map_nanet
+from selnext_mm.checkpoints.keymaps.own import map_own
 from selnext_mm.checkpoints.keymaps.patnet import map_partialnet
 from selnext_mm.checkpoints.keymaps.rules import KeyMapping, StateDict
 from selnext_mm.checkpoints.keymaps.selnext import map_convnext_mmpretrain, map_selnext
@@ -16,6 +17,7 @@ KEY_MAPS: dict[str, Callable[[StateDict, str], KeyMapping]] = {
     'convnext-mmpretrain': map_convnext_mmpretrain,
     'nanet': map_nanet,
     'partialnet': map_partialnet,
+    'selnext_mm': map_own,
 }
 
 

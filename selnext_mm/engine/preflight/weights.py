@@ -12,6 +12,7 @@ from torch import nn
 from selnext_mm.checkpoints.files import load_file
 from selnext_mm.checkpoints.fit import (
     Comparison,
+    classifier_for_maps,
     compare,
     state_dict_of,
     stored_classes,
@@ -107,11 +108,18 @@ def check_pretrained(cfg: Config, model: nn.Module | None = None) -> None:
         read_checkpoint(path)
 
 
-def _compare(cfg: Config, path: str, model: nn.Module | None, checkpoint: dict) -> Comparison:
-    """The config's model against what was read from ``path``."""
+def _compare(
+    cfg: Config,
+    path: str,
+    model: nn.Module | None,
+    checkpoint: dict,
+    new_names: tuple[str, ...] = (),
+) -> Comparison:
+    """The config's model against what was read from ``path``, as the runner will load it."""
     own = (model or build_model(cfg)).state_dict()
     state, _ = without_prefix(own, state_dict_of(checkpoint, path))
-    return compare(own, state)
+    state, _ = classifier_for_maps(own, state)
+    return compare(own, state, new_names)
 
 
 def check_checkpoint(
@@ -169,7 +177,8 @@ def check_load_from(cfg: Config, model: nn.Module | None = None) -> dict | None:
     if not path or not _is_mine(path):
         return None
     checkpoint = read_checkpoint(path)
-    result = _compare(cfg, path, model, checkpoint)
+    # Norms of a detector's maps, which a classifier does not have, do not count as lost.
+    result = _compare(cfg, path, model, checkpoint, (r'backbone\.norm\d+\.',))
     prefix = 'backbone.' if 'backbone' in cfg.model else ''
     if result.share(prefix) < MIN_LOADED:
         raise UserError(

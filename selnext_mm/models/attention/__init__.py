@@ -2,6 +2,8 @@
 
 from selnext_mm.models.attention.cbam import CBAM
 from selnext_mm.models.attention.eca import EfficientChannelAttention
+from selnext_mm.models.attention.gather_excite import GatherExcite
+from selnext_mm.models.attention.gct import GatedChannelTransformation
 from selnext_mm.models.attention.grn import GlobalResponseNorm
 from selnext_mm.models.attention.na import NAModule
 from selnext_mm.models.attention.partial import (
@@ -18,6 +20,8 @@ __all__ = [
     'CBAM',
     'SELN',
     'EfficientChannelAttention',
+    'GatedChannelTransformation',
+    'GatherExcite',
     'GlobalResponseNorm',
     'MeanStdGate',
     'NAModule',

@@ -135,7 +135,7 @@ class PartialSelfAttention(_PartialAttention):
     Args:
         in_channels: number of channels C.
         ratio: share of the channels that is convolved.
-        num_heads: number of heads; 6 reproduces the printed parameters, 4 those of T0.
+        num_heads: number of heads, which no paper prints (docs/patnet.md).
         attn_drop: dropout of the attention map, in training.
         proj_drop: dropout of the result, in training.
         scope: 'rest', or 'all' to attend the convolved channels as well (Table 3, "F").

@@ -82,7 +82,8 @@ class CountedPretrained:
     ``init_cfg`` may be None (the class's own initialisation), or mmengine init dicts. A dict of
     type ``Pretrained`` is taken out of mmengine's hands, because mmengine loads it without
     telling what did not fit: ours prints how many tensors were loaded of how many and raises
-    under ``min_loaded`` (default 0.95). With ``checkpoint=None`` it means random weights.
+    under ``min_loaded`` (default 0.95). With ``checkpoint=None`` it means random weights;
+    ``weights='ema'`` takes the averaged ones of a run with ``EMAHook`` (default: ``'raw'``).
     """
 
     # Parameter names that a classification checkpoint has not got, and that do not count as lost.

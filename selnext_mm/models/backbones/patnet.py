@@ -28,7 +28,7 @@ def _doubling(width: int) -> tuple[int, ...]:
     return tuple(width * 2**i for i in range(4))
 
 
-# Table 6; the heads are not printed: 6 reproduces the parameters, 4 is the published T0.
+# Table 6; the heads are not printed, and 4 and 6 both round to its parameters (docs/patnet.md).
 ARCHS = {
     't0': Arch((1, 2, 6, 4), _doubling(32), 4, 'GELU'),
     't1': Arch((2, 2, 6, 4), _doubling(48), 6, 'GELU'),
@@ -121,7 +121,8 @@ class PATNet(Backbone):
         mixer_cfg: mixer of stages 1 to 3, and of stage 4 if ``last_mixer_cfg`` is None.
         last_mixer_cfg: mixer of stage 4, whose blocks then have a shortcut around it.
         spatial_cfg: attention at the end of each MLP; None leaves it out.
-        num_heads: heads of PAT_sf; None for the arch's (4 in T0, else 6).
+        num_heads: heads of PAT_sf; None for the arch's (4 in T0, else 6: a choice, the paper does
+            not print it and the published configs have 4).
         act_cfg: activation; None for the arch's (GELU in T0 and T1, else ReLU).
         mlp_ratio: expansion of the blocks.
         drop_path_rate: stochastic depth, rising linearly from 0 in the first block to this

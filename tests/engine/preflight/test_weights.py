@@ -137,6 +137,20 @@ def test_a_detector_for_other_classes_is_a_start(atto, tmp_path):
     check_load_from(cfg, model)
 
 
+@pytest.mark.parametrize('attention', ['SELN', None])
+def test_a_classifier_is_a_start_for_a_detector(attention, tmp_path):
+    """The four norms of its maps, which the classifier does not have, do not count as lost."""
+    options = {} if attention else {'model.backbone.attention_cfg': None}
+    cfg = load_config(CFG, options)
+    model = build_model(cfg)
+    parts = ('backbone.stages', 'backbone.downsample_layers')
+    state = {k: v for k, v in model.state_dict().items() if k.startswith(parts)}
+    final = {f'backbone.norm3.{k}': torch.full((320,), 7.0) for k in ('weight', 'bias')}
+    head = {'head.fc.weight': torch.zeros(10, 320), 'head.fc.bias': torch.zeros(10)}
+    cfg.load_from = save(tmp_path / 'w.pth', {**state, **final, **head})
+    check_load_from(cfg, model)
+
+
 def test_a_backbone_that_does_not_fit_is_no_start(atto, tmp_path):
     cfg, model = atto
     state = {k.replace('pointwise', 'pw'): v for k, v in model.state_dict().items()}

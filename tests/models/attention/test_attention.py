@@ -1,4 +1,4 @@
-"""SE, ECA, GRN and CBAM against the oracles, and what all attention modules have in common."""
+"""SE, ECA, GRN, GCT and CBAM against the oracles, and what all attention modules have in common."""
 
 import pytest
 import torch
@@ -15,6 +15,7 @@ CASES = {
     **{f'SE {gate}': dict(type='SqueezeExcitation', reduction=4, gate=gate) for gate in GATES},
     'ECA': dict(type='EfficientChannelAttention'),
     'GRN': dict(type='GlobalResponseNorm'),
+    'GCT': dict(type='GatedChannelTransformation'),
     'SELN': dict(type='SELN', reduction=4),
     'CBAM': dict(type='CBAM', reduction=4),
 }
@@ -36,6 +37,8 @@ def reference(name, module, x):
         return oracle.se(x, fc1.weight, fc1.bias, fc2.weight, fc2.bias, name[3:])
     if name == 'ECA':
         return oracle.eca(x, module.conv.weight.flatten())
+    if name == 'GCT':
+        return oracle.gct(x, module.alpha, module.gamma, module.beta)
     if name == 'CBAM':
         layers = [p for layer in (module.fc1, module.fc2) for p in layer.parameters()]
         n = module.norm
@@ -102,9 +105,10 @@ def test_grn_equals_mmpretrains():
     assert_close(ours(x), grn(x, data_format='channel_last'))
 
 
-def test_grn_is_the_identity_at_init():
+@pytest.mark.parametrize('name', ['GlobalResponseNorm', 'GatedChannelTransformation'])
+def test_it_is_the_identity_at_init(name):
     x = torch.randn(2, 5, 4, 24)
-    assert torch.equal(attention.GlobalResponseNorm(24)(x), x)
+    assert torch.equal(getattr(attention, name)(24)(x), x)
 
 
 @pytest.mark.parametrize('name', CASES)

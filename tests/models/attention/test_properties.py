@@ -15,7 +15,12 @@ FUZZ = settings(
     max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None
 )
 TWO_LAYERS = ('SqueezeExcitation', 'SELN')
-CHANNEL = (*TWO_LAYERS, 'EfficientChannelAttention', 'GlobalResponseNorm')
+CHANNEL = (
+    *TWO_LAYERS,
+    'EfficientChannelAttention',
+    'GatedChannelTransformation',
+    'GlobalResponseNorm',
+)
 FIRST = ('NAModule', 'SqueezeExciteGate')  # (N, C, H, W) only
 ALL = (*CHANNEL, *FIRST)
 SIZES = dict(n=st.integers(1, 3), h=st.integers(1, 9), w=st.integers(1, 9), c=st.integers(1, 24))
@@ -44,6 +49,8 @@ def expected(name, module, x):
         return y.permute(0, 2, 3, 1)
     if name == 'EfficientChannelAttention':
         return oracle.eca(x, module.conv.weight.flatten())
+    if name == 'GatedChannelTransformation':
+        return oracle.gct(x, module.alpha, module.gamma, module.beta)
     if name == 'GlobalResponseNorm':
         return oracle.grn(x, module.gamma, module.beta)
     layers = [

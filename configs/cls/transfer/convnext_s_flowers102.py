@@ -1,0 +1,4 @@
+# long name: convnext-s_8xb32_flowers102
+_base_ = ['../../_base_/transfer/convnext_s.py', '../../_base_/datasets/flowers102_224.py']
+
+model = dict(head=dict(num_classes=102))
