@@ -11,8 +11,8 @@ class Parser(argparse.ArgumentParser):
     A short form would change its meaning when another option is added.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, allow_abbrev=kwargs.pop('allow_abbrev', False), **kwargs)
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**{'allow_abbrev': False, **kwargs})
 
     def parse_args(self, args=None, namespace=None):
         found, left = self.parse_known_args(args, namespace)

@@ -6,9 +6,9 @@ standard output, as JSON (``[name, facts]``) in lines behind :data:`MARK`. A pro
 facts that it yields before a broken binary ends its process are kept. Nothing but the standard
 library is imported at module level, and the package itself only where a probe asks for it.
 
-``except Exception`` stands where a package is imported or one of its operators runs, and nowhere
-else: a broken binary or a wrong mixture of versions raises whatever it likes there, from OSError
-to AssertionError, and to tell it is what the probe is for.
+``except Exception`` stands where a package is imported or one of its operators runs: a broken
+binary or a wrong mixture of versions raises whatever it likes, and to tell it is what a probe is
+for.
 """
 
 import importlib
@@ -162,16 +162,8 @@ def operators() -> Facts:
     import selnext_mm  # noqa: F401 - provides them
     from selnext_mm.mmcv_ext import torchvision_ops
 
-    device = 'cuda' if torch_has_cuda() else 'cpu'
-    names = torchvision_ops.ON_CPU if device == 'cpu' else torchvision_ops.TRIES
-    working = [name for name in sorted(names) if torchvision_ops.works(name, device)]
+    working = torchvision_ops.in_use()
     return {'ops_from': 'selnext_mm', 'ops_everywhere': bool(spec), 'by_torchvision': working}
-
-
-def torch_has_cuda() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def probe_mmcv() -> Iterator[Facts]:
@@ -321,8 +313,7 @@ def main(names: list[str]) -> None:
             for facts in PROBES[name]():
                 tell(facts)
         except Exception as error:
-            tell({'error': reason(error)})
-            return
+            return tell({'error': reason(error)})
         tell({'done': True})
 
 

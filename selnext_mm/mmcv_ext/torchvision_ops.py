@@ -62,3 +62,9 @@ def chosen(name: str, tensor: Tensor) -> bool:
     """Is torchvision's operator ``name`` to be used for ``tensor``?"""
     device = tensor.device.type
     return (device != 'cpu' or name in ON_CPU) and works(name, device)
+
+
+def in_use() -> list[str]:
+    """torchvision's operators that are taken on the device at hand: a CUDA card, else the CPU."""
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    return [name for name in sorted(TRIES if device != 'cpu' else ON_CPU) if works(name, device)]
