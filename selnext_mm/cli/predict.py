@@ -11,6 +11,7 @@ from pathlib import Path
 
 from selnext_mm import register_modules
 from selnext_mm.errors import UserError
+from selnext_mm.visualization import SCORE_THR
 
 EPILOG = """examples:
   selnext-mm predict my_config.py epoch_36.pth photo.jpg holiday/ 'more/**/*.png' --out predicted
@@ -33,7 +34,10 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', required=True, metavar='DIR', help='folder to write')
     parser.add_argument('--force', action='store_true', help='replace the predictions in DIR')
     parser.add_argument(
-        '--score-thr', type=float, default=0.5, help='lowest score that is drawn (%(default)s)'
+        '--score-thr',
+        type=float,
+        default=SCORE_THR,
+        help='lowest score that is drawn (%(default)s)',
     )
     parser.add_argument('--no-pictures', action='store_true', help='write no annotated pictures')
     parser.add_argument(

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from selnext_mm.disk import new_folder
 from selnext_mm.errors import UserError
 from selnext_mm.inference.categories import Ids
+from selnext_mm.visualization import SCORE_THR as SCORE_THR
 from selnext_mm.visualization.draw import (
     INK,
     PAPER,

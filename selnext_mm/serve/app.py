@@ -19,7 +19,7 @@ from PIL import Image
 
 from selnext_mm import __version__
 from selnext_mm.errors import UserError
-from selnext_mm.inference.output import annotate
+from selnext_mm.inference.output import SCORE_THR, annotate
 from selnext_mm.runtime.models import FileModel
 from selnext_mm.serve.answers import About, Health, Prediction, Problem
 from selnext_mm.serve.batches import Batches
@@ -28,7 +28,6 @@ from selnext_mm.serve.limits import Limits, RefusedError
 from selnext_mm.serve.metrics import Metrics
 from selnext_mm.serve.places import Places
 
-DRAWN_FROM = 0.3
 PAGE = {
     '/': ('page.html', 'text/html; charset=utf-8'),
     '/page.css': ('page.css', 'text/css; charset=utf-8'),
@@ -237,7 +236,7 @@ def create_app(model: FileModel, limits: Limits | None = None, token: str = '') 
         dependencies=guarded,
         openapi_extra=BODY,
     )
-    async def predict(request: Request, score_thr: Score = DRAWN_FROM):
+    async def predict(request: Request, score_thr: Score = SCORE_THR):
         """What is in the picture that the body holds."""
         return JSONResponse(await server.detect(request, score_thr, False))
 
@@ -248,7 +247,7 @@ def create_app(model: FileModel, limits: Limits | None = None, token: str = '') 
         dependencies=guarded,
         openapi_extra=BODY,
     )
-    async def picture(request: Request, score_thr: Score = DRAWN_FROM):
+    async def picture(request: Request, score_thr: Score = SCORE_THR):
         """The picture with what is in it, as JPEG."""
         return Response(await server.detect(request, score_thr, True), media_type='image/jpeg')
 
