@@ -24,6 +24,8 @@ from selnext_mm.visualization.draw import (
 )
 
 SMALLEST, LARGEST = 480, 1600  # of the longer side of an annotated picture
+# Either says that a folder holds predictions.
+PREDICTIONS = ('predictions.json', 'frames.jsonl')
 
 
 @contextmanager
@@ -36,7 +38,7 @@ def complete_folder(out: Path, force: bool) -> Iterator[Path]:
     """
     if out.exists() and not out.is_dir():
         raise UserError(f'--out {out} is a file; name a folder')
-    if (out / 'predictions.json').exists() and not force:
+    if any((out / name).exists() for name in PREDICTIONS) and not force:
         raise UserError(f'{out} holds predictions; --force replaces them, or name another folder')
     with new_folder(out, '--out') as place:
         yield place
