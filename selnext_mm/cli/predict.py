@@ -46,6 +46,9 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         help='lowest score that is drawn (%(default)s)',
     )
     parser.add_argument('--no-pictures', action='store_true', help='write no annotated pictures')
+    parser.add_argument(
+        '--track', action='store_true', help='of a clip or stream: numbers of objects that stay'
+    )
     parser.add_argument('--max-frames', type=int, help='of a clip or stream: stop after as many')
     parser.add_argument(
         '--ann', metavar='JSON', help='COCO file to take the category and image ids from'

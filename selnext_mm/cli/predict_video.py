@@ -24,8 +24,10 @@ def is_meant(args: argparse.Namespace) -> bool:
     from selnext_mm.inference.video import is_video
 
     if not any(map(is_video, args.images)):
-        if args.max_frames is not None:
-            raise UserError('--max-frames needs a clip, a camera or a stream')
+        for option in ('max_frames', 'track'):
+            if getattr(args, option) not in (None, False):
+                name = option.replace('_', '-')
+                raise UserError(f'--{name} needs a clip, a camera or a stream')
         return False
     if len(args.images) > 1:
         raise UserError(f'{", ".join(args.images)}: name one clip, camera or stream, and no more')
@@ -56,6 +58,7 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
     from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
     from selnext_mm.inference.output import annotate, complete_folder
+    from selnext_mm.inference.tracks import Tracks, draw_tracks
     from selnext_mm.inference.video import Recorder, open_video
 
     (entry,), out = args.images, Path(args.out).expanduser()
@@ -64,6 +67,9 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
         video = open_video(entry)
         stack.callback(video.close)
         key = 'classes' if predictor.loaded.is_classifier else 'instances'
+        if args.track and predictor.loaded.is_classifier:
+            raise UserError('--track: a classifier finds no objects')
+        tracks = Tracks(video.rate) if args.track else None
         recorder = None if args.no_pictures else Recorder(folder / 'video.mp4', video.rate)
         if recorder:
             stack.callback(recorder.close)
@@ -84,9 +90,13 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
             for frame in itertools.islice(video.frames(), args.max_frames):
                 results = predictor.find(frame.pixels)
                 height, width = frame.pixels.shape[:2]
+                if tracks:
+                    tracks.add(results)
                 if recorder:
                     record = {key: results}
                     image = annotate(frame.pixels, record, predictor.classes, args.score_thr)
+                    if tracks:
+                        image = draw_tracks(image, results, width, args.score_thr)
                     # Those that were dropped are filled up, so that the clip keeps its time.
                     recorder.add(image, min(frame.index - last, LONGEST_GAP))
                     last = frame.index
@@ -112,7 +122,8 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
         f'{video.dropped} dropped{lost}' + (', stopped' if stopped else '')
     )
     if key == 'instances':
-        print(f'{found} objects; category ids from {ids.source}')
+        followed = f', {len(tracks.seen)} tracks' if tracks else ''
+        print(f'{found} objects{followed}; category ids from {ids.source}')
     written = ['frames.jsonl', *(['video.mp4'] if recorder else [])]
     print(f'wrote {", ".join(str(out / name) for name in written)}')
     return 0

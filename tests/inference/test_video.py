@@ -167,6 +167,7 @@ def test_what_is_a_video(entry, expected, tmp_path, monkeypatch):
         (['a.mp4', 'b.mp4'], 'name one clip, camera or stream'),
         (['text.mp4', '--max-frames', '0'], '--max-frames 0; expected 1 or more'),
         (['p.png', '--max-frames', '3'], '--max-frames needs a clip'),
+        (['p.png', '--track'], '--track needs a clip'),
     ],
 )
 def test_mistakes_leave_nothing(words, text, echo, tmp_path, monkeypatch, capfd):
@@ -182,3 +183,45 @@ def test_predictions_are_not_replaced_by_accident(echo, clip, tmp_path):
     assert [p.name for p in (tmp_path / 'out').iterdir()] == ['frames.jsonl']
     assert predict(echo, clip, tmp_path / 'out') == 2
     assert predict(echo, clip, tmp_path / 'out', '--force') == 0
+
+
+def test_objects_keep_their_numbers(echo, clip, tmp_path, capsys):
+    pytest.importorskip('trackers', reason='needs pip install --no-deps trackers, see tracks.py')
+    assert predict(echo, clip, tmp_path / 'out', '--track') == 0
+    assert '9 objects, 1 tracks' in capsys.readouterr().out
+    lines, frames = read(tmp_path / 'out')
+    strong = [i for i, line in enumerate(lines) if line['instances'][0]['score'] >= 0.7]
+    # From the frame after the first strong one on; before there is no number.
+    numbers = [line['instances'][0].get('track') for line in lines]
+    assert 1 < len(strong) < 9
+    assert numbers == [None] * (strong[0] + 1) + [0] * (8 - strong[0])
+    assert (frames[-1].pixels.min(axis=2) > 240).sum() > 20, 'the number is white in the box'
+
+
+def test_tracks_do_not_swap(tmp_path):
+    pytest.importorskip('trackers', reason='needs pip install --no-deps trackers, see tracks.py')
+    from selnext_mm.inference.tracks import Tracks
+
+    tracks, numbers = Tracks(10), []
+    for i in range(12):
+        two = [
+            dict(bbox=[10 + 5 * i, 10, 30, 30], score=0.9, label=0),
+            dict(bbox=[150 - 5 * i, 60, 30, 30], score=0.8, label=1),
+        ]
+        order = two if i % 2 else two[::-1]
+        tracks.add(order)
+        numbers.append((two[0].get('track'), two[1].get('track')))
+    assert numbers[0] == (None, None)
+    assert len(set(numbers[1:])) == 1
+    assert len(set(numbers[1])) == 2
+    tracks.add([])
+    assert len(tracks.seen) == 2
+
+
+def test_a_missing_tracker_is_told(echo, clip, tmp_path, monkeypatch, capsys):
+    from selnext_mm.inference import tracks
+
+    monkeypatch.setattr(tracks, 'find_spec', lambda name: None)
+    assert predict(echo, clip, tmp_path / 'out', '--track') == 2
+    assert '--track needs trackers: pip install --no-deps trackers' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
