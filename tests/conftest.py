@@ -1,7 +1,6 @@
 """Fixtures: a seed for every test, tiny real data, the COCO folder of the environment."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from hypothesis import settings
 
 import selnext_mm  # noqa: F401 - registers the modules, before mmdet and mmpretrain are imported
+from tests.processes import finish
 
 ROOT = Path(__file__).resolve().parents[1]
 pytest_plugins = ['tests.small_models']
@@ -86,14 +86,9 @@ def run_tool(tmp_path):
         command = [str(c) for c in command]
         if command[0].endswith('.py') or command[0] == '-m':
             command = [sys.executable, *command]
-        return subprocess.run(
-            command,
-            cwd=cwd,
-            env={'OMP_NUM_THREADS': '2', **os.environ, **(env or {})},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+        threads = os.environ.get('OMP_NUM_THREADS', '2')
+        env = {'OMP_NUM_THREADS': threads, **(env or {})}
+        return finish(command, cwd=cwd, env=env, timeout=timeout)
 
     return run
 

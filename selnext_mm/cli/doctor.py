@@ -1,6 +1,8 @@
 """``selnext-mm doctor``: every requirement of the package, and the line that mends it."""
 
 import argparse
+import contextlib
+import itertools
 import json
 import platform
 import shutil
@@ -13,6 +15,8 @@ from pathlib import Path
 from selnext_mm import __version__
 from selnext_mm.cli.terminal import STYLES, show
 from selnext_mm.doctor.checks import Row, inspect_environment
+from selnext_mm.doctor.probes import PROBES
+from selnext_mm.doctor.run import Told
 from selnext_mm.errors import UserError
 
 HEADER = ('check', 'state', 'found', 'wanted')
@@ -97,17 +101,36 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         default=180.0,
         metavar='S',
-        help='seconds that each check may take (default: %(default)s)',
+        help='seconds that the checks may take, and each one that fails (default: %(default)s)',
     )
     return parser
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Told]:
+    """Names what was checked, in one line of a terminal that is gone at the end."""
+    if not sys.stderr.isatty():
+        yield lambda name: None
+        return
+    ended = itertools.count(1)
+
+    def told(name: str) -> None:
+        show_line(f'{next(ended)} of {len(PROBES)} probes ended: {name}')
+
+    def show_line(text: str) -> None:
+        sys.stderr.write(f'\r\x1b[K{text}')
+        sys.stderr.flush()
+
+    show_line('checking the environment ...')
+    yield told
+    show_line('')
 
 
 def main(argv: list[str] | None = None) -> int:
     """Print the table (or JSON); 0 if no check failed, 1 otherwise."""
     args = build_parser().parse_args(argv)
-    if sys.stderr.isatty():
-        print('checking the environment (some 15 s) ...', file=sys.stderr)
-    rows = inspect_environment(args.min_free_gb, args.timeout)
+    with progress() as told:
+        rows = inspect_environment(args.min_free_gb, args.timeout, told)
     status = int(any(row.ok is False for row in rows))
     if args.json:
         text = json.dumps(report(rows), indent=2)

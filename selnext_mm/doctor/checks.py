@@ -1,7 +1,7 @@
 """What the package needs from its environment, as rows of a table.
 
-:func:`inspect_environment` lets the probes of ``probes.py`` run, each in a process
-of its own so that a broken binary costs a row and not the command, and turns their facts into
+:func:`inspect_environment` lets the probes of ``probes.py`` run in processes of
+their own, so that a broken binary costs a row and not the command, and turns their facts into
 :class:`Row` objects. Versions come from imported modules, never from a distribution's name:
 the onedl forks, which have the same import names, pass wherever they work. Nothing but the
 standard library is imported here.
@@ -13,9 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from selnext_mm.doctor.probes import PROBES, Facts
@@ -29,7 +27,7 @@ from selnext_mm.doctor.remedies import (
     tightest,
     within,
 )
-from selnext_mm.doctor.run import run_probe
+from selnext_mm.doctor.run import Told, run_probes
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
 OLDEST_TORCH = '2.1'
@@ -268,14 +266,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get('TORCH_HOME') or os.path.join(cache, 'torch')).expanduser()
 
 
-def inspect_environment(min_free_gb: float = 5.0, timeout: float = 180.0) -> list[Row]:
+def inspect_environment(
+    min_free_gb: float = 5.0, timeout: float = 180.0, told: Told = lambda name: None
+) -> list[Row]:
     """All rows, in the order in which failures are best mended.
 
-    ``timeout`` (seconds) bounds each probe; on two cores all of them take about 15 s.
+    ``timeout`` (seconds) bounds the probes that share a process; ``told`` is called with the name
+    of each probe that ends.
     """
-    probe = partial(run_probe, timeout=timeout)
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        facts = dict(zip(PROBES, pool.map(probe, PROBES), strict=True))
+    facts = run_probes(PROBES, timeout, told)
     torch, mmcv = facts['torch'], facts['mmcv']
     versions = {name: str(facts[name].get('version') or source_version(name)) for name in PINS}
     bounds = {name: declared_bounds(name) for name in PINS}

@@ -1,10 +1,10 @@
-"""Probes of the environment, each run in a Python process of its own by
-:func:`~selnext_mm.doctor.run.run_probe`.
+"""Probes of the environment, run in Python processes of their own by
+:func:`~selnext_mm.doctor.run.run_probes`.
 
-``python probes.py NAME`` runs one probe and writes what it learns to standard
-output, one JSON object per line behind :data:`MARK`. A probe is a generator: facts that it
-yields before a broken binary ends its process are kept. Nothing but the standard library is
-imported at module level, and the package itself only where a probe asks for it.
+``python probes.py NAME ...`` runs them up to the first one that fails and writes what they learn to
+standard output, as JSON (``[name, facts]``) in lines behind :data:`MARK`. A probe is a generator:
+facts that it yields before a broken binary ends its process are kept. Nothing but the standard
+library is imported at module level, and the package itself only where a probe asks for it.
 
 ``except Exception`` stands where a package is imported or one of its operators runs, and nowhere
 else: a broken binary or a wrong mixture of versions raises whatever it likes there, from OSError
@@ -253,7 +253,23 @@ def probe_package(name: str) -> Iterator[Facts]:
     importlib.import_module(f'{name}.utils').register_all_modules(init_default_scope=False)
 
 
+def is_found_from_anywhere() -> bool:
+    """Can the package be found without what PYTHONPATH names relative to the caller's folder?"""
+    entries = os.environ.get('PYTHONPATH', '').split(os.pathsep)
+    here = {os.path.abspath(entry) for entry in entries if entry and not os.path.isabs(entry)}
+    path, module = list(sys.path), sys.modules.pop('selnext_mm', None)
+    sys.path[:] = [entry for entry in path if os.path.abspath(entry) not in here]
+    try:
+        return importlib.util.find_spec('selnext_mm') is not None
+    finally:
+        sys.path[:] = path
+        if module is not None:
+            sys.modules['selnext_mm'] = module
+
+
 def probe_selnext_mm() -> Iterator[Facts]:
+    if not is_found_from_anywhere():
+        raise ModuleNotFoundError("No module named 'selnext_mm' in another folder")
     import selnext_mm
 
     yield {'version': selnext_mm.__version__, 'folder': os.path.dirname(selnext_mm.__file__)}
@@ -290,21 +306,25 @@ PROBES = {
 }
 
 
-def main(name: str) -> None:
+def main(names: list[str]) -> None:
     # Running a file puts its folder first: our own modules would pass for top-level ones.
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
 
-    def tell(facts: Facts) -> None:
-        print(f'\n{MARK}{json.dumps(facts)}', flush=True)
+    for name in names:
 
-    try:
-        for facts in PROBES[name]():
-            tell(facts)
-    except Exception as error:
-        tell({'error': reason(error)})
-    tell({'done': True})
+        def tell(facts: Facts, name: str = name) -> None:
+            print(f'\n{MARK}{json.dumps([name, facts])}', flush=True)
+
+        tell({})  # from now on, the end of the process is this probe's
+        try:
+            for facts in PROBES[name]():
+                tell(facts)
+        except Exception as error:
+            tell({'error': reason(error)})
+            return
+        tell({'done': True})
 
 
 if __name__ == '__main__':
-    main(sys.argv[1])
+    main(sys.argv[1:])

@@ -16,8 +16,10 @@ from tests.integration.conftest import call
 @pytest.mark.integration
 def test_demo_ends_with_numbers_and_a_picture(tmp_path):
     """After six iterations a seed may find nothing, which is no failure either."""
-    command = (sys.executable, '-m', 'selnext_mm', 'demo', '--images', '12', '6', '--epochs', '1')
-    first = call(*command, cwd=tmp_path)
+    first = call(
+        *(sys.executable, '-m', 'selnext_mm', 'demo', '--images', '12', '6', '--epochs', '1'),
+        cwd=tmp_path,
+    )
     assert first.returncode == 0, first.stderr[-3000:]
     assert 'demo finished' in first.stdout
     assert 'mask mAP' in first.stdout
@@ -28,14 +30,6 @@ def test_demo_ends_with_numbers_and_a_picture(tmp_path):
     assert panel.std() > 10
     for name in ('results.json', 'results.segm.json', 'epoch_1.pth'):
         assert Path(tmp_path, 'work_dirs', 'demo', name).is_file()
-    second = call(*command, cwd=tmp_path)
-    assert second.returncode == 0, second.stderr[-2000:]
-    assert 'holds a finished run' in second.stdout
-    assert 'minutes, the training was done before)' in second.stdout
-    assert 'Epoch(train)' not in second.stdout + second.stderr
-    longer = call(*command[:-1], '2', cwd=tmp_path)
-    assert longer.returncode == 2
-    assert 'holds another run: epochs 1 (asked: 2)' in longer.stderr
 
 
 class Steps:

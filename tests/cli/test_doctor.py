@@ -93,6 +93,24 @@ def test_colour_on_a_terminal_takes_rich_but_does_not_need_it(rows, monkeypatch,
     assert f'mend: {MMCV_LINE}' in out
 
 
+def test_a_terminal_sees_what_was_checked(monkeypatch):
+    monkeypatch.setattr(sys, 'stderr', Terminal())
+    with doctor.progress() as told:
+        told('torch')
+        told('mmcv')
+    lines = sys.stderr.getvalue().split('\r\x1b[K')
+    assert lines[1:] == [
+        'checking the environment ...',
+        '1 of 12 probes ended: torch',
+        '2 of 12 probes ended: mmcv',
+        '',
+    ]
+    monkeypatch.setattr(sys, 'stderr', io.StringIO())
+    with doctor.progress() as told:
+        told('torch')
+    assert sys.stderr.getvalue() == ''
+
+
 # --- whole runs ----------------------------------------------------------------------------
 
 

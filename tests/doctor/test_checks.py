@@ -1,5 +1,6 @@
 """Checks of the environment: made-up facts for the rows, really broken packages for the probes."""
 
+import importlib.machinery
 import importlib.util
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 
 from selnext_mm.doctor import checks as env
 from selnext_mm.doctor import remedies as remedies_module
+from selnext_mm.doctor.probes import is_found_from_anywhere
 from selnext_mm.doctor.remedies import (
     Remedies,
     declared_bounds,
@@ -20,7 +22,7 @@ from selnext_mm.doctor.remedies import (
     version_key,
     within,
 )
-from selnext_mm.doctor.run import run_probe
+from selnext_mm.doctor.run import run_probe, run_probes
 from selnext_mm.mmcv_ext.install import install
 from tests.mmcv_ext import calls
 
@@ -284,6 +286,50 @@ def test_facts_before_a_hang_are_kept(fake):
     fake('pkg_resources.py', 'import time; time.sleep(60)')
     facts = run_probe('setuptools', timeout=3)
     assert facts == {'version': '82.0.0', 'error': 'no answer in 3 s'}
+
+
+def test_a_failure_in_a_shared_process_is_that_of_one_probe(fake):
+    """The first one fails in the company of the others only, the second one always."""
+    fake('setuptools/__init__.py', "import sys; assert 'opencv' not in sys.argv; __version__ = '9'")
+    fake('pkg_resources.py', '')
+    fake('cv2.py', 'import os; os.kill(os.getpid(), 11)')
+    ended = []
+    names = ['setuptools', 'opencv', 'pycocotools']
+    facts = run_probes(names, 60.0, ended.append)
+    assert facts == {
+        'setuptools': {'version': '9', 'pkg_resources': True},
+        'opencv': {'error': 'the process was ended by SIGSEGV'},
+        'pycocotools': {'computes': True},
+    }
+    assert ended == names
+
+
+def test_probes_that_hold_share_one_process(fake):
+    fake('setuptools/__init__.py', "import os; __version__ = f'{os.getpid()}'")
+    fake('pkg_resources.py', '')
+    fake('transformers/modeling_utils.py', 'def apply_chunking_to_forward(): pass')
+    fake('transformers/__init__.py', '')
+    fake('transformers-9.9.dist-info/METADATA', 'Name: transformers\nVersion: 9.9\n')
+    ended = []
+    facts = run_probes(['transformers', 'setuptools'], 60.0, ended.append)
+    assert ended == ['transformers', 'setuptools']
+    assert facts['transformers']['version'] == '9.9'
+    assert facts['setuptools'].keys() == {'version', 'pkg_resources'}
+
+
+@pytest.mark.parametrize(('entry', 'found'), [('.', False), ('', True)])
+def test_a_package_that_only_the_callers_folder_has_is_not_installed(
+    tmp_path, monkeypatch, entry, found
+):
+    (tmp_path / 'selnext_mm').mkdir()
+    (tmp_path / 'selnext_mm' / '__init__.py').touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('PYTHONPATH', entry)
+    monkeypatch.setattr(sys, 'path', [str(tmp_path)])
+    monkeypatch.setattr(sys, 'meta_path', [importlib.machinery.PathFinder])
+    module = sys.modules['selnext_mm']
+    assert is_found_from_anywhere() is found
+    assert (sys.path, sys.modules['selnext_mm']) == ([str(tmp_path)], module)
 
 
 def test_libgl_asks_for_the_headless_build(fake, stock):

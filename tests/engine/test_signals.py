@@ -17,6 +17,13 @@ sys.modules['selnext_mm'] = types.ModuleType('selnext_mm')
 sys.modules['selnext_mm'].__path__ = [sys.argv[1]]
 from selnext_mm.engine.signals import stop_early
 
+def wait(seconds):
+    # In short steps: a signal that comes between python's look for one and the sleep is only
+    # handled after the sleep.
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.05)
+
 @stop_early()
 def main(kind, number):
     if kind == 'trained':
@@ -25,9 +32,9 @@ def main(kind, number):
         child = os.fork()
         if not child:
             print('ready', flush=True)
-            time.sleep(60)
+            wait(60)
         print('child', os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-        time.sleep(1.5)  # longer than the watch waits
+        wait(1.5)  # longer than the watch waits
         return
     print('ready', flush=True)
     if kind == 'library':
@@ -36,7 +43,7 @@ def main(kind, number):
         libc = ctypes.CDLL(None)
         while True:
             libc.sleep(60)
-    time.sleep(2 if kind == 'trained' else 60)
+    wait(2 if kind == 'trained' else 60)
 
 main(sys.argv[2], int(sys.argv[3]))
 print('end', flush=True)

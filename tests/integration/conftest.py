@@ -1,12 +1,12 @@
 """A tiny training run, made once by the real tools."""
 
 import importlib.util
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.processes import finish
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs' / 'mask_rcnn' / 'selnext_atto_shapes.py'
@@ -26,14 +26,7 @@ TENSORBOARD = ['--tensorboard'] if importlib.util.find_spec('tensorboard') else 
 
 
 def call(*command, cwd, env=None):
-    return subprocess.run(
-        [str(c) for c in command],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
+    return finish(command, cwd=cwd, env=env)
 
 
 @pytest.fixture(scope='session')

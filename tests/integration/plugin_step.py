@@ -1,9 +1,10 @@
-"""Run in a foreign project: one training step and one inference of a config's model.
+"""Run in a foreign project: one training step and one inference of each config's model.
 
-usage: python plugin_step.py CONFIG...; prints one line per config.
+usage: python plugin_step.py CONFIG...; prints one line per config, or the end of its traceback.
 """
 
 import sys
+import traceback
 
 import torch
 from mmengine.config import Config
@@ -68,4 +69,7 @@ def step(path):
 
 
 for name in sys.argv[1:]:
-    step(name)
+    try:
+        step(name)
+    except Exception:
+        print(name, traceback.format_exc()[-2000:].replace('\n', ' | '))

@@ -77,6 +77,12 @@ def init_cpu_group(cfg: Config) -> None:
 
 
 def _leave_group() -> None:
-    if dist.is_initialized():
-        dist.destroy_process_group()
-    gc.collect()  # wrappers of finished models hold the group, too; with it its threads end
+    if not dist.is_initialized():
+        return
+    # Whoever lets go of the group last waits for its threads. The wrappers of finished models hold
+    # it, too, and their end does not release the interpreter's lock (GIL), which a thread needs
+    # that drops a tensor: both would wait for ever. The end of `group` does release it.
+    group = dist.group.WORLD
+    dist.destroy_process_group()
+    gc.collect()
+    del group

@@ -1,31 +1,24 @@
 """Two gloo processes; one dies, torchrun starts both again, and the end is the same."""
 
-import os
-import subprocess
 import sys
 
 import pytest
 import torch
 
+from tests.processes import finish
+
 pytestmark = pytest.mark.integration
 
 
-def torchrun(root, folder, *arguments):
-    return subprocess.run(
+def torchrun(root, folder, *arguments, script='toy_ddp.py', timeout=300):
+    return finish(
         [
             *(sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--standalone'),
             *('--nproc_per_node', '2', '--max_restarts', '1'),
-            *(str(root / 'tests' / 'engine' / 'toy_ddp.py'), str(folder), *arguments),
+            *(root / 'tests' / 'engine' / script, folder, *arguments),
         ],
-        env={
-            **os.environ,
-            'PYTHONPATH': str(root),
-            'OMP_NUM_THREADS': '1',
-            'GLOO_SOCKET_IFNAME': 'lo',
-        },
-        capture_output=True,
-        text=True,
-        timeout=300,
+        env=dict(PYTHONPATH=str(root), OMP_NUM_THREADS='1', GLOO_SOCKET_IFNAME='lo'),
+        timeout=timeout,
     )
 
 
@@ -35,29 +28,39 @@ def final(folder):
     return checkpoint
 
 
-@pytest.mark.parametrize('rank', ['0', '1'])
-def test_a_dead_process_costs_at_most_the_interval(root, tmp_path, rank):
+def test_two_processes_go_on_from_their_state(root, tmp_path):
+    """One test, so that the run that nobody interrupts is made once."""
     whole = torchrun(root, tmp_path / 'whole')
     assert whole.returncode == 0, whole.stderr[-3000:]
-    parts = torchrun(root, tmp_path / 'parts', rank, '5', 'SIGKILL')
+    end = final(tmp_path / 'whole')
+    a_dead_process_costs_at_most_the_interval(root, tmp_path / 'dead 0', '0', end)
+    a_dead_process_costs_at_most_the_interval(root, tmp_path / 'dead 1', '1', end)
+    one_process_that_is_told_to_stop_stops_both_with_their_state(root, tmp_path / 'told', end)
+
+
+def test_the_end_waits_for_gloo_without_the_interpreters_lock(root, tmp_path):
+    done = torchrun(root, tmp_path / 'run', script='toy_ddp_end.py', timeout=100)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count('the end of the program') == 2
+
+
+def a_dead_process_costs_at_most_the_interval(root, folder, rank, end):
+    parts = torchrun(root, folder, rank, '5', 'SIGKILL')
     assert parts.returncode == 0, parts.stderr[-3000:]
     assert 'resume from' in parts.stdout
     # Two iterations are lost, of three between checkpoints; in the middle of the second epoch.
     assert '(epoch 1, iteration 3)' in parts.stdout
-    assert_the_same_end(tmp_path)
+    assert_equal(end, final(folder))
 
 
-def test_one_process_that_is_told_to_stop_stops_both_with_their_state(root, tmp_path):
-    whole = torchrun(root, tmp_path / 'whole')
-    assert whole.returncode == 0, whole.stderr[-3000:]
-    parts = torchrun(root, tmp_path / 'parts', '1', '5', 'SIGTERM')
+def one_process_that_is_told_to_stop_stops_both_with_their_state(root, folder, end):
+    parts = torchrun(root, folder, '1', '5', 'SIGTERM')
     assert parts.returncode == 0, parts.stderr[-3000:]
     assert '(epoch 2, iteration 5)' in parts.stdout  # nothing is lost
-    assert_the_same_end(tmp_path)
+    assert_equal(end, final(folder))
 
 
-def assert_the_same_end(tmp_path):
-    one, other = final(tmp_path / 'whole'), final(tmp_path / 'parts')
+def assert_equal(one, other):
     assert len(one['resume_state']['random']) == 2
     for part in ('state_dict', 'ema_state_dict'):
         for key, value in one[part].items():
