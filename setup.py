@@ -58,6 +58,7 @@ setup(
     package_data={
         'selnext_mm': ['py.typed'],
         'selnext_mm.report': ['page.html', 'page.css', 'page.js'],
+        'selnext_mm.serve': ['page.html', 'page.css', 'page.js'],
     },
     # torch and mm* are not here: a hard requirement would replace a CUDA build or a fork that
     # installs the same import names. "selnext-mm doctor" checks them.
@@ -74,6 +75,7 @@ setup(
         'dev': requirements('dev'),
         'export': requirements('export'),
         'runtime': requirements('deploy'),  # runtime.txt is what every installation needs
+        'serve': requirements('serve') + requirements('deploy'),
         'openvino': requirements('openvino'),
         'fast-eval': requirements('fast-eval'),
         'formats': requirements('formats'),

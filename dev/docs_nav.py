@@ -14,6 +14,7 @@ NAV = {
         'predict',
         'export',
         'deploy',
+        'serve',
         'evaluation',
         'mim',
     ],

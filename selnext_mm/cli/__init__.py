@@ -3,7 +3,7 @@
 # name -> (module, one line of help); modules are imported only when their command runs,
 # so that ``doctor`` starts in an environment where the others cannot be imported.
 # These start where torch and mmengine are missing, and register what they need themselves.
-WITHOUT_TORCH = ('doctor', 'predict')
+WITHOUT_TORCH = ('doctor', 'predict', 'serve')
 COMMANDS = {
     'demo': ('selnext_mm.cli.demo', 'data, training, evaluation and pictures in one go'),
     'doctor': ('selnext_mm.cli.doctor', 'check the environment and say how to mend it'),
@@ -24,6 +24,7 @@ COMMANDS = {
     'trade-off': ('selnext_mm.cli.trade_off', 'accuracy against its costs (Fig. 5)'),
     'panel': ('selnext_mm.cli.panel', 'draw predictions beside the ground truth'),
     'predict': ('selnext_mm.cli.predict', 'run a detector or classifier over pictures'),
+    'serve': ('selnext_mm.cli.serve', 'an exported model over HTTP, with a page to try it'),
     'report': ('selnext_mm.cli.report', 'one HTML page of one or several runs'),
     'train': ('selnext_mm.cli.train', 'train a config (the same as tools/train.py)'),
     'test': ('selnext_mm.cli.test', 'evaluate a checkpoint (the same as tools/test.py)'),

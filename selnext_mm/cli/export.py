@@ -88,6 +88,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='IMAGES',
         help="of a detector: pictures to compare on; default: four of the config's test set",
     )
+    result.add_argument(
+        '--check-ann',
+        metavar='JSON',
+        help='of a detector: COCO labels of --check-images; the AP of the file may differ by 0.1 '
+        'from that of PyTorch',
+    )
     result.add_argument('--opset', type=int, help="ONNX operator set (the exporter's default)")
     result.add_argument(
         '--classes', nargs='+', metavar='NAME', help="class names; default: the checkpoint's"
@@ -113,7 +119,15 @@ def check_options(args: argparse.Namespace) -> Path:
     if out.exists() and not args.force:
         raise UserError(f'{out} exists; --force overwrites it')
     if args.target == 'safetensors':
-        for name in ('part', 'normalize', 'no_deploy', 'check', 'check_images', 'opset'):
+        for name in (
+            'part',
+            'normalize',
+            'no_deploy',
+            'check',
+            'check_images',
+            'check_ann',
+            'opset',
+        ):
             if getattr(args, name):
                 option = name.replace('_', '-')
                 raise UserError(
@@ -193,8 +207,9 @@ def export_graph(args: argparse.Namespace, loaded, out: Path) -> int:
         from selnext_mm.cli.export_detector import export_detector
 
         return export_detector(args, loaded, out)
-    if args.check_images:
-        raise UserError(f'--check-images has no meaning with --part {part}; see --check')
+    if args.check_images or args.check_ann:
+        option = '--check-images' if args.check_images else '--check-ann'
+        raise UserError(f'{option} has no meaning with --part {part}; see --check')
     reference = build_graph(loaded.model, part, args.normalize)
     model = copy.deepcopy(loaded.model)
     merged = [] if args.no_deploy else merge(model)

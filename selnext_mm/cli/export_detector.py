@@ -7,7 +7,7 @@ from pathlib import Path
 
 from selnext_mm.errors import UserError
 
-HEADER = ' size  objects  unmatched   box IoU  score error  mask IoU'
+HEADER = ' size  objects  unmatched  ties   box IoU  score error  mask IoU'
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -15,6 +15,10 @@ def _check_options(args: argparse.Namespace) -> None:
         raise UserError('--normalize has no meaning for a whole detector, which always does it')
     if args.check:
         raise UserError('--check has no meaning for a whole detector; name --check-images')
+    if args.check_ann and not args.check_images:
+        raise UserError(f'--check-ann {args.check_ann} needs --check-images, its pictures')
+    if args.check_ann and not Path(args.check_ann).is_file():
+        raise UserError(f'--check-ann {args.check_ann}: no such file')
 
 
 def _agree(args: argparse.Namespace, path: Path, folder: Path) -> bool:
@@ -24,7 +28,7 @@ def _agree(args: argparse.Namespace, path: Path, folder: Path) -> bool:
         UserError: if nothing is found in the pictures, so that nothing is shown.
     """
     from selnext_mm.config.build import quiet
-    from selnext_mm.export.detection.check import check_pictures, compare_detections
+    from selnext_mm.export.detection.check import PICTURES, check_pictures, compare_detections
     from selnext_mm.inference.predictor import Predictor
     from selnext_mm.runtime.models import Detector
 
@@ -38,14 +42,15 @@ def _agree(args: argparse.Namespace, path: Path, folder: Path) -> bool:
             batch_size=1,
         )
     images, source = check_pictures(predictor.loaded.cfg, args.check_images, folder)
-    print(f'beside predict, on {len(images)} pictures {source}, score error and lowest IoU:')
+    results, detector = [], Detector(path)
+    few = images[:: max(1, len(images) // PICTURES)][:PICTURES] if args.check_ann else images
+    print(f'beside predict, on {len(few)} pictures {source}, score error and lowest IoU:')
     print(HEADER)
-    results = []
-    for row in compare_detections(predictor, Detector(path), images, args.tolerance):
+    for row in compare_detections(predictor, detector, few, args.tolerance):
         mask = '-' if row.mask_iou is None else f'{row.mask_iou:.4f}'
         print(
-            f'{row.factor:>5.0%}  {row.objects:>7}  {row.unmatched:>9}  {row.iou:>8.4f}  '
-            f'{row.score:>11.1e}  {mask:>8}',
+            f'{row.factor:>5.0%}  {row.objects:>7}  {row.unmatched:>9}  {row.ties:>4}  '
+            f'{row.iou:>8.4f}  {row.score:>11.1e}  {mask:>8}',
             flush=True,
         )
         results.append(row)
@@ -54,7 +59,23 @@ def _agree(args: argparse.Namespace, path: Path, folder: Path) -> bool:
             f'the model finds nothing in the {len(images)} pictures {source}, so the file cannot '
             'be checked; name pictures with --check-images. Nothing was written'
         )
-    return all(row.holds for row in results)
+    return all(row.holds for row in results) and _same_ap(args, predictor, detector)
+
+
+def _same_ap(args: argparse.Namespace, predictor, detector) -> bool:
+    """With ``--check-ann``: show both AP; are they equal?"""
+    if not args.check_ann:
+        return True
+    from selnext_mm.export.detection.coco_ap import compare_ap
+
+    scores = compare_ap(predictor, detector, args.check_images, args.check_ann)
+    for score in scores:
+        print(
+            f'{score.kind} AP on {args.check_ann}: PyTorch {score.torch:.2f}, file '
+            f'{score.file:.2f}',
+            flush=True,
+        )
+    return all(score.equal for score in scores)
 
 
 def export_detector(args: argparse.Namespace, loaded, out: Path) -> int:
@@ -93,8 +114,8 @@ def export_detector(args: argparse.Namespace, loaded, out: Path) -> int:
             path.unlink()
     if not same:
         print(
-            'the file finds something else (more than 1 % of the objects unmatched, or masks '
-            'with an IoU below 0.99); nothing was written'
+            'the file finds something else (objects without a partner, masks with an IoU below '
+            '0.99, or another AP); nothing was written'
         )
         return 1
     print(f'wrote {out}: {size / 1e6:.1f} MB, finds what predict finds')

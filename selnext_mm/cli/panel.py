@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from selnext_mm.errors import UserError
+from selnext_mm.visualization import SCORE_THR
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -24,7 +25,10 @@ def build_parser() -> argparse.ArgumentParser:
     result.add_argument('--out', required=True, metavar='PNG', help='the picture to write')
     result.add_argument('--num', type=int, default=8, help='images to show (%(default)s)')
     result.add_argument(
-        '--score-thr', type=float, default=0.5, help='lowest score that is drawn (%(default)s)'
+        '--score-thr',
+        type=float,
+        default=SCORE_THR,
+        help='lowest score that is drawn (%(default)s)',
     )
     result.add_argument('--columns', type=int, help='pairs in a row (by the width of the images)')
     result.add_argument('--seed', type=int, help='another choice of images (evenly spaced)')

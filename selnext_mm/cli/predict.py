@@ -11,6 +11,7 @@ from pathlib import Path
 
 from selnext_mm import register_modules
 from selnext_mm.errors import UserError
+from selnext_mm.visualization import SCORE_THR
 
 EPILOG = """examples:
   selnext-mm predict my_config.py epoch_36.pth photo.jpg holiday/ 'more/**/*.png' --out predicted
@@ -22,6 +23,7 @@ written to DIR, when all of it is there:
   results.json       detector: the list that COCO.loadRes and selnext-mm panel read
   predictions.csv    classifier: one row per picture
   pictures/          the pictures with what was found, from --score-thr on
+  frames.jsonl, video.mp4   of a clip, camera or stream instead: a line per frame, and the frames
 
 exit status: 0; 1 if pictures were skipped because they cannot be read; 2 for a mistake
 """
@@ -29,13 +31,25 @@ exit status: 0; 1 if pictures were skipped because they cannot be read; 2 for a 
 
 def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     """What a checkpoint and an exported file take alike."""
-    parser.add_argument('images', nargs='+', metavar='IMAGES', help='files, folders, globs')
+    parser.add_argument(
+        'images',
+        nargs='+',
+        metavar='IMAGES',
+        help='files, folders, globs; or one clip (.mp4, ...), address (rtsp://...) or camera (0)',
+    )
     parser.add_argument('--out', required=True, metavar='DIR', help='folder to write')
     parser.add_argument('--force', action='store_true', help='replace the predictions in DIR')
     parser.add_argument(
-        '--score-thr', type=float, default=0.5, help='lowest score that is drawn (%(default)s)'
+        '--score-thr',
+        type=float,
+        default=SCORE_THR,
+        help='lowest score that is drawn (%(default)s)',
     )
     parser.add_argument('--no-pictures', action='store_true', help='write no annotated pictures')
+    parser.add_argument(
+        '--track', action='store_true', help='of a clip or stream: numbers of objects that stay'
+    )
+    parser.add_argument('--max-frames', type=int, help='of a clip or stream: stop after as many')
     parser.add_argument(
         '--ann', metavar='JSON', help='COCO file to take the category and image ids from'
     )
@@ -135,6 +149,11 @@ def open_predictor(args: argparse.Namespace) -> tuple:
 
 
 def run(args: argparse.Namespace, opened_by: Callable = open_predictor) -> int:
+    from selnext_mm.cli import predict_video
+
+    if predict_video.is_meant(args):
+        return predict_video.run(args, opened_by)
+
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 

@@ -53,7 +53,9 @@ def open_file(args: argparse.Namespace) -> tuple:
         ids = Ids(names, meta.get('category_ids_from', args.model))
     loaded = SimpleNamespace(is_classifier=not isinstance(model, Detector), source=args.model)
     place = f'cpu by {model.session.name}'
-    return SimpleNamespace(loaded=loaded, device=place, classes=model.classes, run=model.run), ids
+    result = SimpleNamespace(loaded=loaded, device=place, classes=model.classes)
+    result.run, result.find = model.run, model.find
+    return result, ids
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from selnext_mm.errors import UserError
+from selnext_mm.visualization import SCORE_THR
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     result.add_argument(
         '--score-thr',
         type=float,
-        default=0.3,
+        default=SCORE_THR,
         help='lowest score in the confusion matrix and the gallery (%(default)s)',
     )
     return result

@@ -20,6 +20,12 @@ def parse_args(argv: list[str] | None):
         action='store_true',
         help='evaluate with faster-coco-eval: the same numbers, sooner (COCO)',
     )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help="test-time augmentation: the config's tta_model and tta_pipeline, else every image "
+        'as it is and mirrored',
+    )
     return parser.parse_args(argv)
 
 
@@ -34,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         show_dir=args.show_dir,
         classwise=args.classwise,
         fast_eval=args.fast_eval,
+        tta=args.tta,
     )
     if session.written:
         print(f'wrote {", ".join(map(str, session.written))}')

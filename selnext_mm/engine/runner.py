@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmengine.dist import is_main_process, master_only
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader, Runner
 from mmengine.utils.dl_utils import collect_env
@@ -77,7 +77,8 @@ class ConciseRunner(Runner):
         state = state_dict_of(checkpoint, filename)
         for pattern, replacement in revise_keys:
             state = {re.sub(pattern, replacement, k): v for k, v in state.items()}
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        wrapped = is_model_wrapper(self.model) or isinstance(self.model, BaseTTAModel)
+        model = self.model.module if wrapped else self.model
         own = model.state_dict()
         state, prefix = without_prefix(own, state)
         if prefix:

@@ -23,12 +23,7 @@ from selnext_mm.datasets.check.config import stop_on_bad_data
 from selnext_mm.datasets.coco_api import read_data_as_checked
 from selnext_mm.disk import check_folder
 from selnext_mm.engine.device import adapt_to_device
-from selnext_mm.engine.distributed.launch import (
-    check_launcher,
-    init_cpu_group,
-    is_first_process,
-    use_restart_safe_rendezvous,
-)
+from selnext_mm.engine.distributed import launch
 from selnext_mm.engine.hooks.show_subfolders import keep_subfolders
 from selnext_mm.engine.preflight.advice import lr_for_batch, random_and_fixed
 from selnext_mm.engine.preflight.constructors import check_arguments
@@ -45,6 +40,7 @@ from selnext_mm.engine.resume.lineage import Newest, claim, restart_warning
 from selnext_mm.engine.resume.work_dir_lock import WorkDirLock
 from selnext_mm.engine.runner import ConciseRunner
 from selnext_mm.engine.safe_defaults import HOOK, make_safe
+from selnext_mm.engine.test_time_aug import use_tta
 from selnext_mm.errors import UserError
 from selnext_mm.evaluation.faster_coco import record_evaluations, use_faster_coco
 from selnext_mm.evaluation.output import OutputFiles, coco_evaluators
@@ -101,7 +97,7 @@ class Session:
         if launcher == 'none' and 'TORCHELASTIC_RUN_ID' in os.environ:
             # Without it every process of torchrun would train alone, into the same folder.
             launcher = 'pytorch'
-        check_launcher(launcher)
+        launch.check_launcher(launcher)
         cfg.launcher = launcher
         if work_dir:
             cfg.work_dir = os.path.expanduser(work_dir)
@@ -196,6 +192,7 @@ class Session:
         show_dir: str | Path | None = None,
         classwise: bool = False,
         fast_eval: bool = False,
+        tta: bool = False,
     ) -> dict[str, float]:
         """The metrics of ``checkpoint`` on the test set.
 
@@ -206,6 +203,7 @@ class Session:
             show_dir: folder for images with predictions.
             classwise: AP of every class in the log (COCO).
             fast_eval: evaluate with faster-coco-eval: the same numbers, sooner (COCO).
+            tta: test-time augmentation, as ``test_time_aug.use_tta`` says.
 
         Raises:
             UserError: a mistake of the user.
@@ -227,6 +225,8 @@ class Session:
         lines = self._check_labels(cfg, loaders)
         remark = content and check_class_names(cfg, path, content)
         cfg.load_from, cfg.resume = path, False
+        if tta:
+            use_tta(cfg)
         with record_evaluations() as evaluations, output or nullcontext():
             if output:
                 output.ask_of(cfg)
@@ -253,7 +253,7 @@ class Session:
 
     def _check_labels(self, cfg: Config, loaders: tuple[str, ...]) -> list[str]:
         """Stop on labels that would ruin the run; lines to log. One process looks, for all."""
-        if not self.check_data or not is_first_process():
+        if not self.check_data or not launch.is_first_process():
             return []
         return stop_on_bad_data(cfg, loaders)
 
@@ -313,8 +313,8 @@ def set_resume(
 def build_runner(cfg: Config) -> Runner:
     """The runner of the config; ours unless the config names another."""
     lines = adapt_to_device(cfg)
-    use_restart_safe_rendezvous(cfg)
-    init_cpu_group(cfg)
+    launch.use_restart_safe_rendezvous(cfg)
+    launch.init_cpu_group(cfg)
     cfg.setdefault('runner_type', 'ConciseRunner')
     runner = RUNNERS.build(cfg)
     for line in lines:

@@ -60,6 +60,39 @@ def scores_of(evaluation, k: int | None = None) -> dict[str, float | None]:
     return table | {f'AP {size}': mean(precision[..., i]) for i, size in enumerate(SIZES, 1)}
 
 
+def best_f1(evaluation, k: int) -> dict[str, float | None]:
+    """The score from which on the predictions of a class have the largest F1, at an IoU of 0.5.
+
+    F1 = 2 TP / (predictions + objects); crowds and what falls into them are left out.
+
+    Args:
+        evaluation, k: see :func:`scores_of`.
+
+    Returns:
+        ``F1`` and ``best score``; None where there is no object, or nothing is found.
+    """
+    params = evaluation.params
+    images, at = len(params.imgIds), [round(float(t), 2) for t in params.iouThrs].index(0.5)
+    first = k * len(params.areaRng) * images
+    parts = [e for e in evaluation.evalImgs[first : first + images] if e is not None]
+    objects = sum(int((np.asarray(e['gtIgnore']) == 0).sum()) for e in parts)
+    nothing: dict[str, float | None] = {'F1': None, 'best score': None}
+    if not objects:
+        return nothing
+    scores = np.concatenate([e['dtScores'] for e in parts])
+    matched = np.concatenate([e['dtMatches'][at] for e in parts]) > 0
+    counted = ~np.concatenate([e['dtIgnore'][at] for e in parts]).astype(bool)
+    order = np.argsort(-scores, kind='stable')
+    order = order[counted[order]]
+    if not order.size:
+        return nothing
+    scores, right = scores[order], np.cumsum(matched[order])
+    f1 = 2 * right / (np.arange(1, len(scores) + 1) + objects)
+    f1[:-1][scores[:-1] == scores[1:]] = -1  # a threshold takes all of one score
+    best = int(f1.argmax())
+    return {'F1': float(f1[best]), 'best score': float(scores[best])}
+
+
 def per_class(evaluation) -> dict[str, dict[str, float | None]]:
     """Class name -> AP, AP50, AP75 and AP of small, medium and large objects, to four digits.
 
@@ -131,7 +164,7 @@ def evaluate(content: dict, results: list[dict], kind: str, names: list[str] | N
         run.evaluate()
         run.accumulate()
     summary = scores_of(run)
-    per_class = [scores_of(run, k) for k in range(len(ids))]
+    per_class = [scores_of(run, k) | best_f1(run, k) for k in range(len(ids))]
     named = {c['id']: c['name'] for c in content['categories']}
     count = dict.fromkeys(ids, 0)
     for annotation in content['annotations']:

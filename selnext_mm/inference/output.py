@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from selnext_mm.disk import new_folder
 from selnext_mm.errors import UserError
 from selnext_mm.inference.categories import Ids
+from selnext_mm.visualization import SCORE_THR as SCORE_THR
 from selnext_mm.visualization.draw import (
     INK,
     PAPER,
@@ -23,6 +24,8 @@ from selnext_mm.visualization.draw import (
 )
 
 SMALLEST, LARGEST = 480, 1600  # of the longer side of an annotated picture
+# Either says that a folder holds predictions.
+PREDICTIONS = ('predictions.json', 'frames.jsonl')
 
 
 @contextmanager
@@ -35,7 +38,7 @@ def complete_folder(out: Path, force: bool) -> Iterator[Path]:
     """
     if out.exists() and not out.is_dir():
         raise UserError(f'--out {out} is a file; name a folder')
-    if (out / 'predictions.json').exists() and not force:
+    if any((out / name).exists() for name in PREDICTIONS) and not force:
         raise UserError(f'{out} holds predictions; --force replaces them, or name another folder')
     with new_folder(out, '--out') as place:
         yield place

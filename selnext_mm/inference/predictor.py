@@ -224,6 +224,17 @@ class Predictor:
                     record |= dict(width=width, height=height, **outcome)
                 on_image(record, item.pixels)
 
+    def find(self, pixels: np.ndarray) -> list[dict]:
+        """``instances`` or ``classes``, as in :func:`predict`, of one BGR (H, W, 3) picture."""
+        size = pixels.shape[:2]
+        if getattr(self.read.transforms[0], 'to_float32', False):
+            pixels = pixels.astype(np.float32)
+        data = dict(img=pixels.copy(), img_path='', img_id=0, sample_idx=0)
+        data |= dict(img_shape=size, ori_shape=size)
+        item = Loaded(ImageFile(Path(), ''), 0, pixels, self.prepare(data))
+        (outcome,) = self._run([item])
+        return next(iter(outcome.values()))
+
     def __call__(self, images: str | Path | Sequence[str | Path]) -> list[dict]:
         """Records of all pictures that files, folders and globs name, in their order."""
         records: list[dict] = []

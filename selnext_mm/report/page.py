@@ -11,6 +11,7 @@ from selnext_mm.disk import write_text
 from selnext_mm.errors import UserError
 from selnext_mm.report import charts, facts, sections
 from selnext_mm.report.work_dir import Run, read_run
+from selnext_mm.visualization import SCORE_THR
 
 HERE = Path(__file__).parent
 
@@ -86,7 +87,7 @@ def build_report(
     images: str | Path | None = None,
     names: Sequence[str] = (),
     num: int = 12,
-    score_thr: float = 0.3,
+    score_thr: float = SCORE_THR,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict:
     """Write the report of one or several work dirs as one HTML file.

@@ -70,19 +70,22 @@ def find_tested(
     return Tested(run, prediction_files(prefix), named, folder, classes)
 
 
+COLUMNS = ('AP', 'AP50', 'AP75', 'AR', 'F1', 'best score')
+
+
 def _table(scores: dict[str, coco_scores.Scores]) -> dict:
     """Head and rows of the table of classes; numbers stay numbers so that it can be sorted."""
     first = next(iter(scores.values()))
     many = len(scores) > 1
     head = ['class', 'objects']
     for name in scores:
-        head += [f'{name}: {m}' if many else m for m in ('AP', 'AP50', 'AP75', 'AR')]
+        head += [f'{name}: {m}' if many else m for m in COLUMNS]
     rows = []
     for k, name in enumerate(first.classes):
         row = [name, first.counts[k]]
         for other in scores.values():
             values = dict(zip(other.classes, other.per_class, strict=True)).get(name, {})
-            row += [charts.number(values.get(m)) for m in ('AP', 'AP50', 'AP75', 'AR')]
+            row += [charts.number(values.get(m)) for m in COLUMNS]
         rows.append(row)
     return {'head': head, 'rows': rows}
 

@@ -125,13 +125,36 @@ class FileModel:
         height, width = pixels.shape[:2]
         return dict(width=width, height=height, **{self.key: self.find(pixels)})
 
-    def _input(self, pixels: np.ndarray) -> np.ndarray:
-        """(1, h, w, 3) uint8 in the channel order of the model."""
+    def prepare(self, pixels: np.ndarray) -> np.ndarray:
+        """(h, w, 3) uint8 of a BGR picture, resized and in the channel order of the model."""
         pixels = prepare(pixels, self.steps)
-        return np.ascontiguousarray(pixels[..., ::-1] if self.rgb else pixels)[None]
+        return np.ascontiguousarray(pixels[..., ::-1] if self.rgb else pixels)
 
     def find(self, pixels: np.ndarray) -> list[dict]:
         """What is in one BGR picture."""
+        return self.find_prepared([self.prepare(pixels)], [pixels.shape[:2]])[0]
+
+    def find_prepared(
+        self, inputs: Sequence[np.ndarray], sizes: Sequence[tuple[int, ...]]
+    ) -> list[list[dict]]:
+        """What is in several pictures, in order; those of one shape run as one batch.
+
+        Args:
+            inputs: what :meth:`prepare` gave.
+            sizes: height and width of the pictures themselves.
+        """
+        shapes: dict[tuple[int, ...], list[int]] = {}
+        for i, x in enumerate(inputs):
+            shapes.setdefault(x.shape, []).append(i)
+        result: list[list[dict]] = [[] for _ in inputs]
+        for places in shapes.values():
+            found = self._batch(np.stack([inputs[i] for i in places]), [sizes[i] for i in places])
+            for i, instances in zip(places, found, strict=True):
+                result[i] = instances
+        return result
+
+    def _batch(self, inputs: np.ndarray, sizes: list[tuple[int, ...]]) -> list[list[dict]]:
+        """:meth:`find_prepared` of (N, h, w, 3)."""
         raise NotImplementedError
 
 
@@ -144,26 +167,22 @@ class Detector(FileModel):
 
     part, key = 'detector', 'instances'
 
-    def raw(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """The outputs of the file for one BGR picture: boxes as x1, y1, x2, y2, masks 28 x 28."""
-        sizes = np.array([pixels.shape[:2]], dtype=np.int64)
-        return self.session.run(dict(images=self._input(pixels), sizes=sizes))
-
-    def find(self, pixels: np.ndarray) -> list[dict]:
-        found = self.raw(pixels)
-        height, width = pixels.shape[:2]
-        result = []
-        for i, (box, score, label) in enumerate(
-            zip(found['boxes'], found['scores'].tolist(), found['labels'].tolist(), strict=True)
+    def _batch(self, inputs: np.ndarray, sizes: list[tuple[int, ...]]) -> list[list[dict]]:
+        found = self.session.run(dict(images=inputs, sizes=np.array(sizes, dtype=np.int64)))
+        result: list[list[dict]] = [[] for _ in sizes]
+        names = ('boxes', 'scores', 'labels', 'image_index')
+        for i, (box, score, label, image) in enumerate(
+            zip(*(found[name] for name in names), strict=True)
         ):
             x, y, right, bottom = box.tolist()
-            place = dict(label=label, score=score, bbox=[x, y, right - x, bottom - y])
+            place = dict(label=int(label), score=float(score), bbox=[x, y, right - x, bottom - y])
             item = dict(category=self.classes[label], **place)
             if 'masks' in found:
+                height, width = sizes[image]
                 threshold = float(self.metadata['mask_threshold'])
                 mask = paste(found['masks'][i], box, height, width, threshold)
                 item['segmentation'] = run_lengths(mask)
-            result.append(item)
+            result[image].append(item)
         return result
 
 
@@ -187,18 +206,18 @@ class Classifier(FileModel):
         inside = self.metadata['normalized_inside'] == 'true'
         self._mean, self._std = (0, 1) if inside else (mean, std)
 
-    def raw(self, pixels: np.ndarray) -> np.ndarray:
-        """The logits (classes,) of one BGR picture."""
-        x = (self._input(pixels).astype(np.float32) - self._mean) / self._std
+    def _batch(self, inputs: np.ndarray, sizes: list[tuple[int, ...]]) -> list[list[dict]]:
+        x = (inputs.astype(np.float32) - self._mean) / self._std
         x = np.ascontiguousarray(x.transpose(0, 3, 1, 2), dtype=np.float32)
-        return self.session.run(dict(images=x))['logits'][0]
-
-    def find(self, pixels: np.ndarray) -> list[dict]:
-        logits = self.raw(pixels)
-        scores = np.exp(logits - logits.max())
-        scores = scores / scores.sum()
-        best = np.argsort(-scores, kind='stable')[: self.top_k].tolist()
-        return [dict(category=self.classes[i], label=i, score=float(scores[i])) for i in best]
+        result = []
+        for logits in self.session.run(dict(images=x))['logits']:
+            scores = np.exp(logits - logits.max())
+            scores = scores / scores.sum()
+            best = np.argsort(-scores, kind='stable')[: self.top_k].tolist()
+            result.append(
+                [dict(category=self.classes[i], label=i, score=float(scores[i])) for i in best]
+            )
+        return result
 
 
 def open_model(path: str | Path, **options) -> Detector | Classifier:

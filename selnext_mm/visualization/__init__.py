@@ -2,3 +2,5 @@
 
 Not here: computing what is drawn (``analysis/``, ``evaluation/``), HTML pages (``report/``).
 """
+
+SCORE_THR = 0.3  # lowest score that is drawn, wherever nobody says another one

@@ -10,6 +10,7 @@ import numpy as np
 from selnext_mm.datasets.coco_content import check_records, load_coco
 from selnext_mm.datasets.pixels import read_rgb
 from selnext_mm.errors import UserError
+from selnext_mm.visualization import SCORE_THR
 from selnext_mm.visualization.draw import (
     Cell,
     Instance,
@@ -88,7 +89,7 @@ def draw_panel(
     images: str | os.PathLike,
     out: str | os.PathLike,
     num: int = 8,
-    score_thr: float = 0.5,
+    score_thr: float = SCORE_THR,
     columns: int | None = None,
     seed: int | None = None,
 ) -> dict[str, int]:

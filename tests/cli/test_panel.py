@@ -50,14 +50,14 @@ def test_counts_and_picture(paths, capsys):
     out = capsys.readouterr().out
     sheet = cv2.imread(str(paths / 'out.png'))
     assert f'({sheet.shape[1]} x {sheet.shape[0]} pixels)' in out
-    assert '3 of 3 images, 3 objects, 2 predictions with score >= 0.5' in out
+    assert '3 of 3 images, 3 objects, 3 predictions with score >= 0.3' in out
     r, g, b = class_colours(CATEGORIES)[3]
     assert (sheet == (b, g, r)).all(axis=-1).sum() > 500  # contours, labels and the legend
 
 
 def test_score_threshold_and_prefix(paths, capsys):
-    assert run(paths, '--score-thr', '0.2', results='run') == 0
-    assert '3 predictions with score >= 0.2' in capsys.readouterr().out
+    assert run(paths, '--score-thr', '0.5', results='run') == 0
+    assert '2 predictions with score >= 0.5' in capsys.readouterr().out
 
 
 def test_same_call_gives_the_same_picture(paths):
@@ -80,7 +80,7 @@ def test_boxes_alone_can_be_drawn(paths, capsys):
     boxes = [{k: v for k, v in r.items() if k != 'segmentation'} for r in results]
     (paths / 'box.bbox.json').write_text(json.dumps(boxes))
     assert run(paths, results='box') == 0
-    assert '2 predictions' in capsys.readouterr().out
+    assert '3 predictions' in capsys.readouterr().out
 
 
 def test_mask_is_tinted_inside_and_nowhere_else():

@@ -72,6 +72,41 @@ def test_the_numbers_are_those_of_pycocotools_summary(annotations, kind):
     assert np.mean(values) == pytest.approx(run.stats[0])
 
 
+@settings(max_examples=30)
+@given(st.data())
+def test_the_best_f1_is_that_of_trying_every_threshold(data):
+    """Boxes far apart: each is a hit, or none."""
+    objects = data.draw(st.integers(1, 6))
+    # (place, score in tenths): a place beyond the objects is a false alarm.
+    pairs = data.draw(
+        st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5)), unique_by=lambda p: p[0])
+    )
+    content = scene([(3, 10 * i, 0, 8, 8) for i in range(objects)])
+    results = found(*[(3, 10 * place, 0, 8, 8, score / 10) for place, score in pairs])
+    if not results:
+        results = found((7, 0, 0, 8, 8, 0.5))
+    scores = coco_scores.evaluate(content, results, 'bbox', None).per_class
+    if not pairs:
+        assert (scores[0]['F1'], scores[0]['best score']) == (None, None)
+        return
+    tried = {}
+    for threshold in {score for _, score in pairs}:
+        kept = [place for place, score in pairs if score >= threshold]
+        hits = sum(place < objects for place in kept)
+        tried[threshold] = 2 * hits / (len(kept) + objects)
+    assert scores[0]['F1'] == pytest.approx(max(tried.values()))
+    best = max(t for t, value in tried.items() if value == max(tried.values()))
+    assert scores[0]['best score'] == pytest.approx(best / 10)
+    assert scores[1]['F1'] is None, 'there is no dog'
+
+
+def test_crowds_are_no_part_of_f1():
+    content = scene([(3, 0, 0, 20, 20), (3, 50, 50, 40, 40, True)])
+    results = found((3, 0, 0, 20, 20, 0.4), (3, 55, 55, 20, 20, 0.9))
+    (best, *_) = coco_scores.evaluate(content, results, 'bbox', None).per_class
+    assert (best['F1'], best['best score']) == (1.0, pytest.approx(0.4))
+
+
 def test_a_half_found_class_has_a_step_in_its_curve():
     content = scene([(3, 0, 0, 20, 20), (3, 50, 50, 20, 20)])
     scores = coco_scores.evaluate(content, found((3, 0, 0, 20, 20, 0.9)), 'bbox', None)

@@ -16,6 +16,7 @@ from selnext_mm.export import writers
 from selnext_mm.export.check import compare
 from selnext_mm.export.graphs import Graph, build_graph, choose_part
 from selnext_mm.export.merge import merge
+from selnext_mm.runtime.sessions import open_session
 from tests.models.backbones.test_contract import SMALL, builder, settle_batch_norms
 from tests.small_models import CONFIGS, TINY, save_model
 
@@ -42,6 +43,7 @@ def small(name):
     [
         *((name, 'onnx') for name in sorted(SMALL)),
         ('PATNet', 'torch-export'),
+        ('SELNeXt', 'openvino'),
     ],
 )
 def test_every_backbone_with_open_batch_and_size(name, target, tmp_path):
@@ -51,7 +53,9 @@ def test_every_backbone_with_open_batch_and_size(name, target, tmp_path):
     graph = build_graph(model, 'backbone')
     assert graph.outputs == ('feat0', 'feat1', 'feat2', 'feat3')
     path = tmp_path / f'm{writers.SUFFIXES[target]}'
-    write = writers.write_onnx if target == 'onnx' else writers.write_torch_export
+    if target == 'openvino':
+        pytest.importorskip('openvino', reason="needs pip install 'selnext_mm[openvino]'")
+    write = getattr(writers, f'write_{target.replace("-", "_")}')
     run = write(graph, path, {'note': 'kept'})
     for difference in compare(reference, run, SHAPES):
         assert difference.scale > 0.1, 'outputs near zero show nothing'
@@ -65,6 +69,8 @@ def test_every_backbone_with_open_batch_and_size(name, target, tmp_path):
         # timm's FasterNet has no deployed form; PATNet keeps the norm inside its gate.
         kept = name in ('PATNet', 'FasterNet')
         assert kept or not norms, 'batch norms are part of the convolutions'
+    elif target == 'openvino':
+        assert open_session(path).metadata == {'note': 'kept'}
     else:
         kept = {'metadata.json': ''}
         torch.export.load(path, extra_files=kept)

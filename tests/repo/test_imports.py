@@ -41,6 +41,8 @@ ALLOWED = {
     'analysis': {*READ, 'inference'},
     # Lists of pictures and the files of a prediction; nothing of it needs torch.
     'runtime': {*BOTTOM, 'inference'},
+    # The drawing of a prediction is inference's; nothing of it needs torch.
+    'serve': {*BOTTOM, 'inference', 'runtime'},
     'export': {*READ, 'inference', 'runtime'},
     'report': {*READ, 'inference', 'analysis'},
     'doctor': {'errors', 'mmcv_ext', ''},

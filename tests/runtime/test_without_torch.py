@@ -117,7 +117,7 @@ def test_a_detector_in_python(room):
 def test_predict_writes_the_same_files(room):
     result = python(room, COMMAND, 'predict', 'm.onnx', 'p.png', '--out', 'out')
     assert not result.returncode, result.stderr
-    assert '2 objects, 1 with score >= 0.5' in result.stdout
+    assert '2 objects, 2 with score >= 0.3' in result.stdout
     assert 'category ids from a file' in result.stdout
     content = json.loads((room / 'out/predictions.json').read_text())
     assert [c['name'] for c in content['categories']] == ['ant', 'bee']

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,27 +55,24 @@ def coco_ap(truth: COCO, records: list[dict], ids: Ids, kind: str) -> float:
 
 
 def compare_ap(
-    config: str | Path,
-    checkpoint: str | Path,
-    file: str | Path,
-    images: str | Path,
+    predictor: Predictor,
+    detector: Detector,
+    images: str | Path | Sequence[str | Path],
     annotations: str | Path,
-    options: dict | None = None,
 ) -> list[Scores]:
-    """AP of ``predict`` and of :class:`~selnext_mm.runtime.Detector` on the same pictures.
+    """AP of ``predict`` and of the file on the same pictures: of boxes, and of masks where it has a
+    mask head.
 
     Args:
-        config, checkpoint, options: of the model, as for ``predict``.
-        file: what ``selnext-mm export`` wrote of it.
-        images: folder of pictures, all of them listed in ``annotations``.
+        predictor: the model.
+        detector: what ``selnext-mm export`` wrote of it.
+        images: files, folders and globs of pictures, all of them listed in ``annotations``.
         annotations: COCO file with the ground truth.
 
     Raises:
-        UserError: for a model or file that cannot be used, pictures that cannot be read or are not
-            in ``annotations``.
+        UserError: for pictures that cannot be read or are not in ``annotations``, and if PyTorch's
+            AP is 0: two zeros are equal whatever the file computes.
     """
-    predictor = Predictor(config, checkpoint, device='cpu', options=options)
-    detector = Detector(file)
     ids = find_ids(predictor.loaded.cfg, predictor.classes, annotations)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(annotations)
@@ -83,6 +81,14 @@ def compare_ap(
         if 'error' in record:
             raise UserError(f'{record["path"]}: {record["error"]}')
     kinds = ['bbox', 'segm'] if 'mask_threshold' in detector.metadata else ['bbox']
-    return [
+    scores = [
         Scores(kind, *(coco_ap(truth, records, ids, kind) for records in both)) for kind in kinds
     ]
+    for score in scores:
+        if score.torch <= 0:
+            raise UserError(
+                f'the model has a {score.kind} AP of 0 on the {len(both[0])} pictures of '
+                f'{annotations}, so that the AP of the file says nothing; name labels that the '
+                'model was trained for'
+            )
+    return scores

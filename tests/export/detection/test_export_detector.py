@@ -1,5 +1,6 @@
 """``selnext-mm export`` of whole detectors: the file beside the graph, and the command."""
 
+import itertools
 import json
 import shutil
 
@@ -138,9 +139,103 @@ def test_a_file_that_finds_something_else_is_not_kept(exported, tmp_path, monkey
     assert out.read_bytes() == exported.file.read_bytes()
 
 
+def test_the_file_for_openvino_finds_the_same(exported, pictures, tmp_path, monkeypatch):
+    pytest.importorskip('openvino', reason="needs pip install 'selnext_mm[openvino]'")
+    monkeypatch.setattr(
+        writer, 'write_detector', lambda graph, path, *rest: shutil.copy(exported.file, path)
+    )
+    out = tmp_path / 'new' / 'd.xml'
+    assert call(exported, out, '--to', 'openvino') == 0
+    assert sorted(p.name for p in out.parent.iterdir()) == ['d.bin', 'd.xml']
+    detectors = Detector(exported.file), Detector(out)
+    assert detectors[1].session.name == 'OpenVINO'
+    assert detectors[0].metadata.keys() <= detectors[1].metadata.keys()
+    agreement = Agreement()
+    for a, b in zip(*(detector(pictures) for detector in detectors), strict=True):
+        agreement.add(a['instances'], b['instances'], 1e-4, 0.05, 100)
+    assert agreement.holds, agreement
+    assert agreement.objects > 10
+
+
+def pseudo_labels(exported, folder, path):
+    """A COCO file of ``folder``: what PyTorch finds, moved a little and with gaps."""
+    records = predict(exported.config, exported.checkpoint, folder, device='cpu')
+    images, labels = [], []
+    for number, record in enumerate(records):
+        size = {k: record[k] for k in ('width', 'height')}
+        images.append(dict(id=number, file_name=record['file'], **size))
+        for i, found in enumerate(record['instances'][::2]):
+            x, y, w, h = found['bbox']
+            if w < 4 or h < 4:
+                continue
+            part = dict(bbox=[x + w * i % 7 / 40, y, w, h], area=w * h, iscrowd=0)
+            labels.append(
+                dict(
+                    id=len(labels) + 1,
+                    image_id=number,
+                    category_id=found['label'] + 1,
+                    segmentation=found['segmentation'],
+                    **part,
+                )
+            )
+    names = ('circle', 'square', 'triangle', 'star', 'ring', 'cross')
+    categories = [dict(id=i + 1, name=name) for i, name in enumerate(names)]
+    content = dict(images=images, annotations=labels, categories=categories)
+    path.write_text(json.dumps(content))
+    return content
+
+
+def compare(exported, detector, folder, labels):
+    from selnext_mm.export.detection.coco_ap import compare_ap
+    from selnext_mm.inference import Predictor
+
+    predictor = Predictor(exported.config, exported.checkpoint, device='cpu')
+    return compare_ap(predictor, detector, folder, labels)
+
+
+def test_ap_of_the_file_is_that_of_pytorch(exported, pictures, tmp_path):
+    """Labels made from the model's own answers, so that random weights have an AP to lose."""
+    labels = tmp_path / 'labels.json'
+    content = pseudo_labels(exported, pictures, labels)
+    detector = Detector(exported.file)
+    scores = compare(exported, detector, pictures, labels)
+    assert [s.kind for s in scores] == ['bbox', 'segm']
+    assert all(s.equal and 10 < s.torch < 95 for s in scores), scores
+
+    class Worse:
+        """The file with its classes turned over."""
+
+        metadata = detector.metadata
+
+        def __call__(self, images):
+            records = detector(images)
+            for item in (i for r in records for i in r['instances']):
+                item['category'] = detector.classes[(item['label'] + 1) % 6]
+            return records
+
+    assert not any(s.equal for s in compare(exported, Worse(), pictures, labels))
+    content['annotations'] = content['annotations'][:1]
+    content['annotations'][0] |= dict(bbox=[0, 0, 1, 1], area=1)
+    labels.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r'has a bbox AP of 0 on the .* says nothing'):
+        compare(exported, detector, pictures, labels)
+
+
+@pytest.mark.realdata
+def test_ap_on_real_pictures(exported, coco_root, tmp_path):
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    for path in sorted((coco_root / 'val2017').iterdir())[:8]:
+        shutil.copy(path, folder)
+    pseudo_labels(exported, folder, tmp_path / 'labels.json')
+    scores = compare(exported, Detector(exported.file), folder, tmp_path / 'labels.json')
+    assert all(s.equal and 10 < s.torch < 95 for s in scores), scores
+
+
 @pytest.mark.parametrize(
     ('more', 'text'),
     [
+        (['--check-ann', 'labels.json'], '--check-ann labels.json needs --check-images'),
         (['--normalize'], '--normalize has no meaning for a whole detector'),
         (['--check', '1x64x64'], 'name --check-images'),
         (['--check-images', 'gone.png'], 'gone.png: no such file'),
@@ -177,6 +272,62 @@ def test_agreement_pairs_objects(found, unmatched):
     agreement.add([item()], found, 1e-4, 0.05, 100)
     assert agreement.unmatched == unmatched
     assert agreement.holds == (not unmatched)
+
+
+@pytest.mark.parametrize(
+    ('found', 'limit', 'ties', 'unmatched'),
+    [
+        ([], 100, 0, 1),
+        ([item(label=1, score=0.50005)], 1, 2, 0),  # both lists are full and end there
+        ([item(label=1, score=0.4)], 1, 1, 1),  # a list that ends with 0.4 would have had 0.5
+        ([item(label=1, score=0.6)], 2, 0, 2),  # there was a place for it
+    ],
+)
+def test_what_the_other_list_may_have_cut_off_is_a_tie(found, limit, ties, unmatched):
+    agreement = Agreement()
+    agreement.add([item()], found, 1e-4, 0.05, limit)
+    assert (agreement.ties, agreement.unmatched) == (ties, unmatched)
+
+
+@pytest.mark.parametrize(
+    ('wanted', 'found', 'others', 'ties'),
+    [
+        ([item()], [], [[item()], []], 1),  # moved a little, the model lacks it, too
+        ([item()], [], [[item()], [item()]], 0),  # it has it however it is moved
+        ([], [item()], [[], [item()]], 1),
+        ([], [item()], [[], [item(score=0.6)]], 0),  # another object is no proof
+    ],
+)
+def test_what_the_model_itself_decides_either_way_is_a_tie(wanted, found, others, ties):
+    agreement = Agreement()
+    agreement.add(wanted, found, 1e-4, 0.05, 100, others)
+    assert (agreement.ties, agreement.unmatched) == (ties, 1 - ties)
+    assert agreement.holds == bool(ties)
+
+
+def test_a_tie_of_the_suppression_is_proven_by_the_model(exported, pictures):
+    """A threshold that is the IoU of two boxes to the last bit decides either way."""
+    from selnext_mm.export.detection.ties import answers, suppressions
+    from selnext_mm.inference import Predictor
+
+    predictor = Predictor(exported.config, exported.checkpoint, device='cpu')
+    path = next(p for p in sorted(pictures.rglob('*')) if p.is_file())
+    configs = suppressions(predictor.loaded.model)
+    assert [c['iou_threshold'] for c in configs] == [0.7, 0.5]
+    configs[1]['iou_threshold'] = 0.999
+    boxes = torch.tensor([i['bbox'] for i in predictor([path])[0]['instances'] if not i['label']])
+    ious = mask_iou(boxes.numpy())
+    # The largest of all: no other pair decides about these two.
+    configs[1]['iou_threshold'] = tie = float(ious[ious < 0.9985].max())
+    lower, higher = itertools.islice(answers(predictor, path), 2)
+    assert [i['score'] for i in lower] != [i['score'] for i in higher], tie
+    assert configs[1]['iou_threshold'] == tie, 'moved back'
+
+
+def mask_iou(boxes):
+    from pycocotools import mask as mask_utils
+
+    return np.asarray(mask_utils.iou(boxes, boxes, [0] * len(boxes)))
 
 
 def test_agreement_takes_the_worst_mask():

@@ -1,0 +1,77 @@
+"""Which object of a frame is which of the frame before: ByteTrack, by the package ``trackers``."""
+
+from importlib.util import find_spec
+
+import cv2
+import numpy as np
+
+from selnext_mm.errors import UserError
+
+# Its requirement opencv-python would overwrite the headless edition that is here.
+INSTALL = "pip install --no-deps trackers supervision pydeprecate av && pip install 'scipy>=1.13.1'"
+
+
+class Tracks:
+    """Numbers for objects that stay from frame to frame.
+
+    An object is followed from its second frame on, if it was found with ``start`` or more in the
+    first; weaker ones go on with a track that is there (Zhang et al., ByteTrack, ECCV 2022).
+
+    Args:
+        rate: frames/s.
+        start: lowest score that begins a track.
+
+    Raises:
+        UserError: if the package is missing.
+    """
+
+    def __init__(self, rate: float, start: float = 0.7) -> None:
+        if find_spec('trackers') is None or find_spec('supervision') is None:
+            raise UserError(f'--track needs trackers: {INSTALL}')
+        import trackers
+
+        self._tracker = trackers.ByteTrackTracker(
+            frame_rate=rate,
+            track_activation_threshold=start,
+            high_conf_det_threshold=min(0.6, start),
+        )
+        self.seen: set[int] = set()
+
+    def add(self, instances: list[dict]) -> None:
+        """Give the instances of the next frame a ``track``, a whole number, where they have one."""
+        import supervision
+
+        if instances:
+            x, y, w, h = np.array([i['bbox'] for i in instances], dtype=float).T
+            found = supervision.Detections(
+                xyxy=np.stack([x, y, x + w, y + h], 1),
+                confidence=np.array([i['score'] for i in instances]),
+                class_id=np.array([i['label'] for i in instances]),
+                data={'place': np.arange(len(instances))},
+            )
+        else:
+            found = supervision.Detections.empty()
+        tracked = self._tracker.update(found)
+        if not len(tracked):
+            return
+        for place, number in zip(tracked.data['place'], tracked.tracker_id, strict=True):
+            if number >= 0:
+                instances[int(place)]['track'] = int(number)
+                self.seen.add(int(number))
+
+
+def draw_tracks(
+    image: np.ndarray, instances: list[dict], width: int, score_thr: float
+) -> np.ndarray:
+    """``image``, an annotated picture of one that is ``width`` wide, with numbers in the boxes."""
+    image, scale = image.copy(), image.shape[1] / width
+    for item in instances:
+        if 'track' not in item or item['score'] < score_thr:
+            continue
+        x, y, w, h = item['bbox']
+        place = round((x + w / 2) * scale) - 12, round((y + h / 2) * scale) + 6
+        for colour, thick in (((0, 0, 0), 4), ((255, 255, 255), 2)):
+            cv2.putText(
+                image, f'#{item["track"]}', place, cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, thick
+            )
+    return image

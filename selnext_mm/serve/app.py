@@ -1,0 +1,286 @@
+"""The server: places, a body with its limits, a batch, an answer."""
+
+import contextlib
+import io
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator
+from importlib.resources import files
+from typing import Annotated
+
+import anyio
+import numpy as np
+from anyio import CapacityLimiter, to_thread
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from PIL import Image
+
+from selnext_mm import __version__
+from selnext_mm.errors import UserError
+from selnext_mm.inference.output import SCORE_THR, annotate
+from selnext_mm.runtime.models import FileModel
+from selnext_mm.serve.answers import About, Health, Prediction, Problem
+from selnext_mm.serve.batches import Batches
+from selnext_mm.serve.decoding import FORMATS, check_type, decode
+from selnext_mm.serve.limits import Limits, RefusedError
+from selnext_mm.serve.metrics import Metrics
+from selnext_mm.serve.places import Places
+
+PAGE = {
+    '/': ('page.html', 'text/html; charset=utf-8'),
+    '/page.css': ('page.css', 'text/css; charset=utf-8'),
+    '/page.js': ('page.js', 'text/javascript; charset=utf-8'),
+}
+HEADERS = {
+    'Content-Security-Policy': "default-src 'self'; img-src 'self' blob: data:; "
+    "frame-ancestors 'none'",
+    'X-Content-Type-Options': 'nosniff',
+    'Referrer-Policy': 'no-referrer',
+}
+BINARY = {'schema': {'type': 'string', 'format': 'binary'}}
+BODY = {
+    'requestBody': {
+        'required': True,
+        'content': dict.fromkeys((*FORMATS.values(), 'application/octet-stream'), BINARY),
+    }
+}
+REASONS = {
+    401: 'no token, or another one',
+    408: 'the body did not arrive in time',
+    413: 'too many bytes or pixels',
+    415: 'no picture of a known kind',
+    422: 'not complete, or a parameter out of range',
+    429: 'too many requests of this address',
+    503: 'too many requests, or no answer in time',
+}
+REFUSALS = {status: dict(model=Problem, description=text) for status, text in REASONS.items()}
+Score = Annotated[
+    float, Query(ge=0, le=1, allow_inf_nan=False, description='lowest score of an object')
+]
+
+
+class Server:
+    """A model behind its limits. ``detect`` takes a request from its first byte to its answer."""
+
+    def __init__(self, model: FileModel, limits: Limits) -> None:
+        self.model, self.limits = model, limits
+        self.finds_objects = model.part == 'detector'
+        self.metrics, self.places = Metrics(), Places(limits)
+        self.metrics.in_flight.set_function(lambda: self.places.taken)
+        self.batches: Batches | None = None
+        self.decoders: CapacityLimiter | None = None
+        numbers = model.metadata.get('category_ids')
+        self.ids = json.loads(numbers) if numbers else list(range(1, len(model.classes) + 1))
+
+    @contextlib.asynccontextmanager
+    async def open(self, app: FastAPI) -> AsyncIterator[None]:
+        self.decoders = CapacityLimiter(self.limits.decoders)
+        self.batches = Batches(self.model, self.limits.batch, self.metrics.batch.observe)
+        yield
+        await to_thread.run_sync(self.batches.close)
+
+    async def body(self, request: Request) -> bytes:
+        """The bytes that were sent, never more than ``max_bytes`` of them.
+
+        Raises:
+            RefusedError: 408, 413 or 415.
+        """
+        check_type(request.headers.get('content-type'))
+        too_large = RefusedError(413, f'the body has more than {self.limits.max_bytes} bytes')
+        said = request.headers.get('content-length', '')
+        if said.isdecimal() and int(said) > self.limits.max_bytes:
+            raise too_large
+        parts, size = [], 0
+        try:
+            with anyio.fail_after(self.limits.seconds):
+                async for part in request.stream():
+                    size += len(part)
+                    if size > self.limits.max_bytes:
+                        raise too_large
+                    parts.append(part)
+        except TimeoutError as error:
+            raise RefusedError(408, f'the body took over {self.limits.seconds:g} s') from error
+        return b''.join(parts)
+
+    def _prepare(self, body: bytes) -> tuple[np.ndarray, tuple[int, int]]:
+        pixels = decode(body, self.limits)
+        return self.model.prepare(pixels), pixels.shape[:2]
+
+    async def detect(self, request: Request, score_thr: float, drawn: bool) -> dict | bytes:
+        """What is in the picture of ``request``, or the picture with it as JPEG."""
+        assert self.batches is not None
+        client = request.client.host if request.client else ''
+        with self.places.place(client):
+            body = await self.body(request)
+            try:
+                with anyio.fail_after(self.limits.seconds):
+                    # Only what the model takes waits in the queue, not the whole picture.
+                    prepared, size = await to_thread.run_sync(
+                        self._prepare, body, limiter=self.decoders
+                    )
+                    found = await self.batches.find(prepared, size)
+                    key = self.model.key
+                    if self.finds_objects:
+                        found = [item for item in found if item['score'] >= score_thr]
+                    if not drawn:
+                        return self._answer(size, found)
+                    return await to_thread.run_sync(
+                        self._draw, body, {key: found}, score_thr, limiter=self.decoders
+                    )
+            except TimeoutError as error:
+                raise RefusedError(503, f'no answer within {self.limits.seconds:g} s', 5) from error
+
+    def _answer(self, size: tuple[int, int], found: list[dict]) -> dict:
+        image = dict(width=size[1], height=size[0])
+        if not self.finds_objects:
+            return dict(image=image, classes=found)
+        annotations = [
+            dict(id=i, category_id=self.ids[item['label']], **item)
+            for i, item in enumerate(found, 1)
+        ]
+        return dict(image=image, annotations=annotations)
+
+    def _draw(self, body: bytes, record: dict, score_thr: float) -> bytes:
+        pixels = decode(body, self.limits)
+        picture = annotate(pixels, record, self.model.classes, score_thr)
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, 'JPEG', quality=92)
+        return file.getvalue()
+
+    def about(self) -> About:
+        meta = self.model.metadata
+        threshold = meta.get('score_threshold')
+        return About(
+            name=self.model.path.name,
+            kind=self.model.part,
+            runtime=self.model.session.name,
+            classes=list(self.model.classes),
+            category_ids=self.ids if self.finds_objects else None,
+            score_threshold=float(threshold) if threshold else None,
+            checkpoint_sha256=meta.get('checkpoint_sha256'),
+            max_bytes=self.limits.max_bytes,
+            max_pixels=self.limits.max_pixels,
+        )
+
+
+def _problem(status: int, text: str, retry: int | None = None) -> JSONResponse:
+    headers = {'Retry-After': str(retry)} if retry else {}
+    if status == 401:
+        headers['WWW-Authenticate'] = 'Bearer'
+    return JSONResponse({'detail': text}, status, headers)
+
+
+def create_app(model: FileModel, limits: Limits | None = None, token: str = '') -> FastAPI:
+    """An ASGI application that serves ``model``.
+
+    ``POST /predict`` answers a picture with JSON, ``POST /picture`` with an annotated JPEG;
+    ``GET /model``, ``/metrics``, ``/health``, ``/openapi.json``, and a page at ``/``.
+
+    Args:
+        model: :func:`selnext_mm.runtime.open_model`.
+        limits: :class:`~selnext_mm.serve.limits.Limits`.
+        token: where it is not empty, all but the page, ``/health`` and ``/openapi.json`` want the
+            header ``Authorization: Bearer TOKEN``.
+
+    Raises:
+        UserError: for a token that no header can carry.
+    """
+    if not token.isascii() or token != token.strip():
+        raise UserError('the token has to be ASCII, without spaces around it')
+    server = Server(model, limits or Limits())
+    app = FastAPI(
+        title='selnext_mm',
+        version=__version__,
+        summary=f'The {model.part} {model.path.name} over HTTP',
+        lifespan=server.open,
+        docs_url=None,  # their pages come from another host
+        redoc_url=None,
+    )
+    app.state.server = server
+
+    def known(request: Request) -> None:
+        """Refuse (401) who does not know the token."""
+        given = request.headers.get('authorization', '')
+        if token and not secrets.compare_digest(given.encode(), f'Bearer {token}'.encode()):
+            raise RefusedError(401, 'send the header "Authorization: Bearer TOKEN"')
+
+    @app.exception_handler(RefusedError)
+    async def refused(request: Request, error: RefusedError) -> JSONResponse:
+        return _problem(error.status, error.reason, error.retry)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        return _problem(422, f'{".".join(map(str, first["loc"]))}: {first["msg"]}')
+
+    @app.middleware('http')
+    async def counted(request: Request, call_next) -> Response:
+        start = time.perf_counter()
+        response = await call_next(request)
+        route = request.scope.get('route')
+        path = getattr(route, 'path', 'other')  # not what strangers type
+        server.metrics.requests.labels(path, str(response.status_code)).inc()
+        server.metrics.seconds.labels(path).observe(time.perf_counter() - start)
+        response.headers.update(HEADERS)
+        return response
+
+    guarded = [Depends(known)]
+
+    @app.post(
+        '/predict',
+        response_model=Prediction,
+        response_model_exclude_none=True,
+        responses=REFUSALS,
+        dependencies=guarded,
+        openapi_extra=BODY,
+    )
+    async def predict(request: Request, score_thr: Score = SCORE_THR):
+        """What is in the picture that the body holds."""
+        return JSONResponse(await server.detect(request, score_thr, False))
+
+    @app.post(
+        '/picture',
+        response_class=Response,
+        responses={**REFUSALS, 200: {'content': {'image/jpeg': BINARY}}},
+        dependencies=guarded,
+        openapi_extra=BODY,
+    )
+    async def picture(request: Request, score_thr: Score = SCORE_THR):
+        """The picture with what is in it, as JPEG."""
+        return Response(await server.detect(request, score_thr, True), media_type='image/jpeg')
+
+    @app.get('/model', responses={401: REFUSALS[401]}, dependencies=guarded)
+    async def about() -> About:
+        """Which model is served, with its classes."""
+        return server.about()
+
+    @app.get('/health')
+    async def health() -> Health:
+        """Whether pictures are served."""
+        return Health(status='ok', waiting=server.places.taken)
+
+    @app.get(
+        '/metrics',
+        response_class=Response,
+        responses={401: REFUSALS[401], 200: {'content': {'text/plain': {}}}},
+        dependencies=guarded,
+    )
+    async def metrics():
+        """Counters in the text format of Prometheus."""
+        return Response(server.metrics.text(), media_type='text/plain; version=0.0.4')
+
+    for path, (name, kind) in PAGE.items():
+        content = files('selnext_mm.serve').joinpath(name).read_text('utf-8')
+        app.add_api_route(
+            path, _static(content, kind), methods=['GET'], include_in_schema=False, name=name
+        )
+    return app
+
+
+def _static(content: str, kind: str):
+    async def page() -> Response:
+        return Response(content, media_type=kind)
+
+    return page

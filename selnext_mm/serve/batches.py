@@ -1,0 +1,102 @@
+"""Requests that wait for the model, taken together: one thread, one model, batches of one shape."""
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from selnext_mm.runtime.models import FileModel
+from selnext_mm.serve.limits import RefusedError
+
+LOG = logging.getLogger('selnext_mm.serve')
+
+
+@dataclass
+class Job:
+    """A prepared picture, the size of the picture itself, and who waits for what is in it."""
+
+    prepared: np.ndarray
+    size: tuple[int, int]
+    future: asyncio.Future
+    loop: asyncio.AbstractEventLoop
+
+
+def _answer(job: Job, found: list[dict] | None, error: Exception | None) -> None:
+    """Within the loop of the job: who asked may have gone."""
+    if job.future.done():
+        return
+    if error is None:
+        job.future.set_result(found)
+    else:
+        job.future.set_exception(error)
+
+
+class Batches:
+    """Runs ``model`` on what :meth:`find` is given, ``size`` pictures at a time at most.
+
+    A batch is what waits when the model is free: nobody waits for a batch to fill, and it fills by
+    itself when the model is slower than the requests come. Those of other shapes run one after
+    another.
+
+    Args:
+        model: of ``selnext_mm.runtime``.
+        size: pictures per batch, at most.
+        on_batch: called with the size of every batch.
+    """
+
+    def __init__(self, model: FileModel, size: int, on_batch: Callable[[int], object]) -> None:
+        self.model, self.size, self.on_batch = model, size, on_batch
+        self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name='model', daemon=True)
+        self._thread.start()
+
+    async def find(self, prepared: np.ndarray, size: tuple[int, int]) -> list[dict]:
+        """What is in a picture. Cancelling it takes the picture out of the queue."""
+        if self._closed:
+            raise RefusedError(503, 'the server is stopping', 5)
+        loop = asyncio.get_running_loop()
+        job = Job(prepared, size, loop.create_future(), loop)
+        self._waiting.put(job)
+        return await job.future
+
+    def _take(self) -> list[Job] | None:
+        """All that wait, up to a batch; waits for the first. None at the end."""
+        jobs: list[Job] = []
+        while len(jobs) < self.size:
+            try:
+                job = self._waiting.get(block=not jobs)
+            except queue.Empty:
+                break
+            if job is None:
+                if not jobs:
+                    return None
+                self._waiting.put(None)
+                break
+            if not job.future.cancelled():
+                jobs.append(job)
+        return jobs
+
+    def _work(self) -> None:
+        while (jobs := self._take()) is not None:
+            self.on_batch(len(jobs))
+            error: Exception | None = None
+            found: list = [None] * len(jobs)
+            try:
+                found = self.model.find_prepared([j.prepared for j in jobs], [j.size for j in jobs])
+            # A batch that fails must not stop those after it.
+            except Exception as problem:
+                LOG.exception('the model failed on a batch of %d', len(jobs))
+                error = problem
+            for job, instances in zip(jobs, found, strict=True):
+                job.loop.call_soon_threadsafe(_answer, job, instances, error)
+
+    def close(self) -> None:
+        """Answer what waits, then stop."""
+        self._closed = True
+        self._waiting.put(None)
+        self._thread.join(60)
