@@ -15,6 +15,7 @@ NAV = {
         'export',
         'deploy',
         'evaluation',
+        'elsewhere',
         'mim',
     ],
     'Inside': ['architecture', 'adding_an_attention', 'performance', 'reliability', 'decisions'],

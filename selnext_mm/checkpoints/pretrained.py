@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from selnext_mm.checkpoints.fit import compare, state_dict_of
+from selnext_mm.checkpoints.remote import load_anywhere
 from selnext_mm.errors import UserError
 from selnext_mm.text import preview
 
@@ -46,7 +46,7 @@ def load_pretrained(
 
     Args:
         module: the backbone.
-        checkpoint: path or address for mmengine's loader; None means random weights.
+        checkpoint: path or address, see :func:`load_anywhere`; None means random weights.
         prefix: leading part of the keys to take, e.g. ``'backbone.'``.
         map_location: as for ``torch.load``.
         min_loaded: least share of the module's tensors that must be loaded; 0 allows any.
@@ -57,7 +57,7 @@ def load_pretrained(
     name = type(module).__name__
     if checkpoint is None:
         return f'{name}: random weights (pretrained = None)'
-    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location, logger=None)
+    loaded = load_anywhere(checkpoint, map_location)
     state = select_prefix(state_dict_of(loaded, checkpoint), prefix, checkpoint)
     result = compare(module.state_dict(), state, module.new_in_detection)
     message = result.sentence(name, checkpoint)
