@@ -16,7 +16,7 @@ from selnext_mm.framework import HAS_MMENGINE
 
 
 def load_anywhere(source: str, map_location: Any = 'cpu') -> dict[str, Any]:
-    """The checkpoint at ``source``: a path, ``http://`` and ``https://``.
+    """The checkpoint at ``source``: a path, ``hf://``, ``http://`` or ``https://``.
 
     With mmengine its loader reads what has another scheme (``torchvision://``, ``s3://``, ...), as
     strictly (:mod:`selnext_mm.compat`).
@@ -31,7 +31,7 @@ def load_anywhere(source: str, map_location: Any = 'cpu') -> dict[str, Any]:
     scheme, is_address, _ = source.partition('://')
     if scheme in ('http', 'https'):
         return load_url(source, map_location=map_location)
-    if is_address:
+    if is_address and scheme != 'hf':
         raise UserError(
             f'{source}: addresses that begin with {scheme}:// are read by mmengine, which is not '
             'installed; pip install mmengine, or name a file or an http address'

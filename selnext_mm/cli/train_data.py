@@ -33,7 +33,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add('--workers', type=int, metavar='N', help='processes that load images')
     add('--seed', type=int, default=0, metavar='N', help='default: 0')
     add('--patience', type=int, metavar='EPOCHS', help='stop after so many without gain; 0: never')
-    add('--weights', metavar='FILE|URL', help='start from a backbone or from a detector')
+    add('--weights', metavar='FILE|URL', help='start from a backbone or a detector; hf://OWNER/REPO')
     add('--amp', action='store_true', help='mixed precision (fp16)')
     add('--tensorboard', action='store_true', help='write the scalars for TensorBoard, too')
     add('--out', '--work-dir', metavar='DIR', help='default: work_dirs/<data>_<model>')
