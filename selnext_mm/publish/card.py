@@ -3,8 +3,11 @@
 The block between the dashes is what the Hub reads.
 """
 
+import contextlib
+import io
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +48,12 @@ def tested_scores(run: Run) -> tuple[dict[str, float], str]:
 
 
 def _numbers(metrics: dict) -> dict[str, float]:
+    """Numbers that say something: pycocotools gives -1 for sizes that no object has."""
     hidden = ('step', 'time', 'data_time')
     return {
         k: v
         for k, v in metrics.items()
-        if isinstance(v, int | float) and v == v and k.split('/')[-1] not in hidden
+        if isinstance(v, int | float) and v == v and v >= 0 and k.split('/')[-1] not in hidden
     }
 
 
@@ -59,7 +63,8 @@ def count_tested(loaded: LoadedModel) -> int | None:
     if not dataset:
         return None
     try:
-        with DefaultScope.overwrite_default_scope(loaded.cfg.get('default_scope', 'mmengine')):
+        scope = DefaultScope.overwrite_default_scope(loaded.cfg.get('default_scope', 'mmengine'))
+        with scope, contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
             return len(DATASETS.build(dict(dataset, lazy_init=False)))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError):
         return None
@@ -109,7 +114,7 @@ def model_card(
     scores, source = tested_scores(run)
     tested = count_tested(loaded)
     seed = (cfg.get('randomness') or {}).get('seed')
-    data = summary.data_line(cfg).split(' in ')[0]
+    data = re.sub(r' in \S+(?=,|$)', '', summary.data_line(cfg))  # without its folder
     task = about['task']
     lines = [
         '---',
@@ -146,8 +151,7 @@ def model_card(
         '',
         '## Data and recipe',
         '',
-        f'- data: {data}, {len(loaded.classes)} classes; what it shows and who may use it only its '
-        'owner can say',
+        f'- data: {data}; what it shows and who may use it only its owner can say',
         f'- schedule: {summary.schedule_line(cfg)}',
         f'- start: {_start(cfg)}',
         f'- precision: {summary.precision(cfg)}; seed {seed}',

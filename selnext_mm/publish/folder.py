@@ -25,14 +25,14 @@ LOCAL_KEYS = ('work_dir', 'load_from', 'resume', 'launcher')
 
 
 def config_of(work_dir: Path) -> Path:
-    """The resolved config of a run: ``config.py``, else the newest that training wrote.
+    """The resolved config of a run: the newest that training wrote, else ``config.py``.
+
+    A test writes ``config.py`` anew, with the tested checkpoint as its start.
 
     Raises:
         UserError: if there is none.
     """
-    own = work_dir / CONFIG
-    found = [own] if own.is_file() else sorted(work_dir.glob('*/vis_data/config.py'))
-    found = found or sorted(work_dir.glob('*.py'))
+    found = sorted(work_dir.glob('*/vis_data/config.py')) or sorted(work_dir.glob('*.py'))
     if not found:
         raise UserError(f'{work_dir} holds no config of a run; give the work dir of a training')
     return found[-1]

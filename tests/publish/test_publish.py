@@ -19,6 +19,8 @@ from selnext_mm.publish.card import wilson
 from selnext_mm.publish.folder import portable
 from tests.small_models import CONFIGS, save_model
 
+SCORES = {'coco/bbox_mAP': 0.512, 'coco/bbox_mAP_l': -1.0, 'time': 3.0}
+
 
 def as_run(folder, model, metrics):
     """The work dir of a run that left ``model``, a fixture of small_models."""
@@ -31,7 +33,7 @@ def as_run(folder, model, metrics):
 
 @pytest.fixture
 def run(tmp_path, detector):
-    return as_run(tmp_path / 'cells', detector, {'coco/bbox_mAP': 0.512, 'time': 3.0})
+    return as_run(tmp_path / 'cells', detector, SCORES)
 
 
 def test_a_detector_comes_back_with_weights_classes_and_predictions(
@@ -65,6 +67,7 @@ def test_a_detector_comes_back_with_weights_classes_and_predictions(
     ):
         assert words in card
     assert '| time |' not in card
+    assert 'bbox_mAP_l' not in card  # no object is that large
 
 
 def test_no_path_of_this_machine_is_given_away(run, tmp_path):
@@ -79,6 +82,17 @@ def test_no_path_of_this_machine_is_given_away(run, tmp_path):
     cfg = load_config(out / 'config.py')
     assert cfg.train_dataloader.dataset.data_root == 'DATA/data/cells'
     assert cfg.get('load_from') is None
+
+
+def test_the_training_is_described_and_not_the_test_after_it(run, tmp_path, detector):
+    session = run / '20260101_120000' / 'vis_data'
+    session.mkdir(parents=True)
+    text = (run / 'config.py').read_text()
+    (session / 'config.py').write_text(text + "\nload_from = '/home/me/start.pth'\n")
+    (run / 'config.py').write_text(text + "\nload_from = '/home/me/best_x_epoch_3.pth'\n")
+    main([str(run), '--to', str(tmp_path / 'out')])
+    card = (tmp_path / 'out' / 'README.md').read_text()
+    assert '- start: weights of start.pth\n' in card
 
 
 def test_portable_paths():
