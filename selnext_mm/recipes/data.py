@@ -125,7 +125,7 @@ def data_config(
         )
     )
     if mix and not classify:
-        loader = cfg['train_dataloader']
+        loader: dict[str, Any] = cfg['train_dataloader']
         loader['dataset'] = mixed_dataset(loader['dataset'], size)
         loader['persistent_workers'] = False  # UnmixedImagesHook changes the data set
     if not classify:

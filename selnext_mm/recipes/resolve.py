@@ -179,8 +179,8 @@ def _mixing_hooks(options: Options, classify: bool, size: int, epochs: int) -> l
     detector's last epochs see images as they are."""
     hooks = []
     if options.multi_scale and classify:
-        sides = range(32, size + size // 2 + 1, 32)
-        sides = [side for side in sides if side >= size // 2] or [32]
+        up_to = range(32, size + size // 2 + 1, 32)
+        sides = [side for side in up_to if side >= size // 2]
         hooks.append(dict(type='BatchResizeHook', schedule=[(0, sides)], seed=options.seed))
     if options.mix and not classify:
         first = epochs - math.ceil(schedule.UNMIXED * epochs)

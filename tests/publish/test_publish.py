@@ -95,6 +95,16 @@ def test_the_training_is_described_and_not_the_test_after_it(run, tmp_path, dete
     assert '- start: weights of start.pth\n' in card
 
 
+def test_the_published_weights_are_read_from_the_hub(run, tmp_path, detector, hub):
+    out = tmp_path / 'out'
+    main([str(run), '--to', str(out)])
+    hub.add('me/cells', (out / 'model.safetensors').read_bytes())
+    again = load_for_inference(out / 'config.py', 'hf://me/cells', 'cpu', deployed=False)
+    assert again.classes == ('circle', 'square', 'triangle', 'star', 'ring', 'cross')
+    state = again.model.state_dict()
+    assert all(torch.equal(v, state[k]) for k, v in detector.model.state_dict().items())
+
+
 def test_portable_paths():
     node = dict(a='/x/y/z.json', b=[('/x', 'rel/y')], c=3, d='/')
     assert portable(node) == dict(a='DATA/y/z.json', b=[('DATA/x', 'rel/y')], c=3, d='/')

@@ -49,6 +49,21 @@ def test_frozen_stages_are_not_trained_and_the_others_are(labels, request, weigh
     }
 
 
+def test_weights_from_the_hub_are_a_start_of_either_kind(boxes, hub):
+    from safetensors.torch import save
+
+    backbone = {f'backbone.{k}': v for k, v in SELNeXt('atto').state_dict().items()}
+    hub.add('me/net', save(backbone))
+    hub.add('me/detector', save(backbone | {'neck.a': torch.zeros(1)}))
+    cfg, lines = resolve(boxes, 'selnext_atto', Options(image_size=64, weights='hf://me/net'))
+    assert cfg.model.backbone.init_cfg.checkpoint == 'hf://me/net'
+    assert any(line.endswith('starts from the backbone weights hf://me/net') for line in lines)
+    line = build_model(cfg).backbone.load_pretrained()
+    assert 'from hf://me/net; new, at their initial values: norm0' in line
+    cfg, _ = resolve(boxes, 'selnext_atto', Options(image_size=64, weights='hf://me/detector'))
+    assert cfg.load_from == 'hf://me/detector'
+
+
 def test_mmdets_resnet_counts_from_the_stem(boxes, weights, monkeypatch):
     from selnext_mm.recipes.models import backbone_config, parse_model
 
