@@ -153,7 +153,7 @@ def backbone_config(
     cfg['out_indices'] = (1, 2, 3) if name.detector == 'retinanet' else (0, 1, 2, 3)
     if kind == 'SELNeXt':
         cfg |= dict(layer_scale_init_value=1.0, gap_before_final_norm=False)
-    elif kind in ('PATNet', 'FasterNet') and start:
+    elif kind == 'PATNet' and start:
         cfg['gate_norm_eval'] = True
     elif kind == 'AttentionMobileNetV3':
         cfg['norm_cfg'] = dict(type='SyncBN')
