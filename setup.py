@@ -68,6 +68,7 @@ setup(
         'openmmlab': requirements('openmmlab'),
         'onedl': requirements('onedl'),
         'timm': requirements('timm'),
+        'hub': requirements('hub'),
         'analysis': requirements('analysis'),
         'report': requirements('report'),
         'tensorboard': requirements('tensorboard'),

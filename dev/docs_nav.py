@@ -16,6 +16,7 @@ NAV = {
         'deploy',
         'serve',
         'evaluation',
+        'elsewhere',
         'mim',
     ],
     'Inside': ['architecture', 'adding_an_attention', 'performance', 'reliability', 'decisions'],

@@ -112,7 +112,8 @@ def load_only_weights() -> None:
     from the file before torch 2.6; forks retry unrestricted after a failure. Ours never does,
     and it reads ``.safetensors``. Addresses (http, torchvision, open-mmlab, ...) go through
     ``torch.hub``, which runs code from the file whatever the version: they are fetched into the
-    same folder and read like a local file. What else the module loads (s3, petrel) is restricted.
+    same folder and read like a local file; so is ``hf://``, the Hugging Face Hub. What else the
+    module loads (s3, petrel) is restricted.
     """
     from mmengine.runner import CheckpointLoader, checkpoint
 
@@ -125,6 +126,8 @@ def load_only_weights() -> None:
     @CheckpointLoader.register_scheme(prefixes='', force=True)
     def load_from_local(filename, map_location=None):
         return load_file(filename, map_location=map_location)
+
+    CheckpointLoader.register_scheme(prefixes='hf://', loader=load_from_local, force=True)
 
 
 def write_checkpoints_atomically() -> None:

@@ -12,7 +12,7 @@ import selnext_mm  # noqa: F401 - registers the modules, before mmdet and mmpret
 from tests.processes import finish
 
 ROOT = Path(__file__).resolve().parents[1]
-pytest_plugins = ['tests.small_models']
+pytest_plugins = ['tests.small_models', 'tests.hub_server']
 # The same cases in every run: a red test must come from a change. New cases are looked for by
 # `pytest --hypothesis-profile=default`.
 settings.load_profile('ci')

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from selnext_mm.checkpoints.fit import EMA_KEY, choose_weights
+from selnext_mm.checkpoints.hub import local_path
 from selnext_mm.checkpoints.integrity import write_checkpoint
 from selnext_mm.checkpoints.sniff import PICKLE, ZIP, check_file
 from selnext_mm.disk import write_atomically
@@ -32,7 +33,7 @@ def load_file(
     the official training script stores its options as one and it holds data only.
 
     Args:
-        path: the file.
+        path: the file, or ``hf://owner/repo``, see :mod:`selnext_mm.checkpoints.hub`.
         map_location: as for ``torch.load``; for safetensors a device, anything else means CPU.
         content: the bytes of a file of ``torch.save``, if they have been read already.
 
@@ -40,7 +41,7 @@ def load_file(
         UserError: no such file, a directory, unreadable, empty, truncated, not a checkpoint,
             an archive that would fill the memory, or a pickle that would have to run code.
     """
-    path = Path(path).expanduser()
+    path = local_path(path)
     magic = check_file(path)
     if path.suffix == '.safetensors':
         return _load_safetensors(path, map_location)
@@ -83,7 +84,7 @@ def _load_safetensors(path: Path, map_location: Any) -> dict[str, torch.Tensor]:
 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """The strings in the header of a ``.safetensors`` file; {} for any other suffix."""
-    path = Path(path).expanduser()
+    path = local_path(path)
     if path.suffix != '.safetensors':
         return {}
     from safetensors import safe_open

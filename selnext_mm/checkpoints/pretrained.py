@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from selnext_mm.checkpoints.fit import (
@@ -12,6 +11,7 @@ from selnext_mm.checkpoints.fit import (
     state_dict_of,
     without_final_norm,
 )
+from selnext_mm.checkpoints.remote import load_anywhere
 from selnext_mm.errors import UserError
 from selnext_mm.text import preview
 
@@ -53,7 +53,7 @@ def load_pretrained(
 
     Args:
         module: the backbone.
-        checkpoint: path or address for mmengine's loader; None means random weights.
+        checkpoint: path or address, see :func:`load_anywhere`; None means random weights.
         prefix: leading part of the keys to take, e.g. ``'backbone.'``.
         map_location: as for ``torch.load``.
         min_loaded: least share of the module's tensors that must be loaded; 0 allows any.
@@ -69,7 +69,7 @@ def load_pretrained(
     name = type(module).__name__
     if checkpoint is None:
         return f'{name}: random weights (pretrained = None)'
-    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location, logger=None)
+    loaded = load_anywhere(checkpoint, map_location)
     chosen, note = choose_weights(loaded, weights)
     whole = state_dict_of({'state_dict': chosen} if note else loaded, checkpoint)
     state = select_prefix(whole, prefix, checkpoint)

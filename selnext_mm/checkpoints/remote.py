@@ -12,6 +12,31 @@ import torch
 
 from selnext_mm.checkpoints.files import load_file, without_program
 from selnext_mm.errors import UserError
+from selnext_mm.framework import HAS_MMENGINE
+
+
+def load_anywhere(source: str, map_location: Any = 'cpu') -> dict[str, Any]:
+    """The checkpoint at ``source``: a path, ``hf://``, ``http://`` or ``https://``.
+
+    With mmengine its loader reads what has another scheme (``torchvision://``, ``s3://``, ...), as
+    strictly (:mod:`selnext_mm.compat`).
+
+    Raises:
+        UserError: it cannot be had, is refused, or its scheme needs mmengine.
+    """
+    if HAS_MMENGINE:
+        from mmengine.runner import CheckpointLoader
+
+        return CheckpointLoader.load_checkpoint(source, map_location, logger=None)
+    scheme, is_address, _ = source.partition('://')
+    if scheme in ('http', 'https'):
+        return load_url(source, map_location=map_location)
+    if is_address and scheme != 'hf':
+        raise UserError(
+            f'{source}: addresses that begin with {scheme}:// are read by mmengine, which is not '
+            'installed; pip install mmengine, or name a file or an http address'
+        )
+    return load_file(source, map_location)
 
 
 def load_url(

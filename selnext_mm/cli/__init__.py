@@ -25,6 +25,7 @@ COMMANDS = {
     'panel': ('selnext_mm.cli.panel', 'draw predictions beside the ground truth'),
     'predict': ('selnext_mm.cli.predict', 'run a detector or classifier over pictures'),
     'serve': ('selnext_mm.cli.serve', 'an exported model over HTTP, with a page to try it'),
+    'publish': ('selnext_mm.cli.publish', 'a run as a folder fit for the Hugging Face Hub'),
     'report': ('selnext_mm.cli.report', 'one HTML page of one or several runs'),
     'train': ('selnext_mm.cli.train', 'train a config (the same as tools/train.py)'),
     'test': ('selnext_mm.cli.test', 'evaluate a checkpoint (the same as tools/test.py)'),

@@ -34,7 +34,18 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add('--workers', type=int, metavar='N', help='processes that load images')
     add('--seed', type=int, default=0, metavar='N', help='default: 0')
     add('--patience', type=int, metavar='EPOCHS', help='stop after so many without gain; 0: never')
-    add('--weights', metavar='FILE|URL', help='start from a backbone or from a detector')
+    add(
+        '--weights', metavar='FILE|URL', help='start from a backbone or a detector; hf://OWNER/REPO'
+    )
+    add(
+        '--freeze',
+        type=int,
+        metavar='N',
+        help="first N of the backbone's 4 stages stay as they are",
+    )
+    add('--multi-scale', action='store_true', help='train on images of 0.5 to 1.5 times the size')
+    add('--mix', action='store_true', help='Mosaic and MixUp (boxes), Mixup and CutMix (classes)')
+    add('--clip-grad', type=float, metavar='NORM', help='largest gradient norm; 0: any; default: 5')
     add('--amp', action='store_true', help='mixed precision (fp16)')
     add_run_options(parser)
     add('--out', '--work-dir', metavar='DIR', help='default: work_dirs/<data>_<model>')

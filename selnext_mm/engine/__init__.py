@@ -23,6 +23,7 @@ EXPORTS = {
     'ResumableEpochBasedTrainLoop': 'resume.loops',
     'ResumableIterBasedTrainLoop': 'resume.loops',
     'SafeCheckpointHook': 'resume.checkpoint_hook',
+    'UnmixedImagesHook': 'hooks.unmixed_images',
     'UnreadableImagesHook': 'hooks.unreadable_images',
 }
 __all__ = sorted(EXPORTS)

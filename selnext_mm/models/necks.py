@@ -1,9 +1,8 @@
 """Layers between a backbone and a classification head."""
 
-from mmengine.model import BaseModule
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from selnext_mm.framework import MODELS, BaseModule
 from selnext_mm.models.backbones.layers import build_activation
 
 

@@ -6,16 +6,18 @@ from selnext_mm.datasets.formats.records import CLASSIFICATION, DatasetInfo
 
 META = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 ZOOM = (0.75, 1.25)  # of the training images, around their size
+MULTI_SCALE = (0.5, 1.5)  # the same with --multi-scale
+PAD = 114.0  # grey of what Mosaic and MixUp leave empty, YOLOX's
 
 
-def _detector_pipelines(size: int, masks: bool) -> tuple[list, list]:
+def _detector_pipelines(size: int, masks: bool, zoom: tuple) -> tuple[list, list]:
     scale = (size, size)
     labels = dict(type='LoadAnnotations', with_bbox=True, with_mask=masks)
     train = [
         dict(type='LoadImageFromFile', backend_args=None),
         labels,
         dict(type='RandomFlip', prob=0.5),
-        dict(type='RandomResize', scale=scale, ratio_range=ZOOM, keep_ratio=True),
+        dict(type='RandomResize', scale=scale, ratio_range=zoom, keep_ratio=True),
         dict(type='PackDetInputs'),
     ]
     test = [
@@ -44,7 +46,41 @@ def _classifier_pipelines(size: int) -> tuple[list, list]:
     return train, test
 
 
-def data_config(info: DatasetInfo, size: int, batch: int, workers: int, masks: bool) -> dict:
+def mixed_dataset(dataset: dict, size: int) -> dict:
+    """A detector's training set over ``dataset`` by Mosaic and MixUp, with YOLOX's values.
+
+    Four images are put together to one of twice ``size``, which is moved, scaled by 0.5 to 1.5 and
+    cut to ``size``; another image is laid over it at half its strength. The rest of the pipeline
+    follows.
+    """
+    load, rest = dataset['pipeline'][:2], dataset['pipeline'][2:]
+    scale = (size, size)
+    mixing = [
+        dict(type='Mosaic', img_scale=scale, pad_val=PAD),
+        dict(
+            type='RandomAffine',
+            scaling_ratio_range=(0.5, 1.5),
+            border=(-size // 2, -size // 2),
+        ),
+        dict(type='MixUp', img_scale=scale, ratio_range=(0.8, 1.6), pad_val=PAD),
+    ]
+    small = dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False)
+    return dict(
+        type='MultiImageMixDataset',
+        dataset=dict(dataset, pipeline=load),
+        pipeline=[*mixing, *rest[:-1], small, rest[-1]],
+    )
+
+
+def data_config(
+    info: DatasetInfo,
+    size: int,
+    batch: int,
+    workers: int,
+    masks: bool,
+    multi_scale: bool = False,
+    mix: bool = False,
+) -> dict:
     """Loaders and evaluators of train, val and test; without a test split val stands for it.
 
     Args:
@@ -53,9 +89,14 @@ def data_config(info: DatasetInfo, size: int, batch: int, workers: int, masks: b
         batch: images of an update.
         workers: processes per loader.
         masks: are masks learnt?
+        multi_scale: draw a detector's training images from more sizes.
+        mix: put a detector's training images together from several.
     """
     classify = info.task == CLASSIFICATION
-    train, test = _classifier_pipelines(size) if classify else _detector_pipelines(size, masks)
+    zoom = MULTI_SCALE if multi_scale else ZOOM
+    train, test = (
+        _classifier_pipelines(size) if classify else _detector_pipelines(size, masks, zoom)
+    )
     common = dict(num_workers=workers, persistent_workers=workers > 0)
 
     def dataset(split: str) -> dict:
@@ -83,6 +124,10 @@ def data_config(info: DatasetInfo, size: int, batch: int, workers: int, masks: b
             dataset=dataset('train'),
         )
     )
+    if mix and not classify:
+        loader: dict[str, Any] = cfg['train_dataloader']
+        loader['dataset'] = mixed_dataset(loader['dataset'], size)
+        loader['persistent_workers'] = False  # UnmixedImagesHook changes the data set
     if not classify:
         cfg['train_dataloader']['batch_sampler'] = dict(type='AspectRatioBatchSampler')
     elif info.splits['train'].images > batch:

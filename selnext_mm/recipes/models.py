@@ -124,21 +124,26 @@ def output_widths(backbone: dict, scope: str) -> list[int]:
     return [out.shape[1] for out in outputs]
 
 
-def backbone_config(name: ModelName, drop_path_rate: float, start: str | None) -> dict:
-    """The backbone's dict, all of it trained.
+def backbone_config(
+    name: ModelName, drop_path_rate: float, start: str | None, freeze: int = 0
+) -> dict:
+    """The backbone's dict.
 
     Args:
         name: the model.
         drop_path_rate: stochastic depth; the ResNets have none.
         start: file or address of weights, None for random ones.
+        freeze: so many stages are not trained, the stem with the first; 0 trains everything.
     """
     cfg = dict(BACKBONES[name.backbone])
     kind = cfg['type']
     if kind == 'NAResNet':
-        cfg['frozen_stages'] = -1
+        cfg['frozen_stages'] = freeze or -1  # mmdet's 0 freezes the stem
         cfg['init_cfg'] = None
     else:
         cfg['drop_path_rate'] = drop_path_rate
+        if freeze:
+            cfg['frozen_stages'] = freeze
     if start:
         cfg['init_cfg'] = dict(type='Pretrained', checkpoint=start, prefix='backbone.')
     if name.detector is None:
@@ -148,7 +153,7 @@ def backbone_config(name: ModelName, drop_path_rate: float, start: str | None) -
     cfg['out_indices'] = (1, 2, 3) if name.detector == 'retinanet' else (0, 1, 2, 3)
     if kind == 'SELNeXt':
         cfg |= dict(layer_scale_init_value=1.0, gap_before_final_norm=False)
-    elif kind in ('PATNet', 'FasterNet') and start:
+    elif kind == 'PATNet' and start:
         cfg['gate_norm_eval'] = True
     elif kind == 'AttentionMobileNetV3':
         cfg['norm_cfg'] = dict(type='SyncBN')

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from selnext_mm.errors import UserError
 
+STAGES = 4  # of every backbone
+
 
 @dataclass
 class Options:
@@ -19,6 +21,11 @@ class Options:
         seed: of weights, order and augmentation, and of the choice of a validation split.
         patience: stop when so many epochs brought no better metric; 0 never stops early.
         weights: file or address to start from: of a backbone, or of a whole detector.
+        freeze: the first so many of the backbone's four stages keep the values of ``weights``.
+        multi_scale: train on images from half to one and a half times ``image_size``.
+        mix: train on images put together from several: Mosaic and MixUp for boxes, Mixup and
+            CutMix for classes.
+        clip_grad: largest norm of the gradient of an update; 0 clips nothing.
     """
 
     epochs: int | None = None
@@ -29,6 +36,10 @@ class Options:
     seed: int = 0
     patience: int | None = None
     weights: str | None = None
+    freeze: int | None = None
+    multi_scale: bool = False
+    mix: bool = False
+    clip_grad: float | None = None
 
     def check(self) -> None:
         """Raise :class:`UserError` for a value that no run can have."""
@@ -39,11 +50,20 @@ class Options:
             ('workers', 0),
             ('patience', 0),
             ('seed', 0),
+            ('freeze', 0),
+            ('clip_grad', 0),
         ):
             value = getattr(self, name)
             if value is not None and value < least:
                 option = '--' + name.replace('_', '-')
                 raise UserError(f'{option} {value}; expected {least} or more')
+        if self.freeze and self.freeze > STAGES:
+            raise UserError(f'--freeze {self.freeze}; expected 0 to {STAGES}, the number of stages')
+        if self.freeze and not self.weights:
+            raise UserError(
+                f'--freeze {self.freeze} would keep random values; name weights to start from '
+                '(--weights), or leave it out'
+            )
         if self.lr is not None and not 0 < self.lr < 1:
             raise UserError(f'--lr {self.lr:g}; expected more than 0 and less than 1, as 1e-3')
         if self.weights and '://' not in self.weights and not Path(self.weights).is_file():

@@ -13,6 +13,7 @@ from selnext_mm.config_files import config_root
 from selnext_mm.datasets.formats.records import CLASSIFICATION, DatasetInfo
 from selnext_mm.disk import write_text
 from selnext_mm.engine.preflight.weights import read_checkpoint
+from selnext_mm.errors import UserError
 from selnext_mm.recipes import schedule
 from selnext_mm.recipes.data import data_config
 from selnext_mm.recipes.models import (
@@ -121,14 +122,27 @@ def resolve(
     lines.append(f'the best checkpoint is kept by {metric} on the val split')
     lines.append(_start_line(backbone_weights, model_weights))
 
-    backbone = backbone_config(name, 0.2 if started else 0.0, backbone_weights)
+    if options.mix and masks:
+        raise UserError(
+            '--mix puts images with boxes together, and the labels are masks; leave it out, or '
+            f'train on the boxes alone with faster_rcnn/{name.backbone}'
+        )
+    backbone = backbone_config(name, 0.2 if started else 0.0, backbone_weights, options.freeze or 0)
     classes = len(info.classes)
     cfg = Config.fromfile(
         config_root() / '_base_' / ('imagenet_runtime.py' if classify else 'coco_runtime.py')
     )
     parts = schedule.schedule_config(
-        images, update, epochs, lr, metric, patience, layer_decay=0.9 if started else 1.0
+        images,
+        update,
+        epochs,
+        lr,
+        metric,
+        patience,
+        layer_decay=0.9 if started else 1.0,
+        clip_grad=options.clip_grad,
     )
+    parts['custom_hooks'] += _mixing_hooks(options, classify, size, epochs)
     if BACKBONES[name.backbone]['type'] == 'NAResNet':  # without depths of its layers
         parts['optim_wrapper'].pop('constructor')
         parts['optim_wrapper']['paramwise_cfg'] = dict(norm_decay_mult=0.0, bias_decay_mult=0.0)
@@ -143,13 +157,17 @@ def resolve(
                 if classify
                 else detector_model(name, backbone, classes)
             ),
-            **data_config(info, size, batch, workers, masks),
+            **data_config(info, size, batch, workers, masks, options.multi_scale, options.mix),
             **parts,
             custom_imports=dict(imports=['selnext_mm'], allow_failed_imports=False),
             randomness=dict(seed=options.seed),
             load_from=model_weights,
         )
     )
+    if classify and options.mix:
+        cfg.model.train_cfg = dict(
+            augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]
+        )
     if classify:
         cfg.data_preprocessor = dict(
             num_classes=classes,
@@ -158,6 +176,20 @@ def resolve(
             to_rgb=True,
         )
     return cfg, lines
+
+
+def _mixing_hooks(options: Options, classify: bool, size: int, epochs: int) -> list[dict]:
+    """Hooks of ``multi_scale`` and ``mix``: classifiers are resized by the batch, and a
+    detector's last epochs see images as they are."""
+    hooks = []
+    if options.multi_scale and classify:
+        up_to = range(32, size + size // 2 + 1, 32)
+        sides = [side for side in up_to if side >= size // 2]
+        hooks.append(dict(type='BatchResizeHook', schedule=[(0, sides)], seed=options.seed))
+    if options.mix and not classify:
+        first = epochs - math.ceil(schedule.UNMIXED * epochs)
+        hooks.append(dict(type='UnmixedImagesHook', first_epoch=first))
+    return hooks
 
 
 def _some_models() -> str:

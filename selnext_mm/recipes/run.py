@@ -200,7 +200,7 @@ def train(
         say: gets the lines that tell what was chosen.
         options: fields of :class:`~selnext_mm.recipes.options.Options`: ``epochs``,
             ``batch_size``, ``lr``, ``image_size``, ``workers``, ``seed``, ``patience``,
-            ``weights``.
+            ``weights``, ``freeze``, ``multi_scale``, ``mix``, ``clip_grad``.
 
     Raises:
         UserError: a mistake in the labels, the model or the options.

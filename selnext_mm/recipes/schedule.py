@@ -11,6 +11,8 @@ WARMUP = 0.1  # share of the run
 MOST_WARMUP = 500  # iterations
 VALIDATIONS = 10  # at most, per run
 SMALL_SET = 2000  # images; below it the weights are averaged
+CLIP_GRAD = 5.0  # largest norm of an update's gradient
+UNMIXED = 0.15  # share of the epochs at the end that see images as they are
 AVERAGED = 100  # iterations that the average of the weights looks back over
 
 
@@ -28,12 +30,15 @@ def schedule_config(
     patience: int,
     layer_decay: float,
     weight_decay: float = 0.05,
+    clip_grad: float | None = None,
 ) -> dict:
     """Optimizer, schedule and hooks for a set of ``images`` training images.
 
     The rate rises from 1 % for a tenth of the run, at most 500 iterations, then falls to 0 as a
-    cosine. ``metric`` chooses the best checkpoint and, with ``patience`` epochs, stops.
+    cosine. ``metric`` chooses the best checkpoint and, with ``patience`` epochs, stops. The
+    gradient's norm is clipped at ``clip_grad``, by default at :data:`CLIP_GRAD`; 0 clips nothing.
     """
+    clip_grad = CLIP_GRAD if clip_grad is None else clip_grad
     iterations = max(1, math.ceil(images / batch)) * epochs
     warmup = max(1, min(MOST_WARMUP, round(WARMUP * iterations)))
     interval = math.ceil(epochs / VALIDATIONS)
@@ -59,7 +64,7 @@ def schedule_config(
             constructor='LayerDecayOptimWrapperConstructor',
             paramwise_cfg=dict(layer_decay_rate=layer_decay),
             optimizer=dict(type='AdamW', lr=lr, betas=(0.9, 0.999), weight_decay=weight_decay),
-            clip_grad=dict(max_norm=5.0),
+            clip_grad=dict(max_norm=clip_grad) if clip_grad else None,
         ),
         param_scheduler=[
             dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warmup),

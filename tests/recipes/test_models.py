@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.registry import MODELS
 
 from selnext_mm.config.build import build_model
 from selnext_mm.errors import UserError
@@ -99,3 +100,12 @@ def test_all_heads_get_the_classes():
     )
     assert set_classes(node, 3) == 3
     assert '80' not in str(node)
+
+
+@pytest.mark.parametrize('backbone', ['fasternet_t0', 'patnet_t0', 'selnext_atto', 'resnet18'])
+def test_a_detectors_backbone_that_starts_from_weights_takes_its_arguments(backbone):
+    if backbone.startswith('fasternet'):
+        pytest.importorskip('timm', reason="FasterNet is timm's; install selnext_mm[timm]")
+    cfg = backbone_config(parse_model(backbone, 'boxes'), 0.1, 'backbone.pth')
+    assert cfg.pop('init_cfg')['checkpoint'] == 'backbone.pth'
+    MODELS.build(cfg)

@@ -12,23 +12,28 @@ from selnext_mm.models.backbones.lazy import LAZY
 PACKAGE = Path(__file__).resolve().parents[2] / 'selnext_mm'
 # room -> rooms of the package that it may import besides itself, from the bottom up. '' is the
 # package itself, of which all may ask the version.
-BOTTOM = {'errors', 'text', 'disk', 'config_files', 'registry', ''}
+BOTTOM = {'errors', 'text', 'disk', 'config_files', 'registry', 'framework', ''}
 BUILT = {*BOTTOM, 'ops', 'config', 'models', 'checkpoints'}
 READ = {*BUILT, 'engine', 'datasets', 'evaluation', 'visualization'}
 ALLOWED = {
     'errors': set(),
     'text': set(),
     'registry': set(),
+    # mmengine's registry and module bases, or the stand-ins for torch alone.
+    'framework': {'errors', 'text'},
     'disk': {'errors', 'text'},
     'config_files': {'errors', 'text'},
     'compat': {*BOTTOM, 'checkpoints', 'distributions', 'mmcv_ext'},
     'distributions': set(),
     'mmcv_ext': {'errors'},
-    'ops': {'errors'},
-    'models.attention': {'errors', 'ops'},
+    'ops': {'errors', 'framework'},
+    'models.attention': {'errors', 'framework', 'ops'},
     'models.backbones': {*BOTTOM, 'ops', 'models.attention', 'checkpoints'},
-    'models.necks': {'models.backbones'},
+    'models.necks': {'framework', 'models.backbones'},
     'models': {'models.attention', 'models.backbones', 'models.necks'},
+    # The models behind timm's interface; nothing of the package imports it.
+    'timm': {*BOTTOM, 'models', 'checkpoints'},
+    'torchvision': {'errors'},
     'checkpoints': BOTTOM,
     'config': {*BOTTOM, 'models', 'checkpoints'},
     'datasets': BUILT,
@@ -46,9 +51,12 @@ ALLOWED = {
     'export': {*READ, 'inference', 'runtime'},
     'report': {*READ, 'inference', 'analysis'},
     'doctor': {'errors', 'mmcv_ext', ''},
+    'publish': {*READ, 'inference', 'export', 'report', 'recipes', 'timm'},
     'recipes': {*READ, 'inference', 'analysis', 'report'},
 }
 HEAVY = {'mmcv', 'mmdet', 'mmpretrain', 'torchvision'}
+# Rooms that work with torch alone: mmengine through 'framework', or inside a function.
+PLAIN = {'errors', 'text', 'disk', 'ops', 'models', 'checkpoints'}
 
 
 def room(module: str) -> str:
@@ -108,10 +116,29 @@ def test_nothing_but_torch_and_mmengine_is_needed_at_import(path):
     relative = path.relative_to(PACKAGE).parts
     if relative[0] in ('cli', 'analysis', 'datasets', 'visualization', 'evaluation', 'report'):
         return
+    if relative[0] in ('timm', 'torchvision.py'):  # bridges to the packages of these names
+        return
     if path.stem in {module.lstrip('.') for module, _ in LAZY.values()}:
         return
     names = {name.split('.')[0] for name, top in imports(path) if top}
     assert not names & HEAVY
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_models_need_nothing_of_openmmlab_at_import(path):
+    if path.relative_to(PACKAGE).parts[0].removesuffix('.py') not in PLAIN:
+        return
+    if path.stem in {module.lstrip('.') for module, _ in LAZY.values()}:
+        return
+    assert 'mmengine' not in {name.split('.')[0] for name, top in imports(path) if top}
+
+
+def test_nothing_imports_the_bridges():
+    bridges = ('selnext_mm.timm', 'selnext_mm.torchvision')
+    for path in FILES:
+        if path.relative_to(PACKAGE).parts[0] not in ('timm', 'torchvision.py'):
+            # Inside a function, where timm is known to be installed, it may.
+            assert not any(top and n.startswith(bridges) for n, top in imports(path)), path
 
 
 def test_nothing_imports_the_command_line():

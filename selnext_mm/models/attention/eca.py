@@ -4,8 +4,9 @@ import math
 
 import torch
 import torch.nn.functional as F
-from mmengine.registry import MODELS
 from torch import Tensor, nn
+
+from selnext_mm.framework import MODELS
 
 from .base import ChannelAttention
 

@@ -1,8 +1,9 @@
 """Global response normalisation (GRN) of ConvNeXt V2."""
 
 import torch
-from mmengine.registry import MODELS
 from torch import Tensor, nn
+
+from selnext_mm.framework import MODELS
 
 from .base import ChannelAttention
 

@@ -2,9 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from selnext_mm.framework import MODELS
 from selnext_mm.models.attention.base import full_precision
 
 # Added to the standard deviation, not to the variance: the published code's place for it.

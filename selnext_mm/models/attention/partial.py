@@ -4,8 +4,9 @@ from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
-from mmengine.registry import MODELS
 from torch import Tensor, nn
+
+from selnext_mm.framework import MODELS
 
 from .relative_position import RelativePositionBias, exporting
 

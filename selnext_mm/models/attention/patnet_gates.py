@@ -2,9 +2,10 @@
 
 import torch
 import torch.nn.functional as F
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from selnext_mm.framework import MODELS
 
 from .base import full_precision
 

@@ -1,9 +1,9 @@
 """Squeeze-and-excitation with layer normalisation in place of the sigmoid (SELN)."""
 
 import torch.nn.functional as F
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from selnext_mm.framework import MODELS
 from selnext_mm.ops.seln_block.equations import GATE_NORM_EPS
 
 from .base import TwoLayerAttention

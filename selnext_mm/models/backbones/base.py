@@ -3,12 +3,11 @@
 import copy
 from collections.abc import Mapping, Sequence
 
-from mmengine.logging import print_log
-from mmengine.model import BaseModule
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from selnext_mm.checkpoints.pretrained import load_pretrained
+from selnext_mm.framework import BaseModule, print_log
 
 
 def normalize_out_indices(out_indices: int | Sequence[int], num_stages: int) -> tuple[int, ...]:

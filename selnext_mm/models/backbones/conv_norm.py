@@ -1,10 +1,10 @@
 """Convolution, batch norm and activation, which a deployed model computes as one convolution."""
 
 import torch
-from mmengine.model import Sequential
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from selnext_mm.framework import Sequential
 from selnext_mm.ops.capabilities import (
     all_modules_are_watched,
     is_compiling,

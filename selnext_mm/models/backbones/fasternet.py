@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from selnext_mm.errors import UserError
+from selnext_mm.framework import MODELS
 
 from .base import Backbone, normalize_out_indices
 from .layers import checkpointed

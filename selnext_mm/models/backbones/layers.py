@@ -5,10 +5,11 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from selnext_mm.framework import MODELS
 
 
 class LayerNorm2d(nn.LayerNorm):

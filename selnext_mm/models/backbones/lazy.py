@@ -7,7 +7,8 @@ third slower. A name whose package is not installed is not registered.
 from importlib import import_module
 from importlib.util import find_spec
 
-from mmengine.registry import MODELS
+from selnext_mm.errors import UserError
+from selnext_mm.framework import MODELS
 
 # class -> (its module, the package that it derives from)
 LAZY = {
@@ -17,8 +18,18 @@ LAZY = {
 
 
 def load(name: str) -> type:
-    """The class called ``name``, one of :data:`LAZY`."""
-    return getattr(import_module(LAZY[name][0], __package__), name)
+    """The class called ``name``, one of :data:`LAZY`.
+
+    Raises:
+        UserError: if the package that it derives from is not installed.
+    """
+    module, package = LAZY[name]
+    if find_spec(package) is None:
+        raise UserError(
+            f"{name} derives from {package}'s class, and {package} is not installed: pip install "
+            f'{package}. With timm alone, import selnext_mm.timm has the same network'
+        )
+    return getattr(import_module(module, __package__), name)
 
 
 def _builder(name: str):

@@ -9,10 +9,9 @@ same weights.
 from collections.abc import Sequence
 
 import torch
-from mmengine.model import BaseModule, ModuleList, Sequential
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from selnext_mm.framework import MODELS, BaseModule, ModuleList, Sequential
 from selnext_mm.models.attention.base import make_divisible
 from selnext_mm.models.backbones.layers import checkpointed
 from selnext_mm.ops.packed import PackedOnce
@@ -221,13 +220,18 @@ class AttentionMobileNetV3(Backbone):
             self.stages.append(Sequential(*blocks))
         self.freeze()
 
+    def run_stage(self, i: int, x: Tensor) -> Tensor:
+        """The map of stage ``i`` from that of the stage before it; from the images for 0."""
+        if i == 0:
+            if self.deployed:
+                x = x.contiguous(memory_format=torch.channels_last)
+            x = self.stem(x)
+        return self.stages[i](x)
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        if self.deployed:
-            x = x.contiguous(memory_format=torch.channels_last)
-        x = self.stem(x)
         outs = []
-        for i, stage in enumerate(self.stages):
-            x = stage(x)
+        for i in range(len(self.stages)):
+            x = self.run_stage(i, x)
             if i in self.out_indices:
                 # mmcv's RoIAlign reads other memory layouts wrongly, without a word.
                 outs.append(x.contiguous() if self.deployed else x)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from mmengine.registry import MODELS
 from mmpretrain.models.backbones.mobilenet_v2 import MobileNetV2
 from torch import nn
+
+from selnext_mm.framework import MODELS
 
 from .base import CountedPretrained
 

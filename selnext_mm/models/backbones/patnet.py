@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from mmengine.model import BaseModule, ModuleList, Sequential
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from selnext_mm.framework import MODELS, BaseModule, ModuleList, Sequential
 from selnext_mm.models.attention.patnet_gates import MeanStdGate
 
 from .base import Backbone, check_frozen_stages, normalize_out_indices, resolve_arch
@@ -208,11 +207,14 @@ class PATNet(Backbone):
                 self.add_module(f'norm{i}', nn.BatchNorm2d(width))
         self.train()
 
+    def run_stage(self, i: int, x: Tensor) -> Tensor:
+        """The map of stage ``i`` from that of the stage before it; from the images for 0."""
+        return self.stages[i](self.downsample_layers[i](x))
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         outs = []
-        layers = zip(self.downsample_layers, self.stages, strict=True)
-        for i, (downsample, stage) in enumerate(layers):
-            x = stage(downsample(x))
+        for i in range(len(self.stages)):
+            x = self.run_stage(i, x)
             if i in self.out_indices:
                 outs.append(getattr(self, f'norm{i}')(x) if self.output_norm else x)
         return tuple(outs)

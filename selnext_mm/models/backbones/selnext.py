@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 import torch
-from mmengine.model import BaseModule, ModuleList, Sequential
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from selnext_mm.framework import MODELS, BaseModule, ModuleList, Sequential
 from selnext_mm.ops.packed import PackedOnce
 
 from .base import Backbone, check_frozen_stages, normalize_out_indices, resolve_arch
@@ -238,23 +237,31 @@ class SELNeXt(Backbone):
                 self.add_module(f'norm{i}', build_norm2d(norm_cfg, width))
         self.freeze()
 
+    def run_stage(self, i: int, x: Tensor) -> Tensor:
+        """The map of stage ``i`` from that of the stage before it; from the images for 0."""
+        if i == 0:
+            first = self.stages[0][0] if isinstance(self.stages[0], Sequential) else None
+            if type(first) is SELNeXtBlock:
+                x = images_for_stem(x, first)
+        return self.stages[i](downsample(self.downsample_layers[i], i == 0, x, self.impl))
+
+    def output(self, i: int, x: Tensor) -> Tensor:
+        """What the backbone returns for stage ``i``, whose map is ``x``."""
+        norm = getattr(self, f'norm{i}')
+        if self.gap_before_final_norm:
+            mean = x.mean((2, 3), keepdim=True, dtype=norm.weight.dtype)
+            return norm(mean).flatten(1)
+        rows = fused_norm(norm, x, self.impl)
+        out = norm(x) if rows is None else rows.permute(0, 3, 1, 2)
+        # mmcv's RoIAlign silently misreads channels-last tensors.
+        return out.contiguous()
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         outs = []
-        first = self.stages[0][0] if isinstance(self.stages[0], Sequential) else None
-        if type(first) is SELNeXtBlock:
-            x = images_for_stem(x, first)
-        for i, stage in enumerate(self.stages):
-            x = stage(downsample(self.downsample_layers[i], i == 0, x, self.impl))
+        for i in range(len(self.stages)):
+            x = self.run_stage(i, x)
             if i in self.out_indices:
-                norm = getattr(self, f'norm{i}')
-                if self.gap_before_final_norm:
-                    mean = x.mean((2, 3), keepdim=True, dtype=norm.weight.dtype)
-                    outs.append(norm(mean).flatten(1))
-                    continue
-                rows = fused_norm(norm, x, self.impl)
-                out = norm(x) if rows is None else rows.permute(0, 3, 1, 2)
-                # mmcv's RoIAlign silently misreads channels-last tensors.
-                outs.append(out.contiguous())
+                outs.append(self.output(i, x))
         return tuple(outs)
 
     def frozen_modules(self) -> list[nn.Module]:

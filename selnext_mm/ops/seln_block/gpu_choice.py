@@ -6,8 +6,9 @@ import os
 from typing import NamedTuple
 
 import torch
-from mmengine.logging import print_log
 from torch import Tensor
+
+from selnext_mm.framework import print_log
 
 from ..triton_launch import Launcher, can_relaunch
 from .equations import BlockWeights, block_reference

@@ -1,0 +1,116 @@
+"""Weights from the Hugging Face Hub: ``hf://owner/repo[@revision][/file.safetensors]``.
+
+The library ``huggingface_hub`` fetches: it caches, goes on with a broken transfer, reads the token
+of a private repository, and without a network (``HF_HUB_OFFLINE=1``) takes what is in its cache.
+Only safetensors are read, which hold numbers and no program.
+"""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from selnext_mm.errors import UserError
+
+DEFAULT_FILE = 'model.safetensors'
+SCHEME = 'hf://'
+# A Path makes "hf:/owner/repo" of it.
+ADDRESS = re.compile(
+    r'hf:/{1,2}(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/@]+))?(?:/(?P<file>[^@]+))?'
+)
+SHA256 = re.compile(r'[0-9a-f]{64}')
+
+
+def is_hub_address(source: str | Path) -> bool:
+    """Whether ``source`` begins with ``hf://``."""
+    return str(source).startswith('hf:/')
+
+
+def parse_address(source: str | Path) -> tuple[str, str | None, str]:
+    """(repository, revision or None, file) of an address.
+
+    Raises:
+        UserError: if it is no address, or its file is not safetensors.
+    """
+    match = ADDRESS.fullmatch(str(source))
+    if match is None:
+        raise UserError(
+            f'{source} is no address of the Hub; expected hf://OWNER/REPO, and behind it, as '
+            'needed, @REVISION and /FILE.safetensors'
+        )
+    file = match['file'] or DEFAULT_FILE
+    if not file.endswith('.safetensors'):
+        raise UserError(
+            f'{source}: from the Hub only .safetensors are read, because other files can run code; '
+            'name one, or fetch the file yourself and give its path'
+        )
+    return match['repo'], match['revision'], file
+
+
+def fetch(source: str | Path) -> Path:
+    """The local copy of an address, fetched if it is not in the cache.
+
+    A file that the Hub stores by its SHA-256 is compared with it, every time.
+
+    Raises:
+        UserError: without the library; if the address, repository, revision or file does not
+            exist or cannot be reached; if the copy is damaged.
+    """
+    repo, revision, file = parse_address(source)
+    try:
+        from huggingface_hub import errors, hf_hub_download
+    except ImportError as error:
+        raise UserError(
+            f'{source} needs the library huggingface_hub: pip install huggingface_hub, or install '
+            'this package with its extra [hub]'
+        ) from error
+    endpoint = os.environ.get('HF_ENDPOINT')
+    try:
+        path = hf_hub_download(repo, file, revision=revision, endpoint=endpoint)
+    except errors.RevisionNotFoundError as error:
+        raise UserError(f'{source}: {repo} has no revision {revision!r}') from error
+    except errors.RepositoryNotFoundError as error:
+        raise UserError(
+            f'{source}: there is no repository {repo}, or it is private; check the name, or give '
+            'a token that may read it ("hf auth login", or HF_TOKEN)'
+        ) from error
+    except errors.LocalEntryNotFoundError as error:
+        raise UserError(
+            f'{source} is not in the cache, and the Hub cannot be reached (no network, or '
+            'HF_HUB_OFFLINE is set); fetch it once with a network, or give the path of a file'
+        ) from error
+    except errors.EntryNotFoundError as error:
+        raise UserError(
+            f'{source}: {repo} has no file {file}; name one of its safetensors, as in '
+            f'{SCHEME}{repo}/FILE.safetensors'
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f'{source} cannot be fetched: {reason}') from error
+    return _verified(Path(path), source)
+
+
+def _verified(path: Path, source: str | Path) -> Path:
+    """``path``, unless it is a blob whose name, its SHA-256, is not that of its content."""
+    blob = path.resolve()
+    if SHA256.fullmatch(blob.name) and sha256(blob) != blob.name:
+        blob.unlink()
+        raise UserError(
+            f'{source}: the copy in the cache is damaged (its SHA-256 is not that of the Hub) and '
+            'was removed; start again, which fetches it anew'
+        )
+    return path
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    result = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            result.update(block)
+    return result.hexdigest()
+
+
+def local_path(source: str | Path) -> Path:
+    """A path as it is, the local copy of an address of the Hub."""
+    return fetch(source) if is_hub_address(source) else Path(source).expanduser()

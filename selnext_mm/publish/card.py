@@ -1,0 +1,189 @@
+"""The model card: what the weights are, how they were trained, what they reach, what is not known.
+
+The block between the dashes is what the Hub reads.
+"""
+
+import contextlib
+import io
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from mmengine.registry import DATASETS, DefaultScope
+
+from selnext_mm.config import summary
+from selnext_mm.inference.loading import LoadedModel
+from selnext_mm.report.work_dir import Run
+from selnext_mm.text import preview
+
+Z95 = 1.959964  # two-sided 95 % quantile of the normal distribution
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of ``count`` independent trials.
+
+    ``(p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)``
+    """
+    z2 = Z95**2 / count
+    middle = (share + z2 / 2) / (1 + z2)
+    half = Z95 * math.sqrt(share * (1 - share) / count + z2 / (4 * count)) / (1 + z2)
+    return middle - half, middle + half
+
+
+def tested_scores(run: Run) -> tuple[dict[str, float], str]:
+    """(metrics, where they come from): of the newest test with ``--out``, else of training."""
+    found = sorted(run.folder.glob('*.json'), key=lambda p: p.stat().st_mtime)
+    for path in reversed(found):
+        try:
+            content = json.loads(path.read_text())
+        except ValueError:
+            continue
+        if isinstance(content, dict) and isinstance(content.get('metrics'), dict):
+            return _numbers(content['metrics']), 'the test of the run'
+    if run.val:
+        return _numbers(run.val[-1]), 'the last validation during training'
+    return {}, ''
+
+
+def _numbers(metrics: dict) -> dict[str, float]:
+    """Numbers that say something: pycocotools gives -1 for sizes that no object has."""
+    hidden = ('step', 'time', 'data_time')
+    return {
+        k: v
+        for k, v in metrics.items()
+        if isinstance(v, int | float) and v == v and v >= 0 and k.split('/')[-1] not in hidden
+    }
+
+
+def count_tested(loaded: LoadedModel) -> int | None:
+    """Images of the test set, None where it is not here any more."""
+    dataset = (loaded.cfg.get('test_dataloader') or {}).get('dataset')
+    if not dataset:
+        return None
+    try:
+        scope = DefaultScope.overwrite_default_scope(loaded.cfg.get('default_scope', 'mmengine'))
+        with scope, contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
+            return len(DATASETS.build(dict(dataset, lazy_init=False)))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+        return None
+
+
+def _score_lines(scores: dict[str, float], source: str, tested: int | None) -> list[str]:
+    if not scores:
+        return ['No test was found in the folder of the run: what the model reaches is not known.']
+    lines = [f'From {source}' + (f', {tested} images:' if tested else ':'), '']
+    lines += ['| metric | value | 95 % interval |', '|---|---|---|']
+    for key, value in scores.items():
+        interval = 'not computed'
+        if key.startswith('accuracy/') and tested:
+            low, high = (100 * v for v in wilson(value / 100, tested))
+            interval = f'{low:.1f} to {high:.1f}'
+        lines.append(f'| {key} | {value:g} | {interval} |')
+    lines += [
+        '',
+        'An interval is of the sample of test images alone (Wilson). One training with one seed: '
+        'how far another would be from it is not known.',
+    ]
+    return lines
+
+
+def model_card(
+    run: Run,
+    loaded: LoadedModel,
+    about: dict[str, Any],
+    checkpoint: str,
+    digest: str,
+    licence: str,
+    repo: str | None,
+) -> str:
+    """The text of ``README.md``.
+
+    Args:
+        run: the work dir.
+        loaded: the model.
+        about: ``config.json``.
+        checkpoint: name of the file that the weights come from.
+        digest: SHA-256 of the published weights.
+        licence: of the weights.
+        repo: ``owner/name`` on the Hub; None where it is not known yet.
+    """
+    cfg, count = loaded.cfg, sum(p.numel() for p in loaded.model.parameters())
+    name = repo or 'OWNER/REPO'
+    scores, source = tested_scores(run)
+    tested = count_tested(loaded)
+    seed = (cfg.get('randomness') or {}).get('seed')
+    data = re.sub(r' in \S+(?=,|$)', '', summary.data_line(cfg))  # without its folder
+    task = about['task']
+    lines = [
+        '---',
+        f'license: {licence}',
+        'library_name: ' + ('timm' if 'architecture' in about else 'selnext_mm'),
+        f'pipeline_tag: {task}',
+        'tags:',
+        *(f'- {tag}' for tag in ('selnext_mm', 'pytorch', 'safetensors')),
+        '---',
+        '',
+        f'# {Path(run.name).name}',
+        '',
+        f'{summary.model_line(cfg)}: {summary.short_number(count)} parameters, '
+        f'{len(loaded.classes)} classes ({preview(loaded.classes, 10)}).',
+        '',
+        '## Use',
+        '',
+        '```bash',
+        'pip install selnext_mm[mm,hub]',
+        f'hf download {name} --local-dir model',
+        'selnext-mm predict model/config.py model/model.safetensors IMAGES --out predictions',
+        f'selnext-mm train --data DIR --weights hf://{name}   # start another training from it',
+        '```',
+    ]
+    if 'architecture' in about:
+        lines += [
+            '',
+            '```python',
+            'import selnext_mm.timm, timm',
+            f"model = timm.create_model('hf-hub:{name}', pretrained=True)",
+            '```',
+        ]
+    lines += [
+        '',
+        '## Data and recipe',
+        '',
+        f'- data: {data}; what it shows and who may use it only its owner can say',
+        f'- schedule: {summary.schedule_line(cfg)}',
+        f'- start: {_start(cfg)}',
+        f'- precision: {summary.precision(cfg)}; seed {seed}',
+        '- all of it: `config.py`, whose paths begin with `DATA/`',
+        '',
+        '## What it reaches',
+        '',
+        *_score_lines(scores, source, tested),
+        '',
+        '## Limits',
+        '',
+        '- It knows only its classes, in pictures like those it was trained on; on others its '
+        'scores mean nothing.',
+        '- The scores are not calibrated probabilities.',
+        '- Nobody has looked at how it treats groups of people, places or devices differently.',
+        '',
+        '## Files',
+        '',
+        f'- `model.safetensors`: weights of `{checkpoint}`, SHA-256 `{digest}`',
+        '- `config.py`: the resolved config; `preprocessor_config.json`: how pictures are prepared',
+        '',
+        '## Licence',
+        '',
+        f'The weights: {licence}, as whoever published them chose; the code: Apache-2.0.',
+        '',
+    ]
+    return '\n'.join(lines)
+
+
+def _start(cfg) -> str:
+    """Where training started, without folders of the machine."""
+    line = summary.start_line(cfg)
+    head, word, path = line.partition(' of ')
+    is_local = word and '://' not in path
+    return f'{head} of {Path(path).name}' if is_local else line

@@ -1,0 +1,170 @@
+"""The files of a published model: weights, config, preparation of pictures, card."""
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mmengine.config import Config
+
+from selnext_mm import __version__
+from selnext_mm.checkpoints.files import save_file
+from selnext_mm.checkpoints.hub import sha256
+from selnext_mm.config.build import quiet
+from selnext_mm.disk import new_folder, write_json, write_text
+from selnext_mm.errors import UserError
+from selnext_mm.export.graphs import preprocessing
+from selnext_mm.export.pipeline import plain_steps
+from selnext_mm.inference.loading import LoadedModel, load_for_inference
+from selnext_mm.publish.card import model_card
+from selnext_mm.recipes.run import best_checkpoint
+from selnext_mm.report.work_dir import read_run
+
+WEIGHTS, CONFIG, CARD = 'model.safetensors', 'config.py', 'README.md'
+# Keys of a run that mean nothing elsewhere.
+LOCAL_KEYS = ('work_dir', 'load_from', 'resume', 'launcher')
+
+
+def config_of(work_dir: Path) -> Path:
+    """The resolved config of a run: the newest that training wrote, else ``config.py``.
+
+    A test writes ``config.py`` anew, with the tested checkpoint as its start.
+
+    Raises:
+        UserError: if there is none.
+    """
+    found = sorted(work_dir.glob('*/vis_data/config.py')) or sorted(work_dir.glob('*.py'))
+    if not found:
+        raise UserError(f'{work_dir} holds no config of a run; give the work dir of a training')
+    return found[-1]
+
+
+def portable(node: Any) -> Any:
+    """``node`` with ``DATA/<last two parts>`` in the place of every absolute path."""
+    if isinstance(node, dict):
+        return {k: portable(v) for k, v in node.items()}
+    if isinstance(node, list | tuple):
+        return type(node)(portable(v) for v in node)
+    if isinstance(node, str) and node.startswith('/') and len(node) > 1:
+        return '/'.join(('DATA', *PurePosixPath(node).parts[1:][-2:]))
+    return node
+
+
+def portable_config(cfg: Config) -> str:
+    """The config as text, without what belongs to the machine or to the start of the run."""
+    content = {k: portable(v) for k, v in cfg.to_dict().items() if k not in LOCAL_KEYS}
+    # The weights lie beside it; those that training started from do not.
+    init = content.get('model', {}).get('backbone', {}).get('init_cfg')
+    if isinstance(init, dict) and init.get('type') == 'Pretrained':
+        init['checkpoint'] = None
+    return Config(content).pretty_text
+
+
+def preprocessor(loaded: LoadedModel) -> dict[str, Any]:
+    """How pictures are prepared: the model's statistics, and the test pipeline in plain steps.
+
+    ``image_mean`` and ``image_std`` are of pixels from 0 to 1, as other libraries read them.
+    """
+    mean, std, order = preprocessing(loaded.model)
+    result: dict[str, Any] = dict(
+        do_normalize=True,
+        do_rescale=True,
+        rescale_factor=1 / 255,
+        image_mean=[round(v / 255, 6) for v in mean.flatten().tolist()],
+        image_std=[round(v / 255, 6) for v in std.flatten().tolist()],
+        channels=order,
+    )
+    try:
+        result['pipeline'] = plain_steps(loaded.cfg)
+    except UserError as error:
+        result['pipeline_missing'] = str(error)
+    return result
+
+
+def timm_name(loaded: LoadedModel) -> str | None:
+    """The name in timm of a classifier whose tensors are a timm model's; None for all others."""
+    backbone = loaded.cfg.model.get('backbone') or {}
+    arch = backbone.get('arch')
+    name = dict(SELNeXt=f'selnext_{arch}', PATNet=f'patnet_{arch}').get(backbone.get('type'))
+    if name is None or not loaded.is_classifier or not isinstance(arch, str):
+        return None
+    try:
+        import torch
+        from timm import create_model
+
+        import selnext_mm.timm  # noqa: F401 - registers the name
+    except (ImportError, UserError):
+        return None
+    with torch.device('meta'):
+        model = create_model(name, num_classes=len(loaded.classes))
+    shapes = {k: v.shape for k, v in model.state_dict().items()}
+    return name if shapes == {k: v.shape for k, v in loaded.model.state_dict().items()} else None
+
+
+def hub_config(loaded: LoadedModel, pictures: dict[str, Any]) -> dict[str, Any]:
+    """``config.json``: for a model that timm knows, what ``timm.create_model('hf-hub:')`` reads."""
+    result: dict[str, Any] = dict(
+        library_name='selnext_mm',
+        selnext_mm=__version__,
+        task='image-classification' if loaded.is_classifier else 'object-detection',
+        label_names=list(loaded.classes),
+    )
+    name = timm_name(loaded)
+    if name:
+        size = next((s['width'] for s in pictures.get('pipeline', []) if 'width' in s), 224)
+        result |= dict(
+            architecture=name,
+            num_classes=len(loaded.classes),
+            num_features=loaded.model.head.fc.in_features,
+            pretrained_cfg=dict(
+                input_size=[3, size, size],
+                mean=pictures['image_mean'],
+                std=pictures['image_std'],
+                num_classes=len(loaded.classes),
+                classifier='head.fc',
+            ),
+        )
+    return result
+
+
+def publish(
+    work_dir: str | Path,
+    to: str | Path,
+    checkpoint: str | Path | None = None,
+    licence: str = 'other',
+    repo: str | None = None,
+) -> Path:
+    """Write the folder of a run's model; nothing is sent anywhere.
+
+    ``model.safetensors`` (weights, classes in its header), ``config.py`` (resolved, without paths
+    of this machine), ``preprocessor_config.json``, ``config.json`` and ``README.md``, the card.
+
+    Args:
+        work_dir: of the run.
+        to: the folder, which must not exist or be empty.
+        checkpoint: None for the best one of the run, else the last.
+        licence: of the weights, as the Hub calls it; the card says that it is the user's choice.
+        repo: ``owner/name`` that the commands of the card name.
+
+    Raises:
+        UserError: for a folder that is no run, has no checkpoint, or cannot be written.
+    """
+    work_dir = Path(work_dir).expanduser()
+    run = read_run(work_dir)
+    config = config_of(work_dir)
+    path = Path(checkpoint).expanduser() if checkpoint else best_checkpoint(work_dir)
+    with quiet():
+        loaded = load_for_inference(config, path, 'cpu', deployed=False)
+    pictures = preprocessor(loaded)
+    with new_folder(Path(to).expanduser(), '--to') as folder:
+        header = dict(
+            format='pt', classes=json.dumps(loaded.classes), producer=f'selnext_mm {__version__}'
+        )
+        save_file(loaded.model.state_dict(), folder / WEIGHTS, header)
+        write_text(folder / CONFIG, portable_config(loaded.cfg))
+        write_json(folder / 'preprocessor_config.json', pictures)
+        about = hub_config(loaded, pictures)
+        write_json(folder / 'config.json', about)
+        digest = sha256(folder / WEIGHTS)
+        text = model_card(run, loaded, about, path.name, digest, licence, repo)
+        write_text(folder / CARD, text)
+    return Path(to).expanduser()

@@ -1,0 +1,27 @@
+"""The models of this package in timm: importing it registers them.
+
+``timm.create_model('selnext_tiny', num_classes=10)`` and whatever else timm does with a model:
+features, layer-wise lr decay, other numbers of classes and channels (docs/elsewhere.md).
+
+SELNeXt, PATNet and MobileNetV3 are this package's classes behind timm's interface, with the names
+of tensors that MMPretrain's classifiers have. NA-ResNet and NA-MobileNetV2 are timm's own networks
+with :class:`NAModule` in them.
+"""
+
+from selnext_mm.errors import UserError
+
+try:
+    import timm  # noqa: F401 - the other one: imports here are absolute
+except ModuleNotFoundError as error:
+    if error.name != 'timm':
+        raise
+    raise UserError(
+        "selnext_mm.timm needs timm, which is not installed: pip install 'timm>=1.0.17'"
+    ) from error
+
+from . import attention_nets, backbone_nets
+
+__all__ = ['MODELS']
+
+# Names for ``timm.create_model``.
+MODELS = [*backbone_nets.__all__, *attention_nets.__all__]

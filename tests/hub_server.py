@@ -1,0 +1,88 @@
+"""A stand-in for the Hugging Face Hub on this machine: files of repositories, by revision."""
+
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+
+class StandIn:
+    """``files`` maps (repository, revision, name) to bytes; ``requests`` is what was asked for.
+
+    ``cut`` is the number of bytes after which the next answers break off.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[tuple[str, str, str], bytes] = {}
+        self.requests: list[tuple[str, str, str | None]] = []
+        self.cut: list[int] = []
+
+    def add(self, repo: str, content: bytes, name='model.safetensors', revision='main') -> str:
+        self.files[repo, revision, name] = content
+        return hashlib.sha256(content).hexdigest()
+
+    def find(self, path: str) -> tuple[bytes | None, str]:
+        """(content, error code) of the path of a request."""
+        owner, repo, _, revision, name = (*path.strip('/').split('/', 4), *[''] * 5)[:5]
+        repo = f'{owner}/{repo}'
+        if repo not in {key[0] for key in self.files}:
+            return None, 'RepoNotFound'
+        if (repo, revision) not in {key[:2] for key in self.files}:
+            return None, 'RevisionNotFound'
+        return self.files.get((repo, revision, name)), 'EntryNotFound'
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A running :class:`StandIn`, which ``HF_ENDPOINT`` names, and an empty cache."""
+    pytest.importorskip('huggingface_hub', reason='install selnext_mm[hub] to run this')
+    from huggingface_hub import constants
+
+    stand_in = StandIn()
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+        def do_HEAD(self):
+            self.answer(body=False)
+
+        def do_GET(self):
+            self.answer(body=True)
+
+        def answer(self, body: bool) -> None:
+            asked = self.headers.get('Range')
+            stand_in.requests.append((self.command, self.path, asked))
+            content, code = stand_in.find(self.path)
+            if content is None:
+                self.send_response(404)
+                self.send_header('X-Error-Code', code)
+                self.send_header('Content-Length', '0')
+                self.end_headers()
+                return
+            digest = hashlib.sha256(content).hexdigest()
+            first = int(asked.removeprefix('bytes=').split('-')[0]) if asked else 0
+            self.send_response(206 if asked else 200)
+            self.send_header('ETag', f'"{digest}"')
+            self.send_header('X-Linked-Etag', f'"{digest}"')
+            self.send_header('X-Linked-Size', str(len(content)))
+            self.send_header('X-Repo-Commit', hashlib.sha1(content).hexdigest())
+            self.send_header('Accept-Ranges', 'bytes')
+            if asked:
+                self.send_header(
+                    'Content-Range', f'bytes {first}-{len(content) - 1}/{len(content)}'
+                )
+            self.send_header('Content-Length', str(len(content) - first))
+            self.end_headers()
+            if body:
+                end = stand_in.cut.pop(0) if stand_in.cut else len(content)
+                self.wfile.write(content[first:end])
+
+    server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv('HF_ENDPOINT', f'http://127.0.0.1:{server.server_port}')
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'hub_cache'))
+    yield stand_in
+    server.shutdown()
+    server.server_close()

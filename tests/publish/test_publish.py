@@ -1,0 +1,177 @@
+"""A run becomes a folder for the Hub, and the folder a model again."""
+
+import hashlib
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from selnext_mm.checkpoints.files import load_file, read_metadata
+from selnext_mm.cli.publish import main
+from selnext_mm.config.load import load_config
+from selnext_mm.errors import UserError
+from selnext_mm.inference.loading import load_for_inference
+from selnext_mm.publish.card import wilson
+from selnext_mm.publish.folder import portable
+from tests.small_models import CONFIGS, save_model
+
+SCORES = {'coco/bbox_mAP': 0.512, 'coco/bbox_mAP_l': -1.0, 'time': 3.0}
+
+
+def as_run(folder, model, metrics):
+    """The work dir of a run that left ``model``, a fixture of small_models."""
+    folder.mkdir()
+    (folder / 'config.py').write_text(model.cfg.pretty_text)
+    shutil.copy(model.checkpoint, folder / 'best_x_epoch_3.pth')
+    (folder / 'results.json').write_text(json.dumps(dict(metrics=metrics)))
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path, detector):
+    return as_run(tmp_path / 'cells', detector, SCORES)
+
+
+def test_a_detector_comes_back_with_weights_classes_and_predictions(
+    run, tmp_path, detector, capsys
+):
+    out = tmp_path / 'out'
+    assert main([str(run), '--to', str(out), '--repo', 'me/cells', '--licence', 'cc-by-4.0']) == 0
+    text = capsys.readouterr().out
+    assert 'hf upload me/cells' in text
+    names = {'README.md', 'config.json', 'config.py', 'model.safetensors'}
+    assert {p.name for p in out.iterdir()} == names | {'preprocessor_config.json'}
+
+    state = load_file(out / 'model.safetensors')
+    assert all(torch.equal(v, state[k]) for k, v in detector.model.state_dict().items())
+    assert read_metadata(out / 'model.safetensors')['format'] == 'pt'
+    again = load_for_inference(out / 'config.py', out / 'model.safetensors', 'cpu')
+    assert again.classes == ('circle', 'square', 'triangle', 'star', 'ring', 'cross')
+    pictures = json.loads((out / 'preprocessor_config.json').read_text())
+    assert pictures['image_mean'] == pytest.approx([0.485, 0.456, 0.406], abs=1e-4)
+    assert [s['op'] for s in pictures['pipeline']] == ['resize']
+
+    card = (out / 'README.md').read_text()
+    digest = hashlib.sha256((out / 'model.safetensors').read_bytes()).hexdigest()
+    for words in (
+        'license: cc-by-4.0',
+        'pipeline_tag: object-detection',
+        '| coco/bbox_mAP | 0.512 | not computed |',
+        'hf://me/cells',
+        'best_x_epoch_3.pth',
+        digest,
+    ):
+        assert words in card
+    assert '| time |' not in card
+    assert 'bbox_mAP_l' not in card  # no object is that large
+
+
+def test_no_path_of_this_machine_is_given_away(run, tmp_path):
+    with open(run / 'config.py', 'a') as file:
+        file.write("\nwork_dir = '/home/me/secret/run'\nload_from = '/home/me/x.pth'\n")
+        file.write("train_dataloader = dict(dataset=dict(data_root='/home/me/data/cells'))\n")
+    out = tmp_path / 'out'
+    assert main([str(run), '--to', str(out)]) == 0
+    for path in out.glob('*[!s]'):  # all but the weights
+        assert '/home/me' not in path.read_text(), path
+        assert str(tmp_path) not in path.read_text(), path
+    cfg = load_config(out / 'config.py')
+    assert cfg.train_dataloader.dataset.data_root == 'DATA/data/cells'
+    assert cfg.get('load_from') is None
+
+
+def test_the_training_is_described_and_not_the_test_after_it(run, tmp_path, detector):
+    session = run / '20260101_120000' / 'vis_data'
+    session.mkdir(parents=True)
+    text = (run / 'config.py').read_text()
+    (session / 'config.py').write_text(text + "\nload_from = '/home/me/start.pth'\n")
+    (run / 'config.py').write_text(text + "\nload_from = '/home/me/best_x_epoch_3.pth'\n")
+    main([str(run), '--to', str(tmp_path / 'out')])
+    card = (tmp_path / 'out' / 'README.md').read_text()
+    assert '- start: weights of start.pth\n' in card
+
+
+def test_the_published_weights_are_read_from_the_hub(run, tmp_path, detector, hub):
+    out = tmp_path / 'out'
+    main([str(run), '--to', str(out)])
+    hub.add('me/cells', (out / 'model.safetensors').read_bytes())
+    again = load_for_inference(out / 'config.py', 'hf://me/cells', 'cpu', deployed=False)
+    assert again.classes == ('circle', 'square', 'triangle', 'star', 'ring', 'cross')
+    state = again.model.state_dict()
+    assert all(torch.equal(v, state[k]) for k, v in detector.model.state_dict().items())
+
+
+def test_portable_paths():
+    node = dict(a='/x/y/z.json', b=[('/x', 'rel/y')], c=3, d='/')
+    assert portable(node) == dict(a='DATA/y/z.json', b=[('DATA/x', 'rel/y')], c=3, d='/')
+
+
+def test_timm_takes_the_folder_of_a_classifier(tmp_path):
+    timm = pytest.importorskip('timm', reason='install selnext_mm[timm] to run this')
+    import selnext_mm.timm  # noqa: F401
+
+    text = f"""
+_base_ = '{CONFIGS}/cls/selnext_t_in1k.py'
+model = dict(backbone=dict(arch='atto'), head=dict(num_classes=3, in_channels=320))
+"""
+    model = save_model(tmp_path / 'model', text, ('ant', 'bee', 'cat'))
+    root = tmp_path / 'pictures'
+    for i in range(40):
+        path = root / ('ant', 'bee', 'cat')[i % 3] / f'{i}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), i, np.uint8)).save(path)
+    data = dict(type='CustomDataset', data_prefix=str(root), pipeline=[], with_label=True)
+    model.cfg.test_dataloader.dataset = data
+    run = as_run(tmp_path / 'run', model, {'accuracy/top1': 90.0})
+    out = tmp_path / 'out'
+    assert main([str(run), '--to', str(out)]) == 0
+    ours = timm.create_model(f'local-dir:{out}', pretrained=True).eval()
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(ours(x), model.model(x, mode='tensor'))
+    card = (out / 'README.md').read_text()
+    assert 'library_name: timm' in card
+    assert '40 images' in card
+    # 36 of 40 right, by the printed formula of Wilson: 76.9 to 96.0
+    assert '| accuracy/top1 | 90 | 76.9 to 96.0 |' in card
+
+
+def test_wilson_interval_has_its_defining_property():
+    for share, count in ((0.5, 10), (0.9, 40), (0.0, 7), (1.0, 100)):
+        for bound in wilson(share, count):
+            # z = |p - bound| / sqrt(bound (1 - bound) / n) is 1.96 at both ends.
+            deviation = (share - bound) ** 2 * count
+            assert deviation == pytest.approx(1.959964**2 * bound * (1 - bound), abs=1e-6)
+
+
+def test_an_onnx_file_beside_it(tmp_path, classifier, capsys):
+    pytest.importorskip('onnxscript', reason='install selnext_mm[export] to run this')
+    run = as_run(tmp_path / 'run', classifier, {})
+    assert main([str(run), '--to', str(tmp_path / 'out'), '--onnx']) == 0
+    assert (tmp_path / 'out' / 'model.onnx').stat().st_size > 10_000
+    assert 'No test was found' in (tmp_path / 'out' / 'README.md').read_text()
+    assert re.search(r'model\.onnx +\d', capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['nowhere', '--to', 'out'], 'nowhere is not a folder; give the work dir of a run'),
+        (['.', '--to', 'out', '--repo', 'name'], '--repo name; expected OWNER/REPO'),
+        (['.', '--to', 'out', '--check-images', 'x'], '--check-images needs --onnx'),
+        (['empty', '--to', 'out'], 'empty is not the work dir of a run'),
+        (['bare', '--to', 'out'], 'bare holds no checkpoint'),
+    ],
+)
+def test_mistakes(tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'bare').mkdir()
+    (tmp_path / 'bare' / 'config.py').write_text('model = dict(type="X")\n')
+    with pytest.raises(UserError, match=re.escape(message)):
+        main(words)
+    assert not (tmp_path / 'out').exists()
