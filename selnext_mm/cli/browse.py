@@ -4,12 +4,13 @@ import argparse
 from pathlib import Path
 
 from selnext_mm.cli.arguments import Options
+from selnext_mm.cli.parser import Parser
 from selnext_mm.datasets.formats.detect import FORMATS
 from selnext_mm.errors import UserError
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='selnext-mm browse',
         description='Draw images with their labels as they lie in the files, and beside them as a '
         'model is trained on them: a sheet (PNG) and a page (HTML) that opens without a network.',

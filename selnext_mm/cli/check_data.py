@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from selnext_mm.cli.arguments import Options
+from selnext_mm.cli.parser import Parser
 from selnext_mm.datasets.formats.detect import FORMATS
 from selnext_mm.errors import UserError
 
@@ -17,7 +18,7 @@ SPLITS = ('train', 'val', 'test')
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='selnext-mm check-data',
         description='Check the data sets of a config, or a folder of labels: categories against '
         'classes, boxes, masks, ids, images, counts, alike images. Nothing is changed.',

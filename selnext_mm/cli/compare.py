@@ -4,6 +4,7 @@ import argparse
 import shlex
 from pathlib import Path
 
+from selnext_mm.cli.parser import Parser
 from selnext_mm.config_files import config_leaves
 from selnext_mm.errors import UserError
 
@@ -13,7 +14,7 @@ REDUCED = dict(train_images=4000, val_images=1000, epochs=5, size=32)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='selnext-mm compare',
         description='Train configs with several seeds by one recipe, test them, measure their '
         'feature distance, and write one table. On an accelerator everything is used; on a CPU '

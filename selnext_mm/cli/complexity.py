@@ -10,6 +10,7 @@ from pathlib import Path
 
 from selnext_mm.analysis.complexity import Complexity, measure
 from selnext_mm.analysis.papers.figures import PAPER_FIGURES, PaperFigure, meets
+from selnext_mm.cli.parser import Parser
 from selnext_mm.config.build import quiet
 from selnext_mm.config.load import load_config
 from selnext_mm.config_files import config_root, find_config
@@ -146,7 +147,7 @@ def figures_of(config: str) -> dict[str, PaperFigure | None]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='selnext-mm complexity',
         description='Parameters, MACs and FLOPs of the model of each config, without weights '
         'or data.',

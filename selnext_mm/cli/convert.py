@@ -11,6 +11,7 @@ from selnext_mm.checkpoints.files import check_suffix, load_file, save_file, tak
 from selnext_mm.checkpoints.keymaps.rules import Arch, KeyMapping
 from selnext_mm.checkpoints.keymaps.selnext import AT_INIT_ATTENTION
 from selnext_mm.checkpoints.keymaps.sources import KEY_MAPS, TARGETS, convert_keys
+from selnext_mm.cli.parser import Parser
 from selnext_mm.errors import UserError
 from selnext_mm.models.backbones import patnet
 from selnext_mm.models.backbones.selnext import ARCHS
@@ -30,7 +31,7 @@ SHARE_WITHOUT_ATTENTION = 0.5
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='selnext-mm convert',
         description='Convert weights of another project. Every key is mapped, or dropped with a '
         'reason, or an error; files are never unpickled beyond tensors and plain containers.',

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from selnext_mm.cli.parser import Parser
 from selnext_mm.config_files import config_root, find_config
 from selnext_mm.disk import write_text
 from selnext_mm.errors import UserError
@@ -45,7 +46,7 @@ def run(command: str, *arguments: str) -> None:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='selnext-mm demo',
         description='Train and evaluate a small Mask R-CNN on synthetic shapes. A second call '
         'goes on where an interrupted one stopped.',

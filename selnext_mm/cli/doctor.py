@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from selnext_mm import __version__
+from selnext_mm.cli.parser import Parser
 from selnext_mm.cli.terminal import STYLES, show
 from selnext_mm.doctor.checks import Row, inspect_environment
 from selnext_mm.doctor.probes import PROBES
@@ -80,7 +81,7 @@ def report(rows: list[Row]) -> dict:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='selnext-mm doctor',
         description='Check every requirement and print the line that mends what fails.',
         epilog='Exit status: 0 if no check failed (warnings allowed), 1 otherwise.',

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from selnext_mm import __version__
 from selnext_mm.cli.arguments import Options
+from selnext_mm.cli.parser import Parser
 from selnext_mm.disk import new_file
 from selnext_mm.errors import UserError
 
@@ -39,7 +40,7 @@ def _shape(text: str) -> tuple[int, int, int]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog='selnext-mm export',
         description='Write a classifier, a detector, or the backbone and neck of one, with batch, '
         'height and width left open.',

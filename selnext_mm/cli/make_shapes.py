@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from selnext_mm.cli.parser import Parser
 from selnext_mm.datasets.shapes import (
     CLASSES,
     SPLITS,
@@ -15,7 +16,7 @@ from selnext_mm.errors import UserError
 
 
 def build_parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog='selnext-mm make-shapes',
         description='Write a synthetic instance segmentation data set of six classes '
         f'({", ".join(CLASSES)}) in the layout of COCO 2017. The same arguments give the same '

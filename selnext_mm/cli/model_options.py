@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from selnext_mm.cli.parser import Parser
 from selnext_mm.errors import UserError
 
 
 def base_parser(prog: str, description: str, num: int | None = None) -> argparse.ArgumentParser:
     """Options of every command; ``num`` pictures by default, None for all."""
-    parser = argparse.ArgumentParser(prog=prog, description=description)
+    parser = Parser(prog=prog, description=description)
     parser.add_argument('configs', nargs='*', metavar='CONFIG', help='configs, paths or names')
     parser.add_argument(
         '--checkpoints',

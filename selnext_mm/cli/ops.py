@@ -2,6 +2,7 @@
 
 import argparse
 
+from selnext_mm.cli.parser import Parser
 from selnext_mm.mmcv_ext import install as ext
 
 EPILOG = """Programs that import selnext_mm, or load a config that does (custom_imports), need no
@@ -11,7 +12,7 @@ tools/test.py, and its inferencers.
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='selnext-mm ops',
         description='Say where the operators of mmcv come from in this environment, or let '
         'programs that do not know selnext_mm use those written in torch, with mmcv-lite.',

@@ -3,12 +3,13 @@
 import argparse
 from pathlib import Path
 
+from selnext_mm.cli.parser import Parser
 from selnext_mm.errors import UserError
 from selnext_mm.visualization import SCORE_THR
 
 
 def build_parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog='selnext-mm panel',
         description='Draw the ground truth (left) and the predictions (right) of images spread '
         'over a COCO data set. The predictions are the files that a test writes with '

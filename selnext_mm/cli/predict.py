@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from selnext_mm import register_modules
+from selnext_mm.cli.parser import Parser
 from selnext_mm.errors import UserError
 from selnext_mm.visualization import SCORE_THR
 
@@ -58,7 +59,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
 def build_parser() -> argparse.ArgumentParser:
     from selnext_mm.cli.arguments import Options
 
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog='selnext-mm predict',
         description='Run a detector or classifier over pictures.',
         epilog=EPILOG,

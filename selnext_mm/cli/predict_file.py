@@ -3,6 +3,7 @@
 import argparse
 from types import SimpleNamespace
 
+from selnext_mm.cli.parser import Parser
 from selnext_mm.cli.predict import add_shared_arguments, check, run
 from selnext_mm.errors import UserError
 from selnext_mm.runtime.sessions import SUFFIXES
@@ -22,7 +23,7 @@ def is_meant(argv: list[str]) -> bool:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog='selnext-mm predict',
         description='Run an exported detector or classifier over pictures, without PyTorch.',
         epilog=EPILOG,

@@ -4,13 +4,14 @@ import argparse
 import re
 from pathlib import Path
 
+from selnext_mm.cli.parser import Parser
 from selnext_mm.errors import UserError
 
 REPO = re.compile(r'[\w.-]+/[\w.-]+')
 
 
 def build_parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog='selnext-mm publish',
         description='Write a folder with the weights of a run as safetensors, its resolved config, '
         'how pictures are prepared, and a model card. Nothing is sent anywhere; "hf upload '

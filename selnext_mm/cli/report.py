@@ -3,12 +3,13 @@
 import argparse
 from pathlib import Path
 
+from selnext_mm.cli.parser import Parser
 from selnext_mm.errors import UserError
 from selnext_mm.visualization import SCORE_THR
 
 
 def build_parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog='selnext-mm report',
         description='Write one self-contained HTML page of one or several runs: config, curves, '
         'AP, confusion matrix, and pictures with ground truth beside prediction. What needs '

@@ -4,11 +4,12 @@ import argparse
 import os
 
 from selnext_mm.cli.arguments import Options
+from selnext_mm.cli.parser import Parser
 from selnext_mm.engine.session import Session
 
 
 def base_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=prog, description=description)
+    parser = Parser(prog=prog, description=description)
     parser.add_argument('config', help='config file, or a name under configs/')
     parser.add_argument('--work-dir', help='default: work_dirs/<config folder>/<config name>')
     parser.add_argument(

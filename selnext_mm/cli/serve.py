@@ -6,6 +6,7 @@ import os
 import socket
 from importlib.util import find_spec
 
+from selnext_mm.cli.parser import Parser
 from selnext_mm.errors import UserError
 from selnext_mm.serve.limits import Limits
 
@@ -23,7 +24,7 @@ it.
 
 
 def build_parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog='selnext-mm serve',
         description='Serve an exported detector or classifier over HTTP, with a page to try it.',
         epilog=EPILOG,

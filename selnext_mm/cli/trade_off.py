@@ -7,11 +7,12 @@ from pathlib import Path
 from selnext_mm.analysis.papers.tables import BASELINES, TABLES, TITLES
 from selnext_mm.analysis.trade_off import Point, load_measured, trade_off
 from selnext_mm.cli.model_options import write_rows
+from selnext_mm.cli.parser import Parser
 from selnext_mm.errors import UserError
 
 
 def build_parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog='selnext-mm trade-off',
         description='Top-1 accuracy on ImageNet-1k against parameters, FLOPs and latency, as the '
         "SELNeXt paper prints them, or PATNet's, and against latencies measured here.",

@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 
+from selnext_mm.cli.parser import Parser
 from selnext_mm.cli.processes import add_run_options, in_process_group, start_processes
 from selnext_mm.datasets.formats import FORMATS
 from selnext_mm.disk import check_folder
@@ -15,7 +16,7 @@ cascade_mask_rcnn/. What is not given is chosen, and every choice is told in one
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='selnext-mm train --data DIR',
         description='Train on labels in COCO, YOLO, Pascal VOC or LVIS format, or on class '
         'folders; then test the best checkpoint and write a report.',

@@ -1,14 +1,12 @@
-"""Probes of the environment, run in Python processes of their own by
-:func:`~selnext_mm.doctor.run.run_probes`.
+"""Probes of the environment, run in Python processes of their own by ``run.run_probes``.
 
 ``python probes.py NAME ...`` runs them up to the first one that fails and writes what they learn to
 standard output, as JSON (``[name, facts]``) in lines behind :data:`MARK`. A probe is a generator:
 facts that it yields before a broken binary ends its process are kept. Nothing but the standard
 library is imported at module level, and the package itself only where a probe asks for it.
 
-``except Exception`` stands where a package is imported or one of its operators runs: a broken
-binary or a wrong mixture of versions raises whatever it likes, and to tell it is what a probe is
-for.
+``except Exception`` stands where a package is imported or one of its operators runs: what a broken
+binary or a wrong mixture of versions raises there, which may be anything, is what a probe tells.
 """
 
 import importlib

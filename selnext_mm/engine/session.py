@@ -18,7 +18,8 @@ from torch import nn
 from selnext_mm.compat import silence_known_warnings
 from selnext_mm.config.build import build_model
 from selnext_mm.config.load import default_work_dir, load_config, merge_options, set_data_root
-from selnext_mm.config.visualizer import LOGGERS, add_logger, check_backends, show_in
+from selnext_mm.config.switches import set_switches
+from selnext_mm.config.visualizer import check_backends, show_in
 from selnext_mm.datasets.check.config import stop_on_bad_data
 from selnext_mm.datasets.coco_api import read_data_as_checked
 from selnext_mm.disk import check_folder
@@ -151,7 +152,7 @@ class Session:
             Stopped: after SIGTERM, SIGUSR1 or Ctrl-C, with the state saved.
         """
         cfg = self._copy(TRAIN_KEYS, 'cannot be trained: it has no {key}')
-        _set_choices(cfg, amp, auto_scale_lr, loggers)
+        set_switches(cfg, amp, auto_scale_lr, loggers)
         check_backends(cfg)
         loaders = ('train_dataloader', 'val_dataloader')
         _check_values(cfg, loaders)
@@ -269,24 +270,6 @@ def _check_values(cfg: Config, loaders: tuple[str, ...]) -> None:
     check_types(cfg)
     check_numbers(cfg)
     check_paths(cfg, loaders)
-
-
-def _set_choices(cfg: Config, amp: bool, auto_scale_lr: bool, loggers: Iterable[str]) -> None:
-    """Put the options of :meth:`Session.train` into ``cfg``."""
-    if amp:
-        cfg.optim_wrapper.type = 'AutoAmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    if auto_scale_lr:
-        if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
-            raise UserError(
-                f'--auto-scale-lr: {cfg.filename} has no auto_scale_lr.base_batch_size, the batch '
-                'that its lr is meant for'
-            )
-        cfg.auto_scale_lr.enable = True
-    for name in loggers:
-        if name not in LOGGERS:
-            raise UserError(f'no logger {name!r}; choose from {", ".join(LOGGERS)}')
-        add_logger(cfg, name)
 
 
 def set_resume(
