@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from importlib.resources import files
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 import numpy as np
@@ -55,7 +55,9 @@ REASONS = {
     429: 'too many requests of this address',
     503: 'too many requests, or no answer in time',
 }
-REFUSALS = {status: dict(model=Problem, description=text) for status, text in REASONS.items()}
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: dict(model=Problem, description=text) for status, text in REASONS.items()
+}
 Score = Annotated[
     float, Query(ge=0, le=1, allow_inf_nan=False, description='lowest score of an object')
 ]

@@ -2,8 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from mmengine.registry import MODELS
 from torch import Tensor, nn
+
+from selnext_mm.framework import MODELS
 
 
 @MODELS.register_module()

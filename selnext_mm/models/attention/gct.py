@@ -1,8 +1,9 @@
 """Gated channel transformation (GCT): channels compete through their normalised L2 norms."""
 
 import torch
-from mmengine.registry import MODELS
 from torch import Tensor, nn
+
+from selnext_mm.framework import MODELS
 
 from .base import ChannelAttention
 
