@@ -1,7 +1,5 @@
 """Reading checkpoints without running what is in them, and writing them whole or not at all."""
 
-import argparse
-import contextlib
 import io
 import pickle
 import re
@@ -14,6 +12,7 @@ import torch
 from selnext_mm.checkpoints.fit import EMA_KEY, choose_weights
 from selnext_mm.checkpoints.hub import local_path
 from selnext_mm.checkpoints.integrity import write_checkpoint
+from selnext_mm.checkpoints.plain_types import allowed_types
 from selnext_mm.checkpoints.sniff import PICKLE, ZIP, check_file
 from selnext_mm.disk import write_atomically
 from selnext_mm.errors import UserError
@@ -29,8 +28,8 @@ def load_file(
     """Read a checkpoint: ``.safetensors``, or any other suffix with ``torch.load``.
 
     Pickles are read with ``weights_only=True`` and there is no other way in: what needs more
-    than tensors and plain containers is refused. ``argparse.Namespace`` is let through, because
-    the official training script stores its options as one and it holds data only.
+    than tensors, plain containers and data of the standard library (paths, dates, options of
+    argparse; see ``plain_types``) is refused.
 
     Args:
         path: the file, or ``hf://owner/repo``, see :mod:`selnext_mm.checkpoints.hub`.
@@ -94,10 +93,8 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def _load_pickle(path: Path, magic: bytes, map_location: Any, content: bytes | None) -> Any:
-    safe_globals = getattr(torch.serialization, 'safe_globals', None)  # torch >= 2.5
-    allowed = safe_globals([argparse.Namespace]) if safe_globals else contextlib.nullcontext()
     try:
-        with allowed:
+        with allowed_types():
             file = path if content is None else io.BytesIO(content)
             return torch.load(file, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
@@ -107,7 +104,9 @@ def _load_pickle(path: Path, magic: bytes, map_location: Any, content: bytes | N
         detail = f' ({name[1]})' if name else ''
         raise UserError(
             f'{path} was refused: its pickle holds more than weights{detail}, and reading that '
-            'would run code from the file. Ask its author for a plain state dict or safetensors'
+            'would run code from the file. Ask its author for a plain state dict or safetensors. '
+            'Of a file that you trust, save the weights alone: torch.save(torch.load(FILE, '
+            "weights_only=False)['state_dict'], NEW)"
         ) from error
     except Exception as error:  # torch raises KeyError, EOFError, RuntimeError, ... on damage
         reason = f'{type(error).__name__}: {error}'.splitlines()[0].removesuffix(': ')

@@ -1,9 +1,16 @@
 """Reading refuses what is not plain weights; writing is whole or not at all."""
 
 import argparse
+import collections
+import contextlib
+import datetime
 import os
+import pathlib
 import pickle
+import sys
+import types
 
+import numpy as np
 import pytest
 import torch
 
@@ -77,6 +84,64 @@ def test_training_options_of_the_official_script_are_read(tmp_path, state):
     path = tmp_path / 'official.pth'
     torch.save({'model': state, 'epoch': 3, 'args': argparse.Namespace(lr=1e-3)}, path)
     assert load_file(path)['args'].lr == 1e-3
+
+
+EXTRAS = {
+    'path': argparse.Namespace(output_dir=pathlib.PurePosixPath('/x')),
+    'default': collections.defaultdict(list, a=[1]),
+    'number by default': collections.defaultdict(int, a=1),
+    'date': datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc),
+    'duration': datetime.timedelta(seconds=3),
+    'counter': collections.Counter('aab'),
+    'slice': slice(1),
+    'set': {1, 2},
+    'complex': complex(1, 2),
+    'device': torch.device('cpu'),
+    'dtype': torch.float16,
+    'numpy number': np.float64(0.5),
+    'numpy text': np.str_('x'),
+    'small integers': np.zeros(2, 'u2'),
+    'texts': np.array(['a']),
+    'objects': np.array([None, 1], object),
+}
+
+
+@pytest.mark.parametrize('name', EXTRAS)
+def test_plain_data_beside_the_weights_is_read(tmp_path, state, name):
+    torch.save({'state_dict': state, 'args': EXTRAS[name]}, tmp_path / 'file.pth')
+    found = load_file(tmp_path / 'file.pth')['args']
+    assert isinstance(EXTRAS[name], type(found))  # a defaultdict comes back as a dict
+    assert np.all(found == EXTRAS[name])
+
+
+@pytest.mark.parametrize('module', ['pathlib', 'pathlib._local'])
+@pytest.mark.parametrize('name', ['PosixPath', 'WindowsPath'])
+def test_a_path_of_any_system_is_read_as_a_pure_one(tmp_path, state, name, module):
+    class Path:
+        def __reduce__(self):
+            return (type(self), ('data', 'coco'))
+
+    Path.__module__, Path.__name__, Path.__qualname__ = module, name, name
+    with patched_module(module, name, Path):
+        torch.save({'state_dict': state, 'args': Path()}, tmp_path / 'file.pth')
+    found = load_file(tmp_path / 'file.pth')['args']
+    assert isinstance(found, pathlib.PurePath)
+    assert found.parts == ('data', 'coco')
+
+
+@contextlib.contextmanager
+def patched_module(module, name, value):
+    """pickle finds ``value`` under ``module.name``, which it insists on while it writes."""
+    made = types.ModuleType(module)
+    setattr(made, name, value)
+    former = sys.modules.get(module)
+    sys.modules[module] = made
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+        if former is not None:
+            sys.modules[module] = former
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])

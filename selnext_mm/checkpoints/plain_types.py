@@ -1,0 +1,68 @@
+"""Types of the standard library that a checkpoint may hold beside its weights: data, no code."""
+
+import argparse
+import collections
+import contextlib
+import datetime
+import pathlib
+from typing import Any
+
+import torch
+
+CONTAINERS = (list, dict, set, frozenset, tuple, bytearray, complex, slice, range)
+NUMBERS = (int, float, str, bool)  # what a defaultdict makes of a missing key
+DATES = ('date', 'datetime', 'time', 'timedelta', 'timezone')
+PATHS = ('PosixPath', 'WindowsPath', 'PurePosixPath', 'PureWindowsPath', 'Path', 'PurePath')
+
+
+def plain_types() -> list[Any]:
+    """For ``torch.serialization.safe_globals``: classes, and (class, name in the file).
+
+    To make an object of these runs nothing of the file: they take values and keep them. A path is
+    read as a pure one of its system, so that a file written on Windows is read elsewhere.
+    """
+    listed: list[Any] = [
+        argparse.Namespace,
+        collections.Counter,
+        (_without_default, 'collections.defaultdict'),
+    ]
+    for kind in (*CONTAINERS, *NUMBERS):
+        listed.append((kind, f'builtins.{kind.__name__}'))
+    listed += [getattr(datetime, name) for name in DATES]
+    for name in PATHS:
+        pure = pathlib.PureWindowsPath if 'Windows' in name else pathlib.PurePosixPath
+        # Python 3.13 and later name the module pathlib._local.
+        listed += [(pure, f'pathlib.{name}'), (pure, f'pathlib._local.{name}')]
+    return listed + _numpy_types()
+
+
+def _without_default(factory: object = None) -> dict:
+    """An empty dict for a defaultdict, into which torch reads nothing."""
+    return {}
+
+
+def _numpy_types() -> list[Any]:
+    """Arrays and numbers of every dtype; the content of an array of objects is held to the list."""
+    try:
+        import numpy as np
+    except ImportError:  # torch does without
+        return []
+    core = np._core if hasattr(np, '_core') else np.core
+    functions = {name: getattr(core.multiarray, name) for name in ('_reconstruct', 'scalar')}
+    dtypes = [kind for kind in vars(np.dtypes).values() if isinstance(kind, type)]
+    # Files name the functions by the module of the numpy that wrote them.
+    named = [
+        (function, f'numpy.{module}.multiarray.{name}')
+        for name, function in functions.items()
+        for module in ('core', '_core')
+    ]
+    return [np.ndarray, np.dtype, *dtypes, *named]
+
+
+def allowed_types() -> contextlib.AbstractContextManager:
+    """Within it ``torch.load(weights_only=True)`` takes :func:`plain_types`; torch 2.6 or later."""
+    safe_globals = getattr(torch.serialization, 'safe_globals', None)  # torch 2.5 or later
+    if safe_globals is None:
+        return contextlib.nullcontext()
+    version = tuple(int(part) for part in torch.__version__.split('.')[:2])
+    return safe_globals(plain_types() if version >= (2, 6) else [argparse.Namespace])
