@@ -1,14 +1,16 @@
 """The parser of every command's options."""
 
 import argparse
+import os
+from pathlib import Path
 
 from selnext_mm.text import did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
-    """Names the option that was meant where one is unknown; takes no short forms of long options.
+    """Names the option that was meant where one is unknown, and writes out ``~`` in every value.
 
-    A short form would change its meaning when another option is added.
+    Takes no short forms of long options: they would change their meaning when another is added.
     """
 
     def __init__(self, **kwargs) -> None:
@@ -26,4 +28,18 @@ class Parser(argparse.ArgumentParser):
             wrong = next((word for word in left if word.startswith('-')), '').partition('=')[0]
             hint = did_you_mean(wrong, options) if wrong else ''
             self.error(f'unrecognized arguments: {" ".join(left)}{hint}')
+        for name, value in vars(found).items():
+            setattr(found, name, at_home(value))
         return found
+
+
+def at_home(value):
+    """``value`` with ``~`` written out where a text or path starts with it, in lists as well.
+
+    The shell does so for a word that stands alone, and not in ``--out=~/runs``.
+    """
+    if isinstance(value, list):
+        return [at_home(item) for item in value]
+    if isinstance(value, Path):
+        return value.expanduser()
+    return os.path.expanduser(value) if isinstance(value, str) else value

@@ -101,9 +101,29 @@ def default_work_dir(config_path: str | Path) -> str:
     return str(Path('work_dirs') / relative)
 
 
+def _check_one_root(cfg: Config) -> None:
+    """Raise :class:`UserError` if a loader joins folders: one root would make them the same."""
+    roots: dict[str, list[str]] = {}
+    for name, dataset in iter_datasets(cfg):
+        root = str(dataset.get('data_root') or '').rstrip('/')
+        if root not in roots.setdefault(name, []):
+            roots[name].append(root)
+    for name, several in roots.items():
+        if len(several) > 1:
+            raise UserError(
+                f'--data-root: {name} joins data of {len(several)} folders ({", ".join(several)}), '
+                'and one root would make them the same; set data_root in each data set instead'
+            )
+
+
 def set_data_root(cfg: Config, data_root: str | Path) -> None:
-    """Move every dataset and every evaluator's annotation file to ``data_root``, in place."""
+    """Move every dataset and every evaluator's annotation file to ``data_root``, in place.
+
+    Raises:
+        UserError: for a loader that joins data of several folders.
+    """
     new = os.path.expanduser(data_root)
+    _check_one_root(cfg)
     old_roots = []
     for _, dataset in iter_datasets(cfg):
         old = dataset.get('data_root')

@@ -9,6 +9,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader, Runner
 from mmengine.utils.dl_utils import collect_env
+from torch.utils.data import DataLoader
 
 from selnext_mm.checkpoints.fit import (
     classifier_for_maps,
@@ -25,6 +26,7 @@ from selnext_mm.engine.hooks.unreadable_images import (
     record_file,
 )
 from selnext_mm.engine.optimizers.changed_schedule import Schedule
+from selnext_mm.engine.preflight.fit import check_last_batch
 from selnext_mm.engine.resume.checkpoint_hook import SafeCheckpointHook
 from selnext_mm.engine.resume.lineage import Newest, find_newest
 from selnext_mm.errors import UserError
@@ -100,7 +102,10 @@ class ConciseRunner(Runner):
             self._train_dataloader = guard_image_loading(
                 self._train_dataloader, str(record_file(self))
             )
-        return super().build_train_loop(loop)
+        built = super().build_train_loop(loop)
+        if isinstance(built.dataloader, DataLoader):
+            check_last_batch(built.dataloader, self.model)
+        return built
 
     def build_val_loop(self, loop):
         if isinstance(loop, dict):

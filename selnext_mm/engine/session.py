@@ -28,6 +28,7 @@ from selnext_mm.engine.distributed import launch
 from selnext_mm.engine.hooks.show_subfolders import keep_subfolders
 from selnext_mm.engine.preflight.advice import lr_for_batch, random_and_fixed
 from selnext_mm.engine.preflight.constructors import check_arguments
+from selnext_mm.engine.preflight.fit import check_masks, check_mixing
 from selnext_mm.engine.preflight.paths import check_paths
 from selnext_mm.engine.preflight.values import check_numbers, check_types, misspelt_keys
 from selnext_mm.engine.preflight.weights import (
@@ -269,6 +270,8 @@ class Session:
 def _check_values(cfg: Config, loaders: tuple[str, ...]) -> None:
     check_types(cfg)
     check_numbers(cfg)
+    check_masks(cfg, loaders)
+    check_mixing(cfg, loaders)
     check_paths(cfg, loaders)
 
 

@@ -180,6 +180,20 @@ LOOK = f'check-data {CFG} --data-root'
 PREDICT = f'predict {CFG} CKPT pictures --out out'
 FEATURES = f'feature-distance {CFG} --images pictures --out a.png'
 
+INNER = """dict(type='CocoDataset', data_root='{}',
+    ann_file='annotations/instances_train2017.json', data_prefix=dict(img='train2017/'),
+    pipeline=[dict(type='LoadImageFromFile'),
+              dict(type='LoadAnnotations', with_bbox=True, with_mask=True)])"""
+MOSAIC = f"""
+train_dataloader = dict(dataset=dict(_delete_=True, type='MultiImageMixDataset',
+    dataset={INNER.format('a')},
+    pipeline=[dict(type='Mosaic', img_scale=(64, 64)), dict(type='PackDetInputs')]))
+"""
+TWO_FOLDERS = f"""
+train_dataloader = dict(dataset=dict(_delete_=True, type='ConcatDataset',
+    datasets=[{INNER.format('a')}, {INNER.format('b')}]))
+"""
+
 ARGUMENTS = {
     'unknown command': Case('trian x.py', ("'trian'", 'did you mean train', 'choose from')),
     'no config': Case('train', ('config',)),
@@ -401,6 +415,30 @@ CONFIGS = {
     'heads for other classes': Case(
         f'{T} {OPT} model.roi_head.bbox_head.num_classes=80',
         ('bbox_head.num_classes is 80', '6 classes', 'bbox_head.num_classes=6'),
+    ),
+    'masks that nothing makes': Case(
+        'train mine.py --data-root DATA',
+        ('val_evaluator', 'metric segm', 'val_evaluator.metric=bbox'),
+        inherits('model = dict(roi_head=dict(mask_head=None))'),
+    ),
+    'masks that nothing makes, tested': Case(
+        'test mine.py CKPT --data-root DATA',
+        ('test_evaluator', 'metric segm'),
+        inherits('model = dict(roi_head=dict(mask_head=None))'),
+    ),
+    'a mask head without masks': Case(
+        f'{T} {OPT} train_dataloader.dataset.pipeline.1.with_mask=False',
+        ('mask_head', 'with_mask=True'),
+    ),
+    'mosaic of masks': Case(
+        'train mine.py',
+        ("mmdet's Mosaic does not mix masks", 'with_mask=False'),
+        inherits(MOSAIC),
+    ),
+    'one root for two folders': Case(
+        'train mine.py --data-root DATA',
+        ('--data-root', 'joins data of 2 folders (a, b)'),
+        inherits(TWO_FOLDERS),
     ),
     'one class without a comma': Case(
         'train mine.py --data-root DATA',

@@ -1,6 +1,7 @@
 """Are the pictures of a data set there, readable, whole, and of the size that is annotated?"""
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,17 @@ def missing_files(paths: Iterable[str]) -> tuple[list[str], dict[str, str]]:
     return missing, near
 
 
+def foreign_name(path: str) -> str:
+    """Why a file name cannot be found here, if it looks like another machine's; else ''."""
+    if '://' in path or re.search(r'\bhttps?:/', path):
+        return 'file_name is an address: download the images and name the files'
+    if '\\' in path:
+        return r'file_name has Windows separators (\): write / in the annotation file'
+    if re.search(r'(^|/)[A-Za-z]:/', path):
+        return 'file_name starts with a drive of Windows: name the files relative to the images'
+    return ''
+
+
 def check_present(report: Report, training: bool) -> None:
     """Add a finding on images of ``report.paths`` that are not there."""
     missing, near = missing_files(report.paths)
@@ -49,6 +61,8 @@ def check_present(report: Report, training: bool) -> None:
     total = len(report.paths)
     text = f'{len(missing)} of {total} images are missing'
     remedy = f'Looked in {os.path.dirname(missing[0])}; --data-root DIR moves the data set'
+    if cause := foreign_name(missing[0]):
+        remedy = cause
     if near:
         path, name = next(iter(near.items()))
         remedy = f'The folder has {name} for {os.path.basename(path)}: upper and lower case differ'

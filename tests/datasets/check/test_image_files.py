@@ -166,6 +166,20 @@ def test_another_case_of_letters_is_the_remedy(tmp_path):
     assert 'A.jpg for a.jpg' in report.errors[0].remedy
 
 
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [
+        (r'train\1.jpg', 'Windows separators'),
+        ('C:/data/1.jpg', 'drive of Windows'),
+        ('http://images.cocodataset.org/1.jpg', 'is an address'),
+    ],
+)
+def test_names_of_another_machine_are_told_apart(tmp_path, name, words):
+    report = Report('x', 'x', paths={f'{tmp_path}/{name}': None})
+    check_present(report, True)
+    assert words in report.errors[0].remedy
+
+
 @pytest.mark.realdata
 def test_real_pictures_have_the_annotated_sizes(coco_root):
     from selnext_mm.datasets.check.images import image_paths

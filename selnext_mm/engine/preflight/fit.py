@@ -1,0 +1,93 @@
+"""Parts of a config that are sound each by itself and do not fit together."""
+
+from collections.abc import Iterable
+
+from mmengine.config import Config
+from torch import nn
+from torch.utils.data import DataLoader
+
+from selnext_mm.config.walk import iter_evaluators, loader_parts
+from selnext_mm.errors import UserError
+from selnext_mm.models.attention.patnet_gates import MeanStdGate
+
+MIXES = ('Mosaic', 'MixUp')  # of mmdet; they mix images and boxes, and leave masks as they are
+
+
+def _kind(node: dict) -> str:
+    kind = node.get('type')
+    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+    return name.rpartition('.')[2]
+
+
+def _loads_masks(cfg: Config, loader: str) -> bool | None:
+    """Do the transforms of a loader read masks? None if none of them reads annotations."""
+    found = [n for _, n, _ in loader_parts(cfg, loader) if _kind(n) == 'LoadAnnotations']
+    return any(node.get('with_mask') for node in found) if found else None
+
+
+def check_masks(cfg: Config, loaders: Iterable[str]) -> None:
+    """Heads, transforms and metrics have to agree on masks, where regions are what is judged.
+
+    Raises:
+        UserError: masks that nothing makes are scored, or a mask head gets no masks to learn.
+    """
+    head = (cfg.model or {}).get('roi_head')
+    if not isinstance(head, dict):
+        return
+    makes_masks = head.get('mask_head') is not None
+    loads = _loads_masks(cfg, 'train_dataloader') if 'train_dataloader' in loaders else None
+    if makes_masks and loads is False:
+        raise UserError(
+            f'model.roi_head of {cfg.filename} has a mask_head, and no LoadAnnotations of '
+            'train_dataloader reads masks: set with_mask=True there, or train on boxes alone with '
+            'model.roi_head.mask_head=None and the metric bbox in both evaluators'
+        )
+    judged = {f'{loader.partition("_")[0].replace("train", "val")}_evaluator' for loader in loaders}
+    for name, metric in iter_evaluators(cfg):
+        wanted = metric.get('metric') or ()
+        if name in judged and not makes_masks and 'segm' in wanted:
+            raise UserError(
+                f'{name} of {cfg.filename} scores masks (metric segm), and the model makes none '
+                '(model.roi_head.mask_head is not set): --cfg-options val_evaluator.metric=bbox '
+                'test_evaluator.metric=bbox'
+            )
+
+
+def check_mixing(cfg: Config, loaders: Iterable[str]) -> None:
+    """Raise :class:`UserError` for a Mosaic or MixUp of mmdet on data with masks."""
+    for loader in loaders:
+        mixes = [(place, n) for place, n, _ in loader_parts(cfg, loader) if _kind(n) in MIXES]
+        if mixes and _loads_masks(cfg, loader):
+            place, node = mixes[0]
+            raise UserError(
+                f"{place} of {cfg.filename}: mmdet's {_kind(node)} does not mix masks, and the "
+                'data set reads them: take it out, or train on boxes alone (with_mask=False in '
+                'LoadAnnotations, a detector without a mask head)'
+            )
+
+
+def check_last_batch(loader: DataLoader, model: nn.Module) -> None:
+    """A batch of one image ends a training whose gates have batch norms inside.
+
+    Such a gate sees one value per image and channel, which has no variance. Every process counts
+    the images that its sampler gives it.
+
+    Raises:
+        UserError: if one would come, the last of an epoch included.
+    """
+    model.train()
+    gates = [m for m in model.modules() if isinstance(m, MeanStdGate)]
+    if not any(isinstance(g.norm, nn.BatchNorm2d) and g.norm.training for g in gates):
+        return
+    batch, sampler = loader.batch_size, loader.sampler
+    if batch is None or not hasattr(sampler, '__len__'):
+        return
+    images = len(sampler)
+    if batch > 1 and (loader.drop_last or images % batch != 1):
+        return
+    which = 'every batch' if batch == 1 else f'the last of {images} images in batches of {batch}'
+    raise UserError(
+        f'{which} is a single image, and the batch norms inside the gates need two: set another '
+        'train_dataloader.batch_size, train_dataloader.drop_last=True, or '
+        'model.backbone.gate_norm_eval=True (running statistics)'
+    )

@@ -1,0 +1,41 @@
+"""What all commands' options have in common."""
+
+from pathlib import Path
+
+import pytest
+
+from selnext_mm.cli.parser import Parser
+
+
+@pytest.fixture
+def parser(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/me')
+    parser = Parser(prog='x')
+    parser.add_argument('images', nargs='*')
+    parser.add_argument('--out', type=Path)
+    parser.add_argument('--epochs', type=int)
+    parser.add_argument('--title')
+    return parser
+
+
+def test_the_tilde_is_written_out_everywhere(parser):
+    args = parser.parse_args(['~/a.jpg', 'b~.jpg', '--out=~/runs', '--title', 'a ~ b'])
+    assert args.images == ['/home/me/a.jpg', 'b~.jpg']
+    assert args.out == Path('/home/me/runs')
+    assert (args.title, args.epochs) == ('a ~ b', None)
+
+
+@pytest.mark.parametrize(
+    ('words', 'text'),
+    [
+        (['--epohcs', '3'], 'unrecognized arguments: --epohcs 3; did you mean --epochs?'),
+        (['--epohcs=3'], 'unrecognized arguments: --epohcs=3; did you mean --epochs?'),
+        (['--epoch', '3'], 'did you mean --epochs?'),
+        (['--zzz'], 'unrecognized arguments: --zzz\n'),
+    ],
+)
+def test_the_option_that_was_meant_is_named(parser, words, text, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(words)
+    assert caught.value.code == 2
+    assert text in capsys.readouterr().err
