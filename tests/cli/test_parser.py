@@ -28,7 +28,7 @@ def test_the_tilde_is_written_out_everywhere(parser):
 @pytest.mark.parametrize(
     ('words', 'text'),
     [
-        (['--epohcs', '3'], 'unrecognized arguments: --epohcs 3; did you mean --epochs?'),
+        (['--epohcs', '3'], 'unrecognized arguments: --epohcs; did you mean --epochs?'),
         (['--epohcs=3'], 'unrecognized arguments: --epohcs=3; did you mean --epochs?'),
         (['--epoch', '3'], 'did you mean --epochs?'),
         (['--zzz'], 'unrecognized arguments: --zzz\n'),
