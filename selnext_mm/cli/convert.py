@@ -8,6 +8,7 @@ from typing import Any
 
 from selnext_mm import __version__
 from selnext_mm.checkpoints.files import check_suffix, load_file, save_file, take_weights
+from selnext_mm.checkpoints.fit import without_wrappers
 from selnext_mm.checkpoints.keymaps.rules import Arch, KeyMapping
 from selnext_mm.checkpoints.keymaps.selnext import AT_INIT_ATTENTION
 from selnext_mm.checkpoints.keymaps.sources import KEY_MAPS, TARGETS, convert_keys
@@ -112,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f'{out} is the input itself; choose another OUT')
     wanted = 'raw' if args.weights == 'auto' else args.weights
     state, weights = take_weights(load_file(args.input), wanted)
-    result = convert_keys(state, args.source, args.target)
+    result = convert_keys(without_wrappers(state), args.source, args.target)
     metadata = {
         'source': args.source,
         'source_file': Path(args.input).name,

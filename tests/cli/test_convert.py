@@ -35,6 +35,22 @@ def test_report_accounts_for_every_tensor(folder, capsys):
     assert "prefix='backbone.')" in text
 
 
+@pytest.mark.parametrize('prefix', ['module.', '_orig_mod.', 'module._orig_mod.', 'stages'])
+def test_what_wrappers_put_into_the_names_is_taken_off(folder, prefix):
+    """Of DistributedDataParallel, torch.compile, both, and of a compiled part."""
+    assert convert(folder) == 0
+    state = torch.load(folder / 'in.pth')['model']
+    if prefix == 'stages':
+        wrapped = {k.replace('stages.', 'stages._orig_mod.'): v for k, v in state.items()}
+    else:
+        wrapped = {prefix + k: v for k, v in state.items()}
+    torch.save({'model': wrapped}, folder / 'in.pth')
+    assert convert(folder, out='again.pth') == 0
+    one, other = (load_file(folder / n)['state_dict'] for n in ('out.pth', 'again.pth'))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
 @pytest.mark.parametrize('out', ['out.pth', 'out.safetensors'])
 def test_output_is_read_by_the_init_cfg_that_the_report_prints(folder, capsys, out):
     assert convert(folder, '--to', 'detection', out=out) == 0
