@@ -1,6 +1,7 @@
-"""From the weight names of SELNeXt's authors and of mmpretrain's ConvNeXt to ours."""
+"""From the weight names of SELNeXt's authors, and of three projects' ConvNeXt, to ours."""
 
 import re
+from functools import partial
 
 from selnext_mm.checkpoints.keymaps.rules import (
     NUM_STAGES,
@@ -36,6 +37,42 @@ SELNEXT_RULES = Rules(
     )
 )
 
+_NO_NORM = 'LayerNorm after the depth-wise convolution: a SELNeXt block has none'
+_TIMM_BLOCK = r'stages\.(\d+)\.blocks\.(\d+)\.'
+_TIMM_OURS = r'backbone.stages.\1.\2.'
+
+CONVNEXT_TIMM_RULES = Rules(
+    renames=(
+        (rf'stem\.([01])\.{PARAM}', r'backbone.downsample_layers.0.\1.\2'),
+        (
+            rf'stages\.([1-3])\.downsample\.([01])\.{PARAM}',
+            r'backbone.downsample_layers.\1.\2.\3',
+        ),
+        (rf'{_TIMM_BLOCK}gamma', rf'{_TIMM_OURS}gamma'),
+        (rf'{_TIMM_BLOCK}conv_dw\.{PARAM}', rf'{_TIMM_OURS}depthwise_conv.\3'),
+        (rf'{_TIMM_BLOCK}mlp\.fc([12])\.{PARAM}', rf'{_TIMM_OURS}pointwise_conv\3.\4'),
+        (rf'head\.norm\.{PARAM}', r'backbone.norm3.\1'),
+        (rf'head\.fc\.{PARAM}', r'head.fc.\1'),
+    ),
+    drops=((rf'{_TIMM_BLOCK}norm\.{PARAM}', _NO_NORM),),
+)
+
+# Meta's names, which DINOv3 keeps. Its files have the final norm twice, and no head.
+CONVNEXT_META_RULES = Rules(
+    renames=(
+        (rf'(downsample_layers\.[0-3]\.[01]\.{PARAM})', r'backbone.\1'),
+        (rf'({_BLOCK}gamma)', r'backbone.\1'),
+        (rf'({_BLOCK})dwconv\.{PARAM}', r'backbone.\1depthwise_conv.\2'),
+        (rf'({_BLOCK})pwconv([12])\.{PARAM}', r'backbone.\1pointwise_conv\2.\3'),
+        (rf'norm\.{PARAM}', r'backbone.norm3.\1'),
+        (rf'head\.{PARAM}', r'head.fc.\1'),
+    ),
+    drops=(
+        (rf'{_BLOCK}norm\.{PARAM}', _NO_NORM),
+        (rf'norms\.\d+\.{PARAM}', 'the final norm a second time'),
+    ),
+)
+
 CONVNEXT_MMPRETRAIN_RULES = Rules(
     renames=(
         (rf'(backbone\.downsample_layers\.[0-3]\.[01]\.{PARAM})', r'\1'),
@@ -47,7 +84,7 @@ CONVNEXT_MMPRETRAIN_RULES = Rules(
     drops=(
         (
             rf'backbone\.{_BLOCK}norm\.{PARAM}',
-            'LayerNorm after the depth-wise convolution: a SELNeXt block has none',
+            _NO_NORM,
         ),
     ),
 )
@@ -55,6 +92,7 @@ CONVNEXT_MMPRETRAIN_RULES = Rules(
 AT_INIT_DETECTION = {
     'backbone.norm{0..3}.{weight,bias}': 'one new LayerNorm per stage output feeds the FPN'
 }
+AT_INIT_HEAD = {'head.fc.{weight,bias}': 'the source has no classification head'}
 AT_INIT_ATTENTION = {'backbone.stages.*.*.attention.*': 'ConvNeXt has no SELN'}
 
 
@@ -91,7 +129,10 @@ def expected_shapes(
     attention: bool = True,
     layer_scale: bool = True,
 ) -> dict[str, Shape]:
-    """Names and shapes of a SELNeXt; ``num_classes=None`` leaves out the final norm and head."""
+    """Names and shapes of a SELNeXt.
+
+    ``num_classes=None`` leaves out the final norm and the head, -1 the head alone.
+    """
 
     def add(name: str, weight: Shape, bias: int | None = None) -> None:
         shapes[f'{name}.weight'] = weight
@@ -120,25 +161,28 @@ def expected_shapes(
                 add(f'{block}.attention.norm', (E,))
     if num_classes is not None:
         add('backbone.norm3', (widths[-1],))
-        add('head.fc', (num_classes, widths[-1]))
+        if num_classes >= 0:
+            add('head.fc', (num_classes, widths[-1]))
     return shapes
 
 
-def check_selnext(mapped: StateDict, target: str, attention: bool) -> Arch:
+def check_selnext(mapped: StateDict, target: str, attention: bool, head: bool = True) -> Arch:
     """Hold ``mapped`` against the SELNeXt that its own keys describe, and return that one.
 
     Widths, depths, input channels, number of classes and the presence of layer scale are read
-    from the keys; everything else follows from them.
+    from the keys; everything else follows from them. ``head`` says whether a classifier has to have
+    its head.
 
     Raises:
         UserError: see :func:`check_shapes`.
     """
     depths, widths = read_arch(mapped)
     layer_scale = any(key.endswith('.gamma') for key in mapped)
+    classes = size(mapped.get('head.fc.weight')) if head else -1
     expected = expected_shapes(
         depths,
         widths,
-        num_classes=size(mapped.get('head.fc.weight')) if target == 'classifier' else None,
+        num_classes=classes if target == 'classifier' else None,
         in_channels=size(mapped.get('backbone.downsample_layers.0.0.weight'), 1) or 3,
         attention=attention,
         layer_scale=layer_scale,
@@ -155,12 +199,20 @@ def map_selnext(state: StateDict, target: str) -> KeyMapping:
     return KeyMapping(mapped, arch, dropped, at_init)
 
 
-def map_convnext_mmpretrain(state: StateDict, target: str) -> KeyMapping:
-    """mmpretrain ConvNeXt weights: the parts that SELNeXt shares; SELN stays at init."""
-    mapped, dropped = rename(state, CONVNEXT_MMPRETRAIN_RULES, target)
+def map_convnext(rules: Rules, state: StateDict, target: str) -> KeyMapping:
+    """ConvNeXt weights by ``rules``: the parts that SELNeXt shares; SELN stays at init."""
+    mapped, dropped = rename(state, rules, target)
     mapped = flatten_pointwise(mapped)
-    arch = check_selnext(mapped, target, attention=False)
+    head = any(key.startswith('head.') for key in mapped)
+    arch = check_selnext(mapped, target, attention=False, head=head)
     at_init = dict(AT_INIT_ATTENTION)
     if target == 'detection':
         at_init.update(AT_INIT_DETECTION)
+    elif not head:
+        at_init.update(AT_INIT_HEAD)
     return KeyMapping(mapped, arch, dropped, at_init)
+
+
+map_convnext_mmpretrain = partial(map_convnext, CONVNEXT_MMPRETRAIN_RULES)
+map_convnext_timm = partial(map_convnext, CONVNEXT_TIMM_RULES)
+map_convnext_meta = partial(map_convnext, CONVNEXT_META_RULES)

@@ -6,7 +6,12 @@ from selnext_mm.checkpoints.keymaps.nanet import map_nanet
 from selnext_mm.checkpoints.keymaps.own import map_own
 from selnext_mm.checkpoints.keymaps.patnet import map_partialnet
 from selnext_mm.checkpoints.keymaps.rules import KeyMapping, StateDict
-from selnext_mm.checkpoints.keymaps.selnext import map_convnext_mmpretrain, map_selnext
+from selnext_mm.checkpoints.keymaps.selnext import (
+    map_convnext_meta,
+    map_convnext_mmpretrain,
+    map_convnext_timm,
+    map_selnext,
+)
 from selnext_mm.errors import UserError
 
 TARGETS = ('classifier', 'detection')
@@ -15,6 +20,8 @@ TARGETS = ('classifier', 'detection')
 KEY_MAPS: dict[str, Callable[[StateDict, str], KeyMapping]] = {
     'selnext': map_selnext,
     'convnext-mmpretrain': map_convnext_mmpretrain,
+    'timm-convnext': map_convnext_timm,
+    'dinov3-convnext': map_convnext_meta,  # and Meta's own ConvNeXt files
     'nanet': map_nanet,
     'partialnet': map_partialnet,
     'selnext_mm': map_own,

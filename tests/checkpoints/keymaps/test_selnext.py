@@ -237,7 +237,8 @@ def test_an_empty_state_is_refused(source):
 
 def test_unknown_source_and_target_name_the_choices(official):
     with pytest.raises(
-        UserError, match='choose from selnext, convnext-mmpretrain, nanet, partialnet'
+        UserError,
+        match='choose from selnext, convnext-mmpretrain, timm-convnext, dinov3-convnext',
     ):
         convert_keys(official, 'resnet')
     with pytest.raises(UserError, match='choose from classifier, detection'):
