@@ -72,6 +72,7 @@ setup(
         'analysis': requirements('analysis'),
         'report': requirements('report'),
         'tensorboard': requirements('tensorboard'),
+        'tune': requirements('tune'),
         'docs': requirements('docs'),
         'dev': requirements('dev'),
         'export': requirements('export'),

@@ -28,5 +28,6 @@ COMMANDS = {
     'publish': ('selnext_mm.cli.publish', 'a run as a folder fit for the Hugging Face Hub'),
     'report': ('selnext_mm.cli.report', 'one HTML page of one or several runs'),
     'train': ('selnext_mm.cli.train', 'train a config (the same as tools/train.py)'),
+    'tune': ('selnext_mm.cli.tune', 'search for settings on labels of your own'),
     'test': ('selnext_mm.cli.test', 'evaluate a checkpoint (the same as tools/test.py)'),
 }

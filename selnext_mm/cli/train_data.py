@@ -46,6 +46,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add('--multi-scale', action='store_true', help='train on images of 0.5 to 1.5 times the size')
     add('--mix', action='store_true', help='Mosaic and MixUp (boxes), Mixup and CutMix (classes)')
+    add('--weight-decay', type=float, metavar='X', help='of AdamW; default: 0.05')
+    add('--drop-path', type=float, metavar='RATE', help='stochastic depth')
     add('--clip-grad', type=float, metavar='NORM', help='largest gradient norm; 0: any; default: 5')
     add('--amp', action='store_true', help='mixed precision (fp16)')
     add_run_options(parser)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.visualization import Visualizer
 
 from selnext_mm.config.walk import iter_hooks
 from selnext_mm.errors import UserError
@@ -78,6 +79,18 @@ def _mlflow_store(folder: Path) -> dict[str, Any]:
         artifact_location=(folder / 'mlflow').as_uri(),
         artifact_suffix=(),
     )
+
+
+def name_apart(cfg: Config) -> None:
+    """Let a run have a visualizer of its own, in place.
+
+    mmengine hands out that of an earlier run of this process if the configs give both one name,
+    and it goes on to write into that run's folder.
+    """
+    visualizer = cfg.get('visualizer')
+    name = visualizer.get('name') if isinstance(visualizer, dict) else None
+    if name and Visualizer.check_instance_created(name):
+        visualizer['name'] = f'{name}_{len(Visualizer._instance_dict)}'
 
 
 def check_backends(cfg: Config) -> None:

@@ -19,7 +19,7 @@ from selnext_mm.compat import silence_known_warnings
 from selnext_mm.config.build import build_model
 from selnext_mm.config.load import default_work_dir, load_config, merge_options, set_data_root
 from selnext_mm.config.switches import set_switches
-from selnext_mm.config.visualizer import check_backends, show_in
+from selnext_mm.config.visualizer import check_backends, name_apart, show_in
 from selnext_mm.datasets.check.config import stop_on_bad_data
 from selnext_mm.datasets.coco_api import read_data_as_checked
 from selnext_mm.disk import check_folder
@@ -302,6 +302,7 @@ def build_runner(cfg: Config) -> Runner:
     launch.use_restart_safe_rendezvous(cfg)
     launch.init_cpu_group(cfg)
     cfg.setdefault('runner_type', 'ConciseRunner')
+    name_apart(cfg)
     runner = RUNNERS.build(cfg)
     for line in lines:
         runner.logger.info(line)

@@ -25,6 +25,8 @@ class Options:
         multi_scale: train on images from half to one and a half times ``image_size``.
         mix: train on images put together from several: Mosaic and MixUp for boxes, Mixup and
             CutMix for classes.
+        weight_decay: of AdamW.
+        drop_path: rate of stochastic depth; the ResNets have none.
         clip_grad: largest norm of the gradient of an update; 0 clips nothing.
     """
 
@@ -39,6 +41,8 @@ class Options:
     freeze: int | None = None
     multi_scale: bool = False
     mix: bool = False
+    weight_decay: float | None = None
+    drop_path: float | None = None
     clip_grad: float | None = None
 
     def check(self) -> None:
@@ -52,6 +56,8 @@ class Options:
             ('seed', 0),
             ('freeze', 0),
             ('clip_grad', 0),
+            ('weight_decay', 0),
+            ('drop_path', 0),
         ):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -66,6 +72,8 @@ class Options:
             )
         if self.lr is not None and not 0 < self.lr < 1:
             raise UserError(f'--lr {self.lr:g}; expected more than 0 and less than 1, as 1e-3')
+        if self.drop_path is not None and self.drop_path >= 1:
+            raise UserError(f'--drop-path {self.drop_path:g}; expected at least 0 and less than 1')
         if self.weights and '://' not in self.weights and not Path(self.weights).is_file():
             raise UserError(
                 f'--weights {self.weights}: no such file; name a checkpoint or an address, or '

@@ -127,7 +127,12 @@ def resolve(
             '--mix puts images with boxes together, and the labels are masks; leave it out, or '
             f'train on the boxes alone with faster_rcnn/{name.backbone}'
         )
-    backbone = backbone_config(name, 0.2 if started else 0.0, backbone_weights, options.freeze or 0)
+    drop_path = options.drop_path
+    if drop_path is None:
+        drop_path = 0.2 if started else 0.0
+    backbone = backbone_config(name, drop_path, backbone_weights, options.freeze or 0)
+    if options.drop_path is not None and 'drop_path_rate' not in backbone:
+        raise UserError(f'--drop-path: {name.backbone} has no stochastic depth; leave it out')
     classes = len(info.classes)
     cfg = Config.fromfile(
         config_root() / '_base_' / ('imagenet_runtime.py' if classify else 'coco_runtime.py')
@@ -140,6 +145,7 @@ def resolve(
         metric,
         patience,
         layer_decay=0.9 if started else 1.0,
+        weight_decay=options.weight_decay,
         clip_grad=options.clip_grad,
     )
     parts['custom_hooks'] += _mixing_hooks(options, classify, size, epochs)

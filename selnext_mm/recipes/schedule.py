@@ -7,6 +7,7 @@ SCRATCH_LR = 1e-3
 FINE_TUNING_LR = 2e-4
 CLASSIFIER_LR = 1e-3
 CLASSIFIER_BATCH = 64
+WEIGHT_DECAY = 0.05
 WARMUP = 0.1  # share of the run
 MOST_WARMUP = 500  # iterations
 VALIDATIONS = 10  # at most, per run
@@ -29,7 +30,7 @@ def schedule_config(
     metric: str,
     patience: int,
     layer_decay: float,
-    weight_decay: float = 0.05,
+    weight_decay: float | None = None,
     clip_grad: float | None = None,
 ) -> dict:
     """Optimizer, schedule and hooks for a set of ``images`` training images.
@@ -39,6 +40,7 @@ def schedule_config(
     gradient's norm is clipped at ``clip_grad``, by default at :data:`CLIP_GRAD`; 0 clips nothing.
     """
     clip_grad = CLIP_GRAD if clip_grad is None else clip_grad
+    weight_decay = WEIGHT_DECAY if weight_decay is None else weight_decay
     iterations = max(1, math.ceil(images / batch)) * epochs
     warmup = max(1, min(MOST_WARMUP, round(WARMUP * iterations)))
     interval = math.ceil(epochs / VALIDATIONS)

@@ -22,7 +22,7 @@ BEFORE, AFTER = COLOURS[1], COLOURS[0]  # blue and red, as in Fig. 3
 MAX_CHANNELS = 240  # points per panel that are still told apart
 
 
-def _save(figure: Figure, out: str | Path) -> None:
+def save_figure(figure: Figure, out: str | Path) -> None:
     try:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=140, facecolor='white')
@@ -30,7 +30,7 @@ def _save(figure: Figure, out: str | Path) -> None:
         raise UserError(f'cannot write {out}: {error.strerror or error}') from error
 
 
-def _style(axes) -> None:
+def style(axes) -> None:
     axes.spines[['top', 'right']].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
 
@@ -67,10 +67,10 @@ def draw_distances(
     axes.set(xlabel='block', ylabel='mean feature cosine distance')
     axes.set_ylim(bottom=0, top=max(0.54, axes.get_ylim()[1]))
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-    _style(axes)
+    style(axes)
     axes.set_title(note, fontsize=9, color='0.35', loc='left')
     axes.legend(loc='best', fontsize=9, framealpha=0.9)
-    _save(figure, out)
+    save_figure(figure, out)
 
 
 def draw_scales(
@@ -99,14 +99,14 @@ def draw_scales(
             axes.plot(x, scales.after[order], '.', color=AFTER, markersize=3, label='after')
             axes.set_title(f'{label}\n{scales.module}, {scales.kind}', fontsize=8, loc='left')
             axes.tick_params(labelsize=7)
-            _style(axes)
+            style(axes)
         row[0].set_ylabel('scale', fontsize=8)
     for axes in grid[-1]:
         axes.set_xlabel('channel, by its scale before', fontsize=8)
     handles, names = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, names, fontsize=8, markerscale=3, ncols=2, loc='outside upper right')
     figure.suptitle(note, fontsize=9, color='0.35')
-    _save(figure, out)
+    save_figure(figure, out)
 
 
 def draw_trade_off(
@@ -151,9 +151,9 @@ def draw_trade_off(
         axes.set_xlabel(title, fontsize=9)
         axes.tick_params(labelsize=8)
         axes.margins(0.08)
-        _style(axes)
+        style(axes)
     grid[0].set_ylabel('top-1 accuracy (%)', fontsize=9)
     handles, names = grid[0].get_legend_handles_labels()
     figure.legend(handles, names, fontsize=8, ncols=min(7, len(names)), loc='outside lower center')
     figure.suptitle(note, fontsize=9, color='0.35')
-    _save(figure, out)
+    save_figure(figure, out)

@@ -1,5 +1,6 @@
 """A config in short lines, the banner, and the switch for TensorBoard."""
 
+import copy
 import importlib.util
 import sys
 from pathlib import Path
@@ -9,11 +10,12 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import VISBACKENDS
+from mmengine.visualization import Visualizer
 from torch import nn
 
 from selnext_mm.config import summary
 from selnext_mm.config.load import load_config
-from selnext_mm.config.visualizer import LOGGERS, add_logger, check_backends
+from selnext_mm.config.visualizer import LOGGERS, add_logger, check_backends, name_apart
 from selnext_mm.engine.hooks import banner
 from selnext_mm.errors import UserError
 
@@ -115,6 +117,19 @@ def test_mlflow_writes_to_the_server_that_is_named(all_loggers, monkeypatch):
     mlflow = cfg.visualizer.vis_backends[1]
     assert mlflow['tracking_uri'] == 'http://localhost:1'
     assert 'artifact_location' not in mlflow
+
+
+def test_each_run_of_a_process_has_a_visualizer_of_its_own(tmp_path):
+    cfg = Config(dict(visualizer=dict(type='Visualizer', name='of_two_runs')))
+    made = []
+    for _ in range(3):
+        mine = copy.deepcopy(cfg)
+        name_apart(mine)
+        made.append(Visualizer.get_instance(mine.visualizer.name, save_dir=str(tmp_path)))
+    assert len({visualizer.instance_name for visualizer in made}) == 3
+    assert made[0].instance_name == 'of_two_runs'
+    assert Visualizer.get_current_instance() is made[2]
+    name_apart(Config(dict(visualizer=None)))
 
 
 def test_a_logger_of_the_config_stays(all_loggers):

@@ -1,0 +1,175 @@
+"""Search for the settings of a recipe on labels of one's own: what ``selnext-mm tune`` runs."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from mmengine.device import get_device
+
+from selnext_mm.disk import write_json
+from selnext_mm.engine.session import Session
+from selnext_mm.errors import UserError
+from selnext_mm.recipes.options import Options
+from selnext_mm.recipes.resolve import DEFAULTS
+from selnext_mm.recipes.run import prepare
+from selnext_mm.recipes.study import Current, Study, Trial, current_trials, load_optuna
+from selnext_mm.text import did_you_mean
+
+SPACE = ('lr', 'weight_decay', 'drop_path', 'image_size')
+STEP = 32  # pixels between two image sizes
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """``best`` is None if no trial has a score."""
+
+    metric: str
+    trials: list[Trial]
+    best: Trial | None
+    folder: Path
+
+
+def check_names(names: Iterable[str], usual: dict[str, float]) -> list[str]:
+    """The settings to search, in the order of :data:`SPACE`; all that the model has by default."""
+    names = [name.replace('-', '_') for name in names]
+    for name in names:
+        if name not in SPACE:
+            raise UserError(
+                f'--over {name}{did_you_mean(name, SPACE)}; choose from '
+                f'{", ".join(SPACE).replace("_", "-")}'
+            )
+        if name not in usual:
+            raise UserError(f'--over {name.replace("_", "-")}: this model has none')
+    return [name for name in SPACE if name in usual and (not names or name in names)]
+
+
+def suggest(trial, names: Iterable[str], usual: dict[str, float]) -> dict[str, Any]:
+    """Settings of a trial, around the recipe's own.
+
+    The lr from a tenth to ten times, logarithmic; weight decay 0.001 to 0.3, logarithmic; drop
+    path 0 to 0.4; image sizes of 0.75, 1, 1.25 and 1.5 times, in steps of 32 pixels.
+    """
+    found: dict[str, Any] = {}
+    for name in names:
+        value = usual[name]
+        if name == 'lr':
+            found[name] = trial.suggest_float(name, value / 10, min(value * 10, 0.9), log=True)
+        elif name == 'weight_decay':
+            found[name] = trial.suggest_float(name, 1e-3, 0.3, log=True)
+        elif name == 'drop_path':
+            found[name] = trial.suggest_float(name, 0.0, 0.4, step=0.05)
+        else:
+            found[name] = trial.suggest_categorical(name, image_sizes(int(value)))
+    return found
+
+
+def image_sizes(usual: int) -> list[int]:
+    sizes = {max(STEP, round(usual * share / STEP) * STEP) for share in (0.75, 1.25, 1.5)}
+    return sorted({usual, *sizes})
+
+
+def recipes_own(cfg, options: Options) -> dict[str, float]:
+    """What the recipe chooses for the settings that can be searched."""
+    kind = 'classifier' if cfg.model.type == 'ImageClassifier' else 'detector'
+    size = options.image_size or DEFAULTS['cpu' if get_device() == 'cpu' else 'cuda'][kind]
+    optimizer = cfg.optim_wrapper.optimizer
+    usual = dict(lr=optimizer.lr, weight_decay=optimizer.weight_decay, image_size=size)
+    if 'drop_path_rate' in cfg.model.backbone:
+        usual['drop_path'] = cfg.model.backbone.drop_path_rate
+    return usual
+
+
+def tune(
+    data: str | Path,
+    model: str | None = None,
+    trials: int = 20,
+    out: str | Path = 'work_dirs/tune',
+    over: Iterable[str] = (),
+    format: str | None = None,
+    val: float | str | Path | None = None,
+    say: Callable[[str], None] = print,
+    **options,
+) -> TuneResult:
+    """Train ``trials`` times with other settings; the best are named, and their weights kept.
+
+    The first trial is the recipe as it is. The same call with the same ``out`` goes on where an
+    earlier one stopped; several processes with the same ``out`` share the trials. A trial whose
+    metric is below the median of the others at the same epoch is stopped.
+
+    Args:
+        data: labels, as for :func:`selnext_mm.train`.
+        model: as there.
+        trials: how many in all, those of earlier calls and of other processes included.
+        out: folder of the study and of the trials.
+        over: the settings to search, of ``lr``, ``weight_decay``, ``drop_path`` and
+            ``image_size``; all that the model has if empty.
+        format, val, options: as for :func:`selnext_mm.train`.
+        say: gets the lines that tell what happens.
+
+    Raises:
+        UserError: a mistake in the labels, the model or the options; another study in ``out``.
+    """
+    known = [field.name for field in fields(Options)]
+    if unknown := sorted(set(options) - set(known)):
+        raise UserError(f'tune() has no option {unknown[0]!r}{did_you_mean(unknown[0], known)}')
+    if trials < 1:
+        raise UserError(f'--trials {trials}; expected 1 or more')
+    base, folder = Options(**options), Path(out).expanduser().absolute()
+    load_optuna()
+
+    def session_of(chosen: Options, name: str) -> Session:
+        config, _ = prepare(
+            *(data, model, chosen, folder / name),
+            format=format,
+            val=val,
+            command='selnext-mm tune',
+            say=lambda text: None,
+        )
+        return Session(config)
+
+    first = session_of(base, 'recipe')
+    metric = first.cfg.default_hooks.checkpoint.save_best
+    usual = recipes_own(first.cfg, base)
+    names = check_names(over, usual)
+    common = dict(data=str(Path(data).expanduser().absolute()), model=model, over=names)
+    study = Study(folder, json.loads(json.dumps(common | asdict(base))), say)
+    if study.is_new:
+        study.study.enqueue_trial({name: usual[name] for name in names})
+    while study.begun() < trials:
+        trial = study.ask()
+        settings = suggest(trial, names, usual)
+        shown = ', '.join(f'{name} {value:.3g}' for name, value in settings.items())
+        say(f'trial {trial.number}: {shown}')
+        current = Current(trial, metric)
+        try:
+            current_trials.append(current)
+            session = session_of(replace(base, **settings), f'trial_{trial.number:03d}')
+            hooks = session.cfg.get('custom_hooks') or []
+            session.cfg.custom_hooks = [*hooks, dict(type='TrialHook')]
+            session.train()
+        except UserError as error:
+            study.refuse(trial, str(error))
+            if trial.number == 0:  # the recipe itself: the others would not fare better
+                raise
+            say(f'trial {trial.number} failed: {error}')
+            continue
+        finally:
+            current_trials.pop()
+        study.tell(trial, current)
+        end = ' (stopped early)' if current.pruned else ''
+        score = 'no score' if current.best is None else f'{metric} {current.best:.4f}'
+        say(f'trial {trial.number}: {score} after {current.epochs} epochs{end}')
+        _keep_the_best(folder, study.trials())
+    rows = study.trials()
+    result = TuneResult(metric, rows, next((r for r in rows if r.score is not None), None), folder)
+    write_json(folder / 'trials.json', dict(metric=metric, trials=[asdict(row) for row in rows]))
+    return result
+
+
+def _keep_the_best(folder: Path, rows: list[Trial]) -> None:
+    """Remove the weights of trials that have ended without being the best."""
+    for row in rows[1:]:
+        for path in (folder / f'trial_{row.number:03d}').glob('*.pth'):
+            path.unlink(missing_ok=True)

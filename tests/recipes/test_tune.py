@@ -1,0 +1,170 @@
+"""Trials on real labels: what is sampled, stopped early, kept, resumed and refused."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from selnext_mm.__main__ import main
+from selnext_mm.cli.tune import command, parse_args
+from selnext_mm.errors import UserError
+from selnext_mm.recipes import tune as module
+from selnext_mm.recipes.study import OWNER, Current, Study
+from selnext_mm.recipes.tune import check_names, image_sizes, suggest, tune
+from tests.datasets.formats.writers import SMALL, write_voc
+
+optuna = pytest.importorskip('optuna', reason='pip install "selnext_mm[tune]" to run this')
+USUAL = dict(lr=1e-3, weight_decay=0.05, image_size=320, drop_path=0.0)
+QUICK = dict(epochs=2, image_size=64, workers=0, batch_size=2)
+
+
+@pytest.fixture
+def labels(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('SELNEXT_MM_CACHE', str(tmp_path / 'cache'))
+    return write_voc(SMALL, tmp_path / 'boxes')
+
+
+@pytest.mark.integration
+def test_a_search_is_tabled_resumed_and_keeps_the_best(labels, tmp_path, capsys):
+    line = ['tune', '--data', str(labels), 'selnext_atto', '--out', 'found', '--over', 'lr']
+    line += [f'--{key.replace("_", "-")}={value}' for key, value in QUICK.items()]
+    assert main([*line, '--trials', '2']) == 0
+    first = capsys.readouterr().out
+    assert 'trial 0: lr 0.00071\n' in first  # the recipe's own: 1e-3 sqrt(2 / 4)
+    assert '| trial | coco/bbox_mAP | lr | state |' in first
+    assert 'selnext-mm train --data' in first
+    report = json.loads((tmp_path / 'found' / 'trials.json').read_text())
+    rows = report['trials']
+    assert [row['number'] for row in rows] in ([0, 1], [1, 0])
+    assert all(row['state'] == 'complete' for row in rows)
+    kept = {p.parent.name for p in (tmp_path / 'found').glob('trial_*/*.pth')}
+    assert kept == {f'trial_{rows[0]["number"]:03d}'}
+    assert (tmp_path / 'found' / 'trials.png').is_file()
+    for row in rows:  # not all in the folder of the first run of this process
+        folder = tmp_path / 'found' / f'trial_{row["number"]:03d}'
+        assert len(list(folder.glob('*/vis_data/scalars.json'))) == 1
+
+    assert main([*line, '--trials', '2']) == 0  # nothing is left to do
+    again = capsys.readouterr().out
+    assert 'Epoch(train)' not in again
+    assert f'best: trial {rows[0]["number"]}' in again
+    assert main([*line, '--trials', '3', '--seed', '1']) == 2
+    assert 'seed 0, now 1; name another --out' in capsys.readouterr().err
+
+
+def study(folder, **settings):
+    said = []
+    return Study(folder, settings, said.append), said
+
+
+class Values:
+    """In place of a training: reports these values of the metric."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __call__(self, current):
+        for epoch, value in enumerate(self.values, 1):
+            current.best = value if current.best is None else max(current.best, value)
+            current.trial.report(value, epoch)
+            if current.trial.should_prune():
+                current.pruned = True
+                return
+
+
+def test_a_trial_below_the_median_is_stopped(tmp_path):
+    trials, _ = study(tmp_path)
+    for values in ([0.1, 0.4, 0.5], [0.1, 0.3, 0.4], [0.1, 0.3, 0.6], [0.1, 0.05, 0.9]):
+        trial = trials.ask()
+        trial.suggest_float('lr', 1e-4, 1e-2, log=True)
+        current = Current(trial, 'score')
+        Values(values)(current)
+        trials.tell(trial, current)
+    assert [(row.number, row.state, row.score) for row in trials.trials()] == [
+        (2, 'complete', 0.6),
+        (0, 'complete', 0.5),
+        (1, 'complete', 0.4),
+        (3, 'pruned', 0.1),
+    ]
+
+
+def test_what_a_dead_process_tried_is_tried_again(tmp_path):
+    trials, _ = study(tmp_path)
+    trial = trials.ask()
+    rate = trial.suggest_float('lr', 1e-4, 1e-2, log=True)
+    _, said = study(tmp_path)
+    assert said == []  # its process, this one, lives
+    dead = subprocess.run(
+        [sys.executable, '-c', 'import os; print(os.getpid())'], capture_output=True, text=True
+    ).stdout.strip()
+    trial.set_user_attr(OWNER, f'{trial.user_attrs[OWNER].partition(":")[0]}:{dead}')
+    again, said = study(tmp_path)
+    assert said == ['trial 0 was cut off; its settings are tried again']
+    assert again.begun() == 0
+    assert again.trials() == []
+    assert again.ask().suggest_float('lr', 1e-4, 1e-2, log=True) == rate
+
+
+def test_another_machines_trial_is_left_to_it(tmp_path):
+    trials, _ = study(tmp_path)
+    trials.ask().set_user_attr(OWNER, 'elsewhere:1')
+    again, said = study(tmp_path)
+    assert (said, again.begun()) == ([], 1)
+
+
+def test_settings_lie_around_the_recipes_own():
+    space = {}
+    for _ in range(40):
+        trial = optuna.create_study().ask()
+        for name, value in suggest(trial, list(USUAL), USUAL).items():
+            space.setdefault(name, set()).add(value)
+    assert 1e-4 <= min(space['lr']) < max(space['lr']) <= 1e-2
+    assert 1e-3 <= min(space['weight_decay']) < max(space['weight_decay']) <= 0.3
+    assert 0.0 <= min(space['drop_path']) < max(space['drop_path']) <= 0.4
+    assert space['image_size'] <= {256, 320, 384, 480}
+
+
+@pytest.mark.parametrize(('usual', 'sizes'), [(320, [256, 320, 384, 480]), (32, [32, 64])])
+def test_image_sizes_are_multiples_of_32_beside_the_usual(usual, sizes):
+    assert image_sizes(usual) == sizes
+
+
+def test_names_of_settings_are_checked():
+    assert check_names([], USUAL) == ['lr', 'weight_decay', 'drop_path', 'image_size']
+    assert check_names(['image-size', 'lr'], USUAL) == ['lr', 'image_size']
+    with pytest.raises(UserError, match='--over lrr; did you mean lr'):
+        check_names(['lrr'], USUAL)
+    with pytest.raises(UserError, match='--over drop-path: this model has none'):
+        check_names(['drop-path'], dict(lr=1.0))
+
+
+def test_the_command_has_the_best_and_what_was_fixed():
+    line = '--data d retinanet/na_resnet50 --epochs 3 --image-size 64 --workers 0 --val 0.2'
+    args = parse_args(line.split())
+    assert command(args, dict(lr=0.00071234567, image_size=96)) == (
+        'selnext-mm train --data d retinanet/na_resnet50 --val 0.2 --epochs 3 '
+        '--lr 0.0007123 --image-size 96'
+    )
+    assert command(parse_args(['--data', 'my d']), {}) == "selnext-mm train --data 'my d'"
+
+
+def test_mistakes_are_told_before_a_trial(labels, monkeypatch):
+    with pytest.raises(UserError, match='--trials 0'):
+        tune(labels, trials=0)
+    with pytest.raises(UserError, match="no option 'epohcs'; did you mean epochs"):
+        tune(labels, epohcs=3)
+    monkeypatch.setitem(sys.modules, 'optuna', None)
+    with pytest.raises(UserError, match=r'pip install "selnext_mm\[tune\]"'):
+        tune(labels)
+
+
+def test_a_recipe_that_cannot_be_trained_ends_the_search(labels, monkeypatch):
+    class Broken(module.Session):
+        def train(self, **kwargs):
+            raise UserError('no such weights')
+
+    monkeypatch.setattr(module, 'Session', Broken)
+    with pytest.raises(UserError, match='no such weights'):
+        tune(labels, 'selnext_atto', trials=3, out='found', say=lambda text: None, **QUICK)
