@@ -35,9 +35,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add('--format', choices=FORMATS, help='of the labels; found by looking')
     add('--val', metavar='FRACTION|DIR', help='validate on a share of the training images, or DIR')
     for name in FIXED:
-        number = {} if name == 'weights' else dict(type=int)
+        kind: type = str if name == 'weights' else int
         default = 0 if name == 'seed' else None
-        add(f'--{name.replace("_", "-")}', default=default, help='as for train --data', **number)
+        option = f'--{name.replace("_", "-")}'
+        add(option, type=kind, default=default, help='as for train --data')
     add('--debug', action='store_true', help='show the traceback of an error')
     return parser.parse_args(argv)
 
