@@ -60,9 +60,14 @@ def _numpy_types() -> list[Any]:
 
 
 def allowed_types() -> contextlib.AbstractContextManager:
-    """Within it ``torch.load(weights_only=True)`` takes :func:`plain_types`; torch 2.6 or later."""
+    """Within it ``torch.load(weights_only=True)`` takes :func:`plain_types`; torch 2.6 or later.
+
+    What is allowed already is left out: the end of the block would take it away for good.
+    """
     safe_globals = getattr(torch.serialization, 'safe_globals', None)  # torch 2.5 or later
     if safe_globals is None:
         return contextlib.nullcontext()
     version = tuple(int(part) for part in torch.__version__.split('.')[:2])
-    return safe_globals(plain_types() if version >= (2, 6) else [argparse.Namespace])
+    wanted = plain_types() if version >= (2, 6) else [argparse.Namespace]
+    present = torch.serialization.get_safe_globals()
+    return safe_globals([item for item in wanted if item not in present])

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from selnext_mm.checkpoints.files import load_file, save_file, take_weights
+from selnext_mm.compat import allow_checkpoint_types
 from selnext_mm.errors import UserError
 
 
@@ -111,6 +112,16 @@ def test_plain_data_beside_the_weights_is_read(tmp_path, state, name):
     found = load_file(tmp_path / 'file.pth')['args']
     assert isinstance(EXTRAS[name], type(found))  # a defaultdict comes back as a dict
     assert np.all(found == EXTRAS[name])
+
+
+def test_reading_leaves_what_was_allowed_before(tmp_path, state):
+    """mmengine's loader needs it: a checkpoint's message hub holds numpy arrays."""
+    torch.save({'state_dict': state, 'args': np.zeros(2)}, tmp_path / 'file.pth')
+    allow_checkpoint_types()
+    before = torch.serialization.get_safe_globals()
+    load_file(tmp_path / 'file.pth')
+    assert set(torch.serialization.get_safe_globals()) == set(before)
+    torch.load(tmp_path / 'file.pth', weights_only=True)
 
 
 @pytest.mark.parametrize('module', ['pathlib', 'pathlib._local'])
