@@ -22,18 +22,23 @@ REDUCTION = 16  # squeeze ratio of SELN, on the expanded width 4C
 _BLOCK = r'stages\.\d+\.\d+\.'
 
 
+# Meta's names of ConvNeXt's parts, which the authors of SELNeXt keep, and DINOv3.
+_META_RENAMES = (
+    (rf'(downsample_layers\.[0-3]\.[01]\.{PARAM})', r'backbone.\1'),
+    (rf'({_BLOCK}gamma)', r'backbone.\1'),
+    (rf'({_BLOCK})dwconv\.{PARAM}', r'backbone.\1depthwise_conv.\2'),
+    (rf'({_BLOCK})pwconv([12])\.{PARAM}', r'backbone.\1pointwise_conv\2.\3'),
+    (rf'norm\.{PARAM}', r'backbone.norm3.\1'),
+    (rf'head\.{PARAM}', r'head.fc.\1'),
+)
+
 SELNEXT_RULES = Rules(
     renames=(
-        (rf'(downsample_layers\.[0-3]\.[01]\.{PARAM})', r'backbone.\1'),
-        (rf'({_BLOCK}gamma)', r'backbone.\1'),
-        (rf'({_BLOCK})dwconv\.{PARAM}', r'backbone.\1depthwise_conv.\2'),
-        (rf'({_BLOCK})pwconv([12])\.{PARAM}', r'backbone.\1pointwise_conv\2.\3'),
+        *_META_RENAMES,
         # The official block calls its SELN `norm`, although it stands after the GELU.
         (rf'({_BLOCK})norm\.conv_reduce\.{PARAM}', r'backbone.\1attention.fc1.\2'),
         (rf'({_BLOCK})norm\.conv_expand\.{PARAM}', r'backbone.\1attention.fc2.\2'),
         (rf'({_BLOCK})norm\.gate\.{PARAM}', r'backbone.\1attention.norm.\2'),
-        (rf'norm\.{PARAM}', r'backbone.norm3.\1'),
-        (rf'head\.{PARAM}', r'head.fc.\1'),
     )
 )
 
@@ -57,16 +62,9 @@ CONVNEXT_TIMM_RULES = Rules(
     drops=((rf'{_TIMM_BLOCK}norm\.{PARAM}', _NO_NORM),),
 )
 
-# Meta's names, which DINOv3 keeps. Its files have the final norm twice, and no head.
+# DINOv3's files have the final norm twice, and no head.
 CONVNEXT_META_RULES = Rules(
-    renames=(
-        (rf'(downsample_layers\.[0-3]\.[01]\.{PARAM})', r'backbone.\1'),
-        (rf'({_BLOCK}gamma)', r'backbone.\1'),
-        (rf'({_BLOCK})dwconv\.{PARAM}', r'backbone.\1depthwise_conv.\2'),
-        (rf'({_BLOCK})pwconv([12])\.{PARAM}', r'backbone.\1pointwise_conv\2.\3'),
-        (rf'norm\.{PARAM}', r'backbone.norm3.\1'),
-        (rf'head\.{PARAM}', r'head.fc.\1'),
-    ),
+    renames=_META_RENAMES,
     drops=(
         (rf'{_BLOCK}norm\.{PARAM}', _NO_NORM),
         (rf'norms\.\d+\.{PARAM}', 'the final norm a second time'),
