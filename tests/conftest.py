@@ -42,6 +42,15 @@ def _default_scope():
     DefaultScope._instance_dict.clear()
 
 
+@pytest.fixture(autouse=True)
+def _loggers():
+    """A run's logger writes to the captured output of its test, which is closed after it."""
+    from mmengine.logging import MMLogger
+
+    yield
+    MMLogger._instance_dict.clear()
+
+
 @pytest.fixture(scope='session')
 def shapes_root(tmp_path_factory):
     """A small synthetic COCO data set, made by the command that users run."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope, Registry
 from torch import nn
 
@@ -18,11 +19,22 @@ from selnext_mm.text import did_you_mean, near
 def quiet(level: int = logging.INFO) -> Iterator[None]:
     """Without log lines up to ``level``: the remarks that models make when they are built."""
     before = logging.root.manager.disable
-    logging.disable(level)
+    _disable(level)
     try:
         yield
     finally:
-        logging.disable(before)
+        _disable(before)
+
+
+def _disable(level: int) -> None:
+    """``logging.disable`` for mmengine's loggers too.
+
+    A logger remembers which levels are on until its manager clears that memory, and mmengine's
+    loggers belong to no manager: they would speak in :func:`quiet`, or be silent after it.
+    """
+    logging.disable(level)
+    for logger in MMLogger._instance_dict.values():
+        logger._cache.clear()
 
 
 def near_names(known: Registry, name: str) -> str:
