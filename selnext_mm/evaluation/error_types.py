@@ -31,11 +31,12 @@ class Outcomes:
         score: (N,).
         outcome: (N,) 'right', or one of the first five of :data:`ERRORS`.
         own_iou: (N,) the largest IoU with an object of the same class; 0 without one.
-        target: (N,) the object that a 'classification' or 'localisation' error was meant for; else
-            -1.
+        own_object: (N,) that object; -1 without one.
+        other_iou: (N,) the largest IoU with an object of another class; 0 without one.
+        other_object: (N,) that object; -1 without one.
         objects: M COCO annotations.
         object_category: (M,).
-        matched: (M,) True where a prediction was joined to the object.
+        object_score: (M,) score of the prediction that was joined to the object; -1 without one.
     """
 
     classes: list[str]
@@ -44,10 +45,12 @@ class Outcomes:
     score: np.ndarray
     outcome: np.ndarray
     own_iou: np.ndarray
-    target: np.ndarray
+    own_object: np.ndarray
+    other_iou: np.ndarray
+    other_object: np.ndarray
     objects: list[dict]
     object_category: np.ndarray
-    matched: np.ndarray
+    object_score: np.ndarray
 
     @property
     def right(self) -> np.ndarray:
@@ -55,10 +58,22 @@ class Outcomes:
         return self.outcome == 'right'
 
     @property
+    def target(self) -> np.ndarray:
+        """(N,) the object that an error of class or place was meant for; else -1."""
+        own = np.where(self.outcome == 'localisation', self.own_object, -1)
+        return np.where(self.outcome == 'classification', self.other_object, own)
+
+    @property
+    def matched(self) -> np.ndarray:
+        """(M,) True where a prediction was joined to the object."""
+        return self.object_score >= 0
+
+    @property
     def missed(self) -> np.ndarray:
         """(M,) True for objects that no prediction was joined to or meant for."""
         meant = np.zeros(len(self.objects), bool)
-        meant[self.target[self.target >= 0]] = True
+        target = self.target
+        meant[target[target >= 0]] = True
         return ~self.matched & ~meant
 
 
@@ -82,35 +97,35 @@ class ErrorTypes:
     classes: list[str]
 
 
-def _judge(
-    iou: np.ndarray, same: np.ndarray, right: np.ndarray, foreground: float, background: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(outcome, IoU with the own class, target) of the predictions of an image; (n, m) overlaps."""
+def _nearest(iou: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(largest IoU, its object) of each of n predictions with m objects; (0, -1) without any."""
     if not iou.shape[1]:
-        nothing = np.zeros(len(iou))
-        return np.full(len(iou), 'background', object), nothing, nothing.astype(int) - 1
-    own, other = np.where(same, iou, 0), np.where(same, 0, iou)
-    best, best_other = own.max(1), other.max(1)
+        return np.zeros(len(iou)), np.full(len(iou), -1)
+    best = iou.max(1)
+    return best, np.where(best > 0, iou.argmax(1), -1)
+
+
+def _judge(
+    own: np.ndarray, other: np.ndarray, right: np.ndarray, foreground: float, background: float
+) -> np.ndarray:
+    """(n,) outcomes by the largest IoU with objects of the own class, and of others."""
     # The order of the paper's own program: whoever is near an object of its class is not asked
     # for others.
     cases = {
         'right': right,
-        'localisation': (best >= background) & (best < foreground),
-        'classification': best_other >= foreground,
-        'duplicate': best >= foreground,
-        'both': best_other >= background,
+        'localisation': (own >= background) & (own < foreground),
+        'classification': other >= foreground,
+        'duplicate': own >= foreground,
+        'both': other >= background,
     }
-    outcome = np.full(len(iou), 'background', object)
+    outcome = np.full(len(own), 'background', object)
     for name, holds in reversed(cases.items()):
         outcome[holds] = name
-    target = np.full(len(iou), -1)
-    for name, values in (('localisation', own), ('classification', other)):
-        target[outcome == name] = values[outcome == name].argmax(1)
-    return outcome, best, target
+    return outcome
 
 
 def _by_image(run: COCOeval, at: int) -> tuple[dict, dict]:
-    """Image -> {id of a prediction: right?}, and image -> {id of an object: matched?}."""
+    """Image -> {id of a prediction: right?}, and image -> {id of an object: score of its match}."""
     images = len(run.params.imgIds)
     predictions: dict = {i: {} for i in run.params.imgIds}
     objects: dict = {i: {} for i in run.params.imgIds}
@@ -129,7 +144,7 @@ def _by_image(run: COCOeval, at: int) -> tuple[dict, dict]:
                 part['gtIds'], part['gtMatches'][at], part['gtIgnore'], strict=True
             ):
                 if not ignored:
-                    objects[image][key] = match > 0
+                    objects[image][key] = run.cocoDt.anns[match]['score'] if match > 0 else -1
     return predictions, objects
 
 
@@ -156,40 +171,41 @@ def outcomes(
     predictions, objects = _by_image(run, at)
     row = {c: k for k, c in enumerate(run.params.catIds)}
     kind = run.params.iouType
-    found, truth, matched, parts = [], [], [], []
+    found, truth, taken, parts = [], [], [], []
     for image in run.params.imgIds:
         ids = sorted(predictions[image])
-        own = [run.cocoDt.anns[i] for i in ids]
+        mine = [run.cocoDt.anns[i] for i in ids]
         there = [run.cocoGt.anns[i] for i in objects[image]]
-        category = np.array([row[r['category_id']] for r in own], int)
-        named = np.array([row[a['category_id']] for a in there], int)
-        outcome, best, target = _judge(
-            overlaps(own, there, run.cocoGt.imgs[image], kind),
-            category[:, None] == named,
-            np.array([predictions[image][i] for i in ids], bool),
-            foreground,
-            background,
-        )
-        target[target >= 0] += len(truth)
-        parts.append((category, outcome, best, target))
-        found += own
+        category = np.array([row[r['category_id']] for r in mine], int)
+        same = category[:, None] == np.array([row[a['category_id']] for a in there], int)
+        iou = overlaps(mine, there, run.cocoGt.imgs[image], kind)
+        own, own_object = _nearest(np.where(same, iou, 0))
+        other, other_object = _nearest(np.where(same, 0, iou))
+        for place in (own_object, other_object):
+            place[place >= 0] += len(truth)
+        right = np.array([predictions[image][i] for i in ids], bool)
+        outcome = _judge(own, other, right, foreground, background)
+        parts.append((category, outcome, own, own_object, other, other_object))
+        found += mine
         truth += there
-        matched += objects[image].values()
-    category, outcome, best, target = (np.concatenate(p) for p in zip(*parts, strict=True))
+        taken += objects[image].values()
+    columns = [np.concatenate(p) for p in zip(*parts, strict=True)]
     score = np.array([r['score'] for r in found], float)
     order = np.argsort(-score, kind='stable')
     names = {c['id']: c['name'] for c in run.cocoGt.dataset['categories']}
     return Outcomes(
         classes=[names[c] for c in run.params.catIds],
         predictions=[found[n] for n in order],
-        category=category[order],
+        category=columns[0][order],
         score=score[order],
-        outcome=outcome[order],
-        own_iou=best[order],
-        target=target[order],
+        outcome=columns[1][order],
+        own_iou=columns[2][order],
+        own_object=columns[3][order],
+        other_iou=columns[4][order],
+        other_object=columns[5][order],
         objects=truth,
         object_category=np.array([row[a['category_id']] for a in truth], int),
-        matched=np.array(matched, bool),
+        object_score=np.array(taken, float),
     )
 
 
@@ -230,9 +246,10 @@ def _mended(o: Outcomes, name: str) -> tuple[np.ndarray, np.ndarray]:
     Of those meant for one object that is not found yet the best becomes right; the rest goes.
     """
     keep, category, right = o.outcome != name, o.category.copy(), o.right.copy()
-    open_ = np.flatnonzero((o.target >= 0) & ~keep)
-    open_ = open_[~o.matched[o.target[open_]]]
-    meant, first = np.unique(o.target[open_], return_index=True)
+    target, matched = o.target, o.matched
+    open_ = np.flatnonzero((target >= 0) & ~keep)
+    open_ = open_[~matched[target[open_]]]
+    meant, first = np.unique(target[open_], return_index=True)
     best = open_[first]
     keep[best], right[best], category[best] = True, True, o.object_category[meant]
     return category[keep], right[keep]
