@@ -133,7 +133,9 @@ def build_report(
     validation = charts.validation(runs)
     figures = [*training, *details, *validation]
     for part in parts:
-        figures += [c for kind in part['kinds'] for c in kind['charts']] + part['confusion']
+        for kind in part['kinds']:
+            figures += kind['charts'] + kind['errors']['charts']
+        figures += part['confusion']
     environments = [facts.environment(r.environment) for r in runs]
     keys = list(dict.fromkeys(k for e in environments for k in e))
     notes = [(r.name, note) for r in runs for note in r.notes]

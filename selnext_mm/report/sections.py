@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selnext_mm.evaluation import coco_scores, matching
-from selnext_mm.report import charts, gallery
+from selnext_mm.evaluation.error_types import Outcomes, outcomes
+from selnext_mm.report import charts, errors, gallery
 from selnext_mm.report.work_dir import (
     Run,
     annotations_of,
@@ -18,6 +19,7 @@ from selnext_mm.visualization.draw import class_colours
 from selnext_mm.visualization.panel import load_annotations, load_results
 
 KINDS = {'segm': 'masks', 'bbox': 'boxes'}
+BELIEVED = 0.5  # the lowest score of a prediction that may doubt a label
 
 
 @dataclass
@@ -106,14 +108,16 @@ def section(
             results[kind][one.run.name] = [] if empty else load_results(file, content)
     out: dict = {'id': f'set-{number}', 'annotations': str(path), 'kinds': [], 'notes': []}
     out['count'] = f'{len(content["images"])} images'
+    judged: dict[str, dict[str, Outcomes]] = {}
     for kind, runs in results.items():
         runs = {n: r for n, r in runs.items() if r}
         if not runs:
             continue
-        scores = {}
+        scores, judged[kind] = {}, {}
         for name, found in runs.items():
             say(f'COCO evaluation of the {KINDS[kind]} of {name}: {len(found)} predictions')
-            scores[name] = coco_scores.evaluate(content, found, kind, classes)
+            run = coco_scores.run_coco_eval(content, found, kind, classes)
+            scores[name], judged[kind][name] = coco_scores.read_scores(run), outcomes(run)
         summary = [
             (name, [charts.number(v) for v in s.summary.values()]) for name, s in scores.items()
         ]
@@ -132,6 +136,7 @@ def section(
                 'summary': summary,
                 'charts': figures,
                 'table': _table(scores),
+                'errors': errors.error_part(judged[kind], f'{kind}-{number}', score_thr),
             }
         )
     for one in tested:
@@ -162,7 +167,13 @@ def section(
         out['notes'].append(
             'the pictures were not found from here; give their folder: --images DIR'
         )
-    elif shown:
+    out['doubted'] = []
+    for name, o in judged.get(kind, {}).items():
+        # Pictures that cannot be read are named with those of the gallery.
+        cards, _ = errors.doubted_labels(content, images, o, num, max(score_thr, BELIEVED))
+        if cards:
+            out['doubted'].append({'name': name, 'cards': cards})
+    if images is not None and shown:
         say(f'pictures from {images}')
         entries, unread = gallery.build(content, images, matches, ids, num)
         if unread:
