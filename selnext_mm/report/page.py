@@ -10,6 +10,7 @@ from selnext_mm import __version__
 from selnext_mm.disk import write_text
 from selnext_mm.errors import UserError
 from selnext_mm.report import charts, facts, sections
+from selnext_mm.report.class_curves import class_curves
 from selnext_mm.report.work_dir import Run, read_run
 from selnext_mm.visualization import SCORE_THR
 
@@ -130,8 +131,8 @@ def build_report(
     for run in runs:
         _trouble(run)
     training, details = charts.training(runs), charts.training_details(runs)
-    validation = charts.validation(runs)
-    figures = [*training, *details, *validation]
+    validation, by_class = charts.validation(runs), class_curves(runs)
+    figures = [*training, *details, *validation, *by_class]
     for part in parts:
         for kind in part['kinds']:
             figures += kind['charts'] + kind['errors']['charts']
@@ -157,6 +158,7 @@ def build_report(
         training=training,
         details=details,
         validation=validation,
+        by_class=by_class,
         metrics=facts.last_metrics(runs),
         sections=parts,
         css=(HERE / 'page.css').read_text(encoding='utf-8'),

@@ -34,6 +34,8 @@ def test_labels_to_predictions_and_on_from_there(labels, capsys, tmp_path):
     assert (work / 'results.bbox.json').is_file()
     assert result.config == work / 'config.py'
     assert result.report is None or result.report.is_file()
+    scalars = [p.read_text() for p in work.glob('*/vis_data/scalars.json')]
+    assert any('"coco/cat_precision"' in text for text in scalars), 'AP of each class'
     stored = torch.load(result.checkpoint, weights_only=True)
     assert stored['meta']['dataset_meta']['classes'] == ('ape', 'cat', 'dog')
     assert any('from-scratch recipe' in line for line in said)

@@ -91,3 +91,33 @@ def test_the_page_has_the_errors_of_every_run(tmp_path, shapes_root, annotations
     text = (tmp_path / 'a.html').read_text()
     assert text.count('Labels most likely wrong, by') == 2
     assert text.count('class="prediction"') == 3
+
+
+def test_the_ap_of_each_class_is_one_chart_with_a_choice(tmp_path, shapes_root, monkeypatch):
+    runs = [make_run(tmp_path / name, shapes_root, None) for name in 'ab']
+    for run in runs:
+        path = next(run.glob('*/vis_data/scalars.json'))
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            if 'iter' not in row:
+                ap = {'coco/ring_precision': row['step'] / 10, 'coco/none_precision': float('nan')}
+                row.update({**ap, 'coco/red star_precision': 0.5})
+        path.write_text('\n'.join(map(json.dumps, rows)))
+    kept = {}
+    monkeypatch.setattr(page, 'as_json', lambda value: kept.update(value) or '{}')
+
+    def draw(*folders):
+        build_report(folders, tmp_path / 'a.html')
+        charts = [c for c in kept['charts'] if c['title'].startswith('AP of each class')]
+        assert not any('precision' in c['title'] for c in kept['charts'])
+        return charts[0]['options'], charts[0]['data']
+
+    options, data = draw(runs[0])
+    assert [o['label'] for o in options] == ['all classes', 'ring', 'red star']
+    assert [(d['name'], d['x'], d['y']) for d in data] == [
+        ('ring', [1, 2], [0.1, 0.2]),
+        ('red star', [1, 2], [0.5, 0.5]),
+    ]
+    options, data = draw(*runs)
+    assert [(o['label'], o['traces']) for o in options] == [('ring', [0, 1]), ('red star', [2, 3])]
+    assert [d['visible'] for d in data] == [True, True, False, False]
