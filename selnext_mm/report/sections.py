@@ -8,6 +8,7 @@ from pathlib import Path
 from selnext_mm.evaluation import coco_scores, matching
 from selnext_mm.evaluation.error_types import Outcomes, outcomes
 from selnext_mm.report import charts, errors, gallery
+from selnext_mm.report.comparison import comparison
 from selnext_mm.report.work_dir import (
     Run,
     annotations_of,
@@ -55,7 +56,11 @@ def find_tested(
     named, folder = annotations or named, images or folder
     if prefix is None:
         if run.config is not None and run.config.get('default_scope') == 'mmpretrain':
-            run.notes.append('a classification run has no boxes: its metrics are under Validation')
+            run.notes.append(
+                'no predictions of the classifier: confusion and pictures are left out. Write '
+                'them with "selnext-mm test CONFIG CHECKPOINT --out FILE.json" into this folder, '
+                'or give --predictions FILE.json'
+            )
             return None
         run.notes.append(
             'no predictions: AP of each class, curves, confusion matrix and gallery are left out. '
@@ -161,6 +166,8 @@ def section(
         )
         for i, (t, match) in enumerate(zip(shown, matches, strict=True))
     ]
+    files = {i['id']: i['file_name'] for i in content['images']}
+    out['comparisons'] = comparison([t.run.name for t in shown], matches, files)
     out['gallery'] = None
     images = next((t.images for t in shown if t.images and t.images.is_dir()), None)
     if images is None:

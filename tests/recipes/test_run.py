@@ -1,5 +1,6 @@
 """From labels to a tested model and a report, in one call; and what it leaves runs by itself."""
 
+import json
 import os
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 import selnext_mm
 from selnext_mm.__main__ import main
 from selnext_mm.errors import UserError
+from selnext_mm.evaluation.class_predictions import read_class_results
 from selnext_mm.recipes.run import best_checkpoint, run_folder
 from tests.datasets.formats.writers import SMALL, write_voc
 
@@ -65,6 +67,11 @@ def test_class_folders_to_a_classifier(folders, tmp_path, monkeypatch):
     )
     assert result.checkpoint.name.startswith('best_accuracy_top1')
     assert 0 <= result.metrics['accuracy/top1'] <= 100
+    said = read_class_results(result.work_dir / 'results.classes.json')
+    assert 100 * said.right.mean() == pytest.approx(result.metrics['accuracy/top1'])
+    written = json.loads(result.predictions.read_text())
+    assert written['results'] == {'classes': 'results.classes.json'}
+    assert result.report is None or 'id="classification"' in result.report.read_text()
 
 
 def test_folders_of_runs_count_up(tmp_path, monkeypatch):
