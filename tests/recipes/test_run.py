@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ QUICK = ['--epochs', '1', '--image-size', '64', '--workers', '0', '--batch-size'
 @pytest.mark.integration
 def test_labels_to_predictions_and_on_from_there(labels, capsys, tmp_path):
     said = []
-    options = dict(epochs=1, image_size=64, workers=0, batch_size=2)
+    options = dict(epochs=1, image_size=64, workers=0, batch_size=2, show_predictions=1)
     result = selnext_mm.train(labels, 'selnext_atto', **options, say=said.append)
     work = tmp_path / 'work_dirs' / 'boxes_selnext_atto'
     assert result.work_dir == work
@@ -38,6 +39,8 @@ def test_labels_to_predictions_and_on_from_there(labels, capsys, tmp_path):
     assert result.report is None or result.report.is_file()
     scalars = [p.read_text() for p in work.glob('*/vis_data/scalars.json')]
     assert any('"coco/cat_precision"' in text for text in scalars), 'AP of each class'
+    (drawn,) = work.glob('*/vis_data/vis_image/*')
+    assert re.fullmatch(r'prediction_0_\w+_1\.png', drawn.name)
     stored = torch.load(result.checkpoint, weights_only=True)
     assert stored['meta']['dataset_meta']['classes'] == ('ape', 'cat', 'dog')
     assert any('from-scratch recipe' in line for line in said)
@@ -63,8 +66,13 @@ def test_class_folders_to_a_classifier(folders, tmp_path, monkeypatch):
     pytest.importorskip('mmpretrain', reason='needs mmpretrain')
     monkeypatch.chdir(tmp_path)
     result = selnext_mm.train(
-        folders.root, 'selnext_atto', epochs=1, image_size=32, workers=0, say=lambda line: None
+        folders.root,
+        'selnext_atto',
+        **dict(epochs=1, image_size=32, workers=0, show_predictions=2),
+        say=lambda line: None,
     )
+    drawn = sorted(p.name for p in result.work_dir.glob('*/vis_data/vis_image/*'))
+    assert [name.split('_')[1] for name in drawn] == ['0', '1']
     assert result.checkpoint.name.startswith('best_accuracy_top1')
     assert 0 <= result.metrics['accuracy/top1'] <= 100
     said = read_class_results(result.work_dir / 'results.classes.json')
