@@ -18,7 +18,7 @@ SIGNALS = 'SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1'
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """The options ``--gpus`` and one switch for each logger."""
+    """``--gpus``, one switch for each logger, and ``--show-predictions``."""
     parser.add_argument(
         '--gpus',
         type=int,
@@ -33,6 +33,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
             const=name,
             help=f'write the scalars for {title}, too',
         )
+    parser.add_argument(
+        '--show-predictions',
+        type=int,
+        metavar='N',
+        help='draw N images with their predictions in each evaluation',
+    )
     parser.set_defaults(loggers=[])
 
 

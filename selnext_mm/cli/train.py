@@ -52,5 +52,6 @@ def main(argv: list[str] | None = None) -> int:
         amp=args.amp,
         auto_scale_lr=args.auto_scale_lr,
         loggers=args.loggers,
+        show_predictions=args.show_predictions,
     )
     return 0

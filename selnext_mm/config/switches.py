@@ -4,16 +4,25 @@ from collections.abc import Iterable
 
 from mmengine.config import Config
 
-from selnext_mm.config.visualizer import LOGGERS, add_logger
+from selnext_mm.config.visualizer import LOGGERS, add_logger, show_predictions
 from selnext_mm.errors import UserError
 
 
-def set_switches(cfg: Config, amp: bool, auto_scale_lr: bool, loggers: Iterable[str]) -> None:
+def set_switches(
+    cfg: Config,
+    amp: bool,
+    auto_scale_lr: bool,
+    loggers: Iterable[str],
+    predictions: int | None = None,
+) -> None:
     """Put the switches of a training into ``cfg``, in place; see ``Session.train``.
 
     Raises:
-        UserError: for an lr without the batch that it is meant for, or an unknown logger.
+        UserError: for an lr without the batch that it is meant for, an unknown logger, or a
+            visualizer that cannot draw.
     """
+    if predictions is not None:
+        show_predictions(cfg, predictions)
     if amp:
         cfg.optim_wrapper.type = 'AutoAmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')

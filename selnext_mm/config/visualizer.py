@@ -31,6 +31,8 @@ LOGGERS = {
     'clearml': ('ClearMLVisBackend', 'clearml', 'clearml'),
 }
 PROJECT = 'selnext_mm'
+# Visualizers that draw predictions.
+DRAWING = ('DetLocalVisualizer', 'UniversalVisualizer')
 
 
 def add_logger(cfg: Config, name: str) -> None:
@@ -79,6 +81,24 @@ def _mlflow_store(folder: Path) -> dict[str, Any]:
         artifact_location=(folder / 'mlflow').as_uri(),
         artifact_suffix=(),
     )
+
+
+def show_predictions(cfg: Config, num: int) -> None:
+    """Let each evaluation of a training draw ``num`` images with their predictions, in place.
+
+    Raises:
+        UserError: for less than one image, or a visualizer that draws none.
+    """
+    if num < 1:
+        raise UserError(f'--show-predictions {num}; expected 1 or more images')
+    kind = str((cfg.get('visualizer') or {}).get('type', ''))
+    if not kind.endswith(DRAWING):
+        raise UserError(
+            f'--show-predictions: the visualizer of the config ({kind or "none"}) draws no '
+            f'predictions; set visualizer.type to one of {", ".join(DRAWING)}, or leave it out'
+        )
+    hook = dict(type='PredictionImagesHook', num=num)
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
 
 
 def name_apart(cfg: Config) -> None:

@@ -136,6 +136,7 @@ class Session:
         amp: bool = False,
         auto_scale_lr: bool = False,
         loggers: Iterable[str] = (),
+        show_predictions: int | None = None,
     ) -> str | None:
         """Train to the end of the config's schedule.
 
@@ -146,6 +147,8 @@ class Session:
             amp: mixed precision (fp16).
             auto_scale_lr: scale the lr by (batch of this run) / ``auto_scale_lr.base_batch_size``.
             loggers: where the scalars go, too: ``tensorboard``, ``wandb``, ``mlflow``, ``clearml``.
+            show_predictions: draw so many images with their predictions in each evaluation, for
+                the loggers and in ``vis_data/vis_image/``.
 
         Returns:
             the path of the last checkpoint; None if the config keeps none.
@@ -155,7 +158,7 @@ class Session:
             Stopped: after SIGTERM, SIGUSR1 or Ctrl-C, with the state saved.
         """
         cfg = self._copy(TRAIN_KEYS, 'cannot be trained: it has no {key}')
-        set_switches(cfg, amp, auto_scale_lr, loggers)
+        set_switches(cfg, amp, auto_scale_lr, loggers, show_predictions)
         check_backends(cfg)
         loaders = ('train_dataloader', 'val_dataloader')
         _check_values(cfg, loaders)

@@ -1,5 +1,6 @@
 """Scores of predictions: metrics of COCO and what is read off them. Registered on import."""
 
+from selnext_mm.evaluation.class_predictions import ClassPredictions
 from selnext_mm.evaluation.faster_coco import FasterCocoMetric
 
-__all__ = ['FasterCocoMetric']
+__all__ = ['ClassPredictions', 'FasterCocoMetric']

@@ -134,8 +134,10 @@ def category_ids(content: dict, names: list[str] | None) -> list[int]:
     return chosen or [c['id'] for c in content['categories']]
 
 
-def evaluate(content: dict, results: list[dict], kind: str, names: list[str] | None) -> Scores:
-    """COCO's evaluation of ``results``.
+def run_coco_eval(
+    content: dict, results: list[dict], kind: str, names: list[str] | None
+) -> COCOeval:
+    """COCO's evaluation of ``results``, matched and accumulated.
 
     Args:
         content: a COCO instances file.
@@ -145,7 +147,6 @@ def evaluate(content: dict, results: list[dict], kind: str, names: list[str] | N
         names: the classes of the model; None takes all of the file.
     """
     content = complete(content)
-    ids = category_ids(content, names)
     # pycocotools takes the area of a prediction from its box if there is one; the size buckets
     # of masks need the mask's, as in MMDetection's metric.
     other = 'segmentation' if kind == 'bbox' else 'bbox'
@@ -160,10 +161,15 @@ def evaluate(content: dict, results: list[dict], kind: str, names: list[str] | N
         truth.createIndex()
         found = truth.loadRes(results)
         run = COCOeval(truth, found, kind)
-        run.params.catIds = ids
+        run.params.catIds = category_ids(content, names)
         run.evaluate()
         run.accumulate()
-    summary = scores_of(run)
+    return run
+
+
+def read_scores(run: COCOeval) -> Scores:
+    """What a report says of an evaluation by :func:`run_coco_eval`."""
+    content, ids = run.cocoGt.dataset, run.params.catIds
     per_class = [scores_of(run, k) | best_f1(run, k) for k in range(len(ids))]
     named = {c['id']: c['name'] for c in content['categories']}
     count = dict.fromkeys(ids, 0)
@@ -172,7 +178,13 @@ def evaluate(content: dict, results: list[dict], kind: str, names: list[str] | N
             count[annotation['category_id']] += 1
     curves = run.eval['precision'][:, :, :, 0, -1].copy()
     curves[curves < 0] = np.nan
-    return Scores(kind, [named[i] for i in ids], list(count.values()), summary, per_class, curves)
+    classes, counts = [named[i] for i in ids], list(count.values())
+    return Scores(run.params.iouType, classes, counts, scores_of(run), per_class, curves)
+
+
+def evaluate(content: dict, results: list[dict], kind: str, names: list[str] | None) -> Scores:
+    """The scores of ``results``; arguments as in :func:`run_coco_eval`."""
+    return read_scores(run_coco_eval(content, results, kind, names))
 
 
 def size_counts(content: dict, names: list[str] | None) -> list[int]:

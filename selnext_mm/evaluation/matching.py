@@ -39,7 +39,7 @@ class ImageMatch:
         return sum(v for _, j, v in self.pairs if self.found_state[j] == 'right') / total
 
 
-def _overlaps(found: list[dict], truth: list[dict], image: dict, kind: str) -> np.ndarray:
+def overlaps(found: list[dict], truth: list[dict], image: dict, kind: str) -> np.ndarray:
     """(predictions, objects) IoU; against a crowd, the share of the prediction inside it."""
     if not found or not truth:
         return np.zeros((len(found), len(truth)))
@@ -61,7 +61,7 @@ def match_image(
     that remains and lies in a crowd region is left out.
     """
     found = sorted(found, key=lambda r: -r['score'])
-    overlap = _overlaps(found, truth, image, kind)
+    overlap = overlaps(found, truth, image, kind)
     crowd = np.array([bool(t.get('iscrowd')) for t in truth], bool)
     same = np.array(
         [[f['category_id'] == t['category_id'] for t in truth] for f in found], bool

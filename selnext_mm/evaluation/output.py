@@ -14,6 +14,7 @@ from selnext_mm import __version__
 from selnext_mm.config.walk import iter_evaluators
 from selnext_mm.disk import check_folder
 from selnext_mm.errors import UserError
+from selnext_mm.evaluation.class_predictions import ENDING
 from selnext_mm.evaluation.coco_scores import per_class
 from selnext_mm.evaluation.faster_coco import STOCK
 
@@ -36,7 +37,8 @@ class OutputFiles:
     """A context in which a test writes into a hidden folder; its end moves the files in place.
 
     ``FILE.json`` gets the metrics and AP of every class, with COCO results beside it
-    (``FILE.bbox.json``, ``FILE.segm.json``); ``FILE.pkl`` all predictions as the stock tools dump
+    (``FILE.bbox.json``, ``FILE.segm.json``) or, of a classifier, the best five classes of every
+    image (``FILE.classes.json``); ``FILE.pkl`` all predictions as the stock tools dump
     them.
 
     Args:
@@ -71,6 +73,11 @@ class OutputFiles:
             return
         for stem, evaluator in self._stems(cfg):
             evaluator['outfile_prefix'] = str(self._folder / stem)
+        node = cfg.test_evaluator
+        apart = isinstance(node, dict) and node.get('dataset_prefixes')
+        if cfg.get('default_scope') == 'mmpretrain' and not apart:
+            file = self._folder / f'{self.out.stem}{ENDING}'
+            self._dump(cfg, dict(type='ClassPredictions', out_file=str(file)))
 
     def _dump(self, cfg: Config, metric: dict) -> None:
         """Put a metric that dumps everything beside those of the config."""
@@ -134,6 +141,8 @@ class OutputFiles:
             content |= parts[0]
         elif parts:
             content['data_sets'] = parts
+        elif (self._folder / f'{self.out.stem}{ENDING}').is_file():
+            content['results'] = {'classes': f'{self.out.stem}{ENDING}'}
         text = json.dumps(content, indent=2, default=float) + '\n'
         (self._folder / self.out.name).write_text(text)
 

@@ -7,6 +7,7 @@ from selnext_mm.datasets.formats.records import CLASSIFICATION, DatasetInfo
 META = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 ZOOM = (0.75, 1.25)  # of the training images, around their size
 MULTI_SCALE = (0.5, 1.5)  # the same with --multi-scale
+CLASSES = 100  # with more there is no table of their AP after every epoch
 PAD = 114.0  # grey of what Mosaic and MixUp leave empty, YOLOX's
 
 
@@ -111,8 +112,12 @@ def data_config(
         if classify:
             return dict(type='Accuracy', topk=(1,))
         kinds = ['bbox', 'segm'] if masks else 'bbox'
-        ann_file = str(info.splits[split].annotations)
-        return dict(type='CocoMetric', ann_file=ann_file, metric=kinds, format_only=False)
+        return dict(
+            type='CocoMetric',
+            ann_file=str(info.splits[split].annotations),
+            metric=kinds,
+            format_only=False,
+        )
 
     last = 'test' if 'test' in info.splits else 'val'
     cfg = dict(
@@ -141,4 +146,7 @@ def data_config(
             dataset=dataset(split),
         )
         cfg[f'{name}_evaluator'] = evaluator(split)
+    if not classify and len(info.classes) <= CLASSES:
+        # Of the test they are in its file, without it, too.
+        cfg['val_evaluator']['classwise'] = True
     return cfg

@@ -176,6 +176,7 @@ def train(
     resume: bool = False,
     amp: bool = False,
     loggers: Iterable[str] = (),
+    show_predictions: int | None = None,
     command: str = 'selnext_mm.train',
     say: Callable[[str], None] = print,
     **options,
@@ -196,6 +197,7 @@ def train(
         resume: go on from the newest checkpoint of the run.
         amp: mixed precision (fp16).
         loggers: where the scalars go, too: ``tensorboard``, ``wandb``, ``mlflow``, ``clearml``.
+        show_predictions: draw so many images with their predictions in each evaluation.
         command: what the config says it was written by.
         say: gets the lines that tell what was chosen.
         options: fields of :class:`~selnext_mm.recipes.options.Options`: ``epochs``,
@@ -213,7 +215,12 @@ def train(
         )
     config, info = prepare(data, model, Options(**options), out, resume, format, val, command, say)
     session = Session(config)
-    session.train(resume='auto' if resume else None, amp=amp, loggers=loggers)
+    session.train(
+        resume='auto' if resume else None,
+        amp=amp,
+        loggers=loggers,
+        show_predictions=show_predictions,
+    )
     folder = config.parent
     checkpoint, predictions = _best_for_all(folder), folder / PREDICTIONS
     metrics = session.test(checkpoint, out=predictions)

@@ -12,6 +12,7 @@ from selnext_mm.report.work_dir import Run
 # Told apart by colour-blind readers, on white and on black.
 COLOURS = ('#3b82d6', '#e4793a', '#1fa37a', '#a566c9', '#d6526f', '#0fa3b5', '#b08d1f', '#7d8794')
 MAIN_METRICS = ('bbox_mAP', 'segm_mAP', 'top1', 'top5', 'f1-score')
+CLASS_AP = '_precision'  # end of the keys that CocoMetric(classwise=True) writes
 POINTS = 2000  # of a curve; more are thinned out
 FEW = 15  # classes of a confusion matrix whose counts are written into it
 DASHES = ('solid', 'dash', 'dot', 'dashdot')
@@ -100,9 +101,10 @@ def main_metrics(keys: Sequence[str]) -> list[str]:
 
 
 def metric_keys(runs: Sequence[Run]) -> list[str]:
-    """The metrics of the validation rows, in their order."""
+    """The metrics of the validation rows, in their order, but for the AP of single classes."""
     skip = ('step', 'time', 'data_time')
-    return [k for k in _keys([row for run in runs for row in run.val]) if k not in skip]
+    keys = _keys([row for run in runs for row in run.val])
+    return [k for k in keys if k not in skip and not k.endswith(CLASS_AP)]
 
 
 def validation(runs: list[Run]) -> list[dict]:

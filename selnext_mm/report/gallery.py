@@ -12,6 +12,7 @@ from pycocotools import mask as mask_utils
 from selnext_mm.datasets.pixels import read_rgb
 from selnext_mm.evaluation.coco_scores import rle
 from selnext_mm.evaluation.matching import ImageMatch
+from selnext_mm.report.comparison import changes
 
 SIDE = 520  # pixels of the longer side in the page
 QUALITY = 78  # of the JPEG
@@ -25,8 +26,8 @@ def choose(
     Args:
         matches: for every run, image id -> match.
         num: at most this many worst, as many best and, with several runs, as many on which the
-            runs differ most; an image may be of several groups. Images without objects and
-            predictions are left out.
+            runs differ most; of two runs, as many that the second made better, and worse. An
+            image may be of several groups. Images without objects and predictions are left out.
     """
     rows = []
     for image in set.intersection(*(set(m) for m in matches)):
@@ -46,6 +47,12 @@ def choose(
         spread = sorted(rows, key=lambda r: (min(r[2]) - max(r[2]), r[1]))
         for _, image, _ in spread[:num]:
             groups.setdefault(image, []).append('differ')
+    if len(matches) == 2:
+        changed = changes(*matches)
+        for _, image, _, _ in [row for row in changed if row[0] < 0][:num]:
+            groups.setdefault(image, []).append('worse')
+        for _, image, _, _ in [row for row in reversed(changed) if row[0] > 0][:num]:
+            groups.setdefault(image, []).append('better')
     return [(image, groups[image], values) for _, image, values in rows if image in groups]
 
 

@@ -11,6 +11,8 @@ from selnext_mm.disk import write_text
 from selnext_mm.errors import UserError
 from selnext_mm.report import charts, facts, sections
 from selnext_mm.report.best_scores import write_thresholds
+from selnext_mm.report.class_curves import class_curves
+from selnext_mm.report.classification import classification, find_class_results
 from selnext_mm.report.work_dir import Run, read_run
 from selnext_mm.visualization import SCORE_THR
 
@@ -68,16 +70,21 @@ def _sections(
     num: int,
     score_thr: float,
     say: Callable[[str], None],
-) -> list[dict]:
+) -> tuple[list[dict], dict | None]:
     groups: dict[Path, list[sections.Tested]] = {}
+    classifiers: list[tuple[Run, Path]] = []
     for run, given in zip(runs, predictions, strict=True):
+        if path := find_class_results(run, given):
+            classifiers.append((run, path))
+            continue
         tested = sections.find_tested(run, given, annotations, images)
         if tested:
             groups.setdefault(tested.annotations.resolve(), []).append(tested)
-    return [
+    detection = [
         sections.section(i, tested, num, score_thr, say)
         for i, tested in enumerate(groups.values(), 1)
     ]
+    return detection, classification(classifiers, num)
 
 
 def build_report(
@@ -128,7 +135,7 @@ def build_report(
         raise UserError(f'the names of the runs are not all different: {", ".join(names)}')
     runs = [read_run(p, name) for p, name in zip(paths, names or ends, strict=True)]
     files = [Path(p) for p in predictions] or [None] * len(runs)
-    parts = _sections(
+    parts, classified = _sections(
         runs,
         files,
         Path(annotations) if annotations else None,
@@ -138,10 +145,15 @@ def build_report(
     for run in runs:
         _trouble(run)
     training, details = charts.training(runs), charts.training_details(runs)
-    validation = charts.validation(runs)
-    figures = [*training, *details, *validation]
+    validation, by_class = charts.validation(runs), class_curves(runs)
+    figures = [*training, *details, *validation, *by_class]
     for part in parts:
-        figures += [c for kind in part['kinds'] for c in kind['charts']] + part['confusion']
+        for kind in part['kinds']:
+            figures += kind['charts'] + kind['errors']['charts']
+        figures += part['confusion']
+    if classified:
+        figures += [c for one in classified['runs'] for c in one['charts']]
+        figures.append(classified['calibration'])
     environments = [facts.environment(r.environment) for r in runs]
     keys = list(dict.fromkeys(k for e in environments for k in e))
     notes = [(r.name, note) for r in runs for note in r.notes]
@@ -163,8 +175,10 @@ def build_report(
         training=training,
         details=details,
         validation=validation,
+        by_class=by_class,
         metrics=facts.last_metrics(runs),
         sections=parts,
+        classified=classified,
         css=(HERE / 'page.css').read_text(encoding='utf-8'),
         script=(HERE / 'page.js').read_text(encoding='utf-8'),
         plotly=plotly if figures else '',

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selnext_mm.evaluation import coco_scores, matching
-from selnext_mm.report import charts, gallery
+from selnext_mm.evaluation.error_types import Outcomes, outcomes
+from selnext_mm.report import charts, errors, gallery
+from selnext_mm.report.comparison import comparison
 from selnext_mm.report.work_dir import (
     Run,
     annotations_of,
@@ -18,6 +20,7 @@ from selnext_mm.visualization.draw import class_colours
 from selnext_mm.visualization.panel import load_annotations, load_results
 
 KINDS = {'segm': 'masks', 'bbox': 'boxes'}
+BELIEVED = 0.5  # the lowest score of a prediction that may doubt a label
 
 
 @dataclass
@@ -53,7 +56,11 @@ def find_tested(
     named, folder = annotations or named, images or folder
     if prefix is None:
         if run.config is not None and run.config.get('default_scope') == 'mmpretrain':
-            run.notes.append('a classification run has no boxes: its metrics are under Validation')
+            run.notes.append(
+                'no predictions of the classifier: confusion and pictures are left out. Write '
+                'them with "selnext-mm test CONFIG CHECKPOINT --out FILE.json" into this folder, '
+                'or give --predictions FILE.json'
+            )
             return None
         run.notes.append(
             'no predictions: AP of each class, curves, confusion matrix and gallery are left out. '
@@ -107,14 +114,16 @@ def section(
     out: dict = {'id': f'set-{number}', 'annotations': str(path), 'kinds': [], 'notes': []}
     out['scores'] = {}
     out['count'] = f'{len(content["images"])} images'
+    judged: dict[str, dict[str, Outcomes]] = {}
     for kind, runs in results.items():
         runs = {n: r for n, r in runs.items() if r}
         if not runs:
             continue
-        scores = {}
+        scores, judged[kind] = {}, {}
         for name, found in runs.items():
             say(f'COCO evaluation of the {KINDS[kind]} of {name}: {len(found)} predictions')
-            scores[name] = coco_scores.evaluate(content, found, kind, classes)
+            run = coco_scores.run_coco_eval(content, found, kind, classes)
+            scores[name], judged[kind][name] = coco_scores.read_scores(run), outcomes(run)
         out['scores'][kind] = scores
         summary = [
             (name, [charts.number(v) for v in s.summary.values()]) for name, s in scores.items()
@@ -134,6 +143,7 @@ def section(
                 'summary': summary,
                 'charts': figures,
                 'table': _table(scores),
+                'errors': errors.error_part(judged[kind], f'{kind}-{number}', score_thr),
             }
         )
     for one in tested:
@@ -158,13 +168,21 @@ def section(
         )
         for i, (t, match) in enumerate(zip(shown, matches, strict=True))
     ]
+    files = {i['id']: i['file_name'] for i in content['images']}
+    out['comparisons'] = comparison([t.run.name for t in shown], matches, files)
     out['gallery'] = None
     images = next((t.images for t in shown if t.images and t.images.is_dir()), None)
     if images is None:
         out['notes'].append(
             'the pictures were not found from here; give their folder: --images DIR'
         )
-    elif shown:
+    out['doubted'] = []
+    for name, o in judged.get(kind, {}).items():
+        # Pictures that cannot be read are named with those of the gallery.
+        cards, _ = errors.doubted_labels(content, images, o, num, max(score_thr, BELIEVED))
+        if cards:
+            out['doubted'].append({'name': name, 'cards': cards})
+    if images is not None and shown:
         say(f'pictures from {images}')
         entries, unread = gallery.build(content, images, matches, ids, num)
         if unread:

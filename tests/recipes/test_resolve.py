@@ -1,5 +1,7 @@
 """Labels and options to configs that stand by themselves."""
 
+import dataclasses
+
 import pytest
 
 from selnext_mm.config.build import build_model
@@ -65,6 +67,18 @@ def test_without_a_test_split_val_stands_for_it(boxes, masks):
         cfg, _ = resolve(info, 'selnext_atto', Options())
         assert cfg.test_evaluator.ann_file == str(info.splits[split].annotations)
         assert cfg.val_evaluator.ann_file == str(info.splits['val'].annotations)
+
+
+def test_ap_of_each_class_is_evaluated_up_to_a_hundred(boxes, folders):
+    cfg, _ = resolve(boxes, 'selnext_atto', Options())
+    assert cfg.val_evaluator.classwise
+    # The test writes them into its file; its metrics are few and without a NaN.
+    assert not cfg.test_evaluator.get('classwise')
+    many = dataclasses.replace(boxes, classes=tuple(f'class {n}' for n in range(101)))
+    cfg, _ = resolve(many, 'selnext_atto', Options())
+    assert not cfg.val_evaluator.get('classwise')
+    cfg, _ = resolve(folders, 'selnext_atto', Options())
+    assert 'classwise' not in cfg.val_evaluator
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """From labels to a tested model and a report, in one call; and what it leaves runs by itself."""
 
+import json
 import os
+import re
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch
 import selnext_mm
 from selnext_mm.__main__ import main
 from selnext_mm.errors import UserError
+from selnext_mm.evaluation.class_predictions import read_class_results
 from selnext_mm.recipes.run import best_checkpoint, run_folder
 from tests.datasets.formats.writers import SMALL, write_voc
 
@@ -25,7 +28,7 @@ QUICK = ['--epochs', '1', '--image-size', '64', '--workers', '0', '--batch-size'
 @pytest.mark.integration
 def test_labels_to_predictions_and_on_from_there(labels, capsys, tmp_path):
     said = []
-    options = dict(epochs=1, image_size=64, workers=0, batch_size=2)
+    options = dict(epochs=1, image_size=64, workers=0, batch_size=2, show_predictions=1)
     result = selnext_mm.train(labels, 'selnext_atto', **options, say=said.append)
     work = tmp_path / 'work_dirs' / 'boxes_selnext_atto'
     assert result.work_dir == work
@@ -34,6 +37,10 @@ def test_labels_to_predictions_and_on_from_there(labels, capsys, tmp_path):
     assert (work / 'results.bbox.json').is_file()
     assert result.config == work / 'config.py'
     assert result.report is None or result.report.is_file()
+    scalars = [p.read_text() for p in work.glob('*/vis_data/scalars.json')]
+    assert any('"coco/cat_precision"' in text for text in scalars), 'AP of each class'
+    (drawn,) = work.glob('*/vis_data/vis_image/*')
+    assert re.fullmatch(r'prediction_0_\w+_1\.png', drawn.name)
     stored = torch.load(result.checkpoint, weights_only=True)
     assert stored['meta']['dataset_meta']['classes'] == ('ape', 'cat', 'dog')
     assert any('from-scratch recipe' in line for line in said)
@@ -59,10 +66,20 @@ def test_class_folders_to_a_classifier(folders, tmp_path, monkeypatch):
     pytest.importorskip('mmpretrain', reason='needs mmpretrain')
     monkeypatch.chdir(tmp_path)
     result = selnext_mm.train(
-        folders.root, 'selnext_atto', epochs=1, image_size=32, workers=0, say=lambda line: None
+        folders.root,
+        'selnext_atto',
+        **dict(epochs=1, image_size=32, workers=0, show_predictions=2),
+        say=lambda line: None,
     )
+    drawn = sorted(p.name for p in result.work_dir.glob('*/vis_data/vis_image/*'))
+    assert [name.split('_')[1] for name in drawn] == ['0', '1']
     assert result.checkpoint.name.startswith('best_accuracy_top1')
     assert 0 <= result.metrics['accuracy/top1'] <= 100
+    said = read_class_results(result.work_dir / 'results.classes.json')
+    assert 100 * said.right.mean() == pytest.approx(result.metrics['accuracy/top1'])
+    written = json.loads(result.predictions.read_text())
+    assert written['results'] == {'classes': 'results.classes.json'}
+    assert result.report is None or 'id="classification"' in result.report.read_text()
 
 
 def test_folders_of_runs_count_up(tmp_path, monkeypatch):

@@ -242,9 +242,9 @@ def test_a_classifier_has_its_accuracy_and_no_boxes(tmp_path, monkeypatch):
     found = build_report([tmp_path], tmp_path / 'a.html')
     assert [c['title'] for c in kept['charts']] == ['Loss', 'Learning rate', 'top1 over epochs']
     assert kept['charts'][-1]['data'][0]['y'] == [51, 52]
-    assert [note for _, note in found['notes']] == [
-        'a classification run has no boxes: its metrics are under Validation'
-    ]
+    (note,) = [note for _, note in found['notes']]
+    assert 'no predictions of the classifier' in note
+    assert '--out FILE.json' in note
 
 
 def test_long_curves_are_thinned_out():

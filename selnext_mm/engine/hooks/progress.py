@@ -58,7 +58,8 @@ class ConciseLogProcessor(LogProcessor):
 
     ``Epoch(train) [1][ 50/200]  eta 0:08:34  3.40 it/s  1203 MB  lr 5.0e-04  loss 3.5769 (...)``.
     The scalars that go to ``scalars.json`` and to TensorBoard are those of the stock class.
-    Waiting for data is said where it takes more than a fifth of the time.
+    Waiting for data is said where it takes more than a fifth of the time. The line of a validation
+    leaves out the AP of each class, of which there is a table above it.
     """
 
     def get_log_after_iter(self, runner, batch_idx: int, mode: str) -> tuple[dict, str]:
@@ -76,6 +77,13 @@ class ConciseLogProcessor(LogProcessor):
         words += [f'lr {scalars["lr"]:.2e}'] if 'lr' in scalars else []
         words.append(loss_text(scalars))
         return scalars, '  '.join(filter(None, words))
+
+    def get_log_after_epoch(self, runner, batch: int, mode: str, *args, **kwargs) -> tuple:
+        scalars, line = super().get_log_after_epoch(runner, batch, mode, *args, **kwargs)
+        # AP of each class: CocoMetric has just printed the table of them.
+        for key in (key for key in scalars if key.endswith('_precision')):
+            line = re.sub(rf'  {re.escape(key)}: \S+', '', line)
+        return scalars, line
 
 
 def on_terminal() -> bool:

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import sys
+from math import nan
 
 import pytest
 import torch
@@ -12,7 +13,12 @@ from mmengine.model import BaseModel
 from rich.console import Console
 from torch import nn
 
-from selnext_mm.engine.hooks.progress import ProgressBarHook, loss_text, rate_text
+from selnext_mm.engine.hooks.progress import (
+    ConciseLogProcessor,
+    ProgressBarHook,
+    loss_text,
+    rate_text,
+)
 from selnext_mm.engine.runner import ConciseRunner
 
 
@@ -102,6 +108,21 @@ def test_the_scalars_are_those_of_the_stock_class(make_runner, tmp_path):
     (file,) = (tmp_path / 'work').glob('*/vis_data/scalars.json')
     row = json.loads(file.read_text().splitlines()[-1])
     assert {'lr', 'loss', 'loss_a', 'loss_b', 'time', 'data_time', 'epoch', 'iter'} <= set(row)
+
+
+def test_the_line_of_a_validation_leaves_out_single_classes(make_runner):
+    runner, processor = make_runner(), ConciseLogProcessor()
+    processor._get_dataloader_size = lambda runner, mode: 4  # the toy has no validation
+    values = {'coco/traffic light_precision': 0.25, 'coco/bbox_mAP': 0.5, 'coco/cat_precision': nan}
+    for key, value in values.items():
+        runner.message_hub.update_scalar(f'val/{key}', value)
+    scalars, line = processor.get_log_after_epoch(runner, 4, 'val')
+    assert set(values) <= set(scalars)
+    assert 'coco/bbox_mAP: 0.5000' in line
+    assert '_precision' not in line
+    assert 'traffic' not in line
+    assert '0.25' not in line
+    assert 'nan' not in line
 
 
 def test_another_log_processor_is_left_alone(make_runner, tmp_path):
