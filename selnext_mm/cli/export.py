@@ -8,6 +8,7 @@ from pathlib import Path
 
 from selnext_mm import __version__
 from selnext_mm.cli.arguments import Options
+from selnext_mm.cli.export_int8 import add_int8_arguments, check_int8, export_int8_classifier
 from selnext_mm.cli.parser import Parser
 from selnext_mm.disk import new_file
 from selnext_mm.errors import UserError
@@ -95,6 +96,13 @@ def build_parser() -> argparse.ArgumentParser:
         help='of a detector: COCO labels of --check-images; the AP of the file may differ by 0.1 '
         'from that of PyTorch',
     )
+    result.add_argument(
+        '--thresholds',
+        metavar='JSON',
+        help='of a detector: the lowest score of each class that is drawn and served, as '
+        '"selnext-mm report --thresholds JSON" writes it',
+    )
+    add_int8_arguments(result)
     result.add_argument('--opset', type=int, help="ONNX operator set (the exporter's default)")
     result.add_argument(
         '--classes', nargs='+', metavar='NAME', help="class names; default: the checkpoint's"
@@ -127,6 +135,7 @@ def check_options(args: argparse.Namespace) -> Path:
             'check',
             'check_images',
             'check_ann',
+            'thresholds',
             'opset',
         ):
             if getattr(args, name):
@@ -149,6 +158,7 @@ def check_options(args: argparse.Namespace) -> Path:
             )
     if args.opset is not None and args.target != 'onnx':
         raise UserError('--opset needs --to onnx')
+    check_int8(args)
     require(args.target)
     return out
 
@@ -208,9 +218,13 @@ def export_graph(args: argparse.Namespace, loaded, out: Path) -> int:
         from selnext_mm.cli.export_detector import export_detector
 
         return export_detector(args, loaded, out)
-    if args.check_images or args.check_ann:
-        option = '--check-images' if args.check_images else '--check-ann'
-        raise UserError(f'{option} has no meaning with --part {part}; see --check')
+    whole = part == 'classifier' and args.int8
+    if args.int8 and not whole:
+        raise UserError(f'--int8 is for whole models, not for --part {part}')
+    for option in ('check_images', 'check_ann', 'thresholds'):
+        if getattr(args, option) and not (whole and option == 'check_images'):
+            name = option.replace('_', '-')
+            raise UserError(f'--{name} has no meaning with --part {part}; it is for a detector')
     reference = build_graph(loaded.model, part, args.normalize)
     model = copy.deepcopy(loaded.model)
     merged = [] if args.no_deploy else merge(model)
@@ -222,6 +236,8 @@ def export_graph(args: argparse.Namespace, loaded, out: Path) -> int:
     scale = (128.0, 50.0) if args.normalize else (0.0, 1.0)
     form = ', '.join(merged) or 'as trained'
     print(f'{part} of {args.config} ({form}): {", ".join(graph.outputs)}', flush=True)
+    if args.int8:
+        return export_int8_classifier(args, graph, metadata, out)
     with new_file(out, '--out', *BESIDE.get(args.target, ())) as path:
         if args.target == 'onnx':
             run = write_onnx(graph, path, metadata, args.opset)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from selnext_mm import register_modules
 from selnext_mm.cli.parser import Parser
+from selnext_mm.cli.slice_options import add_slice_arguments, in_slices, read_slicing
 from selnext_mm.errors import UserError
 from selnext_mm.visualization import SCORE_THR
 
@@ -18,6 +19,7 @@ EPILOG = """examples:
   selnext-mm predict my_config.py epoch_36.pth photo.jpg holiday/ 'more/**/*.png' --out predicted
   selnext-mm predict my_config.py epoch_36.pth val2017 --ann instances_val2017.json --out p
   selnext-mm predict detector.onnx photo.jpg --out predicted    (a file of selnext-mm export)
+  selnext-mm predict my_config.py epoch_36.pth aerial/ --slice 640 --out p    (small objects)
 
 written to DIR, when all of it is there:
   predictions.json   detector: a COCO file with scores; classifier: top-k of every picture
@@ -43,9 +45,10 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--score-thr',
         type=float,
-        default=SCORE_THR,
-        help='lowest score that is drawn (%(default)s)',
+        help='lowest score that is drawn (the scores that an exported file holds for its classes, '
+        f'else {SCORE_THR})',
     )
+    add_slice_arguments(parser)
     parser.add_argument('--no-pictures', action='store_true', help='write no annotated pictures')
     parser.add_argument(
         '--track', action='store_true', help='of a clip or stream: numbers of objects that stay'
@@ -87,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
 class Collector:
     """Takes records as they come; annotated pictures are drawn and written by two threads."""
 
-    def __init__(self, folder: Path | None, classes: tuple[str, ...], score_thr: float) -> None:
+    def __init__(self, folder: Path | None, classes: tuple[str, ...], score_thr) -> None:
         from selnext_mm.inference.output import PictureNames
 
         self.records: list[dict] = []
@@ -126,8 +129,15 @@ def check(args: argparse.Namespace) -> None:
     for name in ('top_k', 'batch_size'):
         if getattr(args, name) < 1:
             raise UserError(f'--{name.replace("_", "-")} {getattr(args, name)}; expected 1 or more')
-    if not 0 <= args.score_thr <= 1:
+    if args.score_thr is not None and not 0 <= args.score_thr <= 1:
         raise UserError(f'--score-thr {args.score_thr:g}; expected a number from 0 to 1')
+
+
+def thresholds_of(args: argparse.Namespace, predictor):
+    """The lowest score that is drawn: that of ``--score-thr``, the file's, or the usual one."""
+    if args.score_thr is not None:
+        return args.score_thr
+    return getattr(predictor, 'thresholds', None) or SCORE_THR
 
 
 def open_predictor(args: argparse.Namespace) -> tuple:
@@ -152,6 +162,8 @@ def open_predictor(args: argparse.Namespace) -> tuple:
 def run(args: argparse.Namespace, opened_by: Callable = open_predictor) -> int:
     from selnext_mm.cli import predict_video
 
+    if slicing := read_slicing(args, args.batch_size):
+        opened_by = in_slices(opened_by, slicing)
     if predict_video.is_meant(args):
         return predict_video.run(args, opened_by)
 
@@ -165,7 +177,7 @@ def run(args: argparse.Namespace, opened_by: Callable = open_predictor) -> int:
     with complete_folder(out, args.force) as folder:
         predictor, ids = opened_by(args)
         pictures = None if args.no_pictures else folder / 'pictures'
-        collector = Collector(pictures, predictor.classes, args.score_thr)
+        collector = Collector(pictures, predictor.classes, thresholds_of(args, predictor))
         started = time.perf_counter()
         try:
             columns = (*Progress.get_default_columns(), MofNCompleteColumn())
@@ -208,10 +220,13 @@ def report(args, predictor, ids, good: list, bad: list, new: int, seconds: float
         print(f'{len(predictor.classes)} classes, named by {predictor.loaded.source}')
         return
     from selnext_mm.inference.categories import BY_ORDER
+    from selnext_mm.inference.thresholds import in_words, shown
 
     found = [i for r in good for i in r['instances']]
-    drawn = sum(i['score'] >= args.score_thr for i in found)
-    print(f'{len(found)} objects, {drawn} with score >= {args.score_thr:g}')
+    lowest = thresholds_of(args, predictor)
+    drawn = len(shown(found, lowest))
+    words = in_words(lowest, predictor.loaded.source)
+    print(f'{len(found)} objects, {drawn} with score >= {words}')
     print(
         f'{len(predictor.classes)} classes, named by {predictor.loaded.source}; '
         f'category ids from {ids.source}'

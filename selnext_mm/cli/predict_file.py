@@ -55,7 +55,8 @@ def open_file(args: argparse.Namespace) -> tuple:
     loaded = SimpleNamespace(is_classifier=not isinstance(model, Detector), source=args.model)
     place = f'cpu by {model.session.name}'
     result = SimpleNamespace(loaded=loaded, device=place, classes=model.classes)
-    result.run, result.find = model.run, model.find
+    for name in ('run', 'find', 'find_many', 'pictures', 'thresholds'):
+        setattr(result, name, getattr(model, name))
     return result, ids
 
 

@@ -57,14 +57,16 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
+    from selnext_mm.cli.predict import thresholds_of
     from selnext_mm.inference.output import annotate, complete_folder
+    from selnext_mm.inference.thresholds import in_words
     from selnext_mm.inference.tracks import Tracks, draw_tracks
     from selnext_mm.inference.video import Recorder, open_video
 
     (entry,), out = args.images, Path(args.out).expanduser()
     with complete_folder(out, args.force) as folder, contextlib.ExitStack() as stack:
         predictor, ids = opened_by(args)
-        video = open_video(entry)
+        video, lowest = open_video(entry), thresholds_of(args, predictor)
         stack.callback(video.close)
         key = 'classes' if predictor.loaded.is_classifier else 'instances'
         if args.track and predictor.loaded.is_classifier:
@@ -94,9 +96,9 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
                     tracks.add(results)
                 if recorder:
                     record = {key: results}
-                    image = annotate(frame.pixels, record, predictor.classes, args.score_thr)
+                    image = annotate(frame.pixels, record, predictor.classes, lowest)
                     if tracks:
-                        image = draw_tracks(image, results, width, args.score_thr)
+                        image = draw_tracks(image, results, width, lowest)
                     # Those that were dropped are filled up, so that the clip keeps its time.
                     recorder.add(image, min(frame.index - last, LONGEST_GAP))
                     last = frame.index
@@ -124,6 +126,8 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
     if key == 'instances':
         followed = f', {len(tracks.seen)} tracks' if tracks else ''
         print(f'{found} objects{followed}; category ids from {ids.source}')
+        if recorder:
+            print(f'drawn: those with score >= {in_words(lowest, predictor.loaded.source)}')
     written = ['frames.jsonl', *(['video.mp4'] if recorder else [])]
     print(f'wrote {", ".join(str(out / name) for name in written)}')
     return 0

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from selnext_mm.cli.parser import Parser
+from selnext_mm.disk import check_folder
 from selnext_mm.errors import UserError
 from selnext_mm.visualization import SCORE_THR
 
@@ -43,6 +44,12 @@ def build_parser() -> argparse.ArgumentParser:
         default=SCORE_THR,
         help='lowest score in the confusion matrix and the gallery (%(default)s)',
     )
+    result.add_argument(
+        '--thresholds',
+        metavar='FILE.json',
+        help='write the score of each class with the largest F1, too, for "selnext-mm export '
+        '--thresholds" (one WORK_DIR)',
+    )
     return result
 
 
@@ -58,6 +65,11 @@ def main(argv: list[str] | None = None) -> int:
         if path and not Path(path).exists():
             raise UserError(f'--{name} {path}: no such {"file" if name == "ann" else "folder"}')
 
+    if args.thresholds:
+        if Path(args.thresholds).suffix != '.json':
+            raise UserError(f'--thresholds {args.thresholds}; expected a name that ends in .json')
+        check_folder('--thresholds', Path(args.thresholds).expanduser().parent)
+
     from selnext_mm.report.page import build_report
 
     found = build_report(
@@ -70,6 +82,7 @@ def main(argv: list[str] | None = None) -> int:
         num=args.num,
         score_thr=args.score_thr,
         say=lambda text: print(text, flush=True),
+        thresholds=args.thresholds,
     )
     for name, note in found['notes']:
         print(f'note: {name}: {note}' if name else f'note: {note}')
@@ -77,4 +90,7 @@ def main(argv: list[str] | None = None) -> int:
         f'wrote {args.out} ({found["bytes"] / 1e6:.1f} MB): {found["runs"]} run(s), '
         f'{found["charts"]} charts, {found["pictures"]} pictures'
     )
+    if args.thresholds:
+        print(f'wrote {args.thresholds}: the best score of each class; choose them on other '
+              'pictures than those you report on')  # fmt: skip
     return 0

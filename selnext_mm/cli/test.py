@@ -1,6 +1,7 @@
 """``tools/test.py`` and ``selnext-mm test``."""
 
 from selnext_mm.cli.run_options import base_parser, open_session
+from selnext_mm.cli.slice_options import add_slice_arguments, read_slicing
 from selnext_mm.evaluation.output import OutputFiles
 
 
@@ -26,6 +27,7 @@ def parse_args(argv: list[str] | None):
         help="test-time augmentation: the config's tta_model and tta_pipeline, else every image "
         'as it is and mirrored',
     )
+    add_slice_arguments(parser)
     return parser.parse_args(argv)
 
 
@@ -33,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     if args.out:
         OutputFiles(args.out)  # refuses a name before the config is read
+    slicing = read_slicing(args)
     session = open_session(args)
     session.test(
         args.checkpoint,
@@ -41,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         classwise=args.classwise,
         fast_eval=args.fast_eval,
         tta=args.tta,
+        slicing=slicing,
     )
     if session.written:
         print(f'wrote {", ".join(map(str, session.written))}')

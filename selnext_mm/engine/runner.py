@@ -8,7 +8,6 @@ from mmengine.dist import is_main_process, master_only
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader, Runner
-from mmengine.utils.dl_utils import collect_env
 from torch.utils.data import DataLoader
 
 from selnext_mm.checkpoints.fit import (
@@ -18,6 +17,7 @@ from selnext_mm.checkpoints.fit import (
     without_prefix,
 )
 from selnext_mm.engine.distributed.collectives import from_first
+from selnext_mm.engine.environment import describe_environment
 from selnext_mm.engine.hooks.banner import BannerHook
 from selnext_mm.engine.hooks.progress import ProgressBarHook, on_terminal
 from selnext_mm.engine.hooks.unreadable_images import (
@@ -118,8 +118,8 @@ class ConciseRunner(Runner):
         return super().build_test_loop(loop)
 
     def _log_env(self, env_cfg: dict) -> None:
-        lines = [f'{k}: {v}' for k, v in {**collect_env(), **env_cfg}.items()]
         if is_main_process():
+            lines = [f'{k}: {v}' for k, v in {**describe_environment(), **env_cfg}.items()]
             Path(self._log_dir, 'environment.txt').write_text('\n'.join(lines) + '\n')
 
     def build_log_processor(self, log_processor):

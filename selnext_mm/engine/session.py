@@ -42,10 +42,12 @@ from selnext_mm.engine.resume.lineage import Newest, claim, restart_warning
 from selnext_mm.engine.resume.work_dir_lock import WorkDirLock
 from selnext_mm.engine.runner import ConciseRunner
 from selnext_mm.engine.safe_defaults import HOOK, make_safe
+from selnext_mm.engine.sliced_test import check_together, use_slices
 from selnext_mm.engine.test_time_aug import use_tta
 from selnext_mm.errors import UserError
 from selnext_mm.evaluation.faster_coco import record_evaluations, use_faster_coco
 from selnext_mm.evaluation.output import OutputFiles, coco_evaluators
+from selnext_mm.slicing import Slicing
 
 # How often the job was started again: by torchrun, by Slurm, by tools/slurm_train.sh.
 RESTARTS = ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT', 'SELNEXT_MM_RESTARTS')
@@ -195,6 +197,7 @@ class Session:
         classwise: bool = False,
         fast_eval: bool = False,
         tta: bool = False,
+        slicing: Slicing | None = None,
     ) -> dict[str, float]:
         """The metrics of ``checkpoint`` on the test set.
 
@@ -206,11 +209,14 @@ class Session:
             classwise: AP of every class in the log (COCO).
             fast_eval: evaluate with faster-coco-eval: the same numbers, sooner (COCO).
             tta: test-time augmentation, as ``test_time_aug.use_tta`` says.
+            slicing: look at slices of every image, as ``sliced_test.use_slices`` says.
 
         Raises:
             UserError: a mistake of the user.
         """
         output = OutputFiles(out) if out else None
+        if slicing:
+            check_together(slicing, out=out, show_dir=show_dir, tta=tta)
         path = str(checkpoint)
         cfg = self._copy(TEST_KEYS, 'cannot be tested: no test_dataloader or test_evaluator')
         if classwise:
@@ -229,6 +235,8 @@ class Session:
         cfg.load_from, cfg.resume = path, False
         if tta:
             use_tta(cfg)
+        if slicing:
+            use_slices(cfg, slicing)
         with record_evaluations() as evaluations, output or nullcontext():
             if output:
                 output.ask_of(cfg)

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from selnext_mm.disk import new_folder
 from selnext_mm.errors import UserError
 from selnext_mm.inference.categories import Ids
+from selnext_mm.inference.thresholds import Thresholds, shown
 from selnext_mm.visualization import SCORE_THR as SCORE_THR
 from selnext_mm.visualization.draw import (
     INK,
@@ -128,9 +129,10 @@ def to_rgb(pixels: np.ndarray) -> np.ndarray:
 
 
 def annotate(
-    pixels: np.ndarray, record: dict, classes: tuple[str, ...], score_thr: float
+    pixels: np.ndarray, record: dict, classes: tuple[str, ...], score_thr: Thresholds
 ) -> np.ndarray:
-    """RGB picture with the objects of ``score_thr`` or more, or with the best classes on top.
+    """RGB picture with the objects of ``score_thr`` (one, or one per label) or more, or with the
+    best classes on top.
 
     Its longer side is the picture's own, but 480 to 1600 pixels.
     """
@@ -139,15 +141,14 @@ def annotate(
     scale = float(np.clip(max(height, width), SMALLEST, LARGEST)) / max(height, width)
     if 'instances' in record:
         categories = [dict(id=i, name=name) for i, name in enumerate(classes)]
-        shown = [
+        drawn = [
             Instance(i['label'], i['bbox'], i.get('segmentation'), i['score'])
-            for i in record['instances']
-            if i['score'] >= score_thr
+            for i in shown(record['instances'], score_thr)
         ]
         # draw_instances limits the width to 1.5 of this height.
         tall = max(1, round(scale * max(height, width / 1.5)))
         names = dict(enumerate(classes))
-        return draw_instances(image, shown, names, class_colours(categories), tall)
+        return draw_instances(image, drawn, names, class_colours(categories), tall)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     canvas = Image.fromarray(
         cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)

@@ -15,6 +15,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 
 from selnext_mm.config.walk import tested_dataset
+from selnext_mm.engine.detections import detections
 from selnext_mm.errors import UserError
 from selnext_mm.inference.images import ImageFile, list_images, why_unreadable
 from selnext_mm.inference.loading import LoadedModel, load_for_inference
@@ -55,29 +56,6 @@ def inference_pipeline(cfg: Config) -> tuple[Compose, Compose]:
         )
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         return Compose(steps[:1]), Compose(steps[1:])
-
-
-def detections(sample: Any) -> list[dict]:
-    """Label, score, box and mask of every object of an mmdet ``DetDataSample``.
-
-    ``bbox`` is (x, y, w, h) in pixels of the picture, computed as mmdet's ``CocoMetric`` does;
-    ``segmentation`` is a compressed RLE.
-    """
-    found = sample.pred_instances
-    boxes, scores, labels = (found[k].cpu().numpy() for k in ('bboxes', 'scores', 'labels'))
-    result = []
-    for box, score, label in zip(boxes.tolist(), scores.tolist(), labels.tolist(), strict=True):
-        x, y, right, bottom = box
-        result.append(dict(label=label, score=score, bbox=[x, y, right - x, bottom - y]))
-    if 'masks' in found:
-        from pycocotools import mask as mask_utils
-
-        masks = found.masks
-        masks = masks.cpu().numpy() if isinstance(masks, torch.Tensor) else np.asarray(masks)
-        for item, mask in zip(result, masks, strict=True):
-            rle = mask_utils.encode(np.asfortranarray(mask.astype(np.uint8)))
-            item['segmentation'] = dict(size=list(rle['size']), counts=rle['counts'].decode())
-    return result
 
 
 def top_classes(sample: Any, top_k: int) -> list[dict]:
@@ -226,14 +204,41 @@ class Predictor:
 
     def find(self, pixels: np.ndarray) -> list[dict]:
         """``instances`` or ``classes``, as in :func:`predict`, of one BGR (H, W, 3) picture."""
+        return self.find_many([pixels])[0]
+
+    def find_many(self, pictures: Sequence[np.ndarray]) -> list[list[dict]]:
+        """:meth:`find` of several pictures of one shape, as one batch."""
+        outcomes = self._run([self._loaded(pixels) for pixels in pictures])
+        return [next(iter(outcome.values())) for outcome in outcomes]
+
+    def _loaded(self, pixels: np.ndarray) -> Loaded:
         size = pixels.shape[:2]
         if getattr(self.read.transforms[0], 'to_float32', False):
             pixels = pixels.astype(np.float32)
         data = dict(img=pixels.copy(), img_path='', img_id=0, sample_idx=0)
         data |= dict(img_shape=size, ori_shape=size)
-        item = Loaded(ImageFile(Path(), ''), 0, pixels, self.prepare(data))
-        (outcome,) = self._run([item])
-        return next(iter(outcome.values()))
+        return Loaded(ImageFile(Path(), ''), 0, pixels, self.prepare(data))
+
+    def pictures(self, images: Sequence[ImageFile]) -> Iterator[tuple]:
+        """(file, BGR pixels, error) of each, in order; one more is read meanwhile."""
+        with ThreadPoolExecutor(1) as pool:
+            waiting: deque = deque()
+            for image in images:
+                waiting.append(pool.submit(self._pixels, image))
+                if len(waiting) > 1:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _pixels(self, image: ImageFile) -> tuple:
+        if error := why_unreadable(image.path):
+            return image, None, error
+        try:
+            data = self.read(dict(img_path=str(image.path), img_id=0, sample_idx=0))
+        # Whatever one picture raises must not stop the others.
+        except Exception as error:
+            return image, None, f'{type(error).__name__}: {error}'
+        return image, data['img'], None
 
     def __call__(self, images: str | Path | Sequence[str | Path]) -> list[dict]:
         """Records of all pictures that files, folders and globs name, in their order."""

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from selnext_mm.errors import UserError
+from selnext_mm.inference.thresholds import Thresholds, shown
 
 # Its requirement opencv-python would overwrite the headless edition that is here.
 INSTALL = "pip install --no-deps trackers supervision pydeprecate av && pip install 'scipy>=1.13.1'"
@@ -61,12 +62,12 @@ class Tracks:
 
 
 def draw_tracks(
-    image: np.ndarray, instances: list[dict], width: int, score_thr: float
+    image: np.ndarray, instances: list[dict], width: int, score_thr: Thresholds
 ) -> np.ndarray:
     """``image``, an annotated picture of one that is ``width`` wide, with numbers in the boxes."""
     image, scale = image.copy(), image.shape[1] / width
-    for item in instances:
-        if 'track' not in item or item['score'] < score_thr:
+    for item in shown(instances, score_thr):
+        if 'track' not in item:
             continue
         x, y, w, h = item['bbox']
         place = round((x + w / 2) * scale) - 12, round((y + h / 2) * scale) + 6

@@ -65,9 +65,12 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     boxes, scores, threshold = working(boxes), working(scores), rounded(iou_threshold)
     if not len(boxes):
         return torch.empty(0, dtype=torch.long, device=boxes.device)
+    order = scores.sort(descending=True).indices
     if offset == 0 and chosen('nms', boxes):
-        return torch.ops.torchvision.nms(boxes, scores, threshold)
-    return sorted_nms(boxes, scores.sort(descending=True).indices, threshold, offset)
+        # torchvision's own sort keeps equal scores in their order, mmcv's does not.
+        ranks = torch.arange(len(order), 0, -1, dtype=boxes.dtype, device=boxes.device)
+        return order[torch.ops.torchvision.nms(boxes[order], ranks, threshold)]
+    return sorted_nms(boxes, order, threshold, offset)
 
 
 @exact

@@ -10,6 +10,7 @@ from selnext_mm import __version__
 from selnext_mm.disk import write_text
 from selnext_mm.errors import UserError
 from selnext_mm.report import charts, facts, sections
+from selnext_mm.report.best_scores import write_thresholds
 from selnext_mm.report.work_dir import Run, read_run
 from selnext_mm.visualization import SCORE_THR
 
@@ -89,6 +90,7 @@ def build_report(
     num: int = 12,
     score_thr: float = SCORE_THR,
     say: Callable[[str], None] = lambda text: None,
+    thresholds: str | Path | None = None,
 ) -> dict:
     """Write the report of one or several work dirs as one HTML file.
 
@@ -103,12 +105,14 @@ def build_report(
         num: worst and best images to show (as many of each).
         score_thr: predictions below it are not in the confusion matrix and the gallery.
         say: is told what is being done.
+        thresholds: file for the score of each class with the largest F1, of one work dir.
 
     Returns:
         Counts ``runs``, ``charts``, ``pictures``, and ``notes``: what was missing.
 
     Raises:
-        UserError: no such folder, predictions of other annotations, or a missing library.
+        UserError: no such folder, predictions of other annotations, a missing library, or
+            ``thresholds`` without predictions.
     """
     jinja2, plotly = _libraries()
     paths = [Path(f) for f in folders]
@@ -116,6 +120,10 @@ def build_report(
         if given and len(given) != len(paths):
             raise UserError(f'{len(given)} {what} for {len(paths)} work dirs; give one for each')
     ends = run_names(paths)
+    if thresholds and len(paths) > 1:
+        raise UserError(
+            f'--thresholds {thresholds} is of one run, and here are {len(paths)} work dirs'
+        )
     if len(set(names)) != len(names):
         raise UserError(f'the names of the runs are not all different: {", ".join(names)}')
     runs = [read_run(p, name) for p, name in zip(paths, names or ends, strict=True)]
@@ -162,6 +170,8 @@ def build_report(
         plotly=plotly if figures else '',
         data=as_json({'charts': figures, 'galleries': {s['id']: s['gallery'] for s in parts}}),
     )
+    if thresholds:
+        write_thresholds(thresholds, runs[0], parts)
     write_text(out, text)
     return {
         'runs': len(runs),

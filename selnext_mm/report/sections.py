@@ -105,6 +105,7 @@ def section(
             empty = file.read_bytes().strip() == b'[]'
             results[kind][one.run.name] = [] if empty else load_results(file, content)
     out: dict = {'id': f'set-{number}', 'annotations': str(path), 'kinds': [], 'notes': []}
+    out['scores'] = {}
     out['count'] = f'{len(content["images"])} images'
     for kind, runs in results.items():
         runs = {n: r for n, r in runs.items() if r}
@@ -114,6 +115,7 @@ def section(
         for name, found in runs.items():
             say(f'COCO evaluation of the {KINDS[kind]} of {name}: {len(found)} predictions')
             scores[name] = coco_scores.evaluate(content, found, kind, classes)
+        out['scores'][kind] = scores
         summary = [
             (name, [charts.number(v) for v in s.summary.values()]) for name, s in scores.items()
         ]

@@ -11,6 +11,7 @@ import numpy as np
 
 from selnext_mm.errors import UserError
 from selnext_mm.inference.images import ImageFile, list_images, why_unreadable
+from selnext_mm.inference.thresholds import stored_thresholds
 from selnext_mm.runtime.masks import paste, run_lengths
 from selnext_mm.runtime.pictures import prepare, read_picture
 from selnext_mm.runtime.sessions import Session, open_session
@@ -32,6 +33,7 @@ class FileModel:
 
     part: str  # of the metadata
     key: str  # of a record, where the results are
+    thresholds: tuple[float, ...] | None = None  # lowest score of each class, if the file says it
 
     def __init__(
         self,
@@ -87,13 +89,13 @@ class FileModel:
 
         ``record`` has the picture's place as ``index``; ``pixels`` is BGR, or None with an error.
         """
-        for index, (image, pixels, error) in enumerate(self._ahead(images)):
+        for index, (image, pixels, error) in enumerate(self.pictures(images)):
             record = dict(index=index, file=image.name, path=str(image.path))
             record |= dict(error=error) if error else self._record(pixels)
             on_image(record, pixels)
 
-    def _ahead(self, images: Sequence[ImageFile]) -> Iterator[tuple]:
-        """(file, pixels, error) in order, some files being read meanwhile."""
+    def pictures(self, images: Sequence[ImageFile]) -> Iterator[tuple]:
+        """(file, BGR pixels, error) of each, in order, some files being read meanwhile."""
 
         def load(image: ImageFile) -> tuple:
             error = why_unreadable(image.path)
@@ -132,7 +134,12 @@ class FileModel:
 
     def find(self, pixels: np.ndarray) -> list[dict]:
         """What is in one BGR picture."""
-        return self.find_prepared([self.prepare(pixels)], [pixels.shape[:2]])[0]
+        return self.find_many([pixels])[0]
+
+    def find_many(self, pictures: Sequence[np.ndarray]) -> list[list[dict]]:
+        """What is in several BGR pictures; those of one shape run as one batch."""
+        inputs = [self.prepare(pixels) for pixels in pictures]
+        return self.find_prepared(inputs, [pixels.shape[:2] for pixels in pictures])
 
     def find_prepared(
         self, inputs: Sequence[np.ndarray], sizes: Sequence[tuple[int, ...]]
@@ -153,6 +160,10 @@ class FileModel:
                 result[i] = instances
         return result
 
+    def feed(self, inputs: np.ndarray, sizes: list[tuple[int, ...]]) -> dict[str, np.ndarray]:
+        """What the file takes, of (N, h, w, 3) and sizes as in :meth:`find_prepared`."""
+        raise NotImplementedError
+
     def _batch(self, inputs: np.ndarray, sizes: list[tuple[int, ...]]) -> list[list[dict]]:
         """:meth:`find_prepared` of (N, h, w, 3)."""
         raise NotImplementedError
@@ -162,13 +173,23 @@ class Detector(FileModel):
     """A detector from a file of ``selnext-mm export --to onnx`` or ``--to openvino``.
 
     ``detector(images)`` gives dicts with ``instances``: ``category``, ``label``, ``score``,
-    ``bbox`` (x, y, w, h in pixels) and, with a mask head, ``segmentation`` (compressed RLE).
+    ``bbox`` (x, y, w, h in pixels) and, with a mask head, ``segmentation`` (compressed RLE). They
+    go down to the model's own lowest score. ``detector.thresholds`` has the score from which on an
+    object of each class is worth showing, where ``selnext-mm export --thresholds`` stored it, else
+    it is None.
     """
 
     part, key = 'detector', 'instances'
 
+    def _take(self, session: Session, path: str | Path) -> None:
+        super()._take(session, path)
+        self.thresholds = stored_thresholds(self.metadata.get('class_thresholds'))
+
+    def feed(self, inputs: np.ndarray, sizes: list[tuple[int, ...]]) -> dict[str, np.ndarray]:
+        return dict(images=inputs, sizes=np.array(sizes, dtype=np.int64))
+
     def _batch(self, inputs: np.ndarray, sizes: list[tuple[int, ...]]) -> list[list[dict]]:
-        found = self.session.run(dict(images=inputs, sizes=np.array(sizes, dtype=np.int64)))
+        found = self.session.run(self.feed(inputs, sizes))
         result: list[list[dict]] = [[] for _ in sizes]
         names = ('boxes', 'scores', 'labels', 'image_index')
         for i, (box, score, label, image) in enumerate(
@@ -206,11 +227,13 @@ class Classifier(FileModel):
         inside = self.metadata['normalized_inside'] == 'true'
         self._mean, self._std = (0, 1) if inside else (mean, std)
 
-    def _batch(self, inputs: np.ndarray, sizes: list[tuple[int, ...]]) -> list[list[dict]]:
+    def feed(self, inputs: np.ndarray, sizes: list[tuple[int, ...]]) -> dict[str, np.ndarray]:
         x = (inputs.astype(np.float32) - self._mean) / self._std
-        x = np.ascontiguousarray(x.transpose(0, 3, 1, 2), dtype=np.float32)
+        return dict(images=np.ascontiguousarray(x.transpose(0, 3, 1, 2), dtype=np.float32))
+
+    def _batch(self, inputs: np.ndarray, sizes: list[tuple[int, ...]]) -> list[list[dict]]:
         result = []
-        for logits in self.session.run(dict(images=x))['logits']:
+        for logits in self.session.run(self.feed(inputs, sizes))['logits']:
             scores = np.exp(logits - logits.max())
             scores = scores / scores.sum()
             best = np.argsort(-scores, kind='stable')[: self.top_k].tolist()

@@ -62,6 +62,9 @@ class About(BaseModel):
     classes: list[str]
     category_ids: list[int] | None = None
     score_threshold: float | None = Field(None, description="the detector's own lowest score")
+    class_thresholds: list[float] | None = Field(
+        None, description='lowest score of each class that is answered without score_thr'
+    )
     checkpoint_sha256: str | None = None
     max_bytes: int
     max_pixels: int

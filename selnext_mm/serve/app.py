@@ -16,10 +16,12 @@ from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from PIL import Image
+from pydantic.json_schema import SkipJsonSchema
 
 from selnext_mm import __version__
 from selnext_mm.errors import UserError
 from selnext_mm.inference.output import SCORE_THR, annotate
+from selnext_mm.inference.thresholds import Thresholds, shown
 from selnext_mm.runtime.models import FileModel
 from selnext_mm.serve.answers import About, Health, Prediction, Problem
 from selnext_mm.serve.batches import Batches
@@ -59,7 +61,14 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     status: dict(model=Problem, description=text) for status, text in REASONS.items()
 }
 Score = Annotated[
-    float, Query(ge=0, le=1, allow_inf_nan=False, description='lowest score of an object')
+    float | SkipJsonSchema[None],
+    Query(
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description='lowest score of an object; by default that which the model holds for its '
+        f'class, else {SCORE_THR}',
+    ),
 ]
 
 
@@ -69,6 +78,7 @@ class Server:
     def __init__(self, model: FileModel, limits: Limits) -> None:
         self.model, self.limits = model, limits
         self.finds_objects = model.part == 'detector'
+        self.lowest: Thresholds = model.thresholds or SCORE_THR
         self.metrics, self.places = Metrics(), Places(limits)
         self.metrics.in_flight.set_function(lambda: self.places.taken)
         self.batches: Batches | None = None
@@ -110,9 +120,10 @@ class Server:
         pixels = decode(body, self.limits)
         return self.model.prepare(pixels), pixels.shape[:2]
 
-    async def detect(self, request: Request, score_thr: float, drawn: bool) -> dict | bytes:
+    async def detect(self, request: Request, score_thr: float | None, drawn: bool) -> dict | bytes:
         """What is in the picture of ``request``, or the picture with it as JPEG."""
         assert self.batches is not None
+        lowest: Thresholds = score_thr if score_thr is not None else self.lowest
         client = request.client.host if request.client else ''
         with self.places.place(client):
             body = await self.body(request)
@@ -125,11 +136,11 @@ class Server:
                     found = await self.batches.find(prepared, size)
                     key = self.model.key
                     if self.finds_objects:
-                        found = [item for item in found if item['score'] >= score_thr]
+                        found = shown(found, lowest)
                     if not drawn:
                         return self._answer(size, found)
                     return await to_thread.run_sync(
-                        self._draw, body, {key: found}, score_thr, limiter=self.decoders
+                        self._draw, body, {key: found}, lowest, limiter=self.decoders
                     )
             except TimeoutError as error:
                 raise RefusedError(503, f'no answer within {self.limits.seconds:g} s', 5) from error
@@ -144,9 +155,9 @@ class Server:
         ]
         return dict(image=image, annotations=annotations)
 
-    def _draw(self, body: bytes, record: dict, score_thr: float) -> bytes:
+    def _draw(self, body: bytes, record: dict, lowest: Thresholds) -> bytes:
         pixels = decode(body, self.limits)
-        picture = annotate(pixels, record, self.model.classes, score_thr)
+        picture = annotate(pixels, record, self.model.classes, lowest)
         file = io.BytesIO()
         Image.fromarray(picture).save(file, 'JPEG', quality=92)
         return file.getvalue()
@@ -161,6 +172,7 @@ class Server:
             classes=list(self.model.classes),
             category_ids=self.ids if self.finds_objects else None,
             score_threshold=float(threshold) if threshold else None,
+            class_thresholds=list(self.model.thresholds) if self.model.thresholds else None,
             checkpoint_sha256=meta.get('checkpoint_sha256'),
             max_bytes=self.limits.max_bytes,
             max_pixels=self.limits.max_pixels,
@@ -238,7 +250,7 @@ def create_app(model: FileModel, limits: Limits | None = None, token: str = '') 
         dependencies=guarded,
         openapi_extra=BODY,
     )
-    async def predict(request: Request, score_thr: Score = SCORE_THR):
+    async def predict(request: Request, score_thr: Score = None):
         """What is in the picture that the body holds."""
         return JSONResponse(await server.detect(request, score_thr, False))
 
@@ -249,7 +261,7 @@ def create_app(model: FileModel, limits: Limits | None = None, token: str = '') 
         dependencies=guarded,
         openapi_extra=BODY,
     )
-    async def picture(request: Request, score_thr: Score = SCORE_THR):
+    async def picture(request: Request, score_thr: Score = None):
         """The picture with what is in it, as JPEG."""
         return Response(await server.detect(request, score_thr, True), media_type='image/jpeg')
 

@@ -1,7 +1,7 @@
 'use strict';
 const at = (id) => document.getElementById(id);
 let token = sessionStorage.getItem('token') || '';
-let model = null, answer = null, asked = 0;
+let model = null, answer = null, asked = 0, moved = false;
 
 const colour = (name) => {
   const i = model ? Math.max(0, model.classes.indexOf(name)) : 0;
@@ -29,6 +29,7 @@ async function start() {
     at('name').textContent = model.name;
     at('about').textContent = `${model.kind}, ${model.classes.length} classes`;
     at('choice').hidden = model.kind !== 'detector';
+    show();
     say('');
   } catch (error) {
     say(error.message, true);
@@ -67,11 +68,17 @@ function paint(pen, mask, scale) {
   }
 }
 
+// Until the slider is moved, that of each class, where the model holds one.
+const lowest = (label) =>
+  moved || !model?.class_thresholds ? Number(at('threshold').value) : model.class_thresholds[label];
+
 function show() {
-  const lowest = Number(at('threshold').value);
-  at('value').textContent = lowest.toFixed(2);
+  at('value').textContent =
+    moved || !model?.class_thresholds ? lowest(0).toFixed(2) : 'that of each class';
+  if (!answer) return;
   const detector = Boolean(answer.annotations);
-  const found = detector ? answer.annotations.filter((a) => a.score >= lowest) : answer.classes;
+  const found = detector
+    ? answer.annotations.filter((a) => a.score >= lowest(a.label)) : answer.classes;
   const { width, height } = answer.image;
   const scale = Math.min(1, 1600 / Math.max(width, height));
   const canvas = at('marks'), pen = canvas.getContext('2d');
@@ -146,7 +153,10 @@ at('file').addEventListener('change', (event) => {
   send(event.target.files[0]);
   event.target.value = ''; // the same picture again is a change, too
 });
-at('threshold').addEventListener('input', show);
+at('threshold').addEventListener('input', () => {
+  moved = true;
+  show();
+});
 at('login').addEventListener('submit', (event) => {
   event.preventDefault();
   token = at('token').value;

@@ -96,6 +96,19 @@ def test_an_interrupted_set_goes_on_within_the_run(drawn, tmp_path, capsys, monk
     assert len(seen) in (20, 21)  # the epoch of the interruption may be made again, no more
 
 
+def test_the_quick_recipe_by_two_processes(drawn, tmp_path, capsys):
+    options = (CONFIG, '--data-root', drawn, '--out', tmp_path / 'out', '--recipe', 'quick')
+    options += ('--batch-size', 10, '--train-images', 0, '--val-images', 0, '--epochs', 3)
+    text = compare(capsys, *options, '--size', 32, '--seeds', 0, 1, '--parallel', 2)
+    assert '3 of 20 epochs, 20 of 20 test images, input 32 (the recipe: 64) pixels' in text
+    assert 'quick recipe in batches of 10' in text
+    (row,) = json.loads((tmp_path / 'out' / 'comparison.json').read_text())['rows']
+    assert row['seeds'] == [0, 1]
+    assert row['distance_block'] > 0
+    with pytest.raises(UserError, match=r'holds runs with quick_batch_size 10 \(now 7\)'):
+        compare(capsys, *options, '--size', 32, '--seeds', 0, '--batch-size', 7)
+
+
 @pytest.mark.realdata
 def test_real_pictures_from_the_archive_or_folder(tmp_path, capsys):
     """Forty steps on real pictures: better than chance, with a distance for every model."""
@@ -123,6 +136,8 @@ def test_real_pictures_from_the_archive_or_folder(tmp_path, capsys):
         ((CONFIG, '--seeds', '1', '1'), 'expected different numbers'),
         ((CONFIG, '--epochs', '-1'), 'expected 0 or more'),
         ((CONFIG, '--size', '16'), 'the backbones need 32 or more'),
+        ((CONFIG, '--batch-size', '64'), '--batch-size 64 needs --recipe quick'),
+        ((CONFIG, '--parallel', '0'), '--parallel 0; expected 1 or more'),
         ((CONFIG, '--train-images', '11'), 'a multiple of 10'),
         ((CONFIG, '--data-root', 'nowhere'), 'nowhere: no such folder'),
         ((CONFIG, '--data-root', __file__), 'expected a folder or one of .tar'),

@@ -228,6 +228,9 @@ ERRORS = {
     'annotations': (['RUN', '--ann', 'no.json'], '--ann no.json'),
     'images': (['RUN', '--images', 'no'], '--images no'),
     'predictions': (['RUN', '--predictions', 'no.json'], 'no predictions no.json'),
+    'thresholds': (['RUN', '--thresholds', 'b.json'], 'nothing to choose from: no predictions'),
+    'thresholds of two': (['RUN', '.', '--thresholds', 'b.json'], 'here are 2 work dirs'),
+    'file of thresholds': (['RUN', '--thresholds', 'b.txt'], 'ends in .json'),
 }
 
 
@@ -242,3 +245,27 @@ def test_a_users_mistake_ends_with_one_message(case, tmp_path, shapes_root, caps
     assert error.startswith('error: ')
     assert text in error
     assert not (tmp_path / 'report.html').exists()
+    assert not (tmp_path / 'b.json').exists()
+
+
+def test_the_best_scores_are_written_for_the_export(tmp_path, shapes_root, annotations, capsys):
+    """Right predictions have 0.9 or, of the first class, 0.8; a false one of it has 0.6."""
+    content = json.loads(annotations.read_text())
+    names = [c['name'] for c in sorted(content['categories'], key=lambda c: c['id'])]
+    first = content['categories'][0]['id']
+    results = [
+        {k: a[k] for k in ('image_id', 'category_id', 'bbox', 'segmentation')}
+        | {'score': 0.88889 if a['category_id'] == first else 0.9}
+        for a in content['annotations']
+    ]
+    results.append({**results[0], 'category_id': first, 'bbox': [0, 0, 3, 3], 'score': 0.6,
+                    'segmentation': [[0, 0, 3, 0, 3, 3, 0, 3]]})  # fmt: skip
+    run, out = make_run(tmp_path / 'run', shapes_root, results), tmp_path / 'best_f1.json'
+    line = [str(run), '--out', str(tmp_path / 'r.html'), '--num', '1', '--thresholds', str(out)]
+    assert main(line) == 0
+    assert f'wrote {out}' in capsys.readouterr().out
+    found = json.loads(out.read_text())
+    there = {a['category_id'] for a in content['annotations']}
+    wanted = [0.8888, *(0.9 if c['id'] in there else None for c in content['categories'][1:])]
+    assert [found['thresholds'][name] for name in names] == wanted
+    assert (found['kind'], found['F1'][names[0]]) == ('segm', 1.0)

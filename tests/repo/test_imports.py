@@ -12,7 +12,7 @@ from selnext_mm.models.backbones.lazy import LAZY
 PACKAGE = Path(__file__).resolve().parents[2] / 'selnext_mm'
 # room -> rooms of the package that it may import besides itself, from the bottom up. '' is the
 # package itself, of which all may ask the version.
-BOTTOM = {'errors', 'text', 'disk', 'config_files', 'registry', 'framework', ''}
+BOTTOM = {'errors', 'text', 'disk', 'config_files', 'registry', 'framework', 'slicing', ''}
 BUILT = {*BOTTOM, 'ops', 'config', 'models', 'checkpoints'}
 READ = {*BUILT, 'engine', 'datasets', 'evaluation', 'visualization'}
 ALLOWED = {
@@ -22,6 +22,8 @@ ALLOWED = {
     # mmengine's registry and module bases, or the stand-ins for torch alone.
     'framework': {'errors', 'text'},
     'disk': {'errors', 'text'},
+    # Pictures and lists of objects; nothing of it needs torch.
+    'slicing': {'errors'},
     'config_files': {'errors', 'text'},
     'compat': {*BOTTOM, 'checkpoints', 'distributions', 'mmcv_ext', 'torchvision_import'},
     'torchvision_import': set(),
@@ -57,7 +59,7 @@ ALLOWED = {
 }
 HEAVY = {'mmcv', 'mmdet', 'mmpretrain', 'torchvision'}
 # Rooms that work with torch alone: mmengine through 'framework', or inside a function.
-PLAIN = {'errors', 'text', 'disk', 'ops', 'models', 'checkpoints'}
+PLAIN = {'errors', 'text', 'disk', 'slicing', 'ops', 'models', 'checkpoints'}
 
 
 def room(module: str) -> str:

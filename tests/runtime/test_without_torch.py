@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.serve.echo import write_echo
+
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,6 +129,18 @@ def test_predict_writes_the_same_files(room):
     assert Image.open(room / 'out/pictures/p.jpg').size == (480, 360)
 
 
+def test_a_large_picture_is_looked_at_in_slices(room):
+    """The model finds one box in whatever it sees; in a picture it is one, whatever the slices."""
+    write_echo(room / 'echo.onnx')
+    Image.new('RGB', (110, 90), (230, 230, 230)).save(room / 'large.png')
+    line = 'predict echo.onnx large.png --slice 48 --overlap 0.25 --out out'
+    result = python(room, COMMAND, *line.split())
+    assert not result.returncode, result.stderr
+    (found,) = json.loads((room / 'out/results.json').read_text())
+    assert found['bbox'] == [0, 0, 110, 90]
+    assert Image.open(room / 'out/pictures/large.jpg').size == (480, 393)
+
+
 @pytest.mark.parametrize(
     ('line', 'text'),
     [
@@ -137,6 +151,9 @@ def test_predict_writes_the_same_files(room):
         ('predict m.onnx p.png --out out --score-thr 2', '--score-thr 2; expected a number from 0'),
         ('predict m.onnx p.png --out out --threads 0', '--threads 0; expected 1 or more'),
         ('predict m.xml p.png --out out', 'm.xml is not there'),
+        ('predict m.onnx p.png --out out --slice 8', '--slice 8; expected 32 pixels or more'),
+        ('predict m.onnx p.png --out out --slice 64 --overlap 1', '--overlap 1; expected a share'),
+        ('predict m.onnx p.png --out out --overlap 0.1', '--overlap 0.1 needs --slice'),
     ],
 )
 def test_mistakes_are_one_message_and_nothing_is_written(line, text, room):

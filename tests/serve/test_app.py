@@ -18,7 +18,7 @@ from selnext_mm.errors import UserError
 from selnext_mm.serve import Limits
 from selnext_mm.serve.limits import RefusedError
 from selnext_mm.serve.places import Places
-from tests.serve.echo import ask, create_app, png, post, serving
+from tests.serve.echo import ask, create_app, png, post, serving, write_echo
 
 
 def test_a_picture_gives_coco_like_json(port):
@@ -29,6 +29,30 @@ def test_a_picture_gives_coco_like_json(port):
     assert (found['category_id'], found['category'], found['bbox']) == (7, 'ant', [0, 0, 40, 30])
     assert found['score'] == pytest.approx(0.4, abs=1e-3)
     assert post(port, png(grey=102), path='/predict?score_thr=0.41')[1]['annotations'] == []
+
+
+def test_the_scores_of_the_file_count_where_no_other_is_asked_for(tmp_path):
+    import onnx
+
+    from selnext_mm.runtime import Detector
+
+    content = onnx.load(write_echo(tmp_path / 'e.onnx'))
+    content.metadata_props.add(key='class_thresholds', value='[0.45, null]')
+    onnx.save(content, tmp_path / 'e.onnx')
+    with serving(create_app(Detector(tmp_path / 'e.onnx', threads=1))) as port:
+        counts = [
+            len(post(port, png(grey=grey), path=path)[1]['annotations'])
+            for grey, path in ((102, '/predict'), (128, '/predict'), (102, '/predict?score_thr=0'))
+        ]
+        assert counts == [0, 1, 1]
+        assert json.loads(ask(port, path='/model')[2])['class_thresholds'] == [0.45, 0.3]
+        picture = [
+            np.asarray(
+                Image.open(io.BytesIO(ask(port, 'POST', path, png(grey=102), 'image/png')[2]))
+            )
+            for path in ('/picture', '/picture?score_thr=0.3')
+        ]
+        assert picture[0].std() < 1 < 5 < picture[1].std(), 'a box is drawn in the second alone'
 
 
 def test_an_annotated_picture_is_a_jpeg(port):

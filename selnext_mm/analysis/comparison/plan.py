@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from selnext_mm.analysis.comparison.quick import use_quick_recipe
 from selnext_mm.config.build import build_model, quiet
 from selnext_mm.config.load import load_config
 from selnext_mm.datasets.class_folders import Split, balanced, read_split, write_annotations
@@ -34,6 +35,8 @@ class Protocol:
     size: int | None
     config_epochs: tuple[int, ...]
     config_sizes: tuple[int, ...]
+    # Images per update of the quick recipe; None for the recipes of the configs.
+    quick_batch_size: int | None = None
 
     @property
     def reduced(self) -> bool:
@@ -53,6 +56,7 @@ class Protocol:
             f'{self.epochs or epochs} of {epochs} epochs, '
             f'{self.test_images:,} of {self.all_test_images:,} test images, '
             f'input {self.size or size} (the recipe: {size}) pixels'
+            + (f', quick recipe in batches of {n}' if (n := self.quick_batch_size) else '')
         )
 
 
@@ -71,7 +75,7 @@ class Model:
 
     @property
     def size(self) -> int:
-        return resizes(self.cfg)[0].scale[0]
+        return input_size(self.cfg)
 
 
 @dataclass(frozen=True)
@@ -89,13 +93,27 @@ def resizes(cfg: Config) -> list[ConfigDict]:
     return [
         transform
         for loader in (cfg.train_dataloader, cfg.test_dataloader)
-        for transform in loader.dataset.pipeline
+        for transform in loader.dataset.get('pipeline', [])
         if transform.type == 'Resize'
     ]
 
 
-def load_models(names: Sequence[str]) -> list[Model]:
-    """Read and build every config.
+def input_size(cfg: Config) -> int:
+    """Side of the squares that the model gets: the preprocessor's, else that of a ``Resize``."""
+    size = cfg.data_preprocessor.get('size')
+    return size or resizes(cfg)[0].scale[0]
+
+
+def set_input_size(cfg: Config, size: int) -> None:
+    """Change what :func:`input_size` reads, in place."""
+    if 'size' in cfg.data_preprocessor:
+        cfg.data_preprocessor.size = size
+    for resize in resizes(cfg):
+        resize.scale = (size, size)
+
+
+def load_models(names: Sequence[str], quick_batch_size: int | None = None) -> list[Model]:
+    """Read and build every config, with the quick recipe if its batch is given.
 
     Raises:
         UserError: for a config that cannot be used, or two of the same name.
@@ -104,6 +122,8 @@ def load_models(names: Sequence[str]) -> list[Model]:
     for name in names:
         cfg = load_config(name)
         check_config(name, cfg)
+        if quick_batch_size:
+            use_quick_recipe(cfg, quick_batch_size)
         label = Path(cfg.filename).stem
         if label in [m.label for m in models]:
             raise UserError(f'{label} is named twice; the runs are kept by the name of the config')
@@ -152,6 +172,7 @@ def plan(
     train_images: int | None = None,
     test_images: int | None = None,
     size: int | None = None,
+    quick_batch_size: int | None = None,
 ) -> tuple[list[Run], Protocol]:
     """The runs of a comparison, seed by seed, after all checks; writes the lists of pictures.
 
@@ -171,6 +192,7 @@ def plan(
         size=size,
         config_epochs=tuple(sorted({m.cfg.train_cfg.max_epochs for m in models})),
         config_sizes=tuple(sorted({m.size for m in models})),
+        quick_batch_size=quick_batch_size,
     )
     for model in models:
         per_epoch = protocol.train_images // model.cfg.train_dataloader.batch_size
@@ -183,13 +205,17 @@ def plan(
     # One folder, one protocol: a table must not mix them.
     out.mkdir(parents=True, exist_ok=True)
     facts = {k: v for k, v in asdict(protocol).items() if not k.startswith('config_')}
+    if not quick_batch_size:
+        facts.pop('quick_batch_size')
     path = out / 'protocol.json'
     if not path.exists():
         write_json(path, facts)
     before = json.loads(path.read_text())
     if before != facts:
         other = ', '.join(
-            f'{k} {before.get(k)} (now {v})' for k, v in facts.items() if before.get(k) != v
+            f'{k} {before.get(k)} (now {facts.get(k)})'
+            for k in {**facts, **before}
+            if before.get(k) != facts.get(k)
         )
         raise UserError(f'{out} holds runs with {other}; give another --out')
     for name, (_, chosen) in splits.items():

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 
-from selnext_mm.analysis.comparison.plan import PLACES, Protocol, Run, finished, resizes
+from selnext_mm.analysis.comparison.plan import PLACES, Protocol, Run, finished, set_input_size
 from selnext_mm.analysis.feature_distance import feature_distance
 from selnext_mm.analysis.machine import machine, versions
 from selnext_mm.checkpoints.files import save_file
@@ -43,15 +43,15 @@ def run_config(run: Run, protocol: Protocol, root: Path, out: Path, workers: int
     epochs = protocol.epochs or cfg.train_cfg.max_epochs
     cfg.train_cfg.update(max_epochs=epochs, val_interval=epochs)
     cfg.param_scheduler[0].total_steps = epochs
-    for resize in resizes(cfg) if protocol.size else ():
-        resize.scale = (protocol.size, protocol.size)
+    if protocol.size:
+        set_input_size(cfg, protocol.size)
     for split in ('train', 'test'):
         loader = cfg[f'{split}_dataloader']
         loader.dataset.update(
             data_root=str(root), data_prefix=split, ann_file=str((out / f'{split}.txt').resolve())
         )
         count = loader.num_workers if workers is None else workers
-        if workers is None and get_device() == 'cpu':
+        if protocol.quick_batch_size or (workers is None and get_device() == 'cpu'):
             count = 0
         loader.update(num_workers=count, persistent_workers=count > 0)
     # The test set is looked at once, after the last epoch.

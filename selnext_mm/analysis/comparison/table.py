@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -48,6 +49,24 @@ def shown(value: float | None, std: float | None, digits: int) -> str:
     return f'{value:.{digits}f}' + ('' if std is None else f' ± {std:.{digits}f}')
 
 
+def resolved(rows: Sequence[dict]) -> float | None:
+    """Half the width of the 95 % interval of a difference of two means, in points of top-1.
+
+    ``t * s * sqrt(1 / n + 1 / m)`` with Student's t, ``s`` the standard deviation within the models
+    (pooled), and ``n`` and ``m`` the fewest seeds of two models. None with fewer than two models
+    of several seeds: there is nothing to compare.
+    """
+    several = [row for row in rows if row['top1_std'] is not None]
+    if len(several) < 2:
+        return None
+    from scipy.stats import t
+
+    free = sum(len(row['seeds']) - 1 for row in several)
+    within = sum((len(r['seeds']) - 1) * r['top1_std'] ** 2 for r in several) / free
+    few, next_few, *_ = sorted(len(row['seeds']) for row in several)
+    return float(t.ppf(0.975, free)) * math.sqrt(within * (1 / few + 1 / next_few))
+
+
 def distinct(results: Sequence[dict], key: str) -> str:
     """All different values of a dict that every result has, as text."""
     texts = {', '.join(f'{k} {v}' for k, v in r[key].items()) for r in results}
@@ -82,7 +101,14 @@ def markdown(
         'pictures, mean over the blocks: after the expansion layer, and of the block; - where a '
         'model has no expansion layers.',
     ]
-    if protocol.reduced:
+    smallest = resolved(rows)
+    if smallest is not None:
+        lines.append(
+            f'Two models whose top-1 differ by {smallest:.1f} points or more are told apart (95 % '
+            'interval of a difference, by the deviation that all models share); a smaller '
+            'difference is not resolved.'
+        )
+    elif protocol.reduced:
         lines.append(
             'A reduced run resolves only large differences: one under about two standard '
             'deviations says nothing.'

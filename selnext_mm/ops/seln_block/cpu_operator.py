@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..fake import fake_of
 from ..gelu_linear import linear, pack_weight
 from ..packed import PackedOnce
 from .cpu_backward import block_backward
@@ -143,15 +144,14 @@ _library.define(
 _library.impl('seln_block', _inference, 'CPU')
 _library.impl('seln_block_training', _training, 'CPU')
 _library.impl('seln_block_backward', _backward, 'CPU')
-_register_fake = getattr(torch.library, 'register_fake', None) or torch.library.impl_abstract
 
 
-@_register_fake('selnext_mm::seln_block')
+@fake_of(_library, 'seln_block')
 def _(x, weights, eps, branch_scale, dtype, slot=None):
     return _like_images(x)
 
 
-@_register_fake('selnext_mm::seln_block_training')
+@fake_of(_library, 'seln_block_training')
 def _(x, weights, eps, branch_scale):
     n, _, height, width = x.shape
     wide = weights[3].shape[0]
@@ -159,7 +159,7 @@ def _(x, weights, eps, branch_scale):
     return _like_images(x), _like_images(x), x.new_empty((n, wide)), x.new_empty(hidden)
 
 
-@_register_fake('selnext_mm::seln_block_backward')
+@fake_of(_library, 'seln_block_backward')
 def _(grad, x, y, means, hidden, weights, eps, branch_scale):
     return [_like_images(x), *(torch.empty_like(w) for w in weights)]
 

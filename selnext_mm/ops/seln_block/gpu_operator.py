@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..fake import fake_of
 from ..packed import PackedOnce
 from ..triton_launch import are_aligned, on_device
 from .equations import BlockWeights, gate_goes_into_w2
@@ -139,19 +140,18 @@ for _key in ('CUDA', 'CPU'):  # on a CPU in Triton's interpreter
     _library.impl('seln_block_gpu', gpu_inference, _key)
     _library.impl('seln_block_gpu_training', _operator_training, _key)
     _library.impl('seln_block_gpu_backward', _operator_gradient, _key)
-_register_fake = getattr(torch.library, 'register_fake', None) or torch.library.impl_abstract
 
 
 def _like_images(x: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.empty_like(x, dtype=dtype, memory_format=torch.channels_last)
 
 
-@_register_fake('selnext_mm::seln_block_gpu')
+@fake_of(_library, 'seln_block_gpu')
 def _(x, weights, eps, branch_scale, dtype, slot=None):
     return _like_images(x, dtype)
 
 
-@_register_fake('selnext_mm::seln_block_gpu_training')
+@fake_of(_library, 'seln_block_gpu_training')
 def _(x, weights, eps, branch_scale, dtype):
     w = BlockWeights(*weights)
     n, channels, height, width = x.shape
@@ -177,7 +177,7 @@ def _(x, weights, eps, branch_scale, dtype):
     ]
 
 
-@_register_fake('selnext_mm::seln_block_gpu_backward')
+@fake_of(_library, 'seln_block_gpu_backward')
 def _(grad, x, saved, weights, eps, branch_scale, dtype):
     return [
         _like_images(x, x.dtype),

@@ -139,6 +139,36 @@ def test_a_file_that_finds_something_else_is_not_kept(exported, tmp_path, monkey
     assert out.read_bytes() == exported.file.read_bytes()
 
 
+def test_thresholds_go_into_the_file(exported, pictures, tmp_path, monkeypatch, capsys):
+    def same(graph, path, metadata, opset=None):
+        content = onnx.load(exported.file)
+        onnx.helper.set_model_props(content, metadata)
+        onnx.save(content, path)
+
+    monkeypatch.setattr(writer, 'write_detector', same)
+    best = tmp_path / 'best_f1.json'
+    best.write_text(json.dumps(dict(thresholds=dict(circle=0.35, ring=0.12, star=None))))
+    out = tmp_path / 'd.onnx'
+    assert call(exported, out, '--thresholds', str(best)) == 0
+    assert f'lowest scores of 2 classes from {best}, 0.3 for square, triangle' in (
+        capsys.readouterr().out
+    )
+    thresholds = (0.35, 0.3, 0.3, 0.3, 0.12, 0.3)
+    assert (Detector(exported.file).thresholds, Detector(out).thresholds) == (None, thresholds)
+
+    def drawn(*more):
+        line = [out, pictures, '--out', tmp_path / 'p', '--force', '--no-pictures', *more]
+        assert predict_command.main(list(map(str, line))) == 0
+        return capsys.readouterr().out
+
+    found = [i for r in Detector(out)(pictures) for i in r['instances']]
+    count = sum(i['score'] >= thresholds[i['label']] for i in found)
+    words = f'that of its class (0.12 to 0.35, from {out})'
+    assert f'{len(found)} objects, {count} with score >= {words}\n' in drawn()
+    count = sum(i['score'] >= 0.2 for i in found)
+    assert f'{len(found)} objects, {count} with score >= 0.2\n' in drawn('--score-thr', '0.2')
+
+
 def test_the_file_for_openvino_finds_the_same(exported, pictures, tmp_path, monkeypatch):
     pytest.importorskip('openvino', reason="needs pip install 'selnext_mm[openvino]'")
     monkeypatch.setattr(
@@ -221,6 +251,33 @@ def test_ap_of_the_file_is_that_of_pytorch(exported, pictures, tmp_path):
         compare(exported, detector, pictures, labels)
 
 
+def test_int8_is_kept_where_little_ap_is_lost(exported, pictures, tmp_path, monkeypatch, capsys):
+    """Random weights lose a lot, which shows both ends."""
+    monkeypatch.setattr(
+        writer, 'write_detector', lambda graph, path, *rest: shutil.copy(exported.file, path)
+    )
+    measured = tmp_path / 'measured'
+    measured.mkdir()
+    for name in ('a.jpg', 'b.png'):
+        shutil.move(pictures / name, measured / name)
+    (measured / 'b.png').rename(pictures / 'b.png')  # one is for the ranges
+    labels, out = tmp_path / 'labels.json', tmp_path / 'new' / 'd.onnx'
+    pseudo_labels(exported, measured, labels)
+    options = ['--int8', '--calibrate', pictures / 'b.png', '--check-images', measured]
+    options = [*map(str, options), '--check-ann', str(labels)]
+    assert call(exported, out, *options, '--max-loss', '99') == 0
+    text = capsys.readouterr().out
+    assert 'calibrated on 1 pictures: ' in text
+    assert all(f'{kind} AP on {labels}: PyTorch ' in text for kind in ('bbox', 'segm'))
+    assert 'lost (at most 99)' in text
+    detector = Detector(out)
+    assert detector.metadata == Detector(exported.file).metadata | dict(precision='int8')
+    assert detector(measured)[0]['instances']
+    assert out.stat().st_size < exported.file.stat().st_size
+    assert call(exported, out, *options, '--max-loss', '0', '--force') == 1
+    assert 'more is lost than --max-loss allows; nothing was written' in capsys.readouterr().out
+
+
 @pytest.mark.realdata
 def test_ap_on_real_pictures(exported, coco_root, tmp_path):
     folder = tmp_path / 'pictures'
@@ -239,6 +296,16 @@ def test_ap_on_real_pictures(exported, coco_root, tmp_path):
         (['--normalize'], '--normalize has no meaning for a whole detector'),
         (['--check', '1x64x64'], 'name --check-images'),
         (['--check-images', 'gone.png'], 'gone.png: no such file'),
+        (['--thresholds', 'gone.json'], '--thresholds gone.json: No such file'),
+        (['--int8'], '--int8 needs --calibrate IMAGES'),
+        (['--int8', '--calibrate', 'c'], '--int8 needs --check-images, labelled pictures'),
+        (['--int8', '--calibrate', 'c', '--check-images', 'd'], 'of a detector needs --check-ann'),
+        (['--calibrate', 'c'], '--calibrate needs --int8'),
+        (['--max-loss', '1'], '--max-loss needs --int8'),
+        (
+            ['--int8', '--part', 'backbone', '--calibrate', 'c', '--check-images', 'd'],
+            '--int8 is for whole models, not for --part backbone',
+        ),
     ],
 )
 def test_options_that_a_detector_does_not_take(more, text, exported, tmp_path, monkeypatch):

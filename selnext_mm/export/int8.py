@@ -1,0 +1,110 @@
+"""ONNX files in int8: onnxruntime's static quantisation, with the ranges of real pictures.
+
+Convolutions and linear layers compute in int8 (QDQ form: weights int8 with a scale per output
+channel, activations int8 with a scale per tensor). Everything else stays in float: norms, gates
+(``models.attention``), the last layers, whose outputs are scores, boxes and masks, and what
+follows them.
+"""
+
+import ast
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from selnext_mm.errors import UserError
+
+LAYERS = ('Conv', 'ConvTranspose', 'MatMul', 'Gemm')
+# Of mmdet's and mmpretrain's heads: what comes out of them is no activation.
+LAST = ('fc_cls', 'fc_reg', 'rpn_cls', 'rpn_reg', 'retina_cls', 'retina_reg', 'conv_logits')
+SCOPES = 'pkg.torch.onnx.name_scopes'  # where the exporter says which module a node is of
+
+
+def float_modules(graph: nn.Module) -> list[str]:
+    """Names of the modules of ``graph`` that stay in float: gates, norms, last layers."""
+    result = []
+    for name, module in graph.named_modules():
+        kind = type(module)
+        gate = kind.__module__.startswith('selnext_mm.models.attention')
+        head = name == 'head' or name.split('.')[-1] in LAST
+        norm = 'Norm' in kind.__name__ and not list(module.children())
+        if gate or head or norm:
+            result.append(name)
+    return result
+
+
+def float_nodes(model, modules: Iterable[str]) -> list[str]:
+    """Names of the nodes of an ONNX ``model`` that are in one of ``modules``."""
+    chosen, result = set(modules), []
+    for node in model.graph.node:
+        text = next((p.value for p in node.metadata_props if p.key == SCOPES), '[]')
+        if chosen.intersection(ast.literal_eval(text)):
+            result.append(node.name)
+    return result
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """onnxruntime.quantization logs to the root logger."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def quantize(
+    source: Path, path: Path, feeds: Iterable[dict[str, np.ndarray]], modules: Iterable[str]
+) -> int:
+    """Write the ONNX file ``source`` to ``path`` in int8.
+
+    Args:
+        source: a float file of this package.
+        path: the new file; it keeps the metadata, with ``precision`` int8.
+        feeds: inputs of pictures, from which the ranges of the activations are taken (smallest and
+            largest value).
+        modules: see :func:`float_modules`.
+
+    Returns:
+        how many layers compute in int8.
+
+    Raises:
+        UserError: if there is none.
+    """
+    import onnx
+    from onnxruntime import quantization
+
+    class Pictures(quantization.CalibrationDataReader):
+        def __init__(self) -> None:
+            self.rest = iter(feeds)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.rest, None)
+
+    model = onnx.load(source)
+    kept = float_nodes(model, modules)
+    left = [n.name for n in model.graph.node if n.op_type in LAYERS and n.name not in set(kept)]
+    if not left:
+        raise UserError('--int8: the model has no layer that could compute in int8')
+    with _quiet():
+        quantization.quantize_static(
+            model,
+            path,
+            Pictures(),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=list(LAYERS),
+            nodes_to_quantize=left,
+            per_channel=True,
+            activation_type=quantization.QuantType.QInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
+            extra_options=dict(MatMulConstBOnly=True),
+        )
+    written = onnx.load(path)
+    metadata = {p.key: p.value for p in model.metadata_props} | dict(precision='int8')
+    onnx.helper.set_model_props(written, metadata)
+    onnx.save(written, path)
+    return len(left)

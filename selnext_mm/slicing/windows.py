@@ -1,0 +1,101 @@
+"""Slices of a picture, and objects of a slice as objects of the picture."""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from selnext_mm.errors import UserError
+
+Window: TypeAlias = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
+Sides: TypeAlias = tuple[bool, bool, bool, bool]  # left, top, right, bottom
+WHOLE: Sides = (False, False, False, False)
+# A side is at the border of its slice if it is within so many pixels of it, or within so much of
+# the box's extent: boxes of a model end near the border, not at it.
+NEAR_PIXELS, NEAR_SHARE = 3.0, 0.05
+
+
+@dataclass
+class Piece:
+    """An object, in pixels of the picture.
+
+    ``sources`` are the slices that it was found in; ``cut`` the sides where a slice ends and the
+    object may go on.
+    """
+
+    item: dict[str, Any]
+    sources: frozenset[int]
+    cut: Sides = WHOLE
+
+    @property
+    def whole(self) -> bool:
+        return not any(self.cut)
+
+
+def _starts(length: int, size: int, overlap: float) -> list[int]:
+    if length <= size:
+        return [0]
+    step = max(1, round(size * (1 - overlap)))
+    return [*range(0, length - size, step), length - size]
+
+
+def windows(height: int, width: int, size: int, overlap: float) -> list[Window]:
+    """Slices of ``size`` x ``size`` that cover a picture, rows from the top.
+
+    Neighbours share ``overlap`` of their side, the last of a row or column more. All have one
+    shape; a side of the picture that is shorter than ``size`` is the side of the slices.
+    """
+    return [
+        (x, y, min(x + size, width), min(y + size, height))
+        for y in _starts(height, size, overlap)
+        for x in _starts(width, size, overlap)
+    ]
+
+
+def _mask_utils() -> Any:
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise UserError('slices need pycocotools: pip install pycocotools') from error
+    return mask
+
+
+def moved_mask(rle: dict, x: int, y: int, height: int, width: int) -> dict:
+    """A compressed run-length encoding of a slice whose corner is (x, y), as one of the picture.
+
+    Computed on runs: no picture of (height, width) is made.
+    """
+    mask_utils = _mask_utils()
+    left, top, wide, high = (round(v) for v in mask_utils.toBbox(rle).tolist())
+    inside = mask_utils.decode(rle)[top : top + high, left : left + wide]
+    # A row of zeros ends the runs of each column.
+    flat = np.zeros((high + 1, wide), np.int8, order='F')
+    flat[:high] = inside
+    edges = np.flatnonzero(np.diff(flat.ravel(order='F'), prepend=0, append=0))
+    column, row = np.divmod(edges, high + 1)
+    edges = (column + left + x) * height + row + top + y
+    # Runs that meet, at the foot of one column and the head of the next, are one.
+    between = np.flatnonzero(edges[1:-1:2] == edges[2::2]) if len(edges) else edges
+    edges = np.delete(edges, np.concatenate([2 * between + 1, 2 * between + 2]))
+    counts = np.diff(edges, prepend=0).tolist()
+    last = int(edges[-1]) if len(edges) else 0
+    if last < height * width:
+        counts.append(height * width - last)
+    whole = mask_utils.frPyObjects(dict(size=[height, width], counts=counts), height, width)
+    return dict(size=[height, width], counts=whole['counts'].decode())
+
+
+def in_picture(item: dict, window: Window, height: int, width: int, source: int) -> Piece:
+    """An object of the slice ``window`` in a picture of (height, width)."""
+    x0, y0, x1, y1 = window
+    x, y, w, h = item['bbox']
+    cut = (
+        x0 > 0 and x <= max(NEAR_PIXELS, NEAR_SHARE * w),
+        y0 > 0 and y <= max(NEAR_PIXELS, NEAR_SHARE * h),
+        x1 < width and x1 - x0 - (x + w) <= max(NEAR_PIXELS, NEAR_SHARE * w),
+        y1 < height and y1 - y0 - (y + h) <= max(NEAR_PIXELS, NEAR_SHARE * h),
+    )
+    item = dict(item, bbox=[x + x0, y + y0, w, h])
+    if 'segmentation' in item:
+        item['segmentation'] = moved_mask(item['segmentation'], x0, y0, height, width)
+    return Piece(item, frozenset([source]), cut)
