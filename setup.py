@@ -26,6 +26,7 @@ class BuildWithMim(build_py):
             target.mkdir()
             for name in MIM:
                 os.symlink(Path('..', '..', name), target / name)
+            write_aliases(target / 'aliases')
             return
         target = Path(self.build_lib, 'selnext_mm', '.mim')
         shutil.rmtree(target, ignore_errors=True)
@@ -37,6 +38,22 @@ class BuildWithMim(build_py):
                 shutil.copytree(source, target / name, ignore=ignore)
             else:
                 shutil.copy2(source, target / name)
+        write_aliases(target / 'aliases')
+
+
+def write_aliases(folder: Path) -> None:
+    """A file by the long name of each config, which inherits it.
+
+    ``mim`` looks a config up by its file name in the whole package, and that of some is in two
+    folders; the long names are unique.
+    """
+    folder.mkdir()
+    for path in sorted((ROOT / 'configs').rglob('*.py')):
+        first = path.read_text().split('\n', 1)[0]
+        if first.startswith('# long name:'):
+            name = first.split(':')[1].split()[0]
+            relative = path.relative_to(ROOT).as_posix()
+            (folder / f'{name}.py').write_text(f"_base_ = '../{relative}'\n")
 
 
 def requirements(name: str) -> list[str]:

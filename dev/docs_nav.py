@@ -7,7 +7,15 @@ from pathlib import Path
 
 NAV = {
     'Start': ['index', 'quick_start', 'install', 'your_own_data', 'training', 'commands', 'report'],
-    'Recipes and results': ['recipes', 'results', 'ablations', 'na', 'patnet', 'cifar'],
+    'Recipes and results': [
+        'recipes',
+        'model_zoo',
+        'results',
+        'ablations',
+        'na',
+        'patnet',
+        'cifar',
+    ],
     'Working with it': [
         'data_check',
         'analysis',

@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
 """Write model-index.yml and configs/*/metafile.yml from the configs themselves.
 
-Run it after adding or renaming a config; a test compares the files with what this would write.
+Run it after adding or renaming a config, and then dev/model_zoo.py; tests compare the files with
+what this would write. What a paper reports is read from the tables of configs/*/README.md.
 """
 
+import json
+import re
 from pathlib import Path
 
 import yaml
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.config import Config
 
+from selnext_mm.analysis.complexity import is_detector, measure_model
+from selnext_mm.config.build import build_model
 from selnext_mm.config.load import load_config
 from selnext_mm.config_files import config_leaves, config_root
 
@@ -19,6 +24,33 @@ PAPERS = {
     'patnet': 'Partial Convolution Meets Visual Attention',
     'fasternet': "Run, Don't Walk: Chasing Higher FLOPS for Faster Neural Networks",
 }
+# Title -> short name, the paper, the authors' code.
+SOURCES = {
+    SELN: (
+        'SELN',
+        'https://doi.org/10.32604/cmc.2025.059966',
+        'https://github.com/oto-q/SELNeXt',
+    ),
+    PAPERS['na']: (
+        'NA',
+        'https://rc.signalprocessingsociety.org/workshops/icme-2020/icme20vid052',
+        'https://github.com/13952522076/NANet',
+    ),
+    PAPERS['patnet']: (
+        'PATNet',
+        'https://arxiv.org/abs/2503.03148',
+        'https://github.com/haiduo/PartialNet',
+    ),
+    PAPERS['fasternet']: (
+        'FasterNet',
+        'https://arxiv.org/abs/2303.03667',
+        'https://github.com/JierunChen/FasterNet',
+    ),
+}
+# What has been trained with this code by the recipe as it is: docs/results.md, in percent.
+OURS = {'mask_rcnn/selnext_atto_shapes.py': {'box AP': 68.8, 'mask AP': 68.7}}
+# Trained here by a shortened recipe.
+SHORTENED = ROOT / 'benchmarks' / 'results' / 'cifar10_reduced.json'
 # Baselines that stand beside a paper's model in the small comparison.
 PEERS = {'resnet18_cifar10': 'na', 'se_resnet18_cifar10': 'na', 'mobilenet_v2_cifar10': 'patnet'}
 DATA = {
@@ -33,24 +65,86 @@ DATA = {
 }
 
 
-def row(leaf: str) -> dict:
-    """The metafile entry of one config."""
+def row(leaf: str, count_flops: bool = True) -> dict:
+    """The metafile entry of one config; counting takes as long again as building the model."""
     cfg = load_config(leaf)
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        if 'data_preprocessor' in cfg:
-            cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-        model = MODELS.build(cfg.model)
+    model = build_model(cfg).eval()
+    detector = is_detector(model)
+    metadata = {
+        'Architecture': architecture(cfg),
+        'Epochs': cfg.train_cfg.max_epochs,
+        'Training Data': DATA[Path(leaf).stem.split('_')[-1]],
+        'Parameters': sum(p.numel() for p in model.parameters()),
+    }
+    if count_flops:
+        counts = measure_model(model, input_size(cfg))
+        # As the papers count: MACs of a classifier, MMDetection 2's operations of a detector.
+        metadata['FLOPs'] = counts.flops_mmcv if detector else counts.macs
+        metadata['Input Size'] = '{}x{}'.format(*counts.shape)
+    metadata['Trained Here'] = trained_here(leaf)
     first = (config_root() / leaf).read_text().splitlines()[0]
-    return {
+    entry = {
         'Name': first.removeprefix('# long name:').split()[0],
         'In Collection': collection(leaf)['Name'],
         'Config': f'configs/{leaf}',
-        'Metadata': {
-            'Epochs': cfg.train_cfg.max_epochs,
-            'Training Data': DATA[Path(leaf).stem.split('_')[-1]],
-            'Parameters': sum(p.numel() for p in model.parameters()),
-        },
+        'Metadata': metadata,
     }
+    if metrics := {**reported(leaf), **{f'{k} (ours)': v for k, v in OURS.get(leaf, {}).items()}}:
+        task = 'Object Detection' if detector else 'Image Classification'
+        data = metadata['Training Data']
+        entry['Results'] = [{'Task': task, 'Dataset': data, 'Metrics': metrics}]
+    return entry
+
+
+def architecture(cfg: Config) -> list[str]:
+    """The classes of a model, the largest part first, and the attention that it was given."""
+    parts = [cfg.model, cfg.model.backbone, cfg.model.get('neck') or {}]
+    names = [part['type'] for part in parts if part.get('type')]
+    attention = cfg.model.backbone.get('attention_cfg') or {}
+    return [*names, *([attention['type']] if attention.get('type') else [])]
+
+
+def input_size(cfg: Config) -> tuple[int, int] | None:
+    """Height and width of the pictures where these are not 224 x 224 (detectors: 800 x 1280)."""
+    if 'coco' not in Path(cfg.filename).stem and cfg.model.type != 'ImageClassifier':
+        return (224, 224)  # the shapes of "make-shapes"
+    for step in cfg.test_dataloader.dataset.pipeline:
+        if step['type'] == 'Resize' and cfg.model.type == 'ImageClassifier':
+            return tuple(step['scale'])[::-1]
+    return None
+
+
+def trained_here(leaf: str) -> str:
+    """Whether a model has been trained with this code."""
+    if leaf in OURS:
+        return 'yes'
+    shortened = {row['model'] for row in json.loads(SHORTENED.read_text())['rows']}
+    return 'by a shortened recipe' if Path(leaf).stem in shortened else 'not run'
+
+
+def reported(leaf: str) -> dict[str, float]:
+    """What a paper reports, from the row of the config in the README of its folder."""
+    folder, _, name = leaf.partition('/')
+    header: list[str] = []
+    for line in (config_root() / folder / 'README.md').read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip('|').split('|')]
+        if cells[0] == 'config':
+            header = cells
+        elif cells[0].endswith(f']({name})'):
+            row = dict(zip(header, cells, strict=True))
+            cell = next((v for k, v in row.items() if k.startswith('reported')), '')
+            return _metrics(cell, 'Top 1 Accuracy' if folder == 'cls' else 'box AP')
+    return {}
+
+
+def _metrics(cell: str, single: str) -> dict[str, float]:
+    """``82.6``, ``82.5 (of the X paper)``, ``46.7 / 42.4`` or nothing."""
+    match = re.fullmatch(r'([\d.]+)(?: / ([\d.]+))?(?: \(of the (.+) paper\))?', cell)
+    if match is None:
+        return {}
+    source = f'paper: {match[3]}' if match[3] else 'paper'
+    names = ['box AP', 'mask AP'] if match[2] else [single]
+    return {f'{n} ({source})': float(v) for n, v in zip(names, match.groups(), strict=False)}
 
 
 def collection(leaf: str) -> dict:
@@ -59,15 +153,11 @@ def collection(leaf: str) -> dict:
     kind = PEERS.get(stem, stem.split('_')[0])
     detector_of_na = folder in ('retinanet', 'cascade_rcnn') and kind != 'selnext'
     paper = PAPERS['na'] if detector_of_na else PAPERS.get(kind, SELN)
-    names = {
-        SELN: 'SELN',
-        PAPERS['na']: 'NA',
-        PAPERS['patnet']: 'PATNet',
-        PAPERS['fasternet']: 'FasterNet',
-    }
+    name, paper_url, code_url = SOURCES[paper]
     return {
-        'Name': f'{names[paper]} {folder}',
-        'Paper': {'Title': paper},
+        'Name': f'{name} {folder}',
+        'Paper': {'Title': paper, 'URL': paper_url},
+        'Code': {'URL': code_url},  # the authors'; ours is selnext_mm/models
         'README': 'README.md',  # modelindex looks beside the metafile
     }
 

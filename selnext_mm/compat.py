@@ -12,8 +12,6 @@ import sys
 import warnings
 from pathlib import Path
 
-_kept_libraries: list = []
-
 
 def declare_torchvision_ops() -> bool:
     """Let torchvision be imported where its compiled operators cannot be loaded.
@@ -23,27 +21,24 @@ def declare_torchvision_ops() -> bool:
     use torchvision's transforms and mmcv's operators. Declaring the two schemas that its
     module-level registrations ask for is enough; calling them still fails, as it should.
 
-    Inert if torchvision is absent or loads by itself. Returns whether it did anything.
+    Inert if torchvision is absent or loads by itself. Returns whether it did anything. Importing
+    the package only sees to it that the import of torchvision does this when it comes: it takes
+    seconds, and a backbone needs nothing of it.
     """
+    from selnext_mm import torchvision_import
+
+    torchvision_import.mend()
     if importlib.util.find_spec('torchvision') is None:
         return False
-    try:
-        importlib.import_module('torchvision')
-        return False
-    except RuntimeError as error:
-        if 'torchvision::' not in str(error):
-            raise
-    import torch
-
-    for name in [m for m in sys.modules if m == 'torchvision' or m.startswith('torchvision.')]:
-        del sys.modules[name]
-    library = torch.library.Library('torchvision', 'FRAGMENT')
-    library.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-    library.define('qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-    # A library's definitions vanish with the object.
-    _kept_libraries.append(library)
     importlib.import_module('torchvision')
-    return True
+    return torchvision_import.declared()
+
+
+def mend_torchvision() -> None:
+    """:func:`declare_torchvision_ops` for whoever imports torchvision, at that moment."""
+    from selnext_mm import torchvision_import
+
+    torchvision_import.mend()
 
 
 def _known_method(owner: type, name: str):
@@ -287,7 +282,7 @@ def apply() -> None:
     switch_off_multimodal_models()
     provide_mmcv_operators()
     provide_pkg_resources()
-    declare_torchvision_ops()
+    mend_torchvision()
     allow_checkpoint_types()
     load_only_weights()
     write_checkpoints_atomically()

@@ -21,11 +21,20 @@ def config_leaves() -> list[str]:
     return sorted(p.as_posix() for p in paths if p.parts[0] != '_base_')
 
 
+def long_names() -> dict[str, str]:
+    """Unique name in OpenMMLab's style, as ``mim search`` lists it -> one of the leaves."""
+    names = {}
+    for leaf in config_leaves():
+        first = (config_root() / leaf).read_text().split('\n', 1)[0]
+        names[first.removeprefix('# long name:').split()[0]] = leaf
+    return names
+
+
 def find_config(name: str | Path) -> Path:
-    """Path of a config: as given, or relative to :func:`config_root`.
+    """Path of a config: as given, or relative to :func:`config_root`, or by its long name.
 
     ``configs/cls/x.py``, ``cls/x.py`` and ``selnext_mm::cls/x.py`` find the packaged file from
-    any folder.
+    any folder, and so does the name of :func:`long_names`, with or without ``.py``.
 
     Raises:
         UserError: if there is no such file; the text names the nearest configs.
@@ -37,5 +46,7 @@ def find_config(name: str | Path) -> Path:
     packaged = config_root() / relative
     if packaged.is_file():
         return packaged
+    if '/' not in relative and (leaf := long_names().get(relative.removesuffix('.py'))):
+        return config_root() / leaf
     hint = did_you_mean(relative, config_leaves(), 3, 0.5) or f'; configs are in {config_root()}'
     raise UserError(f'no config {str(name)!r} here ({Path.cwd()}) or in the package{hint}')

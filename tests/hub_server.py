@@ -1,10 +1,13 @@
 """A stand-in for the Hugging Face Hub on this machine: files of repositories, by revision."""
 
 import hashlib
+import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
+from tests.hub_uploads import RefusedError, Uploads, answer_upload
 
 
 class StandIn:
@@ -17,6 +20,7 @@ class StandIn:
         self.files: dict[tuple[str, str, str], bytes] = {}
         self.requests: list[tuple[str, str, str | None]] = []
         self.cut: list[int] = []
+        self.uploads = Uploads()
 
     def add(self, repo: str, content: bytes, name='model.safetensors', revision='main') -> str:
         self.files[repo, revision, name] = content
@@ -49,7 +53,36 @@ def hub(monkeypatch, tmp_path):
             self.answer(body=False)
 
         def do_GET(self):
-            self.answer(body=True)
+            if self.path.startswith('/api/'):
+                self.take()
+            else:
+                self.answer(body=True)
+
+        def do_POST(self):
+            self.take()
+
+        def do_PUT(self):
+            self.take()
+
+        def take(self) -> None:
+            stand_in.requests.append((self.command, self.path, None))
+            token = (self.headers.get('Authorization') or '').removeprefix('Bearer ') or None
+            body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
+            url = f'http://127.0.0.1:{self.server.server_port}'
+            status, headers = 200, {}
+            try:
+                answer = answer_upload(stand_in, self.command, self.path, token, body, url)
+            except RefusedError as error:
+                status, headers = error.status, error.headers
+                answer = dict(error=str(error), url=f'{url}/x/y')
+            content = json.dumps(answer).encode()
+            self.send_response(status)
+            for key, value in headers.items():
+                self.send_header(key, value)
+            self.send_header('Content-Type', 'application/json')
+            self.send_header('Content-Length', str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
 
         def answer(self, body: bool) -> None:
             asked = self.headers.get('Range')
@@ -81,8 +114,19 @@ def hub(monkeypatch, tmp_path):
 
     server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv('HF_ENDPOINT', f'http://127.0.0.1:{server.server_port}')
+    url = f'http://127.0.0.1:{server.server_port}'
+    monkeypatch.setenv('HF_ENDPOINT', url)
+    # The library read the variable at its import.
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, url)
+    monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE', template)
+    monkeypatch.setattr(constants, 'ENDPOINT', url)
     monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'hub_cache'))
+    monkeypatch.setattr(constants, 'HF_HUB_DISABLE_XET', True)
+    # No token of whoever runs the tests.
+    monkeypatch.delenv('HF_TOKEN', raising=False)
+    monkeypatch.delenv('HUGGING_FACE_HUB_TOKEN', raising=False)
+    monkeypatch.setattr(constants, 'HF_TOKEN_PATH', str(tmp_path / 'token'))
+    monkeypatch.setattr(constants, 'HF_STORED_TOKENS_PATH', str(tmp_path / 'stored_tokens'))
     yield stand_in
     server.shutdown()
     server.server_close()

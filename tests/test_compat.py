@@ -53,11 +53,34 @@ def test_a_torchvision_that_loads_is_left_alone(tmp_path):
     assert json.loads(out.splitlines()[-1]) == [False, False]
 
 
+def test_the_package_alone_does_not_load_torchvision(tmp_path):
+    """It takes as long as torch, and only detectors and timm's models want it."""
+    out = python(
+        """
+        import sys
+        import selnext_mm
+        from mmengine.registry import MODELS
+        MODELS.build(dict(type='SELNeXt', arch='atto'))
+        print('torchvision' in sys.modules)
+        import torchvision, torchvision.ops
+        # As if nobody had been between.
+        loader = type(torchvision.__spec__.loader).__name__
+        print(loader, torchvision.__loader__ is torchvision.__spec__.loader)
+        """,
+        tmp_path,
+    )
+    assert out.splitlines()[-2:] == ['False', 'SourceFileLoader True']
+
+
 def test_another_error_of_torchvision_is_not_hidden(tmp_path):
     (tmp_path / 'torchvision').mkdir()
     (tmp_path / 'torchvision' / '__init__.py').write_text('raise RuntimeError("broken disk")\n')
     result = subprocess.run(
-        [sys.executable, '-c', 'import sys; sys.path.insert(0, "."); import selnext_mm'],
+        [
+            sys.executable,
+            '-c',
+            'import sys; sys.path.insert(0, "."); import selnext_mm, torchvision',
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
+from types import ModuleType
 
 from selnext_mm.errors import UserError
 
@@ -47,6 +48,22 @@ def parse_address(source: str | Path) -> tuple[str, str | None, str]:
     return match['repo'], match['revision'], file
 
 
+def hub_library(purpose: str) -> ModuleType:
+    """The module ``huggingface_hub``.
+
+    Raises:
+        UserError: if it is not installed; ``purpose`` is what needs it.
+    """
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise UserError(
+            f'{purpose} needs the library huggingface_hub: pip install huggingface_hub, or install '
+            'this package with its extra [hub]'
+        ) from error
+    return huggingface_hub
+
+
 def fetch(source: str | Path) -> Path:
     """The local copy of an address, fetched if it is not in the cache.
 
@@ -57,16 +74,12 @@ def fetch(source: str | Path) -> Path:
             exist or cannot be reached; if the copy is damaged.
     """
     repo, revision, file = parse_address(source)
-    try:
-        from huggingface_hub import errors, hf_hub_download
-    except ImportError as error:
-        raise UserError(
-            f'{source} needs the library huggingface_hub: pip install huggingface_hub, or install '
-            'this package with its extra [hub]'
-        ) from error
+    library = hub_library(str(source))
+    from huggingface_hub import errors
+
     endpoint = os.environ.get('HF_ENDPOINT')
     try:
-        path = hf_hub_download(repo, file, revision=revision, endpoint=endpoint)
+        path = library.hf_hub_download(repo, file, revision=revision, endpoint=endpoint)
     except errors.RevisionNotFoundError as error:
         raise UserError(f'{source}: {repo} has no revision {revision!r}') from error
     except errors.RepositoryNotFoundError as error:

@@ -14,14 +14,19 @@ def build_parser() -> argparse.ArgumentParser:
     result = Parser(
         prog='selnext-mm publish',
         description='Write a folder with the weights of a run as safetensors, its resolved config, '
-        'how pictures are prepared, and a model card. Nothing is sent anywhere; "hf upload '
-        'OWNER/REPO DIR" does that.',
+        'how pictures are prepared, and a model card. Without --push nothing is sent anywhere.',
     )
     add = result.add_argument
     add('work_dir', metavar='WORK_DIR', help='folder of a run')
     add('--to', required=True, metavar='DIR', help='folder to make')
     add('--checkpoint', metavar='FILE', help='default: the best of the run, else the last')
     add('--repo', metavar='OWNER/REPO', help='name on the Hub, for the commands of the card')
+    add(
+        '--push',
+        metavar='OWNER/REPO',
+        help='send the folder to this repository of the Hub, with your token ("hf auth login")',
+    )
+    add('--private', action='store_true', help='with --push: only to a private repository')
     add('--licence', '--license', default='other', help='of the weights (default: %(default)s)')
     add('--onnx', action='store_true', help='an ONNX file, too, checked against PyTorch')
     add('--check-images', metavar='DIR', help='pictures to check the ONNX file of a detector with')
@@ -30,26 +35,40 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    if args.repo and not REPO.fullmatch(args.repo):
-        raise UserError(f'--repo {args.repo}; expected OWNER/REPO')
+    for option, name in (('--repo', args.repo), ('--push', args.push)):
+        if name and not REPO.fullmatch(name):
+            raise UserError(f'{option} {name}; expected OWNER/REPO')
+    if args.push and args.repo not in (None, args.push):
+        raise UserError(f'--repo {args.repo} and --push {args.push} differ; --push alone is enough')
+    if args.private and not args.push:
+        raise UserError('--private needs --push')
     if args.check_images and not args.onnx:
         raise UserError('--check-images needs --onnx')
 
-    from selnext_mm.publish.folder import CONFIG, WEIGHTS, publish
+    from selnext_mm.publish.push import check_push, push
 
-    folder = publish(args.work_dir, args.to, args.checkpoint, args.licence, args.repo)
+    if args.push:
+        check_push(args.push)
+    from selnext_mm.publish.folder import CONFIG, FILES, ONNX, WEIGHTS, publish
+
+    repo = args.push or args.repo
+    folder = publish(args.work_dir, args.to, args.checkpoint, args.licence, repo)
     status = 0
     if args.onnx:
         from selnext_mm.cli import export
 
         words = [str(folder / CONFIG), str(folder / WEIGHTS)]
-        words += ['--to', 'onnx', '--out', str(folder / 'model.onnx')]
+        words += ['--to', 'onnx', '--out', str(folder / ONNX)]
         if args.check_images:
             words += ['--check-images', args.check_images]
         status = export.main(words)
     print(f'wrote {args.to}')
     for path in sorted(Path(folder).iterdir()):
         print(f'  {path.name:<25} {path.stat().st_size / 1e6:8.2f} MB')
-    name = args.repo or 'OWNER/REPO'
+    if args.push and status == 0:
+        files = [*FILES, ONNX] if args.onnx else FILES
+        print(f'\nsent: {push(folder, args.push, files, args.private)}')
+        return 0
+    name = repo or 'OWNER/REPO'
     print(f'\nRead README.md before you give it away, then: hf upload {name} {args.to}')
     return status

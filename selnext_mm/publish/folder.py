@@ -20,6 +20,9 @@ from selnext_mm.recipes.run import best_checkpoint
 from selnext_mm.report.work_dir import read_run
 
 WEIGHTS, CONFIG, CARD = 'model.safetensors', 'config.py', 'README.md'
+PREPROCESSOR, ABOUT = 'preprocessor_config.json', 'config.json'
+FILES = (WEIGHTS, CONFIG, CARD, PREPROCESSOR, ABOUT)
+ONNX = 'model.onnx'
 # Keys of a run that mean nothing elsewhere.
 LOCAL_KEYS = ('work_dir', 'load_from', 'resume', 'launcher')
 
@@ -140,7 +143,7 @@ def publish(
 
     Args:
         work_dir: of the run.
-        to: the folder, which must not exist or be empty.
+        to: the folder; what else is in it stays.
         checkpoint: None for the best one of the run, else the last.
         licence: of the weights, as the Hub calls it; the card says that it is the user's choice.
         repo: ``owner/name`` that the commands of the card name.
@@ -161,9 +164,9 @@ def publish(
         )
         save_file(loaded.model.state_dict(), folder / WEIGHTS, header)
         write_text(folder / CONFIG, portable_config(loaded.cfg))
-        write_json(folder / 'preprocessor_config.json', pictures)
+        write_json(folder / PREPROCESSOR, pictures)
         about = hub_config(loaded, pictures)
-        write_json(folder / 'config.json', about)
+        write_json(folder / ABOUT, about)
         digest = sha256(folder / WEIGHTS)
         text = model_card(run, loaded, about, path.name, digest, licence, repo)
         write_text(folder / CARD, text)

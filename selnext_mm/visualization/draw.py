@@ -1,12 +1,10 @@
 """Drawing of COCO instances over a picture, and sheets of such pictures under a legend."""
 
 import colorsys
-import io
 import os
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import cast
 
 import cv2
@@ -14,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as mask_utils
 
-from selnext_mm.errors import UserError
+from selnext_mm.disk import write_atomically
 
 TILE_HEIGHT, MAX_ASPECT = 340, 1.5  # a wider picture is scaled to the width instead
 MARGIN, PAIR_GAP, CELL_GAP, ROW_GAP, CAPTION, FOOT = 28, 6, 26, 14, 22, 20
@@ -246,10 +244,4 @@ def compose(
 
 def save_sheet(sheet: Image.Image, out: str | os.PathLike) -> None:
     """Write the whole PNG or none; :class:`UserError` if the disk or folder does not take it."""
-    data = io.BytesIO()
-    sheet.save(data, 'PNG')
-    try:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        Path(out).write_bytes(data.getvalue())
-    except OSError as error:
-        raise UserError(f'cannot write {out}: {error.strerror or error}') from error
+    write_atomically(os.fspath(out), lambda file: sheet.save(file, 'PNG'))

@@ -11,8 +11,6 @@ from selnext_mm.analysis.complexity import build_model
 from selnext_mm.analysis.target_class import class_name, find_class
 from selnext_mm.cli.cam import METHODS as CHOICES
 from selnext_mm.errors import UserError
-from selnext_mm.visualization.cam_sheet import overlay
-from selnext_mm.visualization.draw import elide
 from tests.oracles import cam as oracle
 
 SELNEXT = dict(type='SELNeXt', arch=dict(depths=(1, 1, 1, 2), channels=(8, 8, 12, 16)))
@@ -144,20 +142,3 @@ def test_classes_by_name_synonym_and_index():
     assert class_name(model, 1) == 'cat'
     with pytest.raises(UserError, match='did you mean cat'):
         find_class(model, 'cap')
-
-
-def test_the_overlay_is_warm_where_the_map_is_high():
-    image = np.full((32, 32, 3), 128, np.uint8)
-    heat = np.zeros((4, 4), np.float32)
-    heat[:, 2:] = 1
-    red, _, blue = overlay(image, heat, 64)[32, [2, 60]].astype(int).T
-    assert red[1] > red[0]
-    assert blue[1] < 100
-
-
-def test_a_long_name_is_cut_and_its_score_is_not():
-    assert elide('SELNeXt: frog', 248, ' 0.61') == 'SELNeXt: frog 0.61'
-    cut = elide('SELNeXt: ' + 'Egyptian cat ' * 5, 248, ' 0.61')
-    assert cut.startswith('SELNeXt: Egyptian')
-    assert cut.endswith('\u2026 0.61')
-    assert len(cut) < 45

@@ -3,22 +3,13 @@ import json
 import cv2
 import numpy as np
 import pytest
-from pycocotools import mask as mask_utils
 
 from selnext_mm.cli.panel import main
 from selnext_mm.errors import UserError
-from selnext_mm.visualization.draw import Instance, class_colours, draw_instances
-from selnext_mm.visualization.panel import choose_images
+from selnext_mm.visualization.draw import class_colours
+from tests.visualization.test_draw import rle
 
 CATEGORIES = [{'id': 3, 'name': 'disc'}, {'id': 9, 'name': 'cat \u00e9'}]
-
-
-def rle(height, width, box):
-    x, y, w, h = box
-    mask = np.zeros((height, width), np.uint8, order='F')
-    mask[y : y + h, x : x + w] = 1
-    coded = mask_utils.encode(mask)
-    return {'size': coded['size'], 'counts': coded['counts'].decode()}
 
 
 @pytest.fixture
@@ -83,42 +74,6 @@ def test_boxes_alone_can_be_drawn(paths, capsys):
     assert '3 predictions' in capsys.readouterr().out
 
 
-def test_mask_is_tinted_inside_and_nowhere_else():
-    image = np.full((100, 100, 3), 128, np.uint8)
-    item = Instance(3, [40, 40, 40, 40], rle(100, 100, (40, 40, 40, 40)))
-    colours = {3: (228, 28, 28)}
-    tile = draw_instances(image, [item], {3: 'x'}, colours, height=200, alpha=0.5)
-    assert tile.shape == (200, 200, 3)
-    assert tile[120, 120].tolist() == [178, 78, 78]
-    assert tile[20, 20].tolist() == [128, 128, 128]
-    assert tile[180, 120].tolist() == [128, 128, 128]
-    plain = draw_instances(image, [], {}, {}, height=200)
-    assert (plain == 128).all()
-
-
-def test_crowd_and_uncompressed_rle_are_drawn():
-    image = np.zeros((10, 10, 3), np.uint8)
-    crowd = {'size': [10, 10], 'counts': [0, 50, 50]}  # column by column: the left half
-    item = Instance(3, [0, 0, 5, 10], crowd, crowd=True)
-    tile = draw_instances(image, [item], {3: 'x'}, {3: (250, 0, 0)}, height=100, alpha=0.5)
-    assert tile[60, 25].tolist() == [50, 0, 0]  # fainter than an object: 0.4 * 0.5 * 250
-    assert tile[60, 80].tolist() == [0, 0, 0]
-
-
-def test_chosen_images_spread_over_the_set():
-    assert choose_images(list(range(100)), 4) == [12, 37, 62, 87]
-    assert choose_images([5, 3], 8) == [3, 5]
-    for seed in range(5):
-        ids = choose_images(list(range(100)), 4, seed)
-        assert [i // 25 for i in ids] == [0, 1, 2, 3]
-    assert choose_images(list(range(100)), 4, 1) != choose_images(list(range(100)), 4, 2)
-
-
-def test_eighty_classes_have_eighty_colours():
-    colours = class_colours([{'id': i} for i in range(80)])
-    assert len(set(colours.values())) == 80
-
-
 @pytest.mark.parametrize(
     ('extra', 'message'),
     [
@@ -144,7 +99,7 @@ def test_bad_value_is_named(paths, extra, message):
         ({'ann': '1.png'}, 'not JSON|not a text'),
         ({'ann': 'run.segm.json'}, 'is no COCO file: it holds a list'),
         ({'results': 'ann.json'}, 'no list of predictions'),
-        ({'out': 'ann.json/x.png'}, 'cannot write'),
+        ({'out': 'ann.json/x.png'}, 'could not be written'),
     ],
 )
 def test_unusable_input_is_named(paths, changed, message):
