@@ -6,6 +6,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from selnext_mm.config.option_keys import check_options
+from selnext_mm.config.structure import check_structure
 from selnext_mm.config.type_names import name_types
 from selnext_mm.config.walk import iter_datasets, iter_evaluators
 from selnext_mm.config_files import find_config
@@ -42,15 +43,16 @@ def merge_options(cfg: Config, options: dict | None) -> Config:
     """``cfg`` with ``options`` in it, as ``--cfg-options``: nested keys with dots.
 
     Raises:
-        UserError: options that cannot be merged.
+        UserError: options that cannot be merged, or parts of a kind that nothing can read.
     """
     name_types(cfg)
     if options:
         check_options(cfg, options)
         try:
             cfg.merge_from_dict(options)
-        except (KeyError, TypeError, IndexError, AssertionError) as error:
+        except (LookupError, TypeError, AssertionError, AttributeError, ValueError) as error:
             raise UserError(f'cannot merge --cfg-options {options}: {error}') from error
+    check_structure(cfg)
     if 'model' in cfg:
         apply_pretrained(cfg)
     expand_home(cfg)

@@ -29,6 +29,7 @@ from selnext_mm.engine.optimizers.changed_schedule import Schedule
 from selnext_mm.engine.preflight.fit import check_last_batch
 from selnext_mm.engine.resume.checkpoint_hook import SafeCheckpointHook
 from selnext_mm.engine.resume.lineage import Newest, find_newest
+from selnext_mm.engine.signals import shield_workers
 from selnext_mm.errors import UserError
 from selnext_mm.evaluation.empty_results import evaluate_empty_results
 
@@ -110,12 +111,16 @@ class ConciseRunner(Runner):
     def build_val_loop(self, loop):
         if isinstance(loop, dict):
             self._val_dataloader = guard_image_loading(self._val_dataloader)
-        return super().build_val_loop(loop)
+        built = super().build_val_loop(loop)
+        shield_workers(getattr(built, 'dataloader', None))
+        return built
 
     def build_test_loop(self, loop):
         if isinstance(loop, dict):
             self._test_dataloader = guard_image_loading(self._test_dataloader)
-        return super().build_test_loop(loop)
+        built = super().build_test_loop(loop)
+        shield_workers(getattr(built, 'dataloader', None))
+        return built
 
     def _log_env(self, env_cfg: dict) -> None:
         if is_main_process():

@@ -51,8 +51,8 @@ from selnext_mm.slicing import Slicing
 
 # How often the job was started again: by torchrun, by Slurm, by tools/slurm_train.sh.
 RESTARTS = ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT', 'SELNEXT_MM_RESTARTS')
-TRAIN_KEYS = ('train_dataloader', 'train_cfg', 'optim_wrapper')
-TEST_KEYS = ('test_dataloader', 'test_evaluator')
+TRAIN_KEYS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+TEST_KEYS = ('model', 'test_dataloader', 'test_evaluator')
 
 
 class Session:
@@ -221,7 +221,7 @@ class Session:
         if slicing:
             check_together(slicing, out=out, show_dir=show_dir, tta=tta)
         path = str(checkpoint)
-        cfg = self._copy(TEST_KEYS, 'cannot be tested: no test_dataloader or test_evaluator')
+        cfg = self._copy(TEST_KEYS, 'cannot be tested: it has no {key}')
         if classwise:
             for evaluator in coco_evaluators(cfg, '--classwise'):
                 evaluator['classwise'] = True

@@ -5,12 +5,14 @@ Imports no torch, so that :func:`stop_early` is in place before the imports that
 
 import contextlib
 import functools
+import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from selnext_mm.errors import STOPPED
 
@@ -19,6 +21,11 @@ SIGUSR1 = getattr(signal, 'SIGUSR1', None)
 SIGNALS = tuple(number for number in (signal.SIGTERM, SIGUSR1) if number is not None)
 # signal -> exit status after the state was saved
 CODES = {**dict.fromkeys(SIGNALS, STOPPED), signal.SIGINT: 130}
+# Blocked in a worker until its shield is up. Without sigtimedwait, as on macOS, nobody could tell
+# the SIGTERM with which multiprocessing ends a worker; Windows has no masks.
+HELD = {signal.SIGINT, *SIGNALS} if hasattr(signal, 'pthread_sigmask') else set()
+if not hasattr(signal, 'sigtimedwait'):
+    HELD.discard(signal.SIGTERM)
 MARKER = 'SELNEXT_MM_STOPPED_FILE'  # variable: a file that says that the job is to be started again
 PATIENCE = 1.0  # seconds for python to act by itself
 END = 255  # no signal
@@ -158,41 +165,90 @@ class ShieldedWorkers:
     """A ``worker_init_fn``: the worker heeds its own process alone.
 
     torchrun, schedulers and terminals signal the workers, too. The iteration that is to be finished
-    needs their images; torch lets SIGTERM kill them, and the run would die of that.
+    needs their images; torch lets SIGTERM kill them, and the run would die of that. Up to here the
+    signals are blocked, see :func:`shield_workers`.
     """
 
     def __init__(self, inner) -> None:
         self.inner = inner
 
     def __call__(self, worker: int) -> None:
+        # First: with the signals blocked and nobody who looks for them, a worker that fails in
+        # ``inner`` could not be ended by its process.
+        for number in {signal.SIGINT, SIGUSR1} - {None}:
+            signal.signal(number, signal.SIG_IGN)  # forgets one that has come already
+        if hasattr(signal, 'sigtimedwait'):
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            threading.Thread(target=_end_with_parent, daemon=True).start()
+        if HELD:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD - {signal.SIGTERM})
         if self.inner is not None:
             self.inner(worker)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if SIGUSR1 is not None:
-            signal.signal(SIGUSR1, signal.SIG_IGN)
-        if hasattr(signal, 'sigtimedwait'):  # not on macOS, where torch's handler stays
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-            threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
 
 
-def _end_with_parent(parent: int) -> None:
-    """Wait for a SIGTERM of ``parent``, with which multiprocessing ends its children, or its death.
+def _end_with_parent() -> None:
+    """Wait for a SIGTERM of the parent, with which multiprocessing ends its children, or its death.
 
     torch's workers see that their process was killed, but one that has a batch to hand over then
     waits for ever for a reader.
     """
-    while os.getppid() == parent:
+    parent = multiprocessing.parent_process()
+    started_by = os.getppid()  # a forkserver, where there is one; it dies with the parent
+    while os.getppid() == started_by and (parent is None or parent.is_alive()):
         received = signal.sigtimedwait({signal.SIGTERM}, LOOK_FOR_PARENT)
-        if received is not None and received.si_pid == parent:
+        if received is not None and received.si_pid in (started_by, parent and parent.pid):
             break
     os._exit(0)
 
 
+@contextlib.contextmanager
+def _held_back(context) -> Iterator[None]:
+    """Processes that are started within it are born with the signals blocked.
+
+    Here they come late, but none is lost. A forkserver that is started within it hands the mask on
+    to all that it forks; one that runs already has its own, and its workers are safe only from
+    their ``worker_init_fn`` on.
+    """
+    if not HELD:
+        yield
+        return
+    if context.get_start_method() != 'fork':
+        from multiprocessing import resource_tracker
+
+        # Started within, it would unblock SIGTERM and SIGINT behind itself (python < 3.13).
+        resource_tracker.ensure_running()
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+@functools.cache
+def _holding_signals_back(kind: Any) -> type:
+    """A subclass of a ``DataLoader`` whose workers are born with the signals blocked."""
+
+    class Holding(kind):
+        def __iter__(self):
+            with _held_back(self.multiprocessing_context or multiprocessing.get_context()):
+                return super().__iter__()
+
+    Holding.__name__, Holding.__qualname__ = kind.__name__, kind.__qualname__
+    return Holding
+
+
 def shield_workers(loader) -> None:
-    """Keep signals from the workers that ``loader`` is going to start; twice does no harm."""
+    """Keep signals from the workers that ``loader`` is going to start; twice does no harm.
+
+    From their first instruction on: the signals are blocked while the workers are started, and
+    :class:`ShieldedWorkers` takes over. Not on Windows, which sends none; on macOS, where SIGTERM
+    cannot be told from the parent's own, it stays with torch's handler.
+    """
     from torch.utils.data import DataLoader
 
     if not isinstance(loader, DataLoader) or not loader.num_workers:
         return
     if not isinstance(loader.worker_init_fn, ShieldedWorkers):
         loader.worker_init_fn = ShieldedWorkers(loader.worker_init_fn)
+        kind: Any = type(loader)
+        loader.__class__ = _holding_signals_back(kind)

@@ -135,3 +135,18 @@ def test_told_to_stop_during_the_imports(root):
         taken = int(mask, 16) >> (signal.SIGTERM - 1) & 1
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 75
+
+
+@pytest.mark.skipif(not hasattr(signal, 'sigtimedwait'), reason='Linux only')
+@pytest.mark.parametrize('method', ['fork', 'spawn', 'forkserver'])
+def test_a_worker_is_shielded_from_its_birth(root, method):
+    """Its batches come, the parent loses no signal of its own and blocks none afterwards."""
+    result = subprocess.run(
+        [sys.executable, root / 'tests/engine/toy_born_signalled.py', method],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    passes = 2 if method == 'fork' else 1
+    assert result.stdout == passes * '0 1 2 3\n' + 'SIGUSR1 nothing\n', result.stderr[-2000:]
+    assert (result.returncode, result.stderr) == (0, '')

@@ -101,6 +101,17 @@ def check_types(cfg: Config) -> None:
     if scope in FALLBACK_SCOPES:
         # mmengine's registries take a package that cannot be imported for one that knows nothing.
         importlib.import_module(scope)
+    nameless = [
+        place
+        for loader in LOADERS
+        for place, node, _ in loader_parts(cfg, loader)
+        if not node.get('type')
+    ]
+    nameless += [place for place, node in iter_evaluators(cfg) if not node.get('type')]
+    if nameless:
+        raise UserError(
+            f'{nameless[0]} in {cfg.filename} has no type; expected dict(type=..., ...)'
+        )
     with DefaultScope.overwrite_default_scope(scope):
         for place, name, known in _types(cfg):
             if not isinstance(name, str):
