@@ -1,8 +1,8 @@
-# make demo    set-up, synthetic data, training, evaluation, pictures: about 10 minutes on 2 cores,
+# make demo    set-up, synthetic data, training, evaluation, images: about 10 minutes on 2 cores,
 #              after the first set-up (90 s of processor time and its downloads; no compiler)
 # make test    set-up and the test suite; ARGS="-k seln", JOBS=0 (one process)
 # make quick   unit tests alone, under a minute: no process is started, nothing is trained
-# make realdata   the tests on real pictures: SELNEXT_MM_COCO=DIR SELNEXT_MM_CIFAR10=ARCHIVE_OR_DIR
+# make realdata   the tests on real images: SELNEXT_MM_COCO=DIR SELNEXT_MM_CIFAR10=ARCHIVE_OR_DIR
 # make setup   only the environment (.venv); MMCV_OPS=cpu|cuda compiles mmcv, TORCH_INDEX_URL, ...:
 #              dev/bootstrap.py
 # make docs    the pages as a site, in site/, and a run of the commands that they show and of the notebook

@@ -7,8 +7,8 @@
 The two evaluators take turns; every turn gives one ratio of their times. In the first turn their
 precisions, recalls and scores are compared. ``--synthetic`` makes a set of COCO's proportions and
 predictions for it. ``--copies`` evaluates the images several times
-under other ids, to reach the size of a larger set: pictures, objects and predictions multiply.
-``--detections`` fills up every picture to that many predictions with boxes of low score, as a
+under other ids, to reach the size of a larger set: images, objects and predictions multiply.
+``--detections`` fills up every image to that many predictions with boxes of low score, as a
 detector does that returns its 100 best. Timed is what mmdet's CocoMetric waits for: loading the
 results, evaluate, accumulate, summarize.
 """
@@ -110,7 +110,7 @@ def multiply(content: dict, results: list[dict], copies: int) -> tuple[dict, lis
 
 
 def fill(content: dict, results: list[dict], number: int) -> list[dict]:
-    """At least ``number`` predictions in every picture, the new ones small and of low score."""
+    """At least ``number`` predictions in every image, the new ones small and of low score."""
     rng = np.random.default_rng(0)
     count = dict.fromkeys((i['id'] for i in content['images']), 0)
     for r in results:

@@ -10,7 +10,7 @@ same size in its place. Any other config, or several: each as it is, the first a
     python benchmarks/end_to_end.py --config mask_rcnn/{convnext,swin,selnext}_t_3x_coco.py
 
 The weights are random and the score threshold is 0, so that every two-stage model has 1000
-proposals, 100 boxes and 100 masks: the work of a crowded picture. Masks are pasted into it.
+proposals, 100 boxes and 100 masks: the work of a crowded image. Masks are pasted into it.
 """
 
 import argparse

@@ -105,7 +105,7 @@ def architecture(cfg: Config) -> list[str]:
 
 
 def input_size(cfg: Config) -> tuple[int, int] | None:
-    """Height and width of the pictures where these are not 224 x 224 (detectors: 800 x 1280)."""
+    """Height and width of the images where these are not 224 x 224 (detectors: 800 x 1280)."""
     if 'coco' not in Path(cfg.filename).stem and cfg.model.type != 'ImageClassifier':
         return (224, 224)  # the shapes of "make-shapes"
     for step in cfg.test_dataloader.dataset.pipeline:

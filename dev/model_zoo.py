@@ -26,7 +26,7 @@ All configs of the package, as their metafiles have them; `dev/model_zoo.py` wri
   the one above the table. Top-1 accuracy of classifiers, box AP, or box / mask AP of detectors.
 - **ours**: trained with this code. *not run* says that nobody has; *shortened* that only a
   shortened recipe was run ([results](results.md#small-comparison-on-cifar-10)).
-- Parameters and operations (in 10^9) are counted here from the config, for one picture of the size
+- Parameters and operations (in 10^9) are counted here from the config, for one image of the size
   beside them ([complexity](commands.md#complexity)). As the papers count: multiply-accumulates of
   a classifier, the FLOPs of MMDetection 2 of a detector.
 - Weights: none are published. `selnext-mm publish` makes a run of yours fit for the Hub.

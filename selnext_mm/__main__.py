@@ -10,7 +10,7 @@ from selnext_mm.cli import COMMANDS, WITHOUT_TORCH
 from selnext_mm.errors import UserError
 from selnext_mm.text import did_you_mean
 
-DOCTOR = '"selnext-mm doctor" says what is missing and how to mend it'
+DOCTOR = '"selnext-mm doctor" says what is missing and how to fix it'
 
 
 def usage() -> str:

@@ -5,7 +5,7 @@ STOPPED = 75  # EX_TEMPFAIL: told to stop (SIGTERM, SIGUSR1), state saved; start
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: the text names the value, the place and the remedy.
+    """A mistake that the user can fix: the text names the value, the place and the remedy.
 
     Command-line entry points print it as one message and exit with status 2; ``--debug``
     shows the traceback.

@@ -1,4 +1,4 @@
-"""A small detector and classifier with random weights, and pictures, as files: fixtures."""
+"""A small detector and classifier with random weights, and images, as files: fixtures."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ def save_model(folder, text: str, classes, seed=0) -> SimpleNamespace:
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = MODELS.build(cfg.model)
     model.init_weights()
-    # Fresh gates and batch norms are too tame: let every picture give something else.
+    # Fresh gates and batch norms are too tame: let every image give something else.
     for name, value in model.state_dict().items():
         if name.endswith('gamma'):
             value.fill_(0.5)
@@ -69,7 +69,7 @@ model = dict(
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Folder with four good pictures of three sizes, and one of each kind of broken file."""
+    """Folder with four good images of three sizes, and one of each kind of broken file."""
     folder = tmp_path / 'pictures'
     (folder / 'sub').mkdir(parents=True)
     generator = np.random.default_rng(0)
@@ -81,7 +81,7 @@ def pictures(tmp_path):
     }.items():
         noise = generator.integers(0, 255, (size[1] // 6, size[0] // 6, 3), dtype=np.uint8)
         Image.fromarray(noise).resize(size).save(folder / name, quality=95)
-    (folder / 'notes.txt').write_text('no picture')
+    (folder / 'notes.txt').write_text('no image')
     return folder
 
 

@@ -45,7 +45,7 @@ def _operators(monkeypatch):
 
 
 def scene():
-    """One picture with two bright boxes, and its labels as torchvision reads them."""
+    """One image with two bright boxes, and its labels as torchvision reads them."""
     image = torch.zeros(3, 96, 128)
     boxes = torch.tensor([[8.0, 8, 40, 40], [64, 30, 120, 90]])
     masks = torch.zeros(2, 96, 128, dtype=torch.uint8)

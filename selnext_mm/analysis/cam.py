@@ -1,4 +1,4 @@
-"""Class activation maps: the parts of a picture that a classifier's score rests on (Fig. 6).
+"""Class activation maps: the parts of an image that a classifier's score rests on (Fig. 6).
 
 Ablation-CAM, the paper's choice: with ``A_k`` the channels of a layer, ``y`` the score (logit) of
 a class and ``y_k`` the same score after ``A_k`` is set to zero,
@@ -39,12 +39,12 @@ METHODS = {
     'layercam': ('LayerCAM', 'LayerCAM'),
 }
 STAGE = re.compile(r'stages\.\d+|layers?\.?\d+')
-STUB = 64  # side of the picture that stands in where only the layer's map counts
+STUB = 64  # side of the image that stands in where only the layer's map counts
 
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Map of one picture: ``heat`` is float32 (h, w) in 0..1, on the layer's own grid.
+    """Map of one image: ``heat`` is float32 (h, w) in 0..1, on the layer's own grid.
 
     ``score`` and ``target_score`` are softmax probabilities; ``target`` is the class of the map.
     """
@@ -99,7 +99,7 @@ class _FromLayer(nn.Module):
             handle.remove()
 
     def try_stub(self, maps: Tensor, logits: Tensor) -> None:
-        """Use a corner of the picture from now on if it leads to the same ``logits``."""
+        """Use a corner of the image from now on if it leads to the same ``logits``."""
         self.stub = self.picture[:, :, :STUB, :STUB]
         try:
             outputs = self(maps.repeat(2, 1, 1, 1))
@@ -206,7 +206,7 @@ def _explainer(library: ModuleType, method: str, model: _FromLayer, batch_size: 
 
 @contextmanager
 def _without_bar(library: ModuleType) -> Iterator[None]:
-    """Ablation-CAM draws a progress bar per picture, through everybody else's output."""
+    """Ablation-CAM draws a progress bar per image, through everybody else's output."""
     module = library.ablation_cam
     before, module.tqdm = module.tqdm, SimpleNamespace(tqdm=iter)
     try:
@@ -236,15 +236,15 @@ def class_maps(
     on_batch: Callable[[int], None] | None = None,
     ablations: int = 32,
 ) -> list[ClassMap]:
-    """Class activation map of every picture.
+    """Class activation map of every image.
 
     Args:
         model: an mmpretrain classifier in eval mode.
         inputs: normalised batches (N, 3, H, W).
         method: one of ``METHODS``.
-        target: index of the class to explain; None for the one that each picture is taken for.
+        target: index of the class to explain; None for the one that each image is taken for.
         layer: name of a module of the backbone whose output is a map; None for the last stage.
-        on_batch: called with 1 after each picture.
+        on_batch: called with 1 after each image.
         ablations: channels that are ablated in one pass.
 
     Raises:

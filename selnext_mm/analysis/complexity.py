@@ -14,7 +14,7 @@ Two counts of one forward pass of one image, in eval mode, without loading weigh
 
 A two-stage detector is counted by MMDetection 2's convention as well: backbone, neck and RPN on
 the image, every box head on 1000 proposals, every mask head on 100 boxes. The RoI features are
-fed in that number, so the count depends on neither the weights nor the picture; the RoI align
+fed in that number, so the count depends on neither the weights nor the image; the RoI align
 itself has no MACs. (MMDetection 3's ``get_flops.py`` runs the mask heads of a cascade on all
 proposals and so gives more.)
 

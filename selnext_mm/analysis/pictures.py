@@ -21,17 +21,17 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 def find_images(folder: str | Path, limit: int | None = None) -> list[Path]:
-    """Pictures below ``folder``, sorted; ``limit`` of them, evenly spaced.
+    """Images below ``folder``, sorted; ``limit`` of them, evenly spaced.
 
     Raises:
-        UserError: if it is no folder or has no pictures.
+        UserError: if it is no folder or has no images.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f'{folder} is not a folder')
     paths = sorted(p for p in folder.rglob('*') if is_image(p))
     if not paths:
-        raise UserError(f'no pictures ({", ".join(IMAGE_SUFFIXES)}) in {folder}')
+        raise UserError(f'no images ({", ".join(IMAGE_SUFFIXES)}) in {folder}')
     if limit is not None and limit < len(paths):
         paths = [paths[i * len(paths) // limit] for i in range(limit)]
     return paths
@@ -41,13 +41,13 @@ def read_image(path: Path, size: int) -> np.ndarray:
     """RGB (size, size, 3): short side to ``size / 0.875`` (bicubic), then the centre.
 
     Raises:
-        UserError: if the file is not a readable picture.
+        UserError: if the file is not a readable image.
     """
     try:
         with Image.open(path) as file:
             picture = file.convert('RGB')
     except (OSError, UnidentifiedImageError) as error:
-        raise UserError(f'{path} is not a picture that Pillow can read') from error
+        raise UserError(f'{path} is not an image that Pillow can read') from error
     scale = round(size / CROP_RATIO) / min(picture.size)
     width, height = (max(size, round(side * scale)) for side in picture.size)
     picture = picture.resize((width, height), Image.Resampling.BICUBIC)
@@ -56,7 +56,7 @@ def read_image(path: Path, size: int) -> np.ndarray:
 
 
 def _read_ahead(paths: Sequence[Path], size: int, count: int) -> Generator[np.ndarray, None, None]:
-    """The pictures in order, up to ``count`` of them read by threads ahead of their use."""
+    """The images in order, up to ``count`` of them read by threads ahead of their use."""
     usable = getattr(os, 'sched_getaffinity', None)  # Linux: the cores of this process
     pool = ThreadPoolExecutor(len(usable(0)) if usable else os.cpu_count())
     waiting: deque[Future] = deque()
@@ -68,7 +68,7 @@ def _read_ahead(paths: Sequence[Path], size: int, count: int) -> Generator[np.nd
         while waiting:
             yield waiting.popleft().result()
     finally:
-        # Also when the consumer stops, or a picture cannot be read.
+        # Also when the consumer stops, or an image cannot be read.
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -77,7 +77,7 @@ def batches(
 ) -> Iterator[Tensor]:
     """Normalised batches (N, 3, size, size) on the model's device.
 
-    While one is used the pictures of the next are read by threads, one per core. Mean, std and
+    While one is used the images of the next are read by threads, one per core. Mean, std and
     order of the channels are those of ``model.data_preprocessor``.
     """
     device = next(model.parameters()).device

@@ -25,7 +25,7 @@ def write_checkpoint(checkpoint: Any, path: str | Path) -> Path:
 def damage(path: str | Path) -> str | None:
     """What is wrong with a file of ``torch.save``; None if every byte is as it was written.
 
-    torch's own reader does not look at the check sums, so that a flipped bit would be loaded.
+    torch's own reader does not look at the checksums, so that a flipped bit would be loaded.
     Files from before torch 1.6 have none: they pass if they are not empty.
     """
     path = Path(path)
@@ -52,4 +52,4 @@ def damage_of(file: BinaryIO) -> str | None:
         return 'truncated or not a checkpoint'
     except UNREADABLE as error:
         return f'cannot be read ({str(error) or type(error).__name__})'
-    return f'damaged: the check sum of its part {broken} is wrong' if broken else None
+    return f'damaged: the checksum of its part {broken} is wrong' if broken else None

@@ -23,8 +23,8 @@ KNOWN = {
     b'\x1f\x8b': 'gzip-compressed; unpack it first',
     b'7z\xbc\xaf': 'a 7z archive; unpack it first',
     b'\x93NUMPY': 'a numpy array, not a checkpoint',
-    b'\xff\xd8\xff': 'a picture, not a checkpoint',
-    b'\x89PNG': 'a picture, not a checkpoint',
+    b'\xff\xd8\xff': 'an image, not a checkpoint',
+    b'\x89PNG': 'an image, not a checkpoint',
 }
 
 

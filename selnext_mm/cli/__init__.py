@@ -5,8 +5,8 @@
 # These start where torch and mmengine are missing, and register what they need themselves.
 WITHOUT_TORCH = ('doctor', 'predict', 'serve')
 COMMANDS = {
-    'demo': ('selnext_mm.cli.demo', 'data, training, evaluation and pictures in one go'),
-    'doctor': ('selnext_mm.cli.doctor', 'check the environment and say how to mend it'),
+    'demo': ('selnext_mm.cli.demo', 'data, training, evaluation and images in one go'),
+    'doctor': ('selnext_mm.cli.doctor', 'check the environment and say how to fix it'),
     'ops': ('selnext_mm.cli.ops', 'where the operators of mmcv come from; install ours'),
     'check-data': ('selnext_mm.cli.check_data', 'is the data of a config fit to train on?'),
     'browse': ('selnext_mm.cli.browse', 'images with labels, before and after augmentation'),
@@ -23,7 +23,7 @@ COMMANDS = {
     'cam': ('selnext_mm.cli.cam', 'heat maps of what classifiers look at (Fig. 6)'),
     'trade-off': ('selnext_mm.cli.trade_off', 'accuracy against its costs (Fig. 5)'),
     'panel': ('selnext_mm.cli.panel', 'draw predictions beside the ground truth'),
-    'predict': ('selnext_mm.cli.predict', 'run a detector or classifier over pictures'),
+    'predict': ('selnext_mm.cli.predict', 'run a detector or classifier over images'),
     'serve': ('selnext_mm.cli.serve', 'an exported model over HTTP, with a page to try it'),
     'publish': ('selnext_mm.cli.publish', 'a run as a folder fit for the Hugging Face Hub'),
     'report': ('selnext_mm.cli.report', 'one HTML page of one or several runs'),

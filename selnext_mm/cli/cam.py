@@ -11,7 +11,7 @@ METHODS = ('ablation', 'gradcam', 'gradcam++', 'hirescam', 'layercam')
 def build_parser() -> argparse.ArgumentParser:
     result = base_parser(
         'selnext-mm cam',
-        'Class activation maps of classifiers: a row per picture, a column per model, over the '
+        'Class activation maps of classifiers: a row per image, a column per model, over the '
         'predicted class and its probability.',
         num=8,
     )
@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     result.add_argument(
         '--target-class',
         metavar='CLASS',
-        help='name or index of the class to explain (the one each picture is taken for)',
+        help='name or index of the class to explain (the one each image is taken for)',
     )
     result.add_argument(
         '--layer',

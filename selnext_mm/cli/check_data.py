@@ -148,6 +148,6 @@ def main(argv: list[str] | None = None) -> int:
     warnings += sum(level == 'warn' for level, _ in alike_lines)
     closing = f'{errors} errors, {warnings} warnings'
     if not args.images:
-        closing += '; --images reads every picture, too'
+        closing += '; --images reads every image, too'
     show([('FAIL' if errors else 'ok', closing)])
     return int(bool(errors))

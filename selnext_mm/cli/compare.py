@@ -1,4 +1,4 @@
-"""``selnext-mm compare``: configs x seeds on folders of pictures, one table."""
+"""``selnext-mm compare``: configs x seeds on folders of images, one table."""
 
 import argparse
 import multiprocessing
@@ -72,7 +72,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--size',
         type=int,
-        help="side that the pictures are resized to, 0 for the configs' own "
+        help="side that the images are resized to, 0 for the configs' own "
         f'(these, on a CPU {REDUCED["size"]}: the last stage is then 1 x 1, where attention has '
         'nothing to average)',
     )

@@ -1,4 +1,4 @@
-"""``selnext-mm demo``: data, training, evaluation and pictures in one go."""
+"""``selnext-mm demo``: data, training, evaluation and images in one go."""
 
 import argparse
 import json
@@ -22,7 +22,7 @@ CLOSING = """
 ================================ demo finished ================================
 box mAP {bbox:.3f}, mask mAP {segm:.3f} on {val} held-out images ({time})
 
-  pictures      {panel}
+  images      {panel}
   weights       {checkpoint}
   results       {results} (and .bbox.json, .segm.json: COCO format)
   data          {data}

@@ -1,4 +1,4 @@
-"""``selnext-mm doctor``: every requirement of the package, and the line that mends it."""
+"""``selnext-mm doctor``: every requirement of the package, and the line that fixes it."""
 
 import argparse
 import contextlib
@@ -28,7 +28,7 @@ MAX_WIDTH = 120  # longer lines are hard to follow from column to column
 def table_lines(rows: Iterable[Row], width: int) -> Iterator[tuple[str, str]]:
     """(style, line) pairs of the table; cells wrap, nothing is cut.
 
-    The line that mends a row stands whole below it, however long: it is there to be copied.
+    The line that fixes a row stands whole below it, however long: it is there to be copied.
     """
     rows = list(rows)
     names = max(len(text) for text in (HEADER[0], *(row.name for row in rows)))
@@ -57,7 +57,7 @@ def table_lines(rows: Iterable[Row], width: int) -> Iterator[tuple[str, str]]:
         for line in layout((row.name, row.state, row.found, row.wanted)):
             yield row.state, line
         if row.remedy:
-            yield 'mend', f'  mend: {row.remedy}'
+            yield 'mend', f'  fix: {row.remedy}'
 
 
 def closing_line(rows: list[Row]) -> str:
@@ -83,7 +83,7 @@ def report(rows: list[Row]) -> dict:
 def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog='selnext-mm doctor',
-        description='Check every requirement and print the line that mends what fails.',
+        description='Check every requirement and print the line that fixes what fails.',
         epilog='Exit status: 0 if no check failed (warnings allowed), 1 otherwise.',
     )
     parser.add_argument(

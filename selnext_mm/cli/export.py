@@ -21,7 +21,7 @@ EPILOG = """examples:
   selnext-mm export my_config.py epoch_36.pth --to safetensors --out weights.safetensors
 
 The written file is run beside PyTorch: a classifier or backbone on inputs of several batches and
-sizes, a whole detector on pictures at three sizes, beside "selnext-mm predict". If the results
+sizes, a whole detector on images at three sizes, beside "selnext-mm predict". If the results
 differ nothing is written and the exit status is 1.
 """
 
@@ -88,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--check-images',
         nargs='+',
         metavar='IMAGES',
-        help="of a detector: pictures to compare on; default: four of the config's test set",
+        help="of a detector: images to compare on; default: four of the config's test set",
     )
     result.add_argument(
         '--check-ann',
@@ -232,7 +232,7 @@ def export_graph(args: argparse.Namespace, loaded, out: Path) -> int:
     metadata = describe(args, loaded, part)
     if part == 'classifier':
         metadata |= classifier_metadata(loaded)
-    # Noise as wide as pictures are: around 0 after the normalisation, around 128 before it.
+    # Noise as wide as images are: around 0 after the normalisation, around 128 before it.
     scale = (128.0, 50.0) if args.normalize else (0.0, 1.0)
     form = ', '.join(merged) or 'as trained'
     print(f'{part} of {args.config} ({form}): {", ".join(graph.outputs)}', flush=True)

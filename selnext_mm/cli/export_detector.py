@@ -20,7 +20,7 @@ def _check_options(args: argparse.Namespace) -> None:
     if args.check:
         raise UserError('--check has no meaning for a whole detector; name --check-images')
     if args.check_ann and not args.check_images:
-        raise UserError(f'--check-ann {args.check_ann} needs --check-images, its pictures')
+        raise UserError(f'--check-ann {args.check_ann} needs --check-images, its images')
     if args.check_ann and not Path(args.check_ann).is_file():
         raise UserError(f'--check-ann {args.check_ann}: no such file')
     if args.int8 and not args.check_ann:
@@ -45,7 +45,7 @@ def _agree(args: argparse.Namespace, path: Path, folder: Path) -> bool:
     """Compare the file with ``predict`` and show it.
 
     Raises:
-        UserError: if nothing is found in the pictures, so that nothing is shown.
+        UserError: if nothing is found in the images, so that nothing is shown.
     """
     from selnext_mm.cli.export_int8 import open_predictor
     from selnext_mm.export.detection.check import PICTURES, check_pictures, compare_detections
@@ -55,7 +55,7 @@ def _agree(args: argparse.Namespace, path: Path, folder: Path) -> bool:
     images, source = check_pictures(predictor.loaded.cfg, args.check_images, folder)
     results, detector = [], Detector(path)
     few = images[:: max(1, len(images) // PICTURES)][:PICTURES] if args.check_ann else images
-    print(f'beside predict, on {len(few)} pictures {source}, score error and lowest IoU:')
+    print(f'beside predict, on {len(few)} images {source}, score error and lowest IoU:')
     print(HEADER)
     for row in compare_detections(predictor, detector, few, args.tolerance):
         mask = '-' if row.mask_iou is None else f'{row.mask_iou:.4f}'
@@ -67,8 +67,8 @@ def _agree(args: argparse.Namespace, path: Path, folder: Path) -> bool:
         results.append(row)
     if not sum(row.objects for row in results):
         raise UserError(
-            f'the model finds nothing in the {len(images)} pictures {source}, so the file cannot '
-            'be checked; name pictures with --check-images. Nothing was written'
+            f'the model finds nothing in the {len(images)} images {source}, so the file cannot '
+            'be checked; name images with --check-images. Nothing was written'
         )
     return all(row.holds for row in results) and _same_ap(args, predictor, detector)
 

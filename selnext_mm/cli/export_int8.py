@@ -1,4 +1,4 @@
-"""``selnext-mm export --int8``: calibrated on some pictures, measured on others, kept if good."""
+"""``selnext-mm export --int8``: calibrated on some images, measured on others, kept if good."""
 
 import argparse
 import hashlib
@@ -9,7 +9,7 @@ from typing import Any
 from selnext_mm.errors import UserError
 from selnext_mm.text import preview
 
-MOST = 200  # pictures that the ranges are taken from
+MOST = 200  # images that the ranges are taken from
 LARGEST_LOSS = {'detector': 1.0, 'classifier': 0.5}  # of AP and of top-1, in percent
 
 
@@ -25,7 +25,7 @@ def add_int8_arguments(parser: argparse.ArgumentParser) -> None:
         '--calibrate',
         nargs='+',
         metavar='IMAGES',
-        help=f'for --int8: other pictures, for the ranges of values; {MOST} of them are used',
+        help=f'for --int8: other images, for the ranges of values; {MOST} of them are used',
     )
     parser.add_argument(
         '--max-loss',
@@ -46,10 +46,10 @@ def check_int8(args: argparse.Namespace) -> None:
     if args.target != 'onnx':
         raise UserError(f'--int8 needs --to onnx, not --to {args.target}')
     if not args.calibrate:
-        raise UserError('--int8 needs --calibrate IMAGES, pictures like those to come')
+        raise UserError('--int8 needs --calibrate IMAGES, images like those to come')
     if not args.check_images:
         raise UserError(
-            '--int8 needs --check-images, labelled pictures to measure on what is lost: with '
+            '--int8 needs --check-images, labelled images to measure on what is lost: with '
             '--check-ann JSON of a detector, a folder with a folder per class of a classifier'
         )
     if args.max_loss is not None and not 0 <= args.max_loss < 100:
@@ -60,7 +60,7 @@ def calibration_images(args: argparse.Namespace) -> list[Path]:
     """Up to 200 of ``--calibrate``, evenly spaced.
 
     Raises:
-        UserError: for a picture that cannot be read, or is among ``--check-images``, too.
+        UserError: for an image that cannot be read, or is among ``--check-images``, too.
     """
     from selnext_mm.inference.images import list_images, why_unreadable
 
@@ -72,7 +72,7 @@ def calibration_images(args: argparse.Namespace) -> list[Path]:
     measured = {_digest(i.path) for i in list_images(args.check_images) if i.path.is_file()}
     if both := [i.path.name for i in images if _digest(i.path) in measured]:
         raise UserError(
-            f'{len(both)} pictures are in --calibrate and in --check-images ({preview(both, 3)}); '
+            f'{len(both)} images are in --calibrate and in --check-images ({preview(both, 3)}); '
             'what is lost has to be measured on others'
         )
     return [image.path for image in images]
@@ -96,7 +96,7 @@ def write_int8(args: argparse.Namespace, model: Any, graph: Any, path: Path) -> 
 
     layers = quantize(model.path, path, feeds(), float_modules(graph))
     print(
-        f'calibrated on {len(images)} pictures: {layers} layers in int8; gates, norms and the last '
+        f'calibrated on {len(images)} images: {layers} layers in int8; gates, norms and the last '
         'layers in float',
         flush=True,
     )
@@ -146,7 +146,7 @@ def detector_holds(args: argparse.Namespace, path: Path) -> bool:
 
 
 def labels_of(names: list[str], classes: tuple[str, ...]) -> list[str]:
-    """The class of pictures named ``folder/...``: folders are named as classes, or one per class.
+    """The class of images named ``folder/...``: folders are named as classes, or one per class.
 
     Raises:
         UserError: if they are neither.
@@ -164,7 +164,7 @@ def labels_of(names: list[str], classes: tuple[str, ...]) -> list[str]:
 
 
 def _top1(find: Callable, images: list, labels: list[str]) -> float:
-    """Accuracy in percent; a picture that cannot be read is a mistake of the user."""
+    """Accuracy in percent; an image that cannot be read is a mistake of the user."""
     records: list[dict] = []
     find(images, lambda record, _: records.append(record))
     for record in records:
@@ -184,7 +184,7 @@ def classifier_holds(args: argparse.Namespace, path: Path) -> bool:
     before, after = (
         _top1(run, images, labels) for run in (open_predictor(args, top_k=1).run, model.run)
     )
-    what = f'top-1 on {len(images)} pictures'
+    what = f'top-1 on {len(images)} images'
     return _within(args, 'classifier', what, before, after)
 
 

@@ -9,7 +9,7 @@ def build_parser() -> argparse.ArgumentParser:
     return base_parser(
         'selnext-mm gate-scales',
         'Scales of every attention of a model (SE, SELN, ECA, GRN, NA, CBAM, the gates of PATNet) '
-        'before and after sigmoid or LN: mean and standard deviation over a folder of pictures.',
+        'before and after sigmoid or LN: mean and standard deviation over a folder of images.',
     )
 
 

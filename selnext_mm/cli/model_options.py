@@ -1,4 +1,4 @@
-"""What the commands share that run models over a folder of pictures: options, files, progress."""
+"""What the commands share that run models over a folder of images: options, files, progress."""
 
 import argparse
 import csv
@@ -12,7 +12,7 @@ from selnext_mm.errors import UserError
 
 
 def base_parser(prog: str, description: str, num: int | None = None) -> argparse.ArgumentParser:
-    """Options of every command; ``num`` pictures by default, None for all."""
+    """Options of every command; ``num`` images by default, None for all."""
     parser = Parser(prog=prog, description=description)
     parser.add_argument('configs', nargs='*', metavar='CONFIG', help='configs, paths or names')
     parser.add_argument(
@@ -28,15 +28,15 @@ def base_parser(prog: str, description: str, num: int | None = None) -> argparse
         metavar='NAME=CONFIG[@F]',
         help='the same in one word, again for every model: name, config and checkpoint F',
     )
-    parser.add_argument('--images', required=True, metavar='DIR', help='folder of pictures')
-    text = f'pictures to take, evenly spaced ({num or "all"})'
+    parser.add_argument('--images', required=True, metavar='DIR', help='folder of images')
+    text = f'images to take, evenly spaced ({num or "all"})'
     parser.add_argument('--num', type=int, default=num, help=text)
     parser.add_argument('--size', type=int, default=224, help='side of the crop (%(default)s)')
     parser.add_argument('--batch-size', type=int, default=32, help='(%(default)s)')
     parser.add_argument(
         '--device', help='cpu, cuda, cuda:1, ...; default: the accelerator, if there is one'
     )
-    parser.add_argument('--out', required=True, metavar='PNG', help='the picture to write')
+    parser.add_argument('--out', required=True, metavar='PNG', help='the image to write')
     parser.add_argument('--csv', metavar='F', help='write the rows to this file, too')
     parser.add_argument('--json', metavar='F', help='write the rows to this file, too')
     return parser
@@ -84,10 +84,10 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def run_models(args: argparse.Namespace, measure: Callable) -> tuple[dict[str, Any], list[Path]]:
-    """``measure(model, batches, on_batch)`` for every config; label -> result, and the pictures.
+    """``measure(model, batches, on_batch)`` for every config; label -> result, and the images.
 
     Raises:
-        UserError: for options, configs, checkpoints or pictures that cannot be used.
+        UserError: for options, configs, checkpoints or images that cannot be used.
     """
     _take_models(args)
     _check(args)

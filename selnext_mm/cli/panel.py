@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='RESULTS',
         help='PREFIX.segm.json, PREFIX.bbox.json, or PREFIX',
     )
-    result.add_argument('--out', required=True, metavar='PNG', help='the picture to write')
+    result.add_argument('--out', required=True, metavar='PNG', help='the image to write')
     result.add_argument('--num', type=int, default=8, help='images to show (%(default)s)')
     result.add_argument(
         '--score-thr',

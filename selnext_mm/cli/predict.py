@@ -1,4 +1,4 @@
-"""``selnext-mm predict``: a trained model on pictures."""
+"""``selnext-mm predict``: a trained model on images."""
 
 import argparse
 import sys
@@ -22,13 +22,13 @@ EPILOG = """examples:
   selnext-mm predict my_config.py epoch_36.pth aerial/ --slice 640 --out p    (small objects)
 
 written to DIR, when all of it is there:
-  predictions.json   detector: a COCO file with scores; classifier: top-k of every picture
+  predictions.json   detector: a COCO file with scores; classifier: top-k of every image
   results.json       detector: the list that COCO.loadRes and selnext-mm panel read
-  predictions.csv    classifier: one row per picture
-  pictures/          the pictures with what was found, from --score-thr on
+  predictions.csv    classifier: one row per image
+  pictures/          the images with what was found, from --score-thr on
   frames.jsonl, video.mp4   of a clip, camera or stream instead: a line per frame, and the frames
 
-exit status: 0; 1 if pictures were skipped because they cannot be read; 2 for a mistake
+exit status: 0; 1 if images were skipped because they cannot be read; 2 for a mistake
 """
 
 
@@ -49,7 +49,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         f'else {SCORE_THR})',
     )
     add_slice_arguments(parser)
-    parser.add_argument('--no-pictures', action='store_true', help='write no annotated pictures')
+    parser.add_argument('--no-pictures', action='store_true', help='write no annotated images')
     parser.add_argument(
         '--track', action='store_true', help='of a clip or stream: numbers of objects that stay'
     )
@@ -64,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     result = Parser(
         prog='selnext-mm predict',
-        description='Run a detector or classifier over pictures.',
+        description='Run a detector or classifier over images.',
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -81,14 +81,14 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='KEY=VALUE',
         help='override values of the config',
     )
-    result.add_argument('--top-k', type=int, default=5, help='classes per picture (%(default)s)')
+    result.add_argument('--top-k', type=int, default=5, help='classes per image (%(default)s)')
     result.add_argument('--batch-size', type=int, default=8, help='(%(default)s)')
     result.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:1 (%(default)s)')
     return result
 
 
 class Collector:
-    """Takes records as they come; annotated pictures are drawn and written by two threads."""
+    """Takes records as they come; annotated images are drawn and written by two threads."""
 
     def __init__(self, folder: Path | None, classes: tuple[str, ...], score_thr) -> None:
         from selnext_mm.inference.output import PictureNames
@@ -110,11 +110,11 @@ class Collector:
         if self.folder is not None and 'error' not in record:
             name = self.name(record['file'])
             self.drawing.append(self.pool.submit(self._draw, pixels, record, name))
-        while len(self.drawing) > 16:  # pictures wait in memory
+        while len(self.drawing) > 16:  # images wait in memory
             self.drawing.popleft().result()
 
     def finish(self) -> tuple[list[dict], list[dict]]:
-        """(records of the pictures, records with an error), in the order of the input."""
+        """(records of the images, records with an error), in the order of the input."""
         while self.drawing:
             self.drawing.popleft().result()
         self.records.sort(key=lambda r: r['index'])
@@ -141,7 +141,7 @@ def thresholds_of(args: argparse.Namespace, predictor):
 
 
 def open_predictor(args: argparse.Namespace) -> tuple:
-    """(what runs over the pictures, category and image ids)."""
+    """(what runs over the images, category and image ids)."""
     from selnext_mm.config.build import quiet
     from selnext_mm.inference import Predictor
     from selnext_mm.inference.categories import find_ids
@@ -196,7 +196,7 @@ def run(args: argparse.Namespace, opened_by: Callable = open_predictor) -> int:
         for record in bad:
             print(f'skipped {record["path"]}: {record["error"]}', file=sys.stderr)
         if not good:
-            raise UserError(f'none of the {len(images)} pictures can be read; nothing was written')
+            raise UserError(f'none of the {len(images)} images can be read; nothing was written')
         numbers, new = ids.number_images([r['file'] for r in good], [r['path'] for r in good])
         for record, number in zip(good, numbers, strict=True):
             del record['index']
@@ -213,9 +213,9 @@ def run(args: argparse.Namespace, opened_by: Callable = open_predictor) -> int:
 
 def report(args, predictor, ids, good: list, bad: list, new: int, seconds: float) -> None:
     """What was found, and where names and ids are from, in three lines."""
-    rate = f'{len(good) / seconds:.1f} pictures/s on {predictor.device}'
+    rate = f'{len(good) / seconds:.1f} images/s on {predictor.device}'
     skipped = f', {len(bad)} skipped' if bad else ''
-    print(f'{len(good)} pictures{skipped}, {rate}')
+    print(f'{len(good)} images{skipped}, {rate}')
     if predictor.loaded.is_classifier:
         print(f'{len(predictor.classes)} classes, named by {predictor.loaded.source}')
         return
@@ -233,7 +233,7 @@ def report(args, predictor, ids, good: list, bad: list, new: int, seconds: float
         + ('; --ann FILE takes those of your annotations' if ids.source == BY_ORDER else '')
     )
     if args.ann and new:
-        print(f'{new} pictures are not in {args.ann} and got new image ids')
+        print(f'{new} images are not in {args.ann} and got new image ids')
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,7 +13,7 @@ EPILOG = """examples:
   selnext-mm predict detector.xml val2017 --ann instances_val2017.json --out p
 
 written to DIR are the files that selnext-mm predict CONFIG CHECKPOINT IMAGES writes; classes,
-thresholds and the preparation of the pictures are those that the file holds
+thresholds and the preparation of the images are those that the file holds
 """
 
 
@@ -25,13 +25,13 @@ def is_meant(argv: list[str]) -> bool:
 def build_parser() -> argparse.ArgumentParser:
     result = Parser(
         prog='selnext-mm predict',
-        description='Run an exported detector or classifier over pictures, without PyTorch.',
+        description='Run an exported detector or classifier over images, without PyTorch.',
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument('model', metavar='MODEL', help='.onnx, or .xml of OpenVINO')
     add_shared_arguments(result)
-    result.add_argument('--top-k', type=int, default=5, help='classes per picture (%(default)s)')
+    result.add_argument('--top-k', type=int, default=5, help='classes per image (%(default)s)')
     result.add_argument('--threads', type=int, help="(as many as the machine's cores)")
     result.set_defaults(batch_size=1)
     return result

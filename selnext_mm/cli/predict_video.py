@@ -19,7 +19,7 @@ def is_meant(args: argparse.Namespace) -> bool:
     """Whether the input is a video.
 
     Raises:
-        UserError: for more than one, or for options that need pictures.
+        UserError: for more than one, or for options that need images.
     """
     from selnext_mm.inference.video import is_video
 

@@ -14,7 +14,7 @@ def build_parser() -> argparse.ArgumentParser:
     result = Parser(
         prog='selnext-mm publish',
         description='Write a folder with the weights of a run as safetensors, its resolved config, '
-        'how pictures are prepared, and a model card. Without --push nothing is sent anywhere.',
+        'how images are prepared, and a model card. Without --push nothing is sent anywhere.',
     )
     add = result.add_argument
     add('work_dir', metavar='WORK_DIR', help='folder of a run')
@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--private', action='store_true', help='with --push: only to a private repository')
     add('--licence', '--license', default='other', help='of the weights (default: %(default)s)')
     add('--onnx', action='store_true', help='an ONNX file, too, checked against PyTorch')
-    add('--check-images', metavar='DIR', help='pictures to check the ONNX file of a detector with')
+    add('--check-images', metavar='DIR', help='images to check the ONNX file of a detector with')
     return result
 
 

@@ -13,7 +13,7 @@ def build_parser() -> argparse.ArgumentParser:
     result = Parser(
         prog='selnext-mm report',
         description='Write one self-contained HTML page of one or several runs: config, curves, '
-        'AP, confusion matrix, and pictures with ground truth beside prediction. What needs '
+        'AP, confusion matrix, and images with ground truth beside prediction. What needs '
         'predictions is drawn from the files that "selnext-mm test --out FILE.json" writes.',
     )
     result.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='folder of a run')
@@ -88,9 +88,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f'note: {name}: {note}' if name else f'note: {note}')
     print(
         f'wrote {args.out} ({found["bytes"] / 1e6:.1f} MB): {found["runs"]} run(s), '
-        f'{found["charts"]} charts, {found["pictures"]} pictures'
+        f'{found["charts"]} charts, {found["pictures"]} images'
     )
     if args.thresholds:
         print(f'wrote {args.thresholds}: the best score of each class; choose them on other '
-              'pictures than those you report on')  # fmt: skip
+              'images than those you report on')  # fmt: skip
     return 0

@@ -34,12 +34,12 @@ def build_parser() -> argparse.ArgumentParser:
     result.add_argument('--host', default='127.0.0.1', help='address to listen on (%(default)s)')
     result.add_argument('--port', type=int, default=8000, help='(%(default)s); 0 takes a free one')
     result.add_argument('--threads', type=int, help="(as many as the machine's cores)")
-    result.add_argument('--top-k', type=int, default=5, help='classes per picture (%(default)s)')
+    result.add_argument('--top-k', type=int, default=5, help='classes per image (%(default)s)')
     result.add_argument(
         '--max-mb', type=float, default=16, help='largest body in MB, else 413 (%(default)s)'
     )
     result.add_argument(
-        '--max-megapixels', type=float, default=50, help='largest picture, else 413 (%(default)s)'
+        '--max-megapixels', type=float, default=50, help='largest image, else 413 (%(default)s)'
     )
     result.add_argument(
         '--timeout', type=float, default=30, help='seconds for an answer, else 503 (%(default)s)'

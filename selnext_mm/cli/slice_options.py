@@ -12,8 +12,8 @@ def add_slice_arguments(parser: argparse.ArgumentParser) -> None:
         '--slice',
         type=int,
         metavar='PIXELS',
-        help='of a detector: look at slices of PIXELS x PIXELS and at the whole picture; for small '
-        'objects in large pictures',
+        help='of a detector: look at slices of PIXELS x PIXELS and at the whole image; for small '
+        'objects in large images',
     )
     parser.add_argument(
         '--overlap', type=float, help='share of a slice that its neighbour has, too (0.2)'

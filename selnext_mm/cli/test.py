@@ -14,7 +14,7 @@ def parse_args(argv: list[str] | None):
         help='FILE.json: metrics and AP of every class, and COCO results beside it '
         '(FILE.bbox.json, FILE.segm.json); FILE.pkl: all predictions as the stock tools dump them',
     )
-    parser.add_argument('--show-dir', metavar='DIR', help='write pictures with predictions to DIR')
+    parser.add_argument('--show-dir', metavar='DIR', help='write images with predictions to DIR')
     parser.add_argument('--classwise', action='store_true', help='AP of every class (COCO)')
     parser.add_argument(
         '--fast-eval',

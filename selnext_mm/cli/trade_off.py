@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='JSON',
         help='timings of benchmarks/latency.py, a column and a panel each',
     )
-    result.add_argument('--out', required=True, metavar='PNG', help='the picture to write')
+    result.add_argument('--out', required=True, metavar='PNG', help='the image to write')
     result.add_argument('--csv', metavar='F', help='write the rows to this file, too')
     result.add_argument('--json', metavar='F', help='write the rows to this file, too')
     return result

@@ -1,4 +1,4 @@
-"""Pictures in ``train/<class>/`` and ``test/<class>/``: unpacking, checks, balanced subsets."""
+"""Images in ``train/<class>/`` and ``test/<class>/``: unpacking, checks, balanced subsets."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ MAX_BYTES = 8 << 30  # unpacked; anything of this kind is smaller
 
 @dataclass(frozen=True)
 class Split:
-    """The pictures of one split by class, as sorted paths relative to ``folder``."""
+    """The images of one split by class, as sorted paths relative to ``folder``."""
 
     folder: Path
     pictures: dict[str, list[str]]
@@ -100,7 +100,7 @@ def find_root(folder: str | Path) -> Path:
 
 
 def read_split(root: str | Path, split: str, classes: tuple[str, ...]) -> Split:
-    """The pictures of a split, which has to have exactly the folders ``classes``.
+    """The images of a split, which has to have exactly the folders ``classes``.
 
     Raises:
         UserError: for missing, unknown or empty folders.
@@ -120,12 +120,12 @@ def read_split(root: str | Path, split: str, classes: tuple[str, ...]) -> Split:
     empty = [name for name, paths in pictures.items() if not paths]
     if empty:
         kinds = ', '.join(IMAGE_SUFFIXES)
-        raise UserError(f'{folder}: no pictures ({kinds}) of {", ".join(empty)}')
+        raise UserError(f'{folder}: no images ({kinds}) of {", ".join(empty)}')
     return Split(folder, pictures)
 
 
 def balanced(split: Split, number: int | None) -> Split:
-    """``number`` pictures, equally many of each class and evenly spaced; None for all.
+    """``number`` images, equally many of each class and evenly spaced; None for all.
 
     Raises:
         UserError: if the number is no positive multiple of the number of classes, or too large.
@@ -136,7 +136,7 @@ def balanced(split: Split, number: int | None) -> Split:
     fewest = min(map(len, split.pictures.values()))
     if rest or not 1 <= each <= fewest:
         raise UserError(
-            f'{number} pictures of {split.folder}: expected a multiple of {len(split.pictures)}, '
+            f'{number} images of {split.folder}: expected a multiple of {len(split.pictures)}, '
             f'the number of classes, up to {fewest * len(split.pictures)}'
         )
     return Split(

@@ -1,7 +1,7 @@
-"""One picture of the synthetic shapes data set: geometry first, then paint.
+"""One image of the synthetic shapes data set: geometry first, then paint.
 
 Every object is a set of closed contours, filled even-odd on a grid ``SUB`` times finer than
-the picture. One fine label map holds which object is on top; masks, polygons and the
+the image. One fine label map holds which object is on top; masks, polygons and the
 anti-aliased paint all come from it, so labels and pixels cannot disagree.
 """
 
@@ -16,11 +16,11 @@ from pycocotools import mask as mask_utils
 CLASSES = ('circle', 'square', 'triangle', 'star', 'ring', 'cross')
 SPLITS = ('train', 'val')
 SUB = 4  # sub-pixels per pixel and axis
-REFERENCE_SIZE = 224  # the scales below are for this picture size and grow with it
+REFERENCE_SIZE = 224  # the scales below are for this image size and grow with it
 MIN_OBJECTS, MAX_OBJECTS = 2, 6
 MIN_VISIBLE = 0.8  # of an object's own area: far below it a label is guesswork
 MIN_AREA = 60  # visible pixels
-MIN_SCALE = 12  # pixels: floor of the scales in small pictures
+MIN_SCALE = 12  # pixels: floor of the scales in small images
 # sqrt(area) in pixels, so that the groups are COCO's small, medium and large; the share of each
 SCALES = (((24, 31), 0.2), ((34, 64), 0.64), ((100, 112), 0.16))
 PLACEMENT_TRIES = 30
@@ -30,7 +30,7 @@ MAX_TURN = math.radians(20)  # a square on its corner would be a diamond
 
 @dataclass
 class Scene:
-    """A picture with its objects, in painting order (a later object hides an earlier one).
+    """An image with its objects, in painting order (a later object hides an earlier one).
 
     image: (H, W, 3) uint8, RGB.  masks: (n, H, W) bool, the visible part of each object,
     disjoint.  labels: n indices into :data:`CLASSES`.  annotations: n dicts with
@@ -110,7 +110,7 @@ def _candidate(rng: np.random.Generator, label: int, span: tuple[int, int], size
     warp = np.array([[cos, sin], [-sin, cos]]) * scale
     contours = [(c * (stretch, 1 / stretch)) @ warp for c in _UNIT[label]]
     low, high = contours[0].min(axis=0), contours[0].max(axis=0)
-    slack = 0.08 * (high - low)  # an object may leave the picture by this much
+    slack = 0.08 * (high - low)  # an object may leave the image by this much
     first, last = -low - slack, size - high + slack
     centre = np.where(first < last, rng.uniform(0, 1, 2) * (last - first) + first, size / 2)
     contours = [c + centre for c in contours]
@@ -269,7 +269,7 @@ def _paint(
 
 
 def draw_scene(seed: int, split: str, index: int, size: int = REFERENCE_SIZE) -> Scene:
-    """Picture ``index`` of ``split``: a function of the four arguments alone.
+    """Image ``index`` of ``split``: a function of the four arguments alone.
 
     Shapes: image (size, size, 3), masks (n, size, size), 2 <= n <= 6.
     Raises ValueError for a split outside :data:`SPLITS`.

@@ -1,6 +1,6 @@
 """The synthetic shapes data set as COCO files: ``train2017/``, ``val2017/``, ``annotations/``.
 
-Picture k of a split depends only on (seed, split, k, size), so a larger set begins with the
+Image k of a split depends only on (seed, split, k, size), so a larger set begins with the
 smaller one, and the same call writes the same bytes.
 """
 
@@ -50,7 +50,7 @@ def write_shapes(
     seed: int = 0,
     force: bool = False,
 ) -> Summary:
-    """Draw ``train`` + ``val`` pictures of ``size`` x ``size`` pixels into ``folder``.
+    """Draw ``train`` + ``val`` images of ``size`` x ``size`` pixels into ``folder``.
 
     The folder appears complete or not at all. One that holds the same data set is left alone;
     ``force`` rewrites a folder made by this generator, and no other.

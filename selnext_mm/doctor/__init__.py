@@ -1,4 +1,4 @@
-"""``selnext-mm doctor``: what is installed, whether it works, and the line that mends it.
+"""``selnext-mm doctor``: what is installed, whether it works, and the line that fixes it.
 
 Must start where neither torch nor OpenMMLab can be imported: imports nothing else of the package.
 """

@@ -269,7 +269,7 @@ def cache_folder() -> Path:
 def inspect_environment(
     min_free_gb: float = 5.0, timeout: float = 180.0, told: Told = lambda name: None
 ) -> list[Row]:
-    """All rows, in the order in which failures are best mended.
+    """All rows, in the order in which failures are best fixed.
 
     ``timeout`` (seconds) bounds the probes that share a process; ``told`` is called with the name
     of each probe that ends.

@@ -1,4 +1,4 @@
-"""Accepted versions, and the line that mends a requirement.
+"""Accepted versions, and the line that fixes a requirement.
 
 Imports nothing but the standard library: it works where nothing else does.
 """
@@ -126,9 +126,9 @@ def python_command() -> str:
 
 
 class Remedies:
-    """Lines that mend, for an environment with these ``versions`` of the OpenMMLab packages.
+    """Lines that fix, for an environment with these ``versions`` of the OpenMMLab packages.
 
-    An environment that holds any part of the onedl forks is mended with forks, one without
+    An environment that holds any part of the onedl forks is fixed with forks, one without
     with stock packages, since the two overwrite each other's files. ``mmcv_bounds`` are the
     (lowest, first refused) pairs that the installed packages set for mmcv.
     """
@@ -197,7 +197,7 @@ class Remedies:
         """The line for the cause that ``error`` names, ``default`` if it names none.
 
         One broken package makes all that import it fail with the same words; the line of the
-        first row that met them is the one that mends. So ask in the order of the table.
+        first row that met them is the one that fixes. So ask in the order of the table.
         """
         if not error:
             return default

@@ -1,4 +1,4 @@
-"""What a detector found in one picture, as plain data."""
+"""What a detector found in one image, as plain data."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 def detections(sample: Any) -> list[dict]:
     """Label, score, box and mask of every object of an mmdet ``DetDataSample``.
 
-    ``bbox`` is (x, y, w, h) in pixels of the picture, computed as mmdet's ``CocoMetric`` does;
+    ``bbox`` is (x, y, w, h) in pixels of the image, computed as mmdet's ``CocoMetric`` does;
     ``segmentation`` is a compressed RLE.
     """
     found = sample.pred_instances

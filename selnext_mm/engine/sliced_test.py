@@ -27,7 +27,7 @@ def check_together(slicing: Slicing, out: Any, show_dir: Any, tta: bool) -> None
         raise UserError(f'--slice {slicing.size} and --tta: choose one of them')
     if show_dir:
         raise UserError(
-            f'--slice {slicing.size} with --show-dir: the pictures are written by "selnext-mm '
+            f'--slice {slicing.size} with --show-dir: the images are written by "selnext-mm '
             f'predict CONFIG CHECKPOINT IMAGES --slice {slicing.size} --out DIR"'
         )
     if out and Path(out).suffix == '.pkl':

@@ -1,4 +1,4 @@
-"""Why a detector's AP is not 1: six kinds of error, and the AP that mending each would gain.
+"""Why a detector's AP is not 1: six kinds of error, and the AP that fixing each would gain.
 
 The analysis of Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection Errors"
 (ECCV 2020), on the matches of COCO's evaluation at one IoU threshold.
@@ -79,7 +79,7 @@ class Outcomes:
 
 @dataclass
 class ErrorTypes:
-    """AP at the foreground threshold, and what mending each kind of error adds to it.
+    """AP at the foreground threshold, and what fixing each kind of error adds to it.
 
     Attributes:
         ap: in 0..1; None without objects.
@@ -241,7 +241,7 @@ def mean_ap(category: np.ndarray, right: np.ndarray, objects: np.ndarray) -> flo
 
 
 def _mended(o: Outcomes, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """(class, right) of the predictions that remain once errors of one kind are mended.
+    """(class, right) of the predictions that remain once errors of one kind are fixed.
 
     Of those meant for one object that is not found yet the best becomes right; the rest goes.
     """
@@ -256,7 +256,7 @@ def _mended(o: Outcomes, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def error_types(o: Outcomes) -> ErrorTypes:
-    """Count the errors, and compute what AP would gain if all of one kind were mended.
+    """Count the errors, and compute what AP would gain if all of one kind were fixed.
 
     - classification, localisation: the prediction with the best score becomes right for the
       object that it was meant for, unless that is found already; all others are taken away;

@@ -36,7 +36,7 @@ class MaskTTAModel(DetTTAModel):
 
 
 def flip_back(masks: torch.Tensor, meta: dict) -> torch.Tensor:
-    """(N, H, W) masks of a view as those of the picture: mirrored if the view was."""
+    """(N, H, W) masks of a view as those of the image: mirrored if the view was."""
     if not meta.get('flip'):
         return masks
     axes = {'horizontal': (2,), 'vertical': (1,), 'diagonal': (1, 2)}

@@ -1,4 +1,4 @@
-"""ONNX files in int8: onnxruntime's static quantisation, with the ranges of real pictures.
+"""ONNX files in int8: onnxruntime's static quantisation, with the ranges of real images.
 
 Convolutions and linear layers compute in int8 (QDQ form: weights int8 with a scale per output
 channel, activations int8 with a scale per tensor). Everything else stays in float: norms, gates
@@ -64,7 +64,7 @@ def quantize(
     Args:
         source: a float file of this package.
         path: the new file; it keeps the metadata, with ``precision`` int8.
-        feeds: inputs of pictures, from which the ranges of the activations are taken (smallest and
+        feeds: inputs of images, from which the ranges of the activations are taken (smallest and
             largest value).
         modules: see :func:`float_modules`.
 

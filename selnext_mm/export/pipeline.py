@@ -1,7 +1,7 @@
 """The test pipeline of a config as plain steps, for programs that have neither torch nor mmcv.
 
 ``selnext_mm.runtime.pictures`` carries them out. A step that it cannot do is named and refused: a
-file whose pictures are prepared in another way than the model's gives other results.
+file whose images are prepared in another way than the model's gives other results.
 """
 
 import json
@@ -89,7 +89,7 @@ def _step(step: dict) -> dict[str, Any]:
 
 
 def plain_steps(cfg: Config) -> list[dict[str, Any]]:
-    """What the test pipeline does to a picture that has been read, in order.
+    """What the test pipeline does to an image that has been read, in order.
 
     ``{'op': 'resize', 'width': 1333, 'height': 800, 'keep_ratio': True, 'backend': 'cv2',
     'interpolation': 'bilinear'}``, and likewise ``resize_edge`` and ``center_crop``.
@@ -110,10 +110,10 @@ def plain_steps(cfg: Config) -> list[dict[str, Any]]:
 
 
 def classifier_metadata(loaded: LoadedModel) -> dict[str, str]:
-    """How ``selnext_mm.runtime.Classifier`` prepares pictures and turns logits into scores.
+    """How ``selnext_mm.runtime.Classifier`` prepares images and turns logits into scores.
 
     A pipeline that cannot be said in plain steps leaves a file that other programs can use, if they
-    prepare the pictures themselves: ``pipeline_missing`` has the reason.
+    prepare the images themselves: ``pipeline_missing`` has the reason.
     """
     # mmpretrain's heads take the softmax, but for those that give a class more than one label.
     names = {base.__name__ for base in type(loaded.model.head).__mro__}

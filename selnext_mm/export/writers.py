@@ -78,7 +78,7 @@ def _open_batch_of_one(program: torch.export.ExportedProgram) -> None:
 
     The tracer looks at the batch to choose memory formats and the kernels of convolutions, and
     notes "more than one" as a condition of the whole program. The operators that it wrote down
-    are the same for one picture, which the comparison afterwards shows.
+    are the same for one image, which the comparison afterwards shows.
     """
     (shape,) = (
         node.meta['val'].shape

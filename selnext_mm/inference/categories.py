@@ -33,16 +33,16 @@ class Ids:
     def number_images(
         self, names: Sequence[str], paths: Sequence[str] | None = None
     ) -> tuple[list, int]:
-        """An id for every picture, and how many are new.
+        """An id for every image, and how many are new.
 
-        A picture is looked up by its name, then by the end of its path (``cam0/1.jpg`` of
+        An image is looked up by its name, then by the end of its path (``cam0/1.jpg`` of
         ``/data/cam0/1.jpg``), then by its last part alone where nothing else has that. One that the
-        COCO file does not list, or that several pictures would share, gets an id of its own: a
+        COCO file does not list, or that several images would share, gets an id of its own: a
         number above all of the file's, a text where the file's are texts.
 
         Args:
-            names: of the pictures, relative to the folder that was given.
-            paths: of the pictures, where they are; the names if None.
+            names: of the images, relative to the folder that was given.
+            paths: of the images, where they are; the names if None.
         """
         exact = [self.images.get(name) for name in names]
         taken = {i for i in exact if i is not None}

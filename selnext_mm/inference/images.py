@@ -1,4 +1,4 @@
-"""Which pictures are meant, and whether one can be read to its end."""
+"""Which images are meant, and whether one can be read to its end."""
 
 import glob
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from selnext_mm.errors import UserError
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A picture: where it is, and its name relative to the folder that was given."""
+    """An image: where it is, and its name relative to the folder that was given."""
 
     path: Path
     name: str
@@ -24,7 +24,7 @@ def _expand(entry: str | Path) -> list[ImageFile]:
     if path.is_dir():
         inside = sorted(p for p in path.rglob('*') if is_image(p) and not p.is_dir())
         if not inside:
-            raise UserError(f'no pictures ({", ".join(IMAGE_SUFFIXES)}) in {path}')
+            raise UserError(f'no images ({", ".join(IMAGE_SUFFIXES)}) in {path}')
         return [ImageFile(p, p.relative_to(path).as_posix()) for p in inside]
     # A file whose name has brackets or stars is a file.
     if path.exists() or not glob.has_magic(str(path)):
@@ -32,17 +32,17 @@ def _expand(entry: str | Path) -> list[ImageFile]:
     found = sorted(Path(p) for p in glob.glob(str(path), recursive=True))
     found = [p for p in found if is_image(p) and not p.is_dir()]
     if not found:
-        raise UserError(f'no pictures ({", ".join(IMAGE_SUFFIXES)}) match {str(entry)!r}')
+        raise UserError(f'no images ({", ".join(IMAGE_SUFFIXES)}) match {str(entry)!r}')
     return [ImageFile(p, p.name) for p in found]
 
 
 def list_images(entries: str | Path | Sequence[str | Path]) -> list[ImageFile]:
-    """The pictures that files, folders (with all below them) and globs name, each once.
+    """The images that files, folders (with all below them) and globs name, each once.
 
     A file that does not exist stays in the list: it is reported with the unreadable ones.
 
     Raises:
-        UserError: for a folder or a glob without pictures, and for no entries at all.
+        UserError: for a folder or a glob without images, and for no entries at all.
     """
     entries = [entries] if isinstance(entries, str | Path) else list(entries)
     if not entries:
@@ -55,7 +55,7 @@ def list_images(entries: str | Path | Sequence[str | Path]) -> list[ImageFile]:
 
 
 def why_unreadable(path: Path) -> str | None:
-    """The reason why a picture cannot be read to its end, or None.
+    """The reason why an image cannot be read to its end, or None.
 
     OpenCV, which the pipelines read with, fills what is missing with grey and says nothing.
     """
@@ -74,5 +74,5 @@ def why_unreadable(path: Path) -> str | None:
     except (OSError, SyntaxError, ValueError) as error:
         # Pillow's own words where they say more than that it knows no such format.
         text = getattr(error, 'strerror', None) or str(error)
-        return 'not a picture' if 'cannot identify' in text else text
+        return 'not an image' if 'cannot identify' in text else text
     return None

@@ -1,4 +1,4 @@
-"""The folder of a prediction: JSON, CSV and annotated pictures, all of it or nothing."""
+"""The folder of a prediction: JSON, CSV and annotated images, all of it or nothing."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ from selnext_mm.visualization.draw import (
     label_font,
 )
 
-SMALLEST, LARGEST = 480, 1600  # of the longer side of an annotated picture
+SMALLEST, LARGEST = 480, 1600  # of the longer side of an annotated image
 # Either says that a folder holds predictions.
 PREDICTIONS = ('predictions.json', 'frames.jsonl')
 
@@ -103,7 +103,7 @@ def _is_text(text: str) -> bool:
 
 
 def write_classes(folder: Path, records: list[dict]) -> list[str]:
-    """``predictions.json`` and ``predictions.csv`` (a row per picture); returns their names."""
+    """``predictions.json`` and ``predictions.csv`` (a row per image); returns their names."""
     text = json.dumps(records, indent=1, ensure_ascii=False)
     if not _is_text(text):  # a name of a file that is not UTF-8: "\\udce9", as os.fsdecode has it
         text = json.dumps(records, indent=1)
@@ -131,10 +131,10 @@ def to_rgb(pixels: np.ndarray) -> np.ndarray:
 def annotate(
     pixels: np.ndarray, record: dict, classes: tuple[str, ...], score_thr: Thresholds
 ) -> np.ndarray:
-    """RGB picture with the objects of ``score_thr`` (one, or one per label) or more, or with the
+    """RGB image with the objects of ``score_thr`` (one, or one per label) or more, or with the
     best classes on top.
 
-    Its longer side is the picture's own, but 480 to 1600 pixels.
+    Its longer side is the image's own, but 480 to 1600 pixels.
     """
     image = to_rgb(pixels)
     height, width = image.shape[:2]
@@ -169,14 +169,14 @@ def annotate(
 
 
 class PictureNames:
-    """File names for annotated pictures: the picture's own, as .jpg, each once."""
+    """File names for annotated images: the image's own, as .jpg, each once."""
 
     def __init__(self) -> None:
         self.taken: set[str] = set()
 
     def __call__(self, name: str) -> str:
         stem = Path(name).with_suffix('').as_posix()
-        # a.jpg and a.png are two pictures, and so are a.jpg of two folders.
+        # a.jpg and a.png are two images, and so are a.jpg of two folders.
         candidates = [f'{stem}.jpg', f'{name}.jpg']
         number = 2
         while candidates[0] in self.taken:

@@ -1,4 +1,4 @@
-"""Batches of pictures through a detector or a classifier, with plain data as the result."""
+"""Batches of images through a detector or a classifier, with plain data as the result."""
 
 import copy
 from collections import OrderedDict, deque
@@ -25,7 +25,7 @@ LOADERS = ('LoadImageFromFile', 'LoadMultiChannelImageFromFiles')
 
 @dataclass
 class Loaded:
-    """A picture on its way to the model; ``error`` says why it is not on it."""
+    """An image on its way to the model; ``error`` says why it is not on it."""
 
     image: ImageFile
     index: int
@@ -69,17 +69,17 @@ def top_classes(sample: Any, top_k: int) -> list[dict]:
 
 
 class Predictor:
-    """A loaded model that turns pictures into plain data.
+    """A loaded model that turns images into plain data.
 
-    Pictures are read ahead by threads and put into batches of equal input shape: a picture's
-    result does not depend on the pictures beside it. (In a batch of several sizes the smaller
+    Images are read ahead by threads and put into batches of equal input shape: an image's
+    result does not depend on the images beside it. (In a batch of several sizes the smaller
     ones are padded, and a channel gate that takes the mean of a map would see the padding.)
 
     Args:
         config, checkpoint, device, classes, options: of :func:`load_for_inference`.
-        batch_size: pictures per batch, at most.
-        top_k: classes per picture that a classifier reports.
-        workers: threads that read pictures.
+        batch_size: images per batch, at most.
+        top_k: classes per image that a classifier reports.
+        workers: threads that read images.
 
     Raises:
         UserError: see :func:`load_for_inference`.
@@ -119,14 +119,14 @@ class Predictor:
             data = self.read(dict(img_path=str(image.path), img_id=index, sample_idx=index))
             result.pixels = data['img'].copy()
             result.data = self.prepare(data)
-        # Whatever the pipeline says about one picture must not stop the others.
+        # Whatever the pipeline says about one image must not stop the others.
         except Exception as error:
             text = str(error).splitlines()
             result.error = f'{type(error).__name__}: {text[0] if text else "no message"}'
         return result
 
     def _ahead(self, images: Iterable[ImageFile]) -> Iterator[Loaded]:
-        """Loaded pictures in order, the next two batches being read meanwhile."""
+        """Loaded images in order, the next two batches being read meanwhile."""
         with ThreadPoolExecutor(self.workers) as pool:
             waiting: deque = deque()
             try:
@@ -141,9 +141,9 @@ class Predictor:
                     future.cancel()
 
     def _batches(self, loaded: Iterable[Loaded]) -> Iterator[list[Loaded]]:
-        """Batches of equal shape, and unreadable pictures alone.
+        """Batches of equal shape, and unreadable images alone.
 
-        At most four batches' worth of pictures wait for others of their shape; then the shape
+        At most four batches' worth of images wait for others of their shape; then the shape
         that has waited longest goes, however few there are.
         """
         groups: OrderedDict[tuple, list[Loaded]] = OrderedDict()
@@ -171,7 +171,7 @@ class Predictor:
                 samples = loaded.model.test_step(data)
         except torch.cuda.OutOfMemoryError as error:
             raise UserError(
-                f'{self.device} has not enough memory for {len(batch)} pictures of '
+                f'{self.device} has not enough memory for {len(batch)} images of '
                 f'{batch[0].shape[1]} x {batch[0].shape[2]}; give a smaller --batch-size'
             ) from error
         results = []
@@ -186,9 +186,9 @@ class Predictor:
     def run(
         self, images: Sequence[ImageFile], on_image: Callable[[dict, np.ndarray | None], None]
     ) -> None:
-        """Call ``on_image(record, pixels)`` for every picture as its batch is done, in any order.
+        """Call ``on_image(record, pixels)`` for every image as its batch is done, in any order.
 
-        ``record`` is as :func:`predict` returns it, with the picture's place as ``index``;
+        ``record`` is as :func:`predict` returns it, with the image's place as ``index``;
         ``pixels`` is BGR (H, W, C) as read, or None with an ``error``.
         """
         for batch in self._batches(self._ahead(images)):
@@ -203,11 +203,11 @@ class Predictor:
                 on_image(record, item.pixels)
 
     def find(self, pixels: np.ndarray) -> list[dict]:
-        """``instances`` or ``classes``, as in :func:`predict`, of one BGR (H, W, 3) picture."""
+        """``instances`` or ``classes``, as in :func:`predict`, of one BGR (H, W, 3) image."""
         return self.find_many([pixels])[0]
 
     def find_many(self, pictures: Sequence[np.ndarray]) -> list[list[dict]]:
-        """:meth:`find` of several pictures of one shape, as one batch."""
+        """:meth:`find` of several images of one shape, as one batch."""
         outcomes = self._run([self._loaded(pixels) for pixels in pictures])
         return [next(iter(outcome.values())) for outcome in outcomes]
 
@@ -235,13 +235,13 @@ class Predictor:
             return image, None, error
         try:
             data = self.read(dict(img_path=str(image.path), img_id=0, sample_idx=0))
-        # Whatever one picture raises must not stop the others.
+        # Whatever one image raises must not stop the others.
         except Exception as error:
             return image, None, f'{type(error).__name__}: {error}'
         return image, data['img'], None
 
     def __call__(self, images: str | Path | Sequence[str | Path]) -> list[dict]:
-        """Records of all pictures that files, folders and globs name, in their order."""
+        """Records of all images that files, folders and globs name, in their order."""
         records: list[dict] = []
         self.run(list_images(images), lambda record, _: records.append(record))
         records.sort(key=lambda r: r['index'])
@@ -256,7 +256,7 @@ def predict(
     images: str | Path | Sequence[str | Path],
     **options,
 ) -> list[dict]:
-    """One plain dict per picture, ready for ``json.dump``; options are :class:`Predictor`'s.
+    """One plain dict per image, ready for ``json.dump``; options are :class:`Predictor`'s.
 
     Every record has ``file`` (name below the given folder) and ``path``, and either ``error``
     (why it could not be read) or ``width``, ``height`` and

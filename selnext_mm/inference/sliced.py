@@ -1,4 +1,4 @@
-"""A detector that looks at large pictures slice by slice, with or without PyTorch."""
+"""A detector that looks at large images slice by slice, with or without PyTorch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ class PictureModel(Protocol):
     """What ``inference.Predictor`` and ``runtime.Detector`` have in common."""
 
     def find_many(self, pictures: Sequence[np.ndarray]) -> list[list[dict]]:
-        """The objects of BGR pictures of one shape."""
+        """The objects of BGR images of one shape."""
         ...
 
     def pictures(self, images: Sequence[ImageFile]) -> Iterator[tuple]:
@@ -22,7 +22,7 @@ class PictureModel(Protocol):
 
 
 class Sliced:
-    """``model`` over slices of every picture; attributes that are not here are those of ``model``.
+    """``model`` over slices of every image; attributes that are not here are those of ``model``.
 
     >>> predictor = Sliced(Predictor('my_config.py', 'epoch_36.pth'), Slicing(640, 0.2))
     >>> predictor.find(cv2.imread('large.jpg'))
@@ -39,13 +39,13 @@ class Sliced:
         return getattr(self.model, name)
 
     def find(self, pixels: np.ndarray) -> list[dict]:
-        """The instances of one BGR (H, W, 3) picture."""
+        """The instances of one BGR (H, W, 3) image."""
         return find_in_slices(pixels, self.model.find_many, self.slicing)
 
     def run(
         self, images: Sequence[ImageFile], on_image: Callable[[dict, np.ndarray | None], None]
     ) -> None:
-        """Call ``on_image(record, pixels)`` for every picture, in order, as ``model.run`` does."""
+        """Call ``on_image(record, pixels)`` for every image, in order, as ``model.run`` does."""
         for index, (image, pixels, error) in enumerate(self.model.pictures(images)):
             record = dict(index=index, file=image.name, path=str(image.path))
             if error:

@@ -64,7 +64,7 @@ class Tracks:
 def draw_tracks(
     image: np.ndarray, instances: list[dict], width: int, score_thr: Thresholds
 ) -> np.ndarray:
-    """``image``, an annotated picture of one that is ``width`` wide, with numbers in the boxes."""
+    """``image``, an annotated image of one that is ``width`` wide, with numbers in the boxes."""
     image, scale = image.copy(), image.shape[1] / width
     for item in shown(instances, score_thr):
         if 'track' not in item:

@@ -163,7 +163,7 @@ def model_card(
         '',
         '## Limits',
         '',
-        '- It knows only its classes, in pictures like those it was trained on; on others its '
+        '- It knows only its classes, in images like those it was trained on; on others its '
         'scores mean nothing.',
         '- The scores are not calibrated probabilities.',
         '- Nobody has looked at how it treats groups of people, places or devices differently.',
@@ -171,7 +171,7 @@ def model_card(
         '## Files',
         '',
         f'- `model.safetensors`: weights of `{checkpoint}`, SHA-256 `{digest}`',
-        '- `config.py`: the resolved config; `preprocessor_config.json`: how pictures are prepared',
+        '- `config.py`: the resolved config; `preprocessor_config.json`: how images are prepared',
         '',
         '## Licence',
         '',

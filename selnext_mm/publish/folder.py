@@ -1,4 +1,4 @@
-"""The files of a published model: weights, config, preparation of pictures, card."""
+"""The files of a published model: weights, config, preparation of images, card."""
 
 import json
 from pathlib import Path, PurePosixPath
@@ -63,7 +63,7 @@ def portable_config(cfg: Config) -> str:
 
 
 def preprocessor(loaded: LoadedModel) -> dict[str, Any]:
-    """How pictures are prepared: the model's statistics, and the test pipeline in plain steps.
+    """How images are prepared: the model's statistics, and the test pipeline in plain steps.
 
     ``image_mean`` and ``image_std`` are of pixels from 0 to 1, as other libraries read them.
     """

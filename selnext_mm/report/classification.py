@@ -21,8 +21,8 @@ from selnext_mm.report import charts
 from selnext_mm.report.errors import calibration_chart, calibration_note
 from selnext_mm.report.work_dir import Run, find_path
 
-SIDE = 180  # pixels of the longer side of a picture
-EXAMPLES = 4  # pictures of a confused pair
+SIDE = 180  # pixels of the longer side of an image
+EXAMPLES = 4  # images of a confused pair
 MOST = 120  # classes of a confusion matrix
 
 
@@ -37,7 +37,7 @@ def find_class_results(run: Run, given: Path | None) -> Path | None:
 
 
 class _Pictures:
-    """Small pictures of a run's images; counts those that cannot be read."""
+    """Small images of a run's images; counts those that cannot be read."""
 
     def __init__(self, results: ClassResults, run: Run) -> None:
         self.results, self.run, self.unread = results, run, 0
@@ -107,7 +107,7 @@ def _one(run: Run, results: ClassResults, number: int, num: int) -> dict:
         table = results.confusion()
         figures = [charts.confusion(name, ident, results.classes, table, note)]
     if pictures.unread:
-        run.notes.append(f'{pictures.unread} pictures of images were not found from here')
+        run.notes.append(f'{pictures.unread} images were not found from here')
     right = results.right
     head = f'{right.sum()} of {len(right)} images right ({right.mean():.1%})'
     return {'name': run.name, 'head': head, 'charts': figures, 'pairs': pairs, 'doubted': wrong}

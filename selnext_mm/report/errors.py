@@ -14,13 +14,13 @@ from selnext_mm.evaluation.error_types import error_types as analyse
 from selnext_mm.evaluation.label_errors import Suspect, suspects
 from selnext_mm.report.charts import COLOURS, chart, number
 
-SIDE = 300  # pixels of the longer side of a doubted label's picture
+SIDE = 300  # pixels of the longer side of a doubted label's image
 MARGIN = 0.6  # around it, in parts of its longer side
 QUALITY = 80  # of the JPEG
 
 
 def gains_chart(ident: str, runs: dict[str, ErrorTypes]) -> dict:
-    """Bars: what mending each kind of error would add to AP50."""
+    """Bars: what fixing each kind of error would add to AP50."""
     data = [
         {
             'type': 'bar',
@@ -38,7 +38,7 @@ def gains_chart(ident: str, runs: dict[str, ErrorTypes]) -> dict:
         ident,
         'AP50 to gain by kind of error',
         data,
-        'TIDE: gain if all errors of the kind were mended, and nothing else; gains do not add up',
+        'TIDE: gain if all errors of the kind were fixed, and nothing else; gains do not add up',
         height=240 + 50 * len(runs),
         xaxis={'rangemode': 'tozero', 'title': {'text': 'gain of AP50'}},
         yaxis={'ticklabelstandoff': 6, 'autorange': 'reversed'},
@@ -141,7 +141,7 @@ def error_part(runs: dict[str, Outcomes], ident: str, score_thr: float) -> dict:
 
 
 def _crop(path: Path, record: dict, boxes: list[list[float]]) -> tuple[str, tuple, tuple, float]:
-    """(data address, its size, left and top in the picture, scale) of what is around ``boxes``."""
+    """(data address, its size, left and top in the image, scale) of what is around ``boxes``."""
     picture = Image.fromarray(read_rgb(path))
     if picture.size != (record['width'], record['height']):
         raise OSError(f'it has not the size that its annotations say: {picture.size}')
@@ -176,7 +176,7 @@ def doubted_labels(
 
     Args:
         content: a COCO instances file.
-        images: folder of its pictures; None gives cards without pictures.
+        images: folder of its images; None gives cards without images.
         o, num, least: see :func:`~selnext_mm.evaluation.label_errors.suspects`.
     """
     names = {c['id']: c['name'] for c in content['categories']}

@@ -1,4 +1,4 @@
-"""The pictures of a report: which ones, and what is drawn over them in the browser."""
+"""The images of a report: which ones, and what is drawn over them in the browser."""
 
 import base64
 import io
@@ -33,7 +33,7 @@ def choose(
     for image in set.intersection(*(set(m) for m in matches)):
         qualities = [m[image].quality for m in matches]
         if any(q is not None for q in qualities):
-            # A run that rightly predicts nothing on an empty picture is perfect there.
+            # A run that rightly predicts nothing on an empty image is perfect there.
             values = [1.0 if q is None else q for q in qualities]
             rows.append((float(np.mean(values)), image, values))
     rows.sort()
@@ -57,7 +57,7 @@ def choose(
 
 
 def outline(segmentation: list | dict, size: tuple[int, int], scale: float) -> str:
-    """SVG path of a mask, in pixels of the page's picture."""
+    """SVG path of a mask, in pixels of the page's image."""
     height, width = size
     if isinstance(segmentation, list):
         parts = [np.array(p, float).reshape(-1, 2) * scale for p in segmentation if len(p) >= 6]
@@ -71,7 +71,7 @@ def outline(segmentation: list | dict, size: tuple[int, int], scale: float) -> s
         )
         tolerance = max(0.6, 0.8 / scale)
         contours = [cv2.approxPolyDP(c, tolerance, True) for c in contours]
-        # The centres of the outermost pixels; half a pixel in is the picture's frame.
+        # The centres of the outermost pixels; half a pixel in is the image's frame.
         parts = [(c.reshape(-1, 2) - 0.5) * scale for c in contours if len(c) >= 3]
     return ''.join('M' + 'L'.join(f'{x:.1f} {y:.1f}' for x, y in part) + 'Z' for part in parts)
 
@@ -97,7 +97,7 @@ def _items(
 
 
 def _picture(path: Path, record: dict) -> tuple[str, int, int]:
-    """(data address, width, height) of the reduced picture.
+    """(data address, width, height) of the reduced image.
 
     Raises:
         OSError: if it cannot be read, or has not the size that the annotations say.
@@ -126,7 +126,7 @@ def build(
 
     Args:
         content: a COCO instances file.
-        images: folder of its pictures.
+        images: folder of its images.
         matches: for every run, image id -> match.
         ids: category ids in the order of the page's classes.
         num: see :func:`choose`.

@@ -125,9 +125,9 @@
   const luma = (hex) => [0.299, 0.587, 0.114].reduce((s, f, i) => s + f * parseInt(hex.slice(1 + 2 * i, 3 + 2 * i), 16), 0);
   const percent = (part, whole) => `${(100 * part / whole).toFixed(2)}%`;
 
-  // Shapes scale with the picture, labels keep their size.
+  // Shapes scale with the image, labels keep their size.
   function overlay(frame, entry, items, states, gallery) {
-    const picture = svg('svg', { viewBox: `0 0 ${entry.w} ${entry.h}`, 'aria-hidden': 'true' });
+    const image = svg('svg', { viewBox: `0 0 ${entry.w} ${entry.h}`, 'aria-hidden': 'true' });
     const labels = html('div', 'labels');
     items.forEach((item, n) => {
       const [x, y, width, height] = item.b, hex = gallery.colours[item.c];
@@ -144,7 +144,7 @@
       label.style.cssText = `${place};top:${percent(Math.max(0, y), entry.h)};background:${hex};color:${luma(hex) > 150 ? '#111' : '#fff'}`;
       labels.append(label);
     });
-    frame.append(picture, labels);
+    frame.append(image, labels);
   }
 
   function side(entry, caption, items, states, gallery) {

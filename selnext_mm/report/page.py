@@ -107,7 +107,7 @@ def build_report(
         predictions: for each folder, in order, what ``selnext-mm test --out`` wrote; without,
             the newest that lie in the folder.
         annotations: COCO file of the predictions; without, the one that the config names.
-        images: folder of the pictures; without, the one that the config names.
+        images: folder of the images; without, the one that the config names.
         names: of the runs; without, the ends of their paths.
         num: worst and best images to show (as many of each).
         score_thr: predictions below it are not in the confusion matrix and the gallery.

@@ -57,7 +57,7 @@ def find_tested(
     if prefix is None:
         if run.config is not None and run.config.get('default_scope') == 'mmpretrain':
             run.notes.append(
-                'no predictions of the classifier: confusion and pictures are left out. Write '
+                'no predictions of the classifier: confusion and images are left out. Write '
                 'them with "selnext-mm test CONFIG CHECKPOINT --out FILE.json" into this folder, '
                 'or give --predictions FILE.json'
             )
@@ -71,7 +71,7 @@ def find_tested(
     if named is None:
         run.notes.append(
             'the annotation file of the predictions was not found from here; give it with '
-            '--ann FILE (and the folder of the pictures with --images DIR)'
+            '--ann FILE (and the folder of the images with --images DIR)'
         )
         return None
     return Tested(run, prediction_files(prefix), named, folder, classes)
@@ -173,17 +173,15 @@ def section(
     out['gallery'] = None
     images = next((t.images for t in shown if t.images and t.images.is_dir()), None)
     if images is None:
-        out['notes'].append(
-            'the pictures were not found from here; give their folder: --images DIR'
-        )
+        out['notes'].append('the images were not found from here; give their folder: --images DIR')
     out['doubted'] = []
     for name, o in judged.get(kind, {}).items():
-        # Pictures that cannot be read are named with those of the gallery.
+        # Images that cannot be read are named with those of the gallery.
         cards, _ = errors.doubted_labels(content, images, o, num, max(score_thr, BELIEVED))
         if cards:
             out['doubted'].append({'name': name, 'cards': cards})
     if images is not None and shown:
-        say(f'pictures from {images}')
+        say(f'images from {images}')
         entries, unread = gallery.build(content, images, matches, ids, num)
         if unread:
             more = f' and {len(unread) - 3} more' if len(unread) > 3 else ''

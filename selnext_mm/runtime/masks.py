@@ -1,4 +1,4 @@
-"""Masks of boxes pasted into the picture, as mmdet's ``FCNMaskHead`` pastes them."""
+"""Masks of boxes pasted into the image, as mmdet's ``FCNMaskHead`` pastes them."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from selnext_mm.errors import UserError
 
 
 def _weights(start: float, end: float, first: int, last: int, size: int) -> np.ndarray:
-    """(last - first, size): what pixel i of the picture takes of ``size`` values from start to end.
+    """(last - first, size): what pixel i of the image takes of ``size`` values from start to end.
 
     Bilinear: value k sits at start + (k + 0.5) / size * (end - start), beyond the outermost ones
     the weights fall to 0 (``grid_sample`` with zeros as padding, align_corners=False).
@@ -20,7 +20,7 @@ def _weights(start: float, end: float, first: int, last: int, size: int) -> np.n
 
 
 def paste(mask: np.ndarray, box: np.ndarray, height: int, width: int, threshold: float):
-    """A bool (height, width) picture of ``mask`` (h, w), probabilities within ``box`` (4,).
+    """A bool (height, width) image of ``mask`` (h, w), probabilities within ``box`` (4,).
 
     Columns are contiguous, as COCO's run lengths want it.
     """
@@ -36,7 +36,7 @@ def paste(mask: np.ndarray, box: np.ndarray, height: int, width: int, threshold:
 
 
 def run_lengths(mask: np.ndarray) -> dict:
-    """COCO's compressed run-length encoding of a bool (H, W) picture.
+    """COCO's compressed run-length encoding of a bool (H, W) image.
 
     Raises:
         UserError: if pycocotools is missing.

@@ -1,4 +1,4 @@
-"""Detectors and classifiers from a file: pictures in, plain data out, as ``predict`` gives it."""
+"""Detectors and classifiers from a file: images in, plain data out, as ``predict`` gives it."""
 
 import json
 from collections import deque
@@ -20,11 +20,11 @@ Images: TypeAlias = str | Path | np.ndarray | Sequence[str | Path | np.ndarray]
 
 
 class FileModel:
-    """What :class:`Detector` and :class:`Classifier` share. Pictures go through one by one.
+    """What :class:`Detector` and :class:`Classifier` share. Images go through one by one.
 
     Args:
         path, threads, providers: of :func:`~selnext_mm.runtime.sessions.open_session`.
-        workers: threads that read pictures ahead.
+        workers: threads that read images ahead.
         session: the file, where it is already open.
 
     Raises:
@@ -54,7 +54,7 @@ class FileModel:
             raise UserError(f'{path} holds a {meta["part"]}, not a {self.part}')
         if 'pipeline' not in meta:
             raise UserError(
-                f'{path} does not say how pictures are prepared: '
+                f'{path} does not say how images are prepared: '
                 + meta.get('pipeline_missing', 'write it again with this version of selnext-mm')
             )
         self.path, self.session, self.metadata = Path(path), session, meta
@@ -63,13 +63,13 @@ class FileModel:
         self.rgb = meta['channels'] == 'RGB'
 
     def __call__(self, images: Images) -> list[dict]:
-        """One record per picture, in order: those of ``selnext_mm.inference.predict``.
+        """One record per image, in order: those of ``selnext_mm.inference.predict``.
 
-        ``images`` are files, folders (with all below them) and globs, or pictures as OpenCV reads
+        ``images`` are files, folders (with all below them) and globs, or images as OpenCV reads
         them: (H, W, 3) uint8, BGR. A record of a file that cannot be read has an ``error``.
 
         Raises:
-            UserError: where there are no images, or an array is no picture.
+            UserError: where there are no images, or an array is no image.
         """
         if isinstance(images, np.ndarray):
             return [self._record(images)]
@@ -85,9 +85,9 @@ class FileModel:
     def run(
         self, images: Sequence[ImageFile], on_image: Callable[[dict, np.ndarray | None], None]
     ) -> None:
-        """Call ``on_image(record, pixels)`` for every picture, in order.
+        """Call ``on_image(record, pixels)`` for every image, in order.
 
-        ``record`` has the picture's place as ``index``; ``pixels`` is BGR, or None with an error.
+        ``record`` has the image's place as ``index``; ``pixels`` is BGR, or None with an error.
         """
         for index, (image, pixels, error) in enumerate(self.pictures(images)):
             record = dict(index=index, file=image.name, path=str(image.path))
@@ -101,7 +101,7 @@ class FileModel:
             error = why_unreadable(image.path)
             try:
                 return image, None if error else read_picture(image.path), error
-            # Whatever one picture raises must not stop the others.
+            # Whatever one image raises must not stop the others.
             except Exception as problem:
                 return image, None, f'{type(problem).__name__}: {problem}'
 
@@ -121,34 +121,34 @@ class FileModel:
     def _record(self, pixels: np.ndarray) -> dict:
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
             raise UserError(
-                f'an array of {pixels.dtype} {pixels.shape} is no picture; expected uint8 of '
+                f'an array of {pixels.dtype} {pixels.shape} is no image; expected uint8 of '
                 '(height, width, 3), BGR as cv2.imread returns it'
             )
         height, width = pixels.shape[:2]
         return dict(width=width, height=height, **{self.key: self.find(pixels)})
 
     def prepare(self, pixels: np.ndarray) -> np.ndarray:
-        """(h, w, 3) uint8 of a BGR picture, resized and in the channel order of the model."""
+        """(h, w, 3) uint8 of a BGR image, resized and in the channel order of the model."""
         pixels = prepare(pixels, self.steps)
         return np.ascontiguousarray(pixels[..., ::-1] if self.rgb else pixels)
 
     def find(self, pixels: np.ndarray) -> list[dict]:
-        """What is in one BGR picture."""
+        """What is in one BGR image."""
         return self.find_many([pixels])[0]
 
     def find_many(self, pictures: Sequence[np.ndarray]) -> list[list[dict]]:
-        """What is in several BGR pictures; those of one shape run as one batch."""
+        """What is in several BGR images; those of one shape run as one batch."""
         inputs = [self.prepare(pixels) for pixels in pictures]
         return self.find_prepared(inputs, [pixels.shape[:2] for pixels in pictures])
 
     def find_prepared(
         self, inputs: Sequence[np.ndarray], sizes: Sequence[tuple[int, ...]]
     ) -> list[list[dict]]:
-        """What is in several pictures, in order; those of one shape run as one batch.
+        """What is in several images, in order; those of one shape run as one batch.
 
         Args:
             inputs: what :meth:`prepare` gave.
-            sizes: height and width of the pictures themselves.
+            sizes: height and width of the images themselves.
         """
         shapes: dict[tuple[int, ...], list[int]] = {}
         for i, x in enumerate(inputs):

@@ -1,4 +1,4 @@
-"""Pictures as a model's test pipeline prepares them: the same pixels as mmcv's, from OpenCV.
+"""Images as a model's test pipeline prepares them: the same pixels as mmcv's, from OpenCV.
 
 The steps are those of the file's metadata (``selnext_mm.export.pipeline``). mmcv resizes with
 OpenCV or with Pillow, as the config says; their results differ, so both are used here.
@@ -28,7 +28,7 @@ def read_picture(path: str | Path) -> np.ndarray:
     """
     pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     if pixels is None:
-        raise ValueError('OpenCV cannot read this picture')
+        raise ValueError('OpenCV cannot read this image')
     return pixels
 
 

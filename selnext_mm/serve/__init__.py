@@ -1,4 +1,4 @@
-"""Exported models over HTTP: pictures in, JSON or annotated pictures out, without PyTorch.
+"""Exported models over HTTP: images in, JSON or annotated images out, without PyTorch.
 
 >>> from selnext_mm.runtime import open_model
 >>> from selnext_mm.serve import create_app

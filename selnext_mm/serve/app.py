@@ -52,7 +52,7 @@ REASONS = {
     401: 'no token, or another one',
     408: 'the body did not arrive in time',
     413: 'too many bytes or pixels',
-    415: 'no picture of a known kind',
+    415: 'no image of a known kind',
     422: 'not complete, or a parameter out of range',
     429: 'too many requests of this address',
     503: 'too many requests, or no answer in time',
@@ -121,7 +121,7 @@ class Server:
         return self.model.prepare(pixels), pixels.shape[:2]
 
     async def detect(self, request: Request, score_thr: float | None, drawn: bool) -> dict | bytes:
-        """What is in the picture of ``request``, or the picture with it as JPEG."""
+        """What is in the image of ``request``, or the image with it as JPEG."""
         assert self.batches is not None
         lowest: Thresholds = score_thr if score_thr is not None else self.lowest
         client = request.client.host if request.client else ''
@@ -129,7 +129,7 @@ class Server:
             body = await self.body(request)
             try:
                 with anyio.fail_after(self.limits.seconds):
-                    # Only what the model takes waits in the queue, not the whole picture.
+                    # Only what the model takes waits in the queue, not the whole image.
                     prepared, size = await to_thread.run_sync(
                         self._prepare, body, limiter=self.decoders
                     )
@@ -189,7 +189,7 @@ def _problem(status: int, text: str, retry: int | None = None) -> JSONResponse:
 def create_app(model: FileModel, limits: Limits | None = None, token: str = '') -> FastAPI:
     """An ASGI application that serves ``model``.
 
-    ``POST /predict`` answers a picture with JSON, ``POST /picture`` with an annotated JPEG;
+    ``POST /predict`` answers an image with JSON, ``POST /picture`` with an annotated JPEG;
     ``GET /model``, ``/metrics``, ``/health``, ``/openapi.json``, and a page at ``/``.
 
     Args:
@@ -251,7 +251,7 @@ def create_app(model: FileModel, limits: Limits | None = None, token: str = '') 
         openapi_extra=BODY,
     )
     async def predict(request: Request, score_thr: Score = None):
-        """What is in the picture that the body holds."""
+        """What is in the image that the body holds."""
         return JSONResponse(await server.detect(request, score_thr, False))
 
     @app.post(
@@ -262,7 +262,7 @@ def create_app(model: FileModel, limits: Limits | None = None, token: str = '') 
         openapi_extra=BODY,
     )
     async def picture(request: Request, score_thr: Score = None):
-        """The picture with what is in it, as JPEG."""
+        """The image with what is in it, as JPEG."""
         return Response(await server.detect(request, score_thr, True), media_type='image/jpeg')
 
     @app.get('/model', responses={401: REFUSALS[401]}, dependencies=guarded)
@@ -272,7 +272,7 @@ def create_app(model: FileModel, limits: Limits | None = None, token: str = '') 
 
     @app.get('/health')
     async def health() -> Health:
-        """Whether pictures are served."""
+        """Whether images are served."""
         return Health(status='ok', waiting=server.places.taken)
 
     @app.get(

@@ -17,7 +17,7 @@ LOG = logging.getLogger('selnext_mm.serve')
 
 @dataclass
 class Job:
-    """A prepared picture, the size of the picture itself, and who waits for what is in it."""
+    """A prepared image, the size of the image itself, and who waits for what is in it."""
 
     prepared: np.ndarray
     size: tuple[int, int]
@@ -36,7 +36,7 @@ def _answer(job: Job, found: list[dict] | None, error: Exception | None) -> None
 
 
 class Batches:
-    """Runs ``model`` on what :meth:`find` is given, ``size`` pictures at a time at most.
+    """Runs ``model`` on what :meth:`find` is given, ``size`` images at a time at most.
 
     A batch is what waits when the model is free: nobody waits for a batch to fill, and it fills by
     itself when the model is slower than the requests come. Those of other shapes run one after
@@ -44,7 +44,7 @@ class Batches:
 
     Args:
         model: of ``selnext_mm.runtime``.
-        size: pictures per batch, at most.
+        size: images per batch, at most.
         on_batch: called with the size of every batch.
     """
 
@@ -56,7 +56,7 @@ class Batches:
         self._thread.start()
 
     async def find(self, prepared: np.ndarray, size: tuple[int, int]) -> list[dict]:
-        """What is in a picture. Cancelling it takes the picture out of the queue."""
+        """What is in an image. Cancelling it takes the image out of the queue."""
         if self._closed:
             raise RefusedError(503, 'the server is stopping', 5)
         loop = asyncio.get_running_loop()

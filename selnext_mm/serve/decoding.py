@@ -1,4 +1,4 @@
-"""A body as a picture: refused before it costs memory, turned as its EXIF orientation says."""
+"""A body as an image: refused before it costs memory, turned as its EXIF orientation says."""
 
 import io
 import warnings
@@ -16,7 +16,7 @@ KINDS = ', '.join(FORMATS.values())
 
 
 def check_type(content_type: str | None) -> None:
-    """Refuse (415) what does not say that it is a picture of a known kind."""
+    """Refuse (415) what does not say that it is an image of a known kind."""
     kind = (content_type or '').partition(';')[0].strip().lower()
     if kind not in ACCEPTED:
         raise RefusedError(415, f'Content-Type {kind or "is missing"}; send the bytes of {KINDS}')
@@ -26,10 +26,10 @@ def decode(body: bytes, limits: Limits) -> np.ndarray:
     """(H, W, 3) uint8, BGR, the same pixels as ``selnext_mm.runtime.pictures.read_picture``.
 
     Raises:
-        RefusedError: 413 for too many pixels, 415 for another format, 422 for a broken picture.
+        RefusedError: 413 for too many pixels, 415 for another format, 422 for a broken image.
     """
     if not body:
-        raise RefusedError(422, 'the body is empty; send the bytes of a picture')
+        raise RefusedError(422, 'the body is empty; send the bytes of an image')
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of many pixels, which are counted here
@@ -39,9 +39,9 @@ def decode(body: bytes, limits: Limits) -> np.ndarray:
     except Exception as error:
         if isinstance(error, Image.DecompressionBombError):
             raise RefusedError(
-                413, f'the picture has more than {limits.max_pixels} pixels'
+                413, f'the image has more than {limits.max_pixels} pixels'
             ) from error
-        raise RefusedError(415, f'the body is no picture of a known kind ({KINDS})') from error
+        raise RefusedError(415, f'the body is no image of a known kind ({KINDS})') from error
     if width * height > limits.max_pixels:
         raise RefusedError(
             413, f'{width} x {height} pixels; at most {limits.max_pixels} are taken. Resize it'
@@ -51,5 +51,5 @@ def decode(body: bytes, limits: Limits) -> np.ndarray:
     except cv2.error:
         pixels = None
     if pixels is None:
-        raise RefusedError(422, 'the picture cannot be decoded; is it complete?')
+        raise RefusedError(422, 'the image cannot be decoded; is it complete?')
     return pixels

@@ -22,12 +22,12 @@ class Limits:
 
     Args:
         max_bytes: of a body; more is 413.
-        max_pixels: of a picture, told by its header before it is decoded; more is 413.
+        max_pixels: of an image, told by its header before it is decoded; more is 413.
         seconds: for a body to arrive (408) and for its answer (503).
         queue: requests that are served or wait, of all clients; more is 503.
         per_client: the same of one address; more is 429.
-        batch: pictures of one shape that run together, at most.
-        decoders: pictures that are decoded or drawn at the same time, which is what takes memory.
+        batch: images of one shape that run together, at most.
+        decoders: images that are decoded or drawn at the same time, which is what takes memory.
 
     Raises:
         UserError: for a limit that is not above 0.

@@ -25,7 +25,7 @@ class Metrics:
         )
         self.batch = Histogram(
             'selnext_mm_batch_pictures',
-            'Pictures that ran together',
+            'Images that ran together',
             buckets=(1, 2, 4, 8, 16, 32),
             registry=self.registry,
         )

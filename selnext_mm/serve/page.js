@@ -130,7 +130,7 @@ async function send(file) {
   try {
     const headers = { 'Content-Type': file.type || 'application/octet-stream' };
     const found = await ask('predict?score_thr=0', { method: 'POST', body: file, headers });
-    if (mine !== asked) return; // another picture was chosen meanwhile
+    if (mine !== asked) return; // another image was chosen meanwhile
     answer = found;
     for (const [link, blob] of [
       [at('picture'), file],
@@ -151,7 +151,7 @@ async function send(file) {
 
 at('file').addEventListener('change', (event) => {
   send(event.target.files[0]);
-  event.target.value = ''; // the same picture again is a change, too
+  event.target.value = ''; // the same image again is a change, too
 });
 at('threshold').addEventListener('input', () => {
   moved = true;

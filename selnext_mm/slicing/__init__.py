@@ -1,6 +1,6 @@
-"""Large pictures in overlapping slices: where they lie, and how what is found in them is joined.
+"""Large images in overlapping slices: where they lie, and how what is found in them is joined.
 
-Numpy and pycocotools alone; a model is a function from pictures to lists of objects.
+Numpy and pycocotools alone; a model is a function from images to lists of objects.
 """
 
 from .find import Slicing, find_in_slices

@@ -1,4 +1,4 @@
-"""A picture through a model slice by slice, and once as a whole."""
+"""An image through a model slice by slice, and once as a whole."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SMALLEST = 32
 class Slicing:
     """Slices of ``size`` x ``size`` pixels that share ``overlap`` of their side with neighbours.
 
-    ``batch`` of them go through the model at a time, so memory does not grow with the picture.
+    ``batch`` of them go through the model at a time, so memory does not grow with the image.
 
     Raises:
         UserError: for a size below 32, an overlap that is not in 0..0.9, a batch below 1.
@@ -40,15 +40,15 @@ def find_in_slices(
     find_many: Callable[[Sequence[np.ndarray]], Sequence[list[dict]]],
     slicing: Slicing,
 ) -> list[dict]:
-    """The objects of a picture (H, W, C), found in its slices and in the whole of it.
+    """The objects of an image (H, W, C), found in its slices and in the whole of it.
 
     Args:
-        pixels: the picture, in the form that ``find_many`` takes.
-        find_many: a model: pictures of one shape -> the objects of each, dicts with ``label``,
+        pixels: the image, in the form that ``find_many`` takes.
+        find_many: a model: images of one shape -> the objects of each, dicts with ``label``,
             ``score``, ``bbox`` (x, y, w, h) and perhaps ``segmentation`` (compressed RLE).
         slicing: size and overlap of the slices.
 
-    A picture that is no larger than a slice goes through the model as it is.
+    An image that is no larger than a slice goes through the model as it is.
     """
     height, width = pixels.shape[:2]
     places = windows(height, width, slicing.size, slicing.overlap)

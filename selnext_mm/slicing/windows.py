@@ -1,4 +1,4 @@
-"""Slices of a picture, and objects of a slice as objects of the picture."""
+"""Slices of an image, and objects of a slice as objects of the image."""
 
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -17,7 +17,7 @@ NEAR_PIXELS, NEAR_SHARE = 3.0, 0.05
 
 @dataclass
 class Piece:
-    """An object, in pixels of the picture.
+    """An object, in pixels of the image.
 
     ``sources`` are the slices that it was found in; ``cut`` the sides where a slice ends and the
     object may go on.
@@ -40,10 +40,10 @@ def _starts(length: int, size: int, overlap: float) -> list[int]:
 
 
 def windows(height: int, width: int, size: int, overlap: float) -> list[Window]:
-    """Slices of ``size`` x ``size`` that cover a picture, rows from the top.
+    """Slices of ``size`` x ``size`` that cover an image, rows from the top.
 
     Neighbours share ``overlap`` of their side, the last of a row or column more. All have one
-    shape; a side of the picture that is shorter than ``size`` is the side of the slices.
+    shape; a side of the image that is shorter than ``size`` is the side of the slices.
     """
     return [
         (x, y, min(x + size, width), min(y + size, height))
@@ -61,9 +61,9 @@ def _mask_utils() -> Any:
 
 
 def moved_mask(rle: dict, x: int, y: int, height: int, width: int) -> dict:
-    """A compressed run-length encoding of a slice whose corner is (x, y), as one of the picture.
+    """A compressed run-length encoding of a slice whose corner is (x, y), as one of the image.
 
-    Computed on runs: no picture of (height, width) is made.
+    Computed on runs: no image of (height, width) is made.
     """
     mask_utils = _mask_utils()
     left, top, wide, high = (round(v) for v in mask_utils.toBbox(rle).tolist())
@@ -86,7 +86,7 @@ def moved_mask(rle: dict, x: int, y: int, height: int, width: int) -> dict:
 
 
 def in_picture(item: dict, window: Window, height: int, width: int, source: int) -> Piece:
-    """An object of the slice ``window`` in a picture of (height, width)."""
+    """An object of the slice ``window`` in an image of (height, width)."""
     x0, y0, x1, y1 = window
     x, y, w, h = item['bbox']
     cut = (

@@ -13,13 +13,13 @@ from selnext_mm.visualization.draw import Cell, compose, elide, save_sheet
 if TYPE_CHECKING:
     from selnext_mm.analysis.cam import ClassMap
 
-TILE = 248  # side of a picture on the sheet
+TILE = 248  # side of an image on the sheet
 COLOURS = cv2.COLORMAP_TURBO
 OPACITY = 0.5
 
 
 def overlay(image: np.ndarray, heat: np.ndarray, side: int = TILE) -> np.ndarray:
-    """RGB (side, side, 3) of a square picture under its map (h, w) in 0..1."""
+    """RGB (side, side, 3) of a square image under its map (h, w) in 0..1."""
     heat = cv2.resize(heat, (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 1)
     colours = cv2.applyColorMap(np.uint8(255 * heat), COLOURS)[:, :, ::-1]
     return np.uint8((1 - OPACITY) * _scaled(image, side) + OPACITY * colours)
@@ -49,13 +49,13 @@ def draw_cams(
     method: str,
     with_target: bool = False,
 ) -> None:
-    """A row per picture: what the models saw, then one map per model, over the prediction.
+    """A row per image: what the models saw, then one map per model, over the prediction.
 
     Args:
-        results: label -> a map per picture, as ``class_maps`` returns them.
+        results: label -> a map per image, as ``class_maps`` returns them.
         names: label -> class index -> name, for the classes in ``results``.
-        paths: the pictures.
-        read: gives of a picture the square that the models saw.
+        paths: the images.
+        read: gives of an image the square that the models saw.
         out: the PNG to write.
         method: its title.
         with_target: all maps are of one class, whose probability is to be told, too.

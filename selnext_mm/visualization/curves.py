@@ -1,4 +1,4 @@
-"""The pictures of ``feature-distance``, ``gate-scales`` and ``trade-off``."""
+"""The images of ``feature-distance``, ``gate-scales`` and ``trade-off``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Drawing of COCO instances over a picture, and sheets of such pictures under a legend."""
+"""Drawing of COCO instances over an image, and sheets of such images under a legend."""
 
 import colorsys
 import os
@@ -14,7 +14,7 @@ from pycocotools import mask as mask_utils
 
 from selnext_mm.disk import write_atomically
 
-TILE_HEIGHT, MAX_ASPECT = 340, 1.5  # a wider picture is scaled to the width instead
+TILE_HEIGHT, MAX_ASPECT = 340, 1.5  # a wider image is scaled to the width instead
 MARGIN, PAIR_GAP, CELL_GAP, ROW_GAP, CAPTION, FOOT = 28, 6, 26, 14, 22, 20
 CAPTION_SIZE = 14
 WIDTH = 1500  # of a sheet whose columns are left open
@@ -45,7 +45,7 @@ class Instance:
 
 @dataclass
 class Cell:
-    """Pictures side by side, each under its caption, over one foot line."""
+    """Images side by side, each under its caption, over one foot line."""
 
     tiles: list[np.ndarray]
     captions: list[str]
@@ -125,10 +125,10 @@ def draw_instances(
     alpha: float = 0.38,
     with_boxes: bool = True,
 ) -> np.ndarray:
-    """Draw masks (opacity ``alpha``), contours, boxes and labels over an RGB picture.
+    """Draw masks (opacity ``alpha``), contours, boxes and labels over an RGB image.
 
     Shapes: ``image`` (H, W, 3) uint8 -> (h, w, 3) uint8, h = ``height`` or less where the
-    picture is very wide. Lines and text are drawn after scaling and so keep their size.
+    image is very wide. Lines and text are drawn after scaling and so keep their size.
     """
     H, W = image.shape[:2]
     scale = min(height / H, MAX_ASPECT * height / W)

@@ -1,4 +1,4 @@
-"""Pictures of COCO instances: predictions beside the ground truth, and a contact sheet."""
+"""Images of COCO instances: predictions beside the ground truth, and a contact sheet."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def draw_sheet(
     columns: int | None = 5,
     title: str = 'Ground truth',
 ) -> tuple[int, int]:
-    """Contact sheet of the ground truth of ``num`` pictures; returns its (width, height)."""
+    """Contact sheet of the ground truth of ``num`` images; returns its (width, height)."""
     truth, colours = _truth(content), class_colours(content['categories'])
     names = {c['id']: c['name'] for c in content['categories']}
     records = {r['id']: r for r in content['images']}
@@ -93,7 +93,7 @@ def draw_panel(
     columns: int | None = None,
     seed: int | None = None,
 ) -> dict[str, int]:
-    """Ground truth (left) beside predictions (right) of ``num`` pictures, as one PNG.
+    """Ground truth (left) beside predictions (right) of ``num`` images, as one PNG.
 
     ``content`` and ``results`` as :func:`load_annotations` and :func:`load_results` return
     them. Returns the counts ``images``, ``of``, ``objects``, ``predictions``, ``width`` and

@@ -59,7 +59,7 @@ ORACLES = {'ablation': oracle.ablation_cam, 'gradcam': oracle.grad_cam}
 
 
 def check(model, method, layer, asked=None):
-    """Maps of two pictures, for the predicted and for every class, against the oracle's."""
+    """Maps of two images, for the predicted and for every class, against the oracle's."""
     x = torch.randn(2, 3, 96, 96)
     module = model.backbone.get_submodule(layer)
     expected = [ORACLES[method](model, module, x[i : i + 1]) for i in range(2)]
@@ -86,7 +86,7 @@ def test_maps_equal_the_oracle(name, method):
 @pytest.mark.parametrize('layer', ['stages.2', 'stages.3.1.depthwise_conv', 'downsample_layers.3'])
 @pytest.mark.parametrize('method', ORACLES)
 def test_any_layer_with_a_map_can_be_asked_for(layer, method):
-    """The second one has a shortcut around it, so the whole picture must be seen."""
+    """The second one has a shortcut around it, so the whole image must be seen."""
     check(classifier(), method, layer, f'backbone.{layer}')
 
 

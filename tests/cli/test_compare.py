@@ -1,4 +1,4 @@
-"""The comparison from the command line, on real pictures where there are some."""
+"""The comparison from the command line, on real images where there are some."""
 
 import json
 import os
@@ -20,7 +20,7 @@ CLASSES = (
 
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory):
-    """Pictures of one brightness per class: easy, and quick to draw."""
+    """Images of one brightness per class: easy, and quick to draw."""
     root = tmp_path_factory.mktemp('pictures')
     random = np.random.default_rng(0)
     for split, count in (('train', 7), ('test', 2)):
@@ -111,7 +111,7 @@ def test_the_quick_recipe_by_two_processes(drawn, tmp_path, capsys):
 
 @pytest.mark.realdata
 def test_real_pictures_from_the_archive_or_folder(tmp_path, capsys):
-    """Forty steps on real pictures: better than chance, with a distance for every model."""
+    """Forty steps on real images: better than chance, with a distance for every model."""
     source = os.environ.get('SELNEXT_MM_CIFAR10')
     if not source:
         pytest.skip('set SELNEXT_MM_CIFAR10 to CIFAR-10 as folders, or a tar archive of them')
@@ -121,7 +121,7 @@ def test_real_pictures_from_the_archive_or_folder(tmp_path, capsys):
     compare(capsys, *configs, '--data-root', source, '--out', out, '--seeds', 0, *options)
     assert Path(source).is_dir() or len(list(tmp_path.glob('*_unpacked/train/*/*.jpg'))) == 50_000
     selnext, resnet = json.loads((out / 'comparison.json').read_text())['rows']
-    assert max(selnext['top1'], resnet['top1']) > 14  # 200 pictures at chance: 10 +- 2.1
+    assert max(selnext['top1'], resnet['top1']) > 14  # 200 images at chance: 10 +- 2.1
     assert selnext['distance_expansion'] > 0.1
     assert resnet['distance_expansion'] is None
     assert resnet['distance_block'] > 0.05

@@ -35,7 +35,7 @@ def rows(monkeypatch):
 def test_cells_wrap_and_the_remedy_stands_whole_below_its_row(rows, capsys):
     assert doctor.main([]) == 1
     lines = capsys.readouterr().out.splitlines()
-    where = lines.index(f'  mend: {MMCV_LINE}')
+    where = lines.index(f'  fix: {MMCV_LINE}')
     assert all(len(line) <= 80 for line in lines if 'mend:' not in line)
     row = next(i for i, line in enumerate(lines) if line.startswith('mmcv._ext  FAIL'))
     assert ' '.join(lines[row:where]).count('reason') == 12
@@ -90,7 +90,7 @@ def test_colour_on_a_terminal_takes_rich_but_does_not_need_it(rows, monkeypatch,
     doctor.main([])
     out = sys.stdout.getvalue()
     assert ('\x1b[' in out) is rich
-    assert f'mend: {MMCV_LINE}' in out
+    assert f'fix: {MMCV_LINE}' in out
 
 
 def test_a_terminal_sees_what_was_checked(monkeypatch):
@@ -174,7 +174,7 @@ def test_broken_packages_are_rows_with_the_line_that_mends_them(run_doctor):
 
     def mend(name: str, state: str = 'FAIL') -> str:
         row = next(i for i, line in enumerate(lines) if line.split()[:2] == [name, state])
-        return next(line for line in lines[row:] if line.startswith('  mend: '))[len('  mend: ') :]
+        return next(line for line in lines[row:] if line.startswith('  fix: '))[len('  fix: ') :]
 
     assert mend('setuptools', 'warn') == f'{PIP} "setuptools<81"'
     assert mend('torchvision').startswith(f'{PIP} --no-deps --force-reinstall "torchvision==0.')

@@ -39,7 +39,7 @@ def test_preview_shows_the_validation_images(tmp_path, capsys):
     assert str(target) in capsys.readouterr().out
     sheet = cv2.imread(str(target))
     assert sheet.shape[0] > 280
-    assert sheet.shape[1] > 2 * 280  # two pictures, side by side
+    assert sheet.shape[1] > 2 * 280  # two images, side by side
     assert sheet.std() > 20
 
 

@@ -1,4 +1,4 @@
-"""The commands that run models over pictures, end to end on tiny models."""
+"""The commands that run models over images, end to end on tiny models."""
 
 import csv
 import json
@@ -45,7 +45,7 @@ def pictures(tmp_path):
     rng = np.random.default_rng(0)
     for name, (h, w) in {'a.jpg': (60, 80), 'b.png': (90, 50), 'sub/c.JPG': (64, 64)}.items():
         Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)).save(folder / name)
-    (folder / 'notes.txt').write_text('no picture')
+    (folder / 'notes.txt').write_text('no image')
     return folder
 
 
@@ -112,7 +112,7 @@ def test_cam(models, pictures, tmp_path, capsys):
     ]
     for (config, _), model, label in zip(models, (rows[:3], rows[3:]), 'ps', strict=True):
         assert {r['method'] for r in model} == {'ablation'}
-        # The scores are those of the model itself on the same pictures.
+        # The scores are those of the model itself on the same images.
         net = load(config, config.replace('.py', '.pth'))
         (x,) = batches(find_images(pictures), net, 64)
         scores = net(x, mode='tensor').softmax(1)
@@ -344,9 +344,9 @@ def test_the_preprocessor_at_the_top_of_a_config_normalises(command, models, tmp
 
 
 def test_a_damaged_picture_is_named(pictures, models, tmp_path, capsys):
-    (pictures / 'b.png').write_text('no picture')
+    (pictures / 'b.png').write_text('no image')
     assert main(arguments('feature-distance', models, pictures, tmp_path)) == 2
-    assert 'b.png is not a picture' in capsys.readouterr().err
+    assert 'b.png is not an image' in capsys.readouterr().err
 
 
 @pytest.mark.realdata

@@ -44,7 +44,7 @@ class CompiledOperators(ModuleType):
 def make_torchvision_importable():
     """Where its wheel is of another build than torch's, it misses the operators of its own.
 
-    Importing this package mends that, but here it must not be. Returns what has to live on.
+    Importing this package fixes that, but here it must not be. Returns what has to live on.
     """
     try:
         import torchvision  # noqa: F401

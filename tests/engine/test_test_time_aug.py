@@ -68,7 +68,7 @@ def test_masks_are_turned_back(direction, place):
 
 @pytest.fixture
 def folders(tmp_path):
-    """Class folders with two pictures in each."""
+    """Class folders with two images in each."""
     generator = np.random.default_rng(0)
     for split in ('train', 'val'):
         for name in ('ant', 'bee', 'cat', 'dog'):

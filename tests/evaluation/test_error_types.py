@@ -1,4 +1,4 @@
-"""Kinds of error and what mending them gains: against a slow reference, and made by hand."""
+"""Kinds of error and what fixing them gains: against a slow reference, and made by hand."""
 
 import json
 
@@ -86,7 +86,7 @@ def test_each_kind_is_told_from_the_others(name):
     assert ours.counts == {**dict.fromkeys(ERRORS, 0), name: 1}
     before = {'classification': 0, 'localisation': 0, 'both': 1, 'duplicate': 1, 'background': 0.5}
     assert ours.ap == pytest.approx(before[name])
-    # All that was wrong is mended.
+    # All that was wrong is fixed.
     assert ours.gains[name] == pytest.approx(1 - before[name])
     assert all(gain == 0 for n, gain in ours.gains.items() if n in ERRORS and n != name)
 
@@ -107,7 +107,7 @@ def test_an_object_that_an_error_was_meant_for_is_not_missed_and_is_found_once()
     ours, run = analyse(content, results)
     assert (ours.counts['classification'], ours.counts['localisation']) == (2, 1)
     assert ours.counts['missed'] == ours.counts['both'] == 1
-    # The better of the two is mended, the other goes; the wrong place is still there.
+    # The better of the two is fixed, the other goes; the wrong place is still there.
     assert ours.gains['classification'] == pytest.approx(51 / 101)
     o = outcomes(run)
     assert o.target.tolist() == [0, 0, 0, -1]

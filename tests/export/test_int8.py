@@ -96,7 +96,7 @@ def test_gates_norms_and_last_layers_stay_in_float():
 
 @pytest.fixture(scope='module')
 def measured(classifier, tmp_path_factory):
-    """(pictures to calibrate on, pictures in folders named by what PyTorch says they are)."""
+    """(images to calibrate on, images in folders named by what PyTorch says they are)."""
     root = tmp_path_factory.mktemp('measured')
     predictor = Predictor(classifier.config, classifier.checkpoint, device='cpu', top_k=1)
     rng = np.random.default_rng(0)
@@ -123,8 +123,8 @@ def test_a_classifier_is_kept_where_little_is_lost(
     out = tmp_path / 'new' / 'c.onnx'
     assert call(classifier, out, measured, '--max-loss', '99') == 0
     text = capsys.readouterr().out
-    assert 'calibrated on 4 pictures: ' in text
-    assert 'top-1 on 8 pictures: PyTorch 100.00, int8 ' in text
+    assert 'calibrated on 4 images: ' in text
+    assert 'top-1 on 8 images: PyTorch 100.00, int8 ' in text
     model = Classifier(out)
     assert model.metadata['precision'] == 'int8'
     predictor = Predictor(classifier.config, classifier.checkpoint, device='cpu', top_k=4)
@@ -157,7 +157,7 @@ def test_what_is_measured_on_is_not_calibrated_on(classifier, measured, tmp_path
     shutil.copytree(measured / 'check', both / 'check')
     monkeypatch.setattr(writers, 'write_onnx', lambda graph, path, *rest: shutil.copy(
         write_like_a_classifier(tmp_path), path))  # fmt: skip
-    with pytest.raises(UserError, match='8 pictures are in --calibrate and in --check-images'):
+    with pytest.raises(UserError, match='8 images are in --calibrate and in --check-images'):
         call(classifier, tmp_path / 'c.onnx', both)
 
 

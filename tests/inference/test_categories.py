@@ -64,7 +64,7 @@ def test_coco_s_names_have_coco_s_ids(coco_root):
 def test_images_have_the_file_s_ids_or_new_ones():
     ids = Ids({}, '', {'a.jpg': 7, 'x/b.jpg': 3, 'x/c.jpg': 1, 'y/c.jpg': 2})
     names = ['a.jpg', 'b.jpg', 'x/c.jpg', 'c.jpg', 'new.jpg']
-    # c.jpg could be two pictures of the file: it is neither.
+    # c.jpg could be two images of the file: it is neither.
     assert ids.number_images(names) == ([7, 3, 1, 8, 9], 2)
 
 

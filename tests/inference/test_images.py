@@ -1,4 +1,4 @@
-"""Which pictures are meant, and which cannot be read."""
+"""Which images are meant, and which cannot be read."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_a_name_with_brackets_that_exists_is_a_file(pictures):
 @pytest.mark.parametrize('entry', ['sub/nothing*.png', 'empty', '*.txt'])
 def test_a_pattern_or_folder_without_pictures_is_an_error(entry, pictures):
     (pictures / 'empty').mkdir()
-    with pytest.raises(UserError, match='no pictures'):
+    with pytest.raises(UserError, match='no images'):
         list_images(str(pictures / entry))
 
 
@@ -45,7 +45,7 @@ def test_a_missing_file_stays_to_be_reported(pictures):
 def test_each_kind_of_damage_is_named(broken):
     assert 'truncated' in why_unreadable(broken / 'cut.jpg')
     assert why_unreadable(broken / 'empty.png') == 'empty'
-    assert why_unreadable(broken / 'text.jpg') == 'not a picture'
+    assert why_unreadable(broken / 'text.jpg') == 'not an image'
     assert why_unreadable(broken / 'folder.jpg') == 'a directory'
     for name in ('a.jpg', 'b.png', 'sub/c.JPEG'):
         assert why_unreadable(broken / name) is None

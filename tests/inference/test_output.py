@@ -1,4 +1,4 @@
-"""Predictions of pictures whose names are not UTF-8."""
+"""Predictions of images whose names are not UTF-8."""
 
 import json
 import os

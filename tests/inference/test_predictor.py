@@ -1,4 +1,4 @@
-"""Pictures through models: what comes out, and that batches change nothing."""
+"""Images through models: what comes out, and that batches change nothing."""
 
 import json
 
@@ -95,7 +95,7 @@ def test_a_grey_and_a_transparent_picture_are_pictures(detector, tmp_path):
 
 
 def test_boxes_and_masks_are_the_model_s(detector, pictures):
-    """Against mmdet's own inference of one picture."""
+    """Against mmdet's own inference of one image."""
     from mmdet.apis import inference_detector
     from mmengine.registry import init_default_scope
 

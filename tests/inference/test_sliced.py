@@ -80,7 +80,7 @@ def test_the_test_tool_finds_in_slices_what_predict_finds(detector, shapes_root,
     ('more', 'text'),
     [
         (dict(tta=True), '--slice 64 and --tta'),
-        (dict(show_dir='shown'), '--slice 64 with --show-dir: the pictures are written by'),
+        (dict(show_dir='shown'), '--slice 64 with --show-dir: the images are written by'),
         (dict(out='r.pkl'), r'--slice 64 with --out r.pkl: name FILE\.json'),
     ],
 )

@@ -32,7 +32,7 @@ def test_every_cell_runs(tmp_path, monkeypatch):
     pictures = [len(outputs(c, 'image/png')) + len(outputs(c, 'image/jpeg')) for c in cells]
     assert [n for n in pictures if n] == [1, 3], 'the truth, and three predictions'
     said = ''.join(o.text for c in cells for o in outputs(c, 'stream') if o.name == 'stdout')
-    assert '4 pictures on ' in said
+    assert '4 images on ' in said
     work = tmp_path / 'work_dirs' / 'notebook'
     assert (work / 'run' / 'epoch_1.pth').is_file()
     assert (work / 'test.json').is_file()

@@ -107,14 +107,14 @@ def test_unreadable_pictures_are_named_and_the_others_done(classifier, broken, t
     for name, reason in {
         'cut.jpg': 'truncated',
         'empty.png': 'empty',
-        'text.jpg': 'not a picture',
+        'text.jpg': 'not an image',
         'gone.jpg': 'no such file',
     }.items():
         assert any(
             line.startswith('skipped ') and name in line and reason in line
             for line in result.stderr.splitlines()
         ), (name, result.stderr)
-    assert '4 pictures, 4 skipped' in result.stdout
+    assert '4 images, 4 skipped' in result.stdout
     with open(tmp_path / 'out' / 'predictions.csv') as file:
         rows = list(csv.DictReader(file))
     assert [r['file'] for r in rows] == ['a.jpg', 'b.png', 'sub/a.jpg', 'sub/c.JPEG']
@@ -127,8 +127,8 @@ def test_unreadable_pictures_are_named_and_the_others_done(classifier, broken, t
 
 
 MISTAKES = {
-    'nothing readable': (['{p}/text.jpg'], 'none of the 1 pictures can be read'),
-    'no picture': (['{p}/none*.jpg'], 'no pictures'),
+    'nothing readable': (['{p}/text.jpg'], 'none of the 1 images can be read'),
+    'no image': (['{p}/none*.jpg'], 'no images'),
     'threshold': (['{p}', '--score-thr', '7'], '--score-thr 7'),
     'category file': (['{p}', '--ann', '{p}/notes.txt'], 'notes.txt is not JSON'),
     'checkpoint': (['{p}', '--classes', 'a'], '--classes names 1 classes and the model has 4'),

@@ -134,7 +134,7 @@ def test_test_dumps_as_the_stock_tools_do(trained, shapes_root, tmp_path):
 
 
 def test_a_classifier_goes_through_the_same_tools(tmp_path):
-    """ImageNet's folder layout with two classes of two real pictures each."""
+    """ImageNet's folder layout with two classes of two real images each."""
     import cv2
     import numpy as np
 
@@ -228,7 +228,7 @@ ONE_SCALE = [f'{PIPELINE}.2.scale=(400,240)']
 SMALL_SELNEXT = ['model.backbone.arch=atto', 'model.neck.in_channels=[40,80,160,320]']
 SMALL_NA = ['model.backbone.depth=18', 'model.neck.in_channels=[64,128,256,512]']
 SMALL_PATNET = ['model.backbone.arch=t0', 'model.neck.in_channels=[32,64,128,256]']
-# 512 regions a picture through a cascade's three heads are minutes on one core.
+# 512 regions an image through a cascade's three heads are minutes on one core.
 FEW_REGIONS = ['model.train_cfg.rcnn.sampler.num=32', 'model.test_cfg.rpn.max_per_img=50']
 FEW_REGIONS_CASCADE = [
     *(f'model.train_cfg.rcnn.{i}.sampler.num=32' for i in range(3)),
@@ -236,7 +236,7 @@ FEW_REGIONS_CASCADE = [
 ]
 # An untrained RetinaNet is sure of nothing.
 ANY_SCORE = ['model.test_cfg.score_thr=0.0']
-# config -> (smaller backbone and pictures, tables that COCO's evaluation prints)
+# config -> (smaller backbone and images, tables that COCO's evaluation prints)
 RECIPES = {
     'mask_rcnn/selnext_t_3x_coco.py': (SMALL_SELNEXT + MULTI_SCALE + FEW_REGIONS, 2),
     'cascade_mask_rcnn/selnext_t_3x_coco.py': (
@@ -252,7 +252,7 @@ RECIPES = {
 @pytest.mark.realdata
 @pytest.mark.parametrize('config', sorted(RECIPES))
 def test_coco_recipes_train_resume_and_test_on_real_images(config, coco_root, tmp_path):
-    """The recipes with a smaller backbone and pictures: real images and annotations."""
+    """The recipes with a smaller backbone and images: real images and annotations."""
     changes, tables = RECIPES[config]
     options = [*changes, 'train_dataloader.dataset.indices=4', 'train_cfg.val_interval=9']
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):

@@ -164,7 +164,7 @@ def two_classes(room):
 
 
 def pictures(room):
-    room.write('pictures/1.jpg', b'no picture')
+    room.write('pictures/1.jpg', b'no image')
 
 
 def one_picture(room):
@@ -211,7 +211,7 @@ ARGUMENTS = {
     'results into a file as folder': Case(
         f'{E} --out file/a.json', ('--out', 'file is a file'), config('', 'file')
     ),
-    'pictures into a file as folder': Case(
+    'images into a file as folder': Case(
         f'{E} --show-dir file', ('file', 'folder'), config('', 'file')
     ),
     'work dir is a file': Case(f'{T} --work-dir file', ('file', '--work-dir'), config('', 'file')),
@@ -224,8 +224,8 @@ ARGUMENTS = {
     'convert from nobody': Case('convert a b --from me', ('me', 'selnext')),
     'convert into nothing': Case('convert a.pth b.onnx --from selnext', ('.onnx', '.safetensors')),
     'convert nothing': Case('convert a.pth b.pth --from selnext', ('a.pth', 'no such file')),
-    'tiny pictures': Case('make-shapes new --size 8', ('size=8', '64 to 1024')),
-    'no pictures': Case('make-shapes new --train 0', ('train=0',)),
+    'tiny images': Case('make-shapes new --size 8', ('size=8', '64 to 1024')),
+    'no images': Case('make-shapes new --train 0', ('train=0',)),
     'folder in use': Case('make-shapes used', ('used', 'not empty'), config('x', 'used/notes.txt')),
     'number of images': Case(f'{FEATURES} --num 0', ('--num 0', '1 or more')),
     'device that is not there': Case(f'{FEATURES} --device cuda:77', ('cuda:77',), pictures),
@@ -244,7 +244,7 @@ ARGUMENTS = {
         f'{PREDICT} {OPT} lr', ('--cfg-options', 'key=value')
     ),
     'score of predict above one': Case(f'{PREDICT} --score-thr 2', ('--score-thr 2',)),
-    'prediction of nothing': Case(PREDICT, ('pictures',)),
+    'prediction of nothing': Case(PREDICT, ('none of the 1 images',)),
     'predictions into a file': Case(
         PREDICT, ('out',), lambda room: (one_picture(room), room.write('out'))
     ),
@@ -262,7 +262,7 @@ ARGUMENTS = {
     ),
     'report of nothing': Case('report nowhere', ('nowhere',)),
     'shape': Case(f'complexity {CFG} --shape 8 8', ('--shape 8 8', '32')),
-    'pictures for the demo': Case('demo --images 0 10 --data d --work-dir w', ('--images 0',)),
+    'images for the demo': Case('demo --images 0 10 --data d --work-dir w', ('--images 0',)),
 }
 CONFIGS = {
     'no such config': Case(
@@ -533,11 +533,11 @@ DATA = {
     'class folders are too few': Case(
         f'train {CLS} --data-root mine', ('2 class folders', '1000 classes'), two_classes
     ),
-    'folder without pictures': Case(
-        FEATURES, ('no pictures', 'pictures'), config('', 'pictures/notes.txt')
+    'folder without images': Case(
+        FEATURES, ('no images', 'pictures'), config('', 'pictures/notes.txt')
     ),
-    'broken picture, predicted': Case(PREDICT, ('none of the 1 pictures',), pictures),
-    'broken picture': Case(FEATURES, ('1.jpg', 'not a picture'), pictures),
+    'broken image, predicted': Case(PREDICT, ('none of the 1 images',), pictures),
+    'broken image': Case(FEATURES, ('1.jpg', 'not an image'), pictures),
 }
 CHECKPOINTS = {
     'none': Case(f'test {CFG} no.pth --data-root DATA', ('no.pth', 'no such file')),

@@ -1,4 +1,4 @@
-"""One training step and one prediction of detectors, on a random picture.
+"""One training step and one prediction of detectors, on a random image.
 
 usage: python detector_step.py NAME...; prints a line of JSON for each.
 """

@@ -1,6 +1,6 @@
 """Ablation-CAM and Grad-CAM from their equations, running the whole model every time.
 
-Both return the maps of all classes (classes, h, w) of one picture (1, 3, H, W).
+Both return the maps of all classes (classes, h, w) of one image (1, 3, H, W).
 """
 
 import torch

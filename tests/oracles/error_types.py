@@ -59,7 +59,7 @@ def mean_ap(rows, objects):
 
 
 def analyse(truth, predictions):
-    """(AP, {kind: how many}, {kind: AP once it is mended})."""
+    """(AP, {kind: how many}, {kind: AP once it is fixed})."""
     taken, ignored = greedy(truth, predictions)
     kind, goal = {}, {}
     for p, box in enumerate(predictions):

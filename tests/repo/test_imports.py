@@ -22,7 +22,7 @@ ALLOWED = {
     # mmengine's registry and module bases, or the stand-ins for torch alone.
     'framework': {'errors', 'text'},
     'disk': {'errors', 'text'},
-    # Pictures and lists of objects; nothing of it needs torch.
+    # Images and lists of objects; nothing of it needs torch.
     'slicing': {'errors'},
     'config_files': {'errors', 'text'},
     'compat': {*BOTTOM, 'checkpoints', 'distributions', 'mmcv_ext', 'torchvision_import'},
@@ -47,7 +47,7 @@ ALLOWED = {
     'visualization': {*BUILT, 'engine', 'datasets', 'evaluation'},
     'inference': READ,
     'analysis': {*READ, 'inference'},
-    # Lists of pictures and the files of a prediction; nothing of it needs torch.
+    # Lists of images and the files of a prediction; nothing of it needs torch.
     'runtime': {*BOTTOM, 'inference'},
     # The drawing of a prediction is inference's; nothing of it needs torch.
     'serve': {*BOTTOM, 'inference', 'runtime'},

@@ -111,5 +111,5 @@ def test_the_page_shows_pairs_labels_and_the_comparison(tmp_path, monkeypatch):
     (tmp_path / '3.png').unlink()
     found = build_report([tmp_path / 'a'], tmp_path / 'a.html')
     assert [n for _, n in found['notes'] if 'not found' in n] == [
-        '2 pictures of images were not found from here'
+        '2 images were not found from here'
     ]

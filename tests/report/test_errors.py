@@ -1,4 +1,4 @@
-"""The part about errors: its tables, charts and the pictures of doubted labels."""
+"""The part about errors: its tables, charts and the images of doubted labels."""
 
 import base64
 import io
@@ -54,14 +54,14 @@ def test_a_doubted_label_is_shown_where_it_is(judged, shapes_root):
     other = next(c for c in cards if 'labelled' in c['words'])
     picture = Image.open(io.BytesIO(base64.b64decode(other['src'].split(',')[1])))
     assert picture.size == tuple(other['size'])
-    # Prediction and label are one box, inside the picture.
+    # Prediction and label are one box, inside the image.
     first, second = other['boxes']
     assert first == second
     x, y, w, h = first
     assert min(x, y) >= 0
     assert x + w <= picture.width + 1
     assert y + h <= picture.height + 1
-    # It is the part of the picture that the label shows.
+    # It is the part of the image that the label shows.
     record = next(i for i in content['images'] if i['file_name'] == other['file'])
     whole = Image.open(shapes_root / 'val2017' / record['file_name']).convert('RGB')
     left, top, wide, high = map(float, other['at'].split(', '))

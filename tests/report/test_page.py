@@ -197,7 +197,7 @@ def test_an_unreadable_picture_is_left_out_and_named(run_dir, tmp_path, shapes_r
     files = sorted((shapes_root / 'val2017').iterdir())
     for file in files:
         (images / file.name).write_bytes(file.read_bytes())
-    (images / files[0].name).write_bytes(b'no picture')
+    (images / files[0].name).write_bytes(b'no image')
     (images / files[1].name).unlink()
     found = build_report([run_dir], tmp_path / 'a.html', images=images)
     assert found['pictures'] == 6

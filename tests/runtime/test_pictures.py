@@ -1,4 +1,4 @@
-"""Pictures prepared by the runtime against the transforms of mmcv and mmpretrain."""
+"""Images prepared by the runtime against the transforms of mmcv and mmpretrain."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ PIPELINES = {
         dict(type='CenterCrop', crop_size=40),
     ],
     'long edge': [dict(type='ResizeEdge', scale=50, edge='long')],
-    'crop of a small picture': [dict(type='CenterCrop', crop_size=91)],
+    'crop of a small image': [dict(type='CenterCrop', crop_size=91)],
 }
 
 

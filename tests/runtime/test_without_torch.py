@@ -39,7 +39,7 @@ META = dict(
 
 
 def write_model(path: Path) -> Path:
-    """A detector that finds a bee in the left half of every picture and an ant in the right."""
+    """A detector that finds a bee in the left half of every image and an ant in the right."""
     from onnx import TensorProto, helper, numpy_helper
 
     def constant(name, value):
@@ -130,7 +130,7 @@ def test_predict_writes_the_same_files(room):
 
 
 def test_a_large_picture_is_looked_at_in_slices(room):
-    """The model finds one box in whatever it sees; in a picture it is one, whatever the slices."""
+    """The model finds one box in whatever it sees; in an image it is one, whatever the slices."""
     write_echo(room / 'echo.onnx')
     Image.new('RGB', (110, 90), (230, 230, 230)).save(room / 'large.png')
     line = 'predict echo.onnx large.png --slice 48 --overlap 0.25 --out out'

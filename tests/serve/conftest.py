@@ -12,7 +12,7 @@ def _packages():
 
 @pytest.fixture(scope='session')
 def echo(tmp_path_factory):
-    """The file of a detector that says how large and how bright a picture is."""
+    """The file of a detector that says how large and how bright an image is."""
     return write_echo(tmp_path_factory.mktemp('echo') / 'echo.onnx')
 
 

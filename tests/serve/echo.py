@@ -1,4 +1,4 @@
-"""A detector that says of every picture how large and how bright it is, and a server around it."""
+"""A detector that says of every image how large and how bright it is, and a server around it."""
 
 import contextlib
 import http.client
@@ -25,7 +25,7 @@ META = dict(
 
 
 def write_echo(path):
-    """One box per picture, as large as it; its score is the mean of its pixels over 255."""
+    """One box per image, as large as it; its score is the mean of its pixels over 255."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -119,6 +119,6 @@ def ask(port, method='GET', path='/health', body=None, kind=None, headers=None):
 
 
 def post(port, body, kind='image/png', path='/predict', headers=None):
-    """(status, content) of a picture that is sent."""
+    """(status, content) of an image that is sent."""
     status, _, content = ask(port, 'POST', path, body, kind, headers)
     return status, json.loads(content)

@@ -71,7 +71,7 @@ def test_a_lying_picture_is_turned(port):
 
 
 def bomb(side=100_000):
-    """A few hundred bytes that say they are a picture of 10 000 megapixels."""
+    """A few hundred bytes that say they are an image of 10 000 megapixels."""
 
     def chunk(kind, data):
         crc = struct.pack('>I', zlib.crc32(kind + data))
@@ -92,7 +92,7 @@ def bomb(side=100_000):
         (bomb(), 'image/png', '/predict', 413, 'at most 100000|more than 100000 pixels'),
         (png(), 'text/plain', '/predict', 415, 'Content-Type text/plain; send'),
         (png(), None, '/predict', 415, 'Content-Type is missing'),
-        (b'<svg/>', 'image/png', '/predict', 415, 'no picture of a known kind'),
+        (b'<svg/>', 'image/png', '/predict', 415, 'no image of a known kind'),
         (png()[:60], 'image/png', '/predict', 422, 'cannot be decoded'),
         (b'', 'image/png', '/predict', 422, 'the body is empty'),
         (png(), 'image/png', '/predict?score_thr=2', 422, 'score_thr: Input should be less'),
@@ -242,7 +242,7 @@ def test_the_page_asks_no_other_host(port):
 
 
 def test_load_is_served_whole_and_to_those_who_asked(model):
-    """60 requests, 8 at a time, each with a picture of its own."""
+    """60 requests, 8 at a time, each with an image of its own."""
     app = create_app(model)
     with serving(app) as port, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda i: post(port, png(20 + i, 30, 100 + i)), range(60)))

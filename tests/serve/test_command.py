@@ -41,7 +41,7 @@ def test_the_command_serves_and_stops(started):
     assert (status, json.loads(body)['annotations'][0]['bbox']) == (200, [0, 0, 40, 30])
     assert ask(port, 'POST', '/predict', png(), 'image/png')[0] == 401
     with urllib.request.urlopen(f'http://127.0.0.1:{port}/', timeout=20) as page:
-        assert b'Choose a picture' in page.read()
+        assert b'Choose an image' in page.read()
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) in (0, -signal.SIGTERM)
     assert 'Traceback' not in process.stderr.read()

@@ -1,4 +1,4 @@
-"""The page in a real browser: a picture is chosen, and what is in it is shown."""
+"""The page in a real browser: an image is chosen, and what is in it is shown."""
 
 import subprocess
 from html import unescape
@@ -84,7 +84,7 @@ def test_a_picture_is_chosen_and_its_objects_are_shown(model, tmp_path):
         'found: |1 of 1 objects, 60 x 40 pixels|ant0.600',
         'canvas: 60x40, drawn',
         'raised: |0 of 1 objects, 60 x 40 pixels|',
-        'refused: the body is no picture of a known kind (image/jpeg, image/png, image/webp, '
+        'refused: the body is no image of a known kind (image/jpeg, image/png, image/webp, '
         'image/bmp)||',
         'wide: true',
     ]

@@ -1,4 +1,4 @@
-"""A large picture of small shapes, and a detector that knows them but is short-sighted."""
+"""A large image of small shapes, and a detector that knows them but is short-sighted."""
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ def encoded(mask):
 
 
 def draw(height, width, objects):
-    """(H, W, 3) picture of rectangles (x, y, w, h) and rings; the third channel says which."""
+    """(H, W, 3) image of rectangles (x, y, w, h) and rings; the third channel says which."""
     pixels = np.zeros((height, width, 3), np.uint8)
     for number, (label, x, y, w, h) in enumerate(objects, 1):
         pixels[y : y + h, x : x + w] = (50 + 100 * label, 0, number)
@@ -47,7 +47,7 @@ def oracle(pictures):
 
 
 def coco(height, width, objects, pixels):
-    """The COCO file of the picture."""
+    """The COCO file of the image."""
     annotations = [
         dict(
             id=number,

@@ -1,4 +1,4 @@
-"""Small objects in large pictures, each found once: against a detector that is exact."""
+"""Small objects in large images, each found once: against a detector that is exact."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ OBJECTS = [
     (1, 63, 300, 20, 20),
     (0, 200, 290, 180, 150),  # larger than a slice, and its parts in nine of them
     (1, 400, 100, 200, 40),  # longer than a slice
-    (0, 627, 467, 13, 13),  # at the border of the picture
+    (0, 627, 467, 13, 13),  # at the border of the image
 ]
 
 
@@ -62,7 +62,7 @@ def test_every_object_is_found_once_with_its_own_box_and_mask(scene):
 
 
 def test_what_is_longer_than_a_slice_is_joined_of_its_parts(scene):
-    """Without the whole picture, in which the oracle sees it in one piece."""
+    """Without the whole image, in which the oracle sees it in one piece."""
     pixels, _ = scene
 
     def parts_alone(pictures):

@@ -1,4 +1,4 @@
-"""Where slices lie, and masks moved from a slice into the picture, against plain arrays."""
+"""Where slices lie, and masks moved from a slice into the image, against plain arrays."""
 
 from itertools import pairwise
 

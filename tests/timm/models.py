@@ -1,6 +1,6 @@
 """The registered models: their parameters as the papers and our other tests have them."""
 
-import selnext_mm.timm  # noqa: F401 - registers them, and mends torchvision before timm needs it
+import selnext_mm.timm  # noqa: F401 - registers them, and fixes torchvision before timm needs it
 
 # name -> parameters with 1000 classes
 PARAMETERS = {

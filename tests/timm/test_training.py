@@ -1,4 +1,4 @@
-"""One epoch of timm's own parts on real pictures: data, mixup, optimizer, schedule, averaging."""
+"""One epoch of timm's own parts on real images: data, mixup, optimizer, schedule, averaging."""
 
 import os
 import tarfile
@@ -19,7 +19,7 @@ from timm.utils import ModelEmaV3, accuracy  # isort: skip
 
 @pytest.fixture
 def cifar10(tmp_path):
-    """480 training and 200 validation pictures of CIFAR-10 as class folders."""
+    """480 training and 200 validation images of CIFAR-10 as class folders."""
     source = os.environ.get('SELNEXT_MM_CIFAR10')
     if not source:
         pytest.skip('set SELNEXT_MM_CIFAR10 to CIFAR-10 as folders, or a tar archive of them')

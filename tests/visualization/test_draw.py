@@ -1,4 +1,4 @@
-"""Objects on pictures, labels, colours, and the file of a sheet."""
+"""Objects on images, labels, colours, and the file of a sheet."""
 
 import errno
 

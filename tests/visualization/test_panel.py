@@ -1,4 +1,4 @@
-"""Which pictures a panel shows; the panel itself is tested with its command."""
+"""Which images a panel shows; the panel itself is tested with its command."""
 
 from selnext_mm.visualization.panel import choose_images
 

@@ -1,4 +1,4 @@
-# CIFAR-10 as folders of pictures (train/<class>, test/<class>): 50,000 for training, 10,000 for the
+# CIFAR-10 as folders of images (train/<class>, test/<class>): 50,000 for training, 10,000 for the
 # test. They are enlarged twice after the augmentation, so that every backbone keeps its published
 # stem and strides and its last map is 2x2; a stem of half the stride on 32x32 has the same maps.
 data_preprocessor = dict(

@@ -174,7 +174,7 @@ def plan(
     size: int | None = None,
     quick_batch_size: int | None = None,
 ) -> tuple[list[Run], Protocol]:
-    """The runs of a comparison, seed by seed, after all checks; writes the lists of pictures.
+    """The runs of a comparison, seed by seed, after all checks; writes the lists of images.
 
     Raises:
         UserError: for data, numbers or an ``out`` that do not fit.

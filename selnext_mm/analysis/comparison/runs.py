@@ -65,7 +65,7 @@ def run_config(run: Run, protocol: Protocol, root: Path, out: Path, workers: int
 
 
 def execute(session: Session, run: Run) -> dict:
-    """Train, test, measure the feature distance on the test pictures; write ``result.json``."""
+    """Train, test, measure the feature distance on the test images; write ``result.json``."""
     started = time.time()
     session.train(resume='if-any')
     runner, cfg = session.runner, session.runner.cfg

@@ -1,8 +1,8 @@
 """Table 1 of PATNet, which its Fig. 1 (b) draws: ImageNet-1k accuracy and what it costs.
 
 Digits as printed in "Partial Convolution Meets Visual Attention", cells that its text garbles from
-its Table 9. Throughput in pictures of 224 x 224 a second on a V100 and an MI250, latency of one
-picture on a CPU in milliseconds.
+its Table 9. Throughput in images of 224 x 224 a second on a V100 and an MI250, latency of one
+image on a CPU in milliseconds.
 """
 
 from selnext_mm.analysis.papers.paper_model import PaperModel
@@ -56,7 +56,7 @@ def _family(name: str) -> str:
     return next((f for f in FAMILIES if name.startswith(f)), name)
 
 
-# A picture's share of a second on the V100, and the CPU's latency.
+# An image's share of a second on the V100, and the CPU's latency.
 PATNET_GPU = tuple(
     PaperModel(name, _family(name), params, flops, round(1000 / v100, 4), accuracy)
     for name, params, flops, v100, _, _, accuracy in TABLE1

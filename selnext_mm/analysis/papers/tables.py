@@ -1,7 +1,7 @@
 """Tables 2, 7 and 9 of the SELNeXt paper: ImageNet-1k accuracy and what it costs.
 
 Digits as printed in "A Latency-Efficient Integration of Channel Attention for ConvNets". Latency:
-one forward pass on an RTX 2080 Ti, fp32; Table 2's of 96 pictures of 224 x 224, which the paper
+one forward pass on an RTX 2080 Ti, fp32; Table 2's of 96 images of 224 x 224, which the paper
 does not repeat for the other two.
 """
 

@@ -229,7 +229,7 @@ class _Annotations:
             self.report.add(level, check, text, remedy, self.examples[reason], count=n)
 
     def _broken(self) -> None:
-        ending = 'mmdet stops at them; mend or remove them'
+        ending = 'mmdet stops at them; fix or remove them'
         self._found('error', 'annotations', 'record', 'are no record with an id', ending)
         self._found(
             'error', 'annotations', 'id', 'repeat an id', 'Number the annotations; mmdet stops here'

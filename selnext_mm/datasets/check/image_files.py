@@ -1,4 +1,4 @@
-"""Are the pictures of a data set there, readable, whole, and of the size that is annotated?"""
+"""Are the images of a data set there, readable, whole, and of the size that is annotated?"""
 
 import os
 import re
@@ -74,7 +74,7 @@ def check_present(report: Report, training: bool) -> None:
 def inspect(path: str | os.PathLike) -> tuple[int, int] | str:
     """(width, height) as training reads the file, or what is wrong with it in words.
 
-    OpenCV decodes, as in the pipelines, so a picture that a camera turned has its sides swapped.
+    OpenCV decodes, as in the pipelines, so an image that a camera turned has its sides swapped.
     Some versions of it fill up what a truncated file lacks, so a file without the end mark is read
     by Pillow, too.
     """
@@ -93,7 +93,7 @@ def inspect(path: str | os.PathLike) -> tuple[int, int] | str:
         return f'cannot be decoded: {getattr(error, "err", None) or error}'
     end = next((end for start, end in END_MARKS.items() if data.startswith(start)), None)
     if image is None:
-        return 'is truncated or damaged' if end else 'is not a picture that OpenCV can read'
+        return 'is truncated or damaged' if end else 'is not an image that OpenCV can read'
     if end and end not in data[-TAIL:] and not _whole(path):
         return 'is truncated or damaged'
     return image.shape[1], image.shape[0]
@@ -184,7 +184,7 @@ def check_images(
         remedy = 'Boxes and masks would be misplaced; annotate the files that are there'
         if turned == len(other_size):
             remedy = (
-                'All have their sides swapped: cameras mark pictures as turned (EXIF), training '
+                'All have their sides swapped: cameras mark images as turned (EXIF), training '
                 'turns them, the annotations do not. Write the files upright'
             )
         report.add(

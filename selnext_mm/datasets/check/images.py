@@ -42,7 +42,7 @@ def check_image_records(report: Report, records: list) -> dict:
             'error',
             'images',
             f'{len(twice)} image ids occur more than once',
-            'All but one of the pictures would be lost and their boxes drawn on the other; give '
+            'All but one of the images would be lost and their boxes drawn on the other; give '
             'every image its own id',
             twice,
         )

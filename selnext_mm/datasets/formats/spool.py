@@ -35,7 +35,7 @@ class Picture(NamedTuple):
 
 
 class Spool:
-    """The pictures of all splits, and counts over them.
+    """The images of all splits, and counts over them.
 
     Attributes:
         used: split -> class -> objects to learn from, crowds left out.
@@ -137,7 +137,7 @@ class Spool:
         self.real_masks += not _is_box(item)
 
     def read(self, split: str, wanted: Callable[[str], bool]) -> Iterator[Picture]:
-        """The pictures of a split whose name is wanted, in order of their names.
+        """The images of a split whose name is wanted, in order of their names.
 
         An image that EXIF turns by 180 degrees, mirrors, or turns while it is square has the same
         size either way: it follows the oblong ones of the set.

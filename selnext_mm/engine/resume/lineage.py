@@ -140,7 +140,7 @@ def read_intact(path: Path) -> tuple[dict | None, str | None]:
 def find_newest(work_dir: str | Path) -> Newest | None:
     """The newest intact checkpoint of the run in ``work_dir``; None if there are no checkpoints.
 
-    Every byte of it has been read, once, and compared with its check sum; it comes with what was
+    Every byte of it has been read, once, and compared with its checksum; it comes with what was
     read. Checkpoints of an earlier run that was started anew in the same folder do not count.
 
     Raises:

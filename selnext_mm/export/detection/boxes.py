@@ -21,7 +21,7 @@ NMS_KEYS = {'type', 'iou_threshold', 'split_thr', 'class_agnostic'}
 
 
 class Decoder(nn.Module):
-    """mmdet's ``DeltaXYWHBBoxCoder.decode``: deltas on boxes, cut off at the picture's border.
+    """mmdet's ``DeltaXYWHBBoxCoder.decode``: deltas on boxes, cut off at the image's border.
 
     centre' = centre + side * d_xy,  side' = side * exp(d_wh),  d = delta * std + mean.
     """

@@ -1,4 +1,4 @@
-"""Does the written file find what ``predict`` finds? Picture by picture, at several sizes."""
+"""Does the written file find what ``predict`` finds? Image by image, at several sizes."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -20,13 +20,13 @@ from selnext_mm.runtime.models import Detector
 FACTORS = (1.0, 0.75, 0.5)  # of the size of the test pipeline
 LOWEST_IOU = 0.99
 PICTURES = 4
-# Of the pictures that are drawn where there are no others: (height, width).
+# Of the images that are drawn where there are no others: (height, width).
 DRAWN = ((240, 320), (320, 240), (256, 256), (300, 200))
 
 
 @dataclass
 class Agreement:
-    """How two lists of detections agree, over the pictures that were added.
+    """How two lists of detections agree, over the images that were added.
 
     ``unmatched`` counts objects that only one of them has, ``ties`` those of them that a comparison
     of two nearly equal numbers explains; they are no part of ``unmatched``. The other figures are
@@ -56,7 +56,7 @@ class Agreement:
         limit: int,
         others: Iterable[list[dict]] = (),
     ) -> None:
-        """The instances of one picture.
+        """The instances of one image.
 
         A pair has one label, boxes with an IoU of 0.99 or more and scores that differ by
         ``tolerance`` or less. An object without a partner is a tie if
@@ -137,7 +137,7 @@ def _mask_iou(a: dict, b: dict) -> float:
 
 @contextlib.contextmanager
 def scaled(predictor: Predictor, detector: Detector, factor: float) -> Iterator[None]:
-    """Both resize pictures to ``factor`` of what their pipelines say, within the block."""
+    """Both resize images to ``factor`` of what their pipelines say, within the block."""
     transforms = [t for t in predictor.prepare.transforms if getattr(t, 'scale', None)]
     before = [t.scale for t in transforms], detector.steps
     detector.steps = [
@@ -171,7 +171,7 @@ def compare_detections(
 
 
 def _test_folder(cfg) -> Path | None:
-    """Where the pictures of the config's test set are, if they are there."""
+    """Where the images of the config's test set are, if they are there."""
     dataset = tested_dataset(cfg)
     prefix = (dataset.get('data_prefix') or {}).get('img')
     folder = Path(dataset.get('data_root') or '', prefix or '')
@@ -189,13 +189,13 @@ def _drawn(folder: Path) -> list[ImageFile]:
 
 
 def check_pictures(cfg, given: list[str] | None, folder: Path) -> tuple[list[ImageFile], str]:
-    """The pictures to compare on, and what they are in words.
+    """The images to compare on, and what they are in words.
 
     ``given``; else :data:`PICTURES` of the config's test set, evenly spaced; else drawn shapes,
     written to ``folder``.
 
     Raises:
-        UserError: if a picture that was given cannot be read.
+        UserError: if an image that was given cannot be read.
     """
     if given:
         images = list_images(given)
@@ -205,7 +205,7 @@ def check_pictures(cfg, given: list[str] | None, folder: Path) -> tuple[list[Ima
         return images, 'as given'
     source = _test_folder(cfg)
     if source is not None:
-        with contextlib.suppress(UserError):  # a folder without pictures
+        with contextlib.suppress(UserError):  # a folder without images
             images = list_images(source)
             images = images[:: max(1, len(images) // PICTURES)][:PICTURES]
             if not any(why_unreadable(i.path) for i in images):

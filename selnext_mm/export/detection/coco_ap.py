@@ -1,4 +1,4 @@
-"""COCO AP of an exported file beside that of the PyTorch model, on one folder of pictures."""
+"""COCO AP of an exported file beside that of the PyTorch model, on one folder of images."""
 
 import contextlib
 import io
@@ -40,7 +40,7 @@ def coco_ap(truth: COCO, records: list[dict], ids: Ids, kind: str) -> float:
     """
     numbers, new = ids.number_images([r['file'] for r in records])
     if new:
-        raise UserError(f'{new} of {len(records)} pictures are not in {ids.source}')
+        raise UserError(f'{new} of {len(records)} images are not in {ids.source}')
     records = [dict(r, image_id=n) for r, n in zip(records, numbers, strict=True)]
     _, results = coco_content(records, ids)
     if not results:
@@ -60,17 +60,17 @@ def compare_ap(
     images: str | Path | Sequence[str | Path],
     annotations: str | Path,
 ) -> list[Scores]:
-    """AP of ``predict`` and of the file on the same pictures: of boxes, and of masks where it has a
+    """AP of ``predict`` and of the file on the same images: of boxes, and of masks where it has a
     mask head.
 
     Args:
         predictor: the model.
         detector: what ``selnext-mm export`` wrote of it.
-        images: files, folders and globs of pictures, all of them listed in ``annotations``.
+        images: files, folders and globs of images, all of them listed in ``annotations``.
         annotations: COCO file with the ground truth.
 
     Raises:
-        UserError: for pictures that cannot be read or are not in ``annotations``, and if PyTorch's
+        UserError: for images that cannot be read or are not in ``annotations``, and if PyTorch's
             AP is 0: two zeros are equal whatever the file computes.
     """
     ids = find_ids(predictor.loaded.cfg, predictor.classes, annotations)
@@ -87,7 +87,7 @@ def compare_ap(
     for score in scores:
         if score.torch <= 0:
             raise UserError(
-                f'the model has a {score.kind} AP of 0 on the {len(both[0])} pictures of '
+                f'the model has a {score.kind} AP of 0 on the {len(both[0])} images of '
                 f'{annotations}, so that the AP of the file says nothing; name labels that the '
                 'model was trained for'
             )

@@ -15,16 +15,16 @@ INPUTS = ('images', 'sizes')
 
 
 class DetectorGraph(nn.Module):
-    """(N, H, W, 3) uint8 pictures -> what is found in them.
+    """(N, H, W, 3) uint8 images -> what is found in them.
 
-    The pictures have the size that the test pipeline gives them, and the channel order that the
+    The images have the size that the test pipeline gives them, and the channel order that the
     model was trained with. They are normalised and padded at the right and at the bottom, as
     mmdet's data preprocessor does it; H and W are free, and of one batch equal.
 
-    ``sizes`` (N, 2) int64 holds height and width of the pictures before they were resized: the
+    ``sizes`` (N, 2) int64 holds height and width of the images before they were resized: the
     boxes are given in their pixels. Pass H and W to have them in pixels of ``images``.
 
-    Outputs, M detections of all pictures in order, best first within a picture:
+    Outputs, M detections of all images in order, best first within an image:
 
     - ``boxes`` (M, 4) float: x1, y1, x2, y2;
     - ``scores`` (M,) float, ``labels`` (M,) int64, ``image_index`` (M,) int64 in 0..N-1;

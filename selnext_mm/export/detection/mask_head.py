@@ -11,7 +11,7 @@ class Masks(nn.Module):
 
     A cascade has one head per stage; the mean of their probabilities is taken.
     Source: ``CascadeRoIHead.predict_mask`` and ``FCNMaskHead._predict_by_feat_single`` of mmdet
-    3.3, up to the point where masks are pasted into the picture.
+    3.3, up to the point where masks are pasted into the image.
     """
 
     def __init__(self, roi_head) -> None:

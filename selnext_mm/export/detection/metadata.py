@@ -18,7 +18,7 @@ def detector_metadata(loaded: LoadedModel, graph: DetectorGraph) -> dict[str, st
     head = graph.detections
     result = dict(
         inputs='images: uint8 (N, H, W, 3) of the size that the pipeline gives; '
-        'sizes: int64 (N, 2), height and width of the pictures themselves',
+        'sizes: int64 (N, 2), height and width of the images themselves',
         outputs=json.dumps(graph.outputs),
         normalized_inside='true',
         pipeline=json.dumps(plain_steps(loaded.cfg)),

@@ -8,12 +8,12 @@ from selnext_mm.export.detection.support import expect_type, expect_value, posit
 
 
 class DenseDetections(nn.Module):
-    """maps -> boxes (N, K, 4) of the picture, scores (N, K), labels (N, K); K is ``max_per_img``.
+    """maps -> boxes (N, K, 4) of the image, scores (N, K), labels (N, K); K is ``max_per_img``.
 
     Source: ``BaseDenseHead._predict_by_feat_single``, ``filter_scores_and_topk`` and
     ``_bbox_post_process`` of mmdet 3.3. Of every level mmdet takes the ``nms_pre`` best of all
     (anchor, class) pairs. They are among the pairs of the ``nms_pre`` anchors whose best class is
-    best, so these are chosen first: a level of a large picture has twelve million pairs.
+    best, so these are chosen first: a level of a large image has twelve million pairs.
     """
 
     def __init__(self, head) -> None:
@@ -33,7 +33,7 @@ class DenseDetections(nn.Module):
     def forward(
         self, maps: list[Tensor], height: int, width: int, scale: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """``scale`` (N, 4): pixels of the picture per pixel of ``height`` x ``width``."""
+        """``scale`` (N, 4): pixels of the image per pixel of ``height`` x ``width``."""
         classes = self.head.cls_out_channels
         scores, deltas, anchors, labels = [], [], [], []
         for i, (logits, regression) in enumerate(zip(*self.head(maps), strict=True)):

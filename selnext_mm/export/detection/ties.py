@@ -44,7 +44,7 @@ def moved(configs: list[dict[str, Any]], shifts: tuple[float, ...]) -> Iterator[
 
 
 def answers(predictor: Predictor, path: Path) -> Iterator[list[dict]]:
-    """The instances of one picture for every way to move the thresholds: two, or four with an RPN.
+    """The instances of one image for every way to move the thresholds: two, or four with an RPN.
 
     They are computed when they are asked for.
     """

@@ -8,7 +8,7 @@ from selnext_mm.export.detection.graph import INPUTS, DetectorGraph
 from selnext_mm.export.detection.translations import translation_table
 from selnext_mm.export.writers import quiet_exporter
 
-# Two pictures, and no map with a side of 1 down to stride 128: a 1 is taken for a constant.
+# Two images, and no map with a side of 1 down to stride 128: a 1 is taken for a constant.
 EXAMPLE = (2, 256, 320, 3)
 # The exporter's name for the number of detections, which no input says.
 UNNAMED = 'u0'

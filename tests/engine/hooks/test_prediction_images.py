@@ -65,7 +65,7 @@ def test_the_same_images_are_drawn_in_every_evaluation(paths):
 def test_an_image_without_a_file_is_that_of_the_batch_and_an_unreadable_one_is_left_out(paths):
     assert evaluate(PredictionImagesHook(1), [None]) == [('prediction_0_image', 3, (4, 6, 3), 0.3)]
     with open(paths[0], 'wb') as file:
-        file.write(b'no picture')
+        file.write(b'no image')
     assert [name for name, *_ in evaluate(PredictionImagesHook(5), paths)] == [
         f'prediction_{n}_a_b{n}' for n in range(1, 5)
     ]

@@ -180,7 +180,7 @@ def test_no_memory_is_not_taken_for_a_broken_image(tmp_path):
 
 
 def test_mmcvs_own_loader_is_guarded(tmp_path):
-    (tmp_path / 'a.jpg').write_bytes(b'no picture')
+    (tmp_path / 'a.jpg').write_bytes(b'no image')
     load = GuardedLoad(dict(type='mmcv.LoadImageFromFile'), tmp_path / 'list.txt')
     assert load(dict(img_path=str(tmp_path / 'a.jpg'))) is None
     assert load(dict(img_path=str(tmp_path / 'none.jpg'))) is None

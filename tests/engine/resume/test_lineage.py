@@ -39,7 +39,7 @@ def test_damaged_ones_are_skipped_with_the_reason(tmp_path, three):
     newest = find_newest(tmp_path)
     assert newest.path == three[2]
     reasons = {path.name: reason for path, reason in newest.skipped}
-    assert 'check sum' in reasons['iter_15.pth']
+    assert 'checksum' in reasons['iter_15.pth']
     assert 'truncated' in reasons['iter_10.pth']
     assert newest.lines()[-1] == f'resume from {three[2]} (epoch 1, iteration 5)'
     assert len(newest.lines()) == 3

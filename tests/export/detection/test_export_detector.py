@@ -111,7 +111,7 @@ def test_arrays_files_and_broken_files(exported, broken):
     wanted = {r['file']: r.get('error') for r in predict(
         exported.config, exported.checkpoint, broken, device='cpu')}  # fmt: skip
     assert {r['file']: r.get('error') for r in records} == wanted
-    with pytest.raises(UserError, match=r'an array of float64 \(3,\) is no picture'):
+    with pytest.raises(UserError, match=r'an array of float64 \(3,\) is no image'):
         detector(np.zeros(3))
 
 
@@ -267,7 +267,7 @@ def test_int8_is_kept_where_little_ap_is_lost(exported, pictures, tmp_path, monk
     options = [*map(str, options), '--check-ann', str(labels)]
     assert call(exported, out, *options, '--max-loss', '99') == 0
     text = capsys.readouterr().out
-    assert 'calibrated on 1 pictures: ' in text
+    assert 'calibrated on 1 images: ' in text
     assert all(f'{kind} AP on {labels}: PyTorch ' in text for kind in ('bbox', 'segm'))
     assert 'lost (at most 99)' in text
     detector = Detector(out)
@@ -298,7 +298,7 @@ def test_ap_on_real_pictures(exported, coco_root, tmp_path):
         (['--check-images', 'gone.png'], 'gone.png: no such file'),
         (['--thresholds', 'gone.json'], '--thresholds gone.json: No such file'),
         (['--int8'], '--int8 needs --calibrate IMAGES'),
-        (['--int8', '--calibrate', 'c'], '--int8 needs --check-images, labelled pictures'),
+        (['--int8', '--calibrate', 'c'], '--int8 needs --check-images, labelled images'),
         (['--int8', '--calibrate', 'c', '--check-images', 'd'], 'of a detector needs --check-ann'),
         (['--calibrate', 'c'], '--calibrate needs --int8'),
         (['--max-loss', '1'], '--max-loss needs --int8'),

@@ -15,7 +15,7 @@ from selnext_mm.runtime.masks import paste, run_lengths
 from tests.export.small_detectors import KINDS, save_detector
 
 mmdet = pytest.importorskip('mmdet')
-# Sides that are and are not multiples of the strides; sizes of the pictures before resizing.
+# Sides that are and are not multiples of the strides; sizes of the images before resizing.
 SIZES = (((96, 128), (96, 128)), ((101, 75), (202, 90)), ((64, 160), (33, 80)))
 
 
@@ -26,7 +26,7 @@ def scenes(height, width, count=2):
 
 
 def mmdets(model, images, size):
-    """What mmdet's own ``test_step`` finds, as plain dicts per picture."""
+    """What mmdet's own ``test_step`` finds, as plain dicts per image."""
     from mmdet.structures import DetDataSample
 
     height, width = images.shape[1:3]
@@ -43,7 +43,7 @@ def mmdets(model, images, size):
 
 
 def plain(outputs, size, threshold=0.5, count=2):
-    """The outputs of a graph or file, as plain dicts per picture."""
+    """The outputs of a graph or file, as plain dicts per image."""
     result = [[] for _ in range(count)]
     for i, (box, score, label, image) in enumerate(
         zip(*(outputs[k] for k in ('boxes', 'scores', 'labels', 'image_index')), strict=True)
