@@ -132,8 +132,31 @@ class ConciseRunner(Runner):
             log_processor = {**log_processor, 'type': 'ConciseLogProcessor'}
         return super().build_log_processor(log_processor)
 
+    def dump_config(self) -> None:
+        """Not when the runner is built: a test would write over the config of the training."""
+
+    @master_only
+    def _keep_config(self, trains: bool) -> None:
+        """Write the config into the work dir, or beside the log if a training's is there.
+
+        That of a test starts from the tested checkpoint and may write files where only this test
+        wants them; the one in the work dir is there to train and test by again.
+        """
+        name = Path(self.cfg.filename).name if self.cfg.filename else f'{self.timestamp}.py'
+        kept = Path(self.work_dir, name)
+        self.cfg.dump(kept if trains or not kept.exists() else Path(self._log_dir, name))
+
+    def val(self):
+        self._keep_config(trains=False)
+        return super().val()
+
+    def test(self):
+        self._keep_config(trains=False)
+        return super().test()
+
     def train(self):
         """Train: a banner first, and on a terminal a bar."""
+        self._keep_config(trains=True)
         try:
             return self._train()
         finally:

@@ -241,10 +241,10 @@ class Session:
         if slicing:
             use_slices(cfg, slicing)
         with record_evaluations() as evaluations, output or nullcontext():
-            if output:
-                output.ask_of(cfg)
             runner = self._build(cfg, content)
             del content
+            if output:  # not before: the config that the runner keeps is no place for these paths
+                runner._test_evaluator = output.ask_of(cfg)
             for line in lines:
                 runner.logger.info(line)
             if remark:

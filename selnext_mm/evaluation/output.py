@@ -65,12 +65,12 @@ class OutputFiles:
         self._folder = Path(self._place.name)
         return self
 
-    def ask_of(self, cfg: Config) -> None:
-        """Make the evaluators of ``cfg`` write their files."""
+    def ask_of(self, cfg: Config) -> dict | list:
+        """Make the evaluators of ``cfg`` write their files; return these evaluators."""
         if self.out.suffix == '.pkl':
             dump = 'DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
             self._dump(cfg, dict(type=dump, out_file_path=str(self._folder / self.out.name)))
-            return
+            return cfg.test_evaluator
         for stem, evaluator in self._stems(cfg):
             evaluator['outfile_prefix'] = str(self._folder / stem)
         node = cfg.test_evaluator
@@ -78,6 +78,7 @@ class OutputFiles:
         if cfg.get('default_scope') == 'mmpretrain' and not apart:
             file = self._folder / f'{self.out.stem}{ENDING}'
             self._dump(cfg, dict(type='ClassPredictions', out_file=str(file)))
+        return cfg.test_evaluator
 
     def _dump(self, cfg: Config, metric: dict) -> None:
         """Put a metric that dumps everything beside those of the config."""

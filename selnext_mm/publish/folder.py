@@ -28,9 +28,7 @@ LOCAL_KEYS = ('work_dir', 'load_from', 'resume', 'launcher')
 
 
 def config_of(work_dir: Path) -> Path:
-    """The resolved config of a run: the newest that training wrote, else ``config.py``.
-
-    A test writes ``config.py`` anew, with the tested checkpoint as its start.
+    """The resolved config of a run: the newest that training wrote, else one in ``work_dir``.
 
     Raises:
         UserError: if there is none.

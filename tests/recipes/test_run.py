@@ -45,6 +45,10 @@ def test_labels_to_predictions_and_on_from_there(labels, capsys, tmp_path):
     assert stored['meta']['dataset_meta']['classes'] == ('ape', 'cat', 'dog')
     assert any('from-scratch recipe' in line for line in said)
     capsys.readouterr()
+    # The test at the end has left it as the training wrote it.
+    config = result.config.read_text()
+    assert '.results' not in config
+    assert 'load_from = None' in config
 
     # The config stands by itself, wherever it lies.
     moved = tmp_path / 'elsewhere.py'
@@ -80,6 +84,15 @@ def test_class_folders_to_a_classifier(folders, tmp_path, monkeypatch):
     written = json.loads(result.predictions.read_text())
     assert written['results'] == {'classes': 'results.classes.json'}
     assert result.report is None or 'id="classification"' in result.report.read_text()
+    # The bug: the test at the end wrote its own config over this one, with the paths of its files
+    # and the best checkpoint to start from.
+    config = result.config.read_text()
+    assert 'ClassPredictions' not in config
+    assert 'load_from = None' in config
+    out = tmp_path / 'elsewhere' / 'again.json'
+    selnext_mm.Session(result.config).test(result.checkpoint, out=out)
+    assert result.config.read_text() == config
+    assert sorted(p.name for p in out.parent.iterdir()) == ['again.classes.json', 'again.json']
 
 
 def test_folders_of_runs_count_up(tmp_path, monkeypatch):
