@@ -6,7 +6,16 @@ A list in mkdocs.yml would be an error for a page that is not there, and silent 
 from pathlib import Path
 
 NAV = {
-    'Start': ['index', 'quick_start', 'install', 'your_own_data', 'training', 'commands', 'report'],
+    'Start': [
+        'index',
+        'quick_start',
+        'install',
+        'your_own_data',
+        'your_own_classes',
+        'training',
+        'commands',
+        'report',
+    ],
     'Recipes and results': [
         'recipes',
         'model_zoo',

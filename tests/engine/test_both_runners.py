@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-import selnext_mm.engine.runner
+import selnext_mm.engine.environment
 from tests.engine.both_runners import (
     LOAD,
     META,
@@ -153,7 +153,7 @@ def time_augmentation(cfg, root, folder):
 def _environment(monkeypatch):
     """Both runners ask for compilers and format their config: longer than the runs."""
     monkeypatch.setattr(mmengine.config.config, 'FormatCode', lambda text, **_: (text, True))
-    for module in (mmengine.runner.runner, selnext_mm.engine.runner):
+    for module in (mmengine.runner.runner, selnext_mm.engine.environment):
         monkeypatch.setattr(module, 'collect_env', dict)
 
 
