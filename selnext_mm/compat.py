@@ -27,7 +27,7 @@ def declare_torchvision_ops() -> bool:
     """
     from selnext_mm import torchvision_import
 
-    torchvision_import.mend()
+    torchvision_import.repair()
     if importlib.util.find_spec('torchvision') is None:
         return False
     importlib.import_module('torchvision')
@@ -38,7 +38,7 @@ def mend_torchvision() -> None:
     """:func:`declare_torchvision_ops` for whoever imports torchvision, at that moment."""
     from selnext_mm import torchvision_import
 
-    torchvision_import.mend()
+    torchvision_import.repair()
 
 
 def _known_method(owner: type, name: str):

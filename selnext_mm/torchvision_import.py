@@ -73,7 +73,7 @@ class TorchvisionFinder(importlib.abc.MetaPathFinder):
         return None
 
 
-def mend() -> None:
+def repair() -> None:
     """Let ``import torchvision`` succeed from now on; calling it again changes nothing."""
     if not any(isinstance(finder, TorchvisionFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, TorchvisionFinder())

@@ -57,7 +57,7 @@ def table_lines(rows: Iterable[Row], width: int) -> Iterator[tuple[str, str]]:
         for line in layout((row.name, row.state, row.found, row.wanted)):
             yield row.state, line
         if row.remedy:
-            yield 'mend', f'  fix: {row.remedy}'
+            yield 'fix', f'  fix: {row.remedy}'
 
 
 def closing_line(rows: list[Row]) -> str:

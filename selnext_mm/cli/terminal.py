@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable
 
-STYLES = {'ok': 'green', 'FAIL': 'bold red', 'warn': 'yellow', 'note': 'dim', 'mend': 'bold'}
+STYLES = {'ok': 'green', 'FAIL': 'bold red', 'warn': 'yellow', 'note': 'dim', 'fix': 'bold'}
 
 
 def show(lines: Iterable[tuple[str, str]]) -> None:

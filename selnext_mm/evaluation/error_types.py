@@ -240,7 +240,7 @@ def mean_ap(category: np.ndarray, right: np.ndarray, objects: np.ndarray) -> flo
     return float(np.mean(values)) if values else None
 
 
-def _mended(o: Outcomes, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _fixed(o: Outcomes, name: str) -> tuple[np.ndarray, np.ndarray]:
     """(class, right) of the predictions that remain once errors of one kind are fixed.
 
     Of those meant for one object that is not found yet the best becomes right; the rest goes.
@@ -273,13 +273,13 @@ def error_types(o: Outcomes) -> ErrorTypes:
     found = np.bincount(o.object_category[o.matched], minlength=size)
     missed = np.bincount(o.object_category[o.missed], minlength=size)
     base = mean_ap(o.category, o.right, objects)
-    mended = {name: mean_ap(*_mended(o, name), objects) for name in ERRORS[:-1]}
-    mended['missed'] = mean_ap(o.category, o.right, objects - missed)
-    mended[FALSE] = mean_ap(o.category[o.right], o.right[o.right], objects)
-    mended[UNFOUND] = mean_ap(o.category, o.right, found)
+    fixed = {name: mean_ap(*_fixed(o, name), objects) for name in ERRORS[:-1]}
+    fixed['missed'] = mean_ap(o.category, o.right, objects - missed)
+    fixed[FALSE] = mean_ap(o.category[o.right], o.right[o.right], objects)
+    fixed[UNFOUND] = mean_ap(o.category, o.right, found)
     gains = {
         name: None if base is None or value is None else value - base
-        for name, value in mended.items()
+        for name, value in fixed.items()
     }
     columns = {n: np.bincount(o.category[o.outcome == n], minlength=size) for n in ERRORS[:-1]}
     columns['missed'] = missed

@@ -36,7 +36,7 @@ def test_cells_wrap_and_the_remedy_stands_whole_below_its_row(rows, capsys):
     assert doctor.main([]) == 1
     lines = capsys.readouterr().out.splitlines()
     where = lines.index(f'  fix: {MMCV_LINE}')
-    assert all(len(line) <= 80 for line in lines if 'mend:' not in line)
+    assert all(len(line) <= 80 for line in lines if 'fix:' not in line)
     row = next(i for i, line in enumerate(lines) if line.startswith('mmcv._ext  FAIL'))
     assert ' '.join(lines[row:where]).count('reason') == 12
     assert lines[where + 1].startswith('CUDA')
@@ -142,7 +142,7 @@ def test_plain_environment_holds(run_doctor):
     done = run_doctor('--min-free-gb', '0')
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert all(len(line) <= 80 for line in lines if 'mend:' not in line)
+    assert all(len(line) <= 80 for line in lines if 'fix:' not in line)
     assert '\x1b' not in done.stdout
     names = {line.split()[0] for line in lines if line[:1] not in ('', ' ', '-')}
     assert names >= {'python', 'setuptools', 'torch', 'torchvision', 'mmcv._ext', 'selnext_mm'}
@@ -155,7 +155,7 @@ def test_little_disk_ends_with_status_1(run_doctor):
     fakes = {'torch/__init__.py': "raise ImportError('torch is broken')"}
     done = run_doctor('--min-free-gb', '1e9', '--quiet', fakes=fakes)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert done.stdout.count('mend: free ') == 2
+    assert done.stdout.count('fix: free ') == 2
     assert done.stdout.splitlines()[-1].endswith(', disk, this folder, disk, cache')
 
 
@@ -172,13 +172,13 @@ def test_broken_packages_are_rows_with_the_line_that_mends_them(run_doctor):
     assert done.returncode == 1, done.stderr
     lines = done.stdout.splitlines()
 
-    def mend(name: str, state: str = 'FAIL') -> str:
+    def fix(name: str, state: str = 'FAIL') -> str:
         row = next(i for i, line in enumerate(lines) if line.split()[:2] == [name, state])
         return next(line for line in lines[row:] if line.startswith('  fix: '))[len('  fix: ') :]
 
-    assert mend('setuptools', 'warn') == f'{PIP} "setuptools<81"'
-    assert mend('torchvision').startswith(f'{PIP} --no-deps --force-reinstall "torchvision==0.')
-    assert mend('mmcv') == mend('mmdet') == MMCV_LINE
+    assert fix('setuptools', 'warn') == f'{PIP} "setuptools<81"'
+    assert fix('torchvision').startswith(f'{PIP} --no-deps --force-reinstall "torchvision==0.')
+    assert fix('mmcv') == fix('mmdet') == MMCV_LINE
     assert lines[-1].split(': ')[0].endswith('checks failed')
 
 

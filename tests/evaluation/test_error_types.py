@@ -57,12 +57,12 @@ def test_random_sets_are_as_the_slow_reference_says():
         if not predictions:
             continue
         ours, run = analyse(*as_coco(truth, predictions))
-        ap, counts, mended = oracle.analyse(truth, predictions)
+        ap, counts, fixed = oracle.analyse(truth, predictions)
         assert ours.counts == counts
         assert ours.ap == (ap if ap is None else pytest.approx(ap))
         coco = coco_scores.scores_of(run)['AP50']
         assert ours.ap == (coco if coco is None else pytest.approx(coco))
-        for name, value in mended.items():
+        for name, value in fixed.items():
             gain = None if ap is None or value is None else pytest.approx(value - ap)
             assert ours.gains[name] == gain, name
         for name in ERRORS:

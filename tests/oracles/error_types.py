@@ -82,16 +82,16 @@ def analyse(truth, predictions):
     counts = {k: list(kind.values()).count(k) for k in KINDS}
     counts['missed'] = len(missed)
 
-    def rows(drop=(), mend=()):
+    def rows(drop=(), right=()):
         result = []
         for p, box in enumerate(predictions):
             if p not in ignored and p not in drop:
-                c = truth[goal[p]][1] if p in mend else box[1]
-                result.append((box[6], box[0], p, c, p in taken or p in mend))
+                c = truth[goal[p]][1] if p in right else box[1]
+                result.append((box[6], box[0], p, c, p in taken or p in right))
         return result
 
     every = [truth[n][1] for n in objects]
-    mended = {}
+    fixed = {}
     for name in KINDS[:-1]:
         of = [p for p in kind if kind[p] == name]
         best = {}
@@ -102,10 +102,10 @@ def analyse(truth, predictions):
             rank = (-predictions[p][6], predictions[p][0], p)
             if n not in best or rank < best[n]:
                 best[n] = rank
-        mend = {rank[2] for rank in best.values()}
-        mended[name] = mean_ap(rows(set(of) - mend, mend), every)
-    mended['missed'] = mean_ap(rows(), [truth[n][1] for n in objects if n not in missed])
-    mended['all false positives'] = mean_ap(rows(set(kind)), every)
+        right = {rank[2] for rank in best.values()}
+        fixed[name] = mean_ap(rows(set(of) - right, right), every)
+    fixed['missed'] = mean_ap(rows(), [truth[n][1] for n in objects if n not in missed])
+    fixed['all false positives'] = mean_ap(rows(set(kind)), every)
     found = [truth[n][1] for n in objects if n in taken.values()]
-    mended['all false negatives'] = mean_ap(rows(), found)
-    return mean_ap(rows(), every), counts, mended
+    fixed['all false negatives'] = mean_ap(rows(), found)
+    return mean_ap(rows(), every), counts, fixed
