@@ -55,7 +55,7 @@ def choose_part(model: nn.Module, part: str | None, target: str = 'onnx') -> str
     and neck.
 
     Raises:
-        UserError: for a part that the model has not got or that cannot be exported.
+        UserError: for a part that the model does not have or that cannot be exported.
     """
     classifier = is_classifier(model)
     if part is None:

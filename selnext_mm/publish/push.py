@@ -1,6 +1,6 @@
 """A published folder, sent to the Hugging Face Hub with the user's own token.
 
-``huggingface_hub`` does the work: it makes the repository, and uploads what it has not got yet in
+``huggingface_hub`` does the work: it makes the repository, and uploads what it does not have yet in
 one commit. ``HF_ENDPOINT`` names another server than huggingface.co.
 """
 

@@ -53,7 +53,7 @@ def na_resnet50(pretrained: bool = False, **kwargs: Any) -> ResNet:
 def _mobilenetv2(**kwargs: Any) -> EfficientNet:
     """timm's MobileNetV2 whose blocks' last norms are followed by NA modules.
 
-    A norm of timm holds the activation after it, which MobileNetV2's last ones have not got: the
+    A norm of timm holds the activation after it, which MobileNetV2's last ones do not have: the
     module takes its place, ``blocks.S.B.bn3.act`` (``bn2.act`` in the first block).
     """
     model = mobilenetv2_100(pretrained=False, **kwargs)

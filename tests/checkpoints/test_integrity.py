@@ -144,7 +144,7 @@ def test_a_flipped_bit_is_seen(tmp_path):
     path = write_checkpoint(NEW, tmp_path / 'a.pth')
     flip(path, path.stat().st_size // 2)
     assert 'checksum' in damage(path)
-    # The reason for a check of our own: torch reads the wrong number without a word.
+    # The reason for a check of our own: torch silently reads the wrong number.
     assert not torch.equal(load(path), NEW['a'])
 
 

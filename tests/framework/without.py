@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
-# What an environment with torch alone, whose own requirements are kept, has not got.
+# What an environment with torch alone, whose own requirements are kept, does not have.
 ALL_BUT_TORCH = (
     *OPENMMLAB,
     *('torchvision', 'timm', 'cv2', 'PIL', 'pycocotools', 'matplotlib', 'rich', 'psutil'),

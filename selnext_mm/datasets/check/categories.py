@@ -2,7 +2,7 @@
 
 mmdet asks for the ids of the categories whose names are among the classes, in the order of the
 file, and numbers them 0, 1, ...: a name that is missing or misspelt shifts the labels of all that
-follow, and another order gives the labels other names, without a word.
+follow, and another order silently gives the labels other names.
 """
 
 from collections import Counter

@@ -1,6 +1,6 @@
 """Is a COCO file fit to train on? Everything that mmdet would drop, mislabel or stop at.
 
-The rules are those of mmdet's ``CocoDataset``: it leaves out, without a word, annotations that
+The rules are those of mmdet's ``CocoDataset``: it silently leaves out annotations that
 are marked ``ignore``, lie outside their image, are under a pixel wide or high, have no area, or
 belong to a category that the config does not name.
 """

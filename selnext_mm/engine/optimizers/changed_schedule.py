@@ -17,7 +17,7 @@ def _settings(state: dict) -> dict:
 class Schedule:
     """The schedulers as the config made them, to be compared with those of a checkpoint.
 
-    mmengine takes the schedule of the checkpoint over that of the config without a word: a run
+    mmengine silently takes the schedule of the checkpoint over that of the config: a run
     resumed with other epochs or another lr keeps the old ones. Equal schedules stay as loaded.
     A changed one is that of the config, stepped to the present iteration.
     """

@@ -17,7 +17,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     ``paramwise_cfg``: ``layer_decay_rate`` in (0, 1], default 1 (no decay, only the weight-decay
     rule). Source: ConvNeXt's published fine-tuning recipe. The stock constructors do not serve
     here: mmdet's asks for "ConvNeXt" in the class name, mmpretrain's for ``get_layer_depth`` on
-    the top module, which a detector has not got.
+    the top module, which a detector does not have.
 
     Raises:
         ValueError: for an unknown option or a rate outside (0, 1].

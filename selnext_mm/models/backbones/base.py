@@ -85,7 +85,7 @@ class CountedPretrained:
     ``weights='ema'`` takes the averaged ones of a run with ``EMAHook`` (default: ``'raw'``).
     """
 
-    # Parameter names that a classification checkpoint has not got, and that do not count as lost.
+    # Parameter names that a classification checkpoint does not have, and that do not count as lost.
     new_in_detection: tuple[str, ...] = ()
     is_init: bool  # of mmengine's module, which comes after this class
 

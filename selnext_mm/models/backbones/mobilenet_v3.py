@@ -233,7 +233,7 @@ class AttentionMobileNetV3(Backbone):
         for i in range(len(self.stages)):
             x = self.run_stage(i, x)
             if i in self.out_indices:
-                # mmcv's RoIAlign reads other memory layouts wrongly, without a word.
+                # mmcv's RoIAlign silently misreads other memory layouts.
                 outs.append(x.contiguous() if self.deployed else x)
         return tuple(outs)
 

@@ -28,7 +28,7 @@ class NAMobileNetV2(CountedPretrained, MobileNetV2):
         init_cfg: see :class:`CountedPretrained`.
 
     Raises:
-        ValueError: for indices that mmpretrain's MobileNetV2 has not got.
+        ValueError: for indices that mmpretrain's MobileNetV2 does not have.
         UserError: from ``init_weights()``, if too little of a checkpoint fits.
     """
 

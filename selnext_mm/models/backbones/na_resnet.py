@@ -81,7 +81,7 @@ class NAResNet(CountedPretrained, ResNet):
 
     Raises:
         KeyError: for another depth (mmdet's error).
-        ValueError: for a plugin position that the block has not got (depths 18 and 34).
+        ValueError: for a plugin position that the block does not have (depths 18 and 34).
         UserError: from ``init_weights()``, if too little of a checkpoint fits.
     """
 

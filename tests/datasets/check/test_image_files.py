@@ -38,7 +38,7 @@ def test_unusual_colours_are_readable(tmp_path, mode):
 @pytest.mark.parametrize('suffix', ['jpg', 'png'])
 @pytest.mark.parametrize('share', [0.3, 0.6, 0.95])
 def test_a_truncated_picture_is_told(tmp_path, suffix, share):
-    """Some versions of OpenCV read such a JPEG without a word and fill it up with grey."""
+    """Some versions of OpenCV silently read such a JPEG and fill it up with grey."""
     path = write(tmp_path / f'a.{suffix}', (200, 150))
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])

@@ -144,7 +144,7 @@ def test_eca_kernels():
 
 
 def test_registered_names_are_ours_alone():
-    """A name of mmdet or mmpretrain would shadow ours in that scope, without a word."""
+    """A name of mmdet or mmpretrain would silently shadow ours in that scope."""
     ours = {k for k, v in MODELS.module_dict.items() if v.__module__.startswith('selnext_mm')}
     assert {'SELN', 'SqueezeExcitation', 'GlobalResponseNorm'} <= ours
     for package in ('mmdet', 'mmpretrain'):

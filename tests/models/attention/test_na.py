@@ -103,7 +103,7 @@ def test_small_and_constant_inputs_give_finite_values_and_gradients(
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_autocast_computes_the_gate_in_float32(dtype):
-    """Contexts this close need the 1e-5 that half precision has not got."""
+    """Contexts this close need the 1e-5 that half precision does not have."""
     module = randomized(32).float()
     x = (0.5 + 1e-3 * torch.randn(2, 32, 64, 64)).to(dtype)
     exact = module(x.float())
