@@ -79,7 +79,7 @@ CASES = {
     'gguf': (lambda: b'GGUF' + bytes(90), 'GGUF'),
     'gzip': (lambda: b'\x1f\x8b\x08\x00' + bytes(90), 'unpack'),
     'numpy': (lambda: b'\x93NUMPY\x01\x00', 'numpy array'),
-    'jpeg': (lambda: b'\xff\xd8\xff\xe0' + bytes(90), 'picture'),
+    'jpeg': (lambda: b'\xff\xd8\xff\xe0' + bytes(90), 'image'),
     'zeros': (lambda: bytes(5000), 'begins with zeros'),
     'npz': (npz, r'not one of torch\.save: it holds a\.npy'),
     'zip of text': (lambda: archive({'readme.txt': b'hello'}), 'holds readme.txt'),

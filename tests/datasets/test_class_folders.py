@@ -1,4 +1,4 @@
-"""Unpacking, checking and thinning out folders of pictures."""
+"""Unpacking, checking and thinning out folders of images."""
 
 import io
 import tarfile
@@ -25,7 +25,7 @@ def folder(tmp_path):
             (root / split / name).mkdir(parents=True)
             for i in range(count + (name == 'ant')):
                 (root / split / name / f'{i:02}.jpg').write_bytes(b'x')
-    (root / 'train' / 'ant' / 'notes.txt').write_text('no picture')
+    (root / 'train' / 'ant' / 'notes.txt').write_text('no image')
     return root
 
 
@@ -56,7 +56,7 @@ def test_folders_have_to_be_the_classes(folder):
         read_split(folder, 'train', ('cat', 'dog'))
     for picture in (folder / 'test' / 'ant').glob('*.jpg'):
         picture.unlink()
-    with pytest.raises(UserError, match=r'no pictures .* of ant'):
+    with pytest.raises(UserError, match=r'no images .* of ant'):
         read_split(folder, 'test', CLASSES)
 
 

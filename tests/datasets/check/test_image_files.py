@@ -1,4 +1,4 @@
-"""Missing, broken, truncated, turned and wrongly sized pictures, told from real files."""
+"""Missing, broken, truncated, turned and wrongly sized images, told from real files."""
 
 import shutil
 
@@ -53,7 +53,7 @@ def test_bytes_after_the_end_are_no_truncation(tmp_path):
 
 @pytest.mark.parametrize(
     ('content', 'words'),
-    [(b'', 'is empty'), (b'no picture', 'not a picture'), (b'<html>', 'not a picture')],
+    [(b'', 'is empty'), (b'no image', 'not an image'), (b'<html>', 'not an image')],
 )
 def test_what_is_no_picture_is_told(tmp_path, content, words):
     (tmp_path / 'a.jpg').write_bytes(content)
@@ -132,7 +132,7 @@ def test_findings_name_count_and_examples(tmp_path):
     assert len(seen) == 6
     assert {(f.check, f.count) for f in report.findings} == {('unreadable', 1), ('size', 1)}
     text = ' '.join(f.sentence() for f in report.findings)
-    assert '1.jpg is not a picture' in text
+    assert '1.jpg is not an image' in text
     assert '2.jpg is 40 x 30, annotated 41 x 30' in text
 
 

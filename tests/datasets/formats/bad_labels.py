@@ -429,7 +429,7 @@ TABLE = {
         voc('\n', 'ImageSets/Main/val.txt'), ('val.txt lists no images', 'is made')
     ),
     'an image that is none': Case(
-        broken_image, ('1 of 4 images', 'train_001.png is not a picture', 'fetch them again')
+        broken_image, ('1 of 4 images', 'train_001.png is not an image', 'fetch them again')
     ),
     'other class names of Pascal VOC': Case(
         other_names_voc, ('differ between the splits', "'Wbc'", "did you mean 'WBC'?")

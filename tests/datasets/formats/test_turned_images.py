@@ -168,7 +168,7 @@ def test_sizes_from_headers_are_those_of_the_pixels(tmp_path):
         assert image_size(path) == ImageSize(64, 48), suffix
     path = tmp_path / 'a.txt'
     path.write_text('no image')
-    assert image_size(path) == 'is not a picture that OpenCV can read'
+    assert image_size(path) == 'is not an image that OpenCV can read'
     path.write_bytes(b'')
     assert image_size(path) == 'is empty'
     assert image_size(tmp_path / 'none.jpg').startswith('cannot be read')

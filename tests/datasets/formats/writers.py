@@ -30,7 +30,7 @@ VOC_OBJECT = """	<object>
 
 
 def picture(width=64, height=48, seed=0):
-    """Noise; large pictures are of one colour, which is written sooner."""
+    """Noise; large images are of one colour, which is written sooner."""
     rng = np.random.default_rng(seed)
     shape = (height, width, 3) if width * height < 10_000 else (1, 1, 3)
     noise = rng.integers(0, 255, shape, np.uint8)
