@@ -127,7 +127,7 @@
 
   // Shapes scale with the image, labels keep their size.
   function overlay(frame, entry, items, states, gallery) {
-    const image = svg('svg', { viewBox: `0 0 ${entry.w} ${entry.h}`, 'aria-hidden': 'true' });
+    const shapes = svg('svg', { viewBox: `0 0 ${entry.w} ${entry.h}`, 'aria-hidden': 'true' });
     const labels = html('div', 'labels');
     items.forEach((item, n) => {
       const [x, y, width, height] = item.b, hex = gallery.colours[item.c];
@@ -136,7 +136,7 @@
       const group = svg('g', { class: 'item', 'data-score': item.s ?? 1, 'data-state': state });
       if (item.p) group.append(svg('path', { d: item.p, fill: hex, stroke: hex, class: wrong }));
       group.append(svg('rect', { x, y, width, height, stroke: hex, class: `box${wrong}` }));
-      picture.append(group);
+      shapes.append(group);
       const text = gallery.classes[item.c] + (state === 'crowd' ? ' (crowd)' : '') + (item.s === undefined ? '' : ` ${item.s.toFixed(2)}`);
       const label = html('span', 'label', text);
       label.dataset.score = item.s ?? 1;
@@ -144,7 +144,7 @@
       label.style.cssText = `${place};top:${percent(Math.max(0, y), entry.h)};background:${hex};color:${luma(hex) > 150 ? '#111' : '#fff'}`;
       labels.append(label);
     });
-    frame.append(image, labels);
+    frame.append(shapes, labels);
   }
 
   function side(entry, caption, items, states, gallery) {
