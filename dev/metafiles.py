@@ -144,7 +144,8 @@ def _metrics(cell: str, single: str) -> dict[str, float]:
         return {}
     source = f'paper: {match[3]}' if match[3] else 'paper'
     names = ['box AP', 'mask AP'] if match[2] else [single]
-    return {f'{n} ({source})': float(v) for n, v in zip(names, match.groups(), strict=False)}
+    values = match.groups()[: len(names)]
+    return {f'{n} ({source})': float(v) for n, v in zip(names, values, strict=True)}
 
 
 def collection(leaf: str) -> dict:

@@ -2,7 +2,6 @@
 
 import argparse
 import copy
-import hashlib
 import json
 from pathlib import Path
 
@@ -165,10 +164,11 @@ def check_options(args: argparse.Namespace) -> Path:
 
 def describe(args: argparse.Namespace, loaded, part: str) -> dict[str, str]:
     """What a program needs to feed the file, and where the file comes from."""
+    from selnext_mm.checkpoints.hub import sha256
     from selnext_mm.export.graphs import preprocessing
 
     mean, std, order = preprocessing(loaded.model)
-    digest = hashlib.sha256(Path(args.checkpoint).expanduser().read_bytes()).hexdigest()
+    digest = sha256(Path(args.checkpoint).expanduser())
     return {
         'part': part,
         'classes': json.dumps(loaded.classes),

@@ -1,7 +1,6 @@
 """``selnext-mm export --int8``: calibrated on some images, measured on others, kept if good."""
 
 import argparse
-import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +61,7 @@ def calibration_images(args: argparse.Namespace) -> list[Path]:
     Raises:
         UserError: for an image that cannot be read, or is among ``--check-images``, too.
     """
+    from selnext_mm.checkpoints.hub import sha256
     from selnext_mm.inference.images import list_images, why_unreadable
 
     images = list_images(args.calibrate)
@@ -69,17 +69,13 @@ def calibration_images(args: argparse.Namespace) -> list[Path]:
     for image in images:
         if reason := why_unreadable(image.path):
             raise UserError(f'--calibrate {image.path}: {reason}')
-    measured = {_digest(i.path) for i in list_images(args.check_images) if i.path.is_file()}
-    if both := [i.path.name for i in images if _digest(i.path) in measured]:
+    measured = {sha256(i.path) for i in list_images(args.check_images) if i.path.is_file()}
+    if both := [i.path.name for i in images if sha256(i.path) in measured]:
         raise UserError(
             f'{len(both)} images are in --calibrate and in --check-images ({preview(both, 3)}); '
             'what is lost has to be measured on others'
         )
     return [image.path for image in images]
-
-
-def _digest(path: Path) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()
 
 
 def write_int8(args: argparse.Namespace, model: Any, graph: Any, path: Path) -> None:

@@ -17,10 +17,10 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from selnext_mm.datasets.pixels import read_rgb
 from selnext_mm.disk import new_file
 from selnext_mm.errors import UserError
 
@@ -85,20 +85,19 @@ def decode(paths: Sequence[Path], file: Path) -> None:
     pixels = None
     for i, path in enumerate(paths):
         try:
-            with Image.open(path) as image:
-                picture = np.asarray(image.convert('RGB'))
-        except (OSError, UnidentifiedImageError) as error:
+            image = read_rgb(path)
+        except OSError as error:
             raise UserError(f'{path} cannot be read as an image: {error}') from error
         if pixels is None:
-            first = picture.shape[:2]
+            first = image.shape[:2]
             pixels = np.empty((len(paths), 3, *first), np.uint8)
-        if picture.shape[:2] != first:
-            (h, w), (other_h, other_w) = first, picture.shape[:2]
+        if image.shape[:2] != first:
+            (h, w), (other_h, other_w) = first, image.shape[:2]
             raise UserError(
                 f'{path} is {other_w} x {other_h} pixels, {paths[0]} {w} x {h}; the quick recipe '
                 'needs images of one size. Resize them, or leave out --recipe quick'
             )
-        pixels[i] = picture.transpose(2, 0, 1)
+        pixels[i] = image.transpose(2, 0, 1)
     with new_file(file, '--out') as part:
         np.save(part, pixels)
 
