@@ -56,3 +56,23 @@ def test_mistakes(tmp_path, capsys):
     more = ['--resume', 'iter_2.pth', '--against', str(other)]
     assert call(detector_training.main, [*options, *more]) == 2
     assert 'r.json is no result of this program --json' in capsys.readouterr().err
+
+
+@pytest.mark.realdata
+@pytest.mark.integration
+def test_real_images_and_on_from_the_middle(coco_root, tmp_path):
+    """The recipe of the GPU's measurement with a small backbone, two iterations."""
+    small = ['model.backbone.arch=atto', 'model.neck.in_channels=[40,80,160,320]']
+    options = ['mask_rcnn/selnext_t_3x_coco.py', '--data-root', str(coco_root), '--batch', '1']
+    options += ['--iterations', '2', '--workers', '1', '--work-dir']
+    first, again = (tmp_path / f'{name}.json' for name in ('first', 'again'))
+    argv = [*options, str(tmp_path / 'a'), '--json', str(first), '--cfg-options', *small]
+    assert call(detector_training.main, argv) == 0
+    resume = ['--resume', str(tmp_path / 'a' / 'iter_1.pth'), '--against', str(first)]
+    argv = [*options, str(tmp_path / 'b'), '--json', str(again), *resume, '--cfg-options', *small]
+    assert call(detector_training.main, argv) == 0
+    one, two = (json.loads(path.read_text()) for path in (first, again))
+    assert len(one['run']['losses']) == 2
+    assert two['run']['first'] == 2
+    assert two['run']['losses'] == one['run']['losses'][1:]
+    assert two['resumed'] == dict(first_difference=0.0, largest_difference=0.0)
