@@ -52,7 +52,7 @@ has_fused_linear._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def has_bfloat16_instructions() -> bool:
-    """Whether the CPU multiplies bfloat16 by itself (AVX512-BF16, AMX); True if torch cannot say."""
+    """Whether the CPU multiplies bfloat16 (AVX512-BF16, AMX); True if torch cannot tell."""
     tell = getattr(torch.cpu, '_is_avx512_bf16_supported', None)
     return True if tell is None else bool(tell())
 
