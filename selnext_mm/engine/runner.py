@@ -50,6 +50,10 @@ class ConciseRunner(Runner):
     :class:`UnreadableImagesHook`.
     """
 
+    # Are images whose size is not the annotated one as bad as unreadable ones? A session whose
+    # labels are checked says so; what is checked there has to hold for the files.
+    compares_sizes = False
+
     def __init__(self, *args, **kwargs) -> None:
         self._handed_over: dict[str, dict] = {}
         super().__init__(*args, **kwargs)
@@ -101,7 +105,7 @@ class ConciseRunner(Runner):
     def build_train_loop(self, loop):
         if isinstance(loop, dict):
             self._train_dataloader = guard_image_loading(
-                self._train_dataloader, str(record_file(self))
+                self._train_dataloader, str(record_file(self)), self.compares_sizes
             )
         built = super().build_train_loop(loop)
         if isinstance(built.dataloader, DataLoader):
@@ -110,14 +114,18 @@ class ConciseRunner(Runner):
 
     def build_val_loop(self, loop):
         if isinstance(loop, dict):
-            self._val_dataloader = guard_image_loading(self._val_dataloader)
+            self._val_dataloader = guard_image_loading(
+                self._val_dataloader, sizes=self.compares_sizes
+            )
         built = super().build_val_loop(loop)
         shield_workers(getattr(built, 'dataloader', None))
         return built
 
     def build_test_loop(self, loop):
         if isinstance(loop, dict):
-            self._test_dataloader = guard_image_loading(self._test_dataloader)
+            self._test_dataloader = guard_image_loading(
+                self._test_dataloader, sizes=self.compares_sizes
+            )
         built = super().build_test_loop(loop)
         shield_workers(getattr(built, 'dataloader', None))
         return built

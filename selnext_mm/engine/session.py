@@ -273,8 +273,10 @@ class Session:
     def _build(self, cfg: Config, checkpoint: dict | None) -> Runner:
         """The runner, which is handed what was read of ``cfg.load_from``."""
         runner = self.runner = build_runner(cfg)
-        if checkpoint is not None and isinstance(runner, ConciseRunner):
-            runner.hand_over(cfg.load_from, checkpoint)
+        if isinstance(runner, ConciseRunner):
+            runner.compares_sizes = self.check_data
+            if checkpoint is not None:
+                runner.hand_over(cfg.load_from, checkpoint)
         return runner
 
 
