@@ -213,10 +213,13 @@ def for_scoring(content: dict, path: str | os.PathLike = '') -> dict:
         )
     for key in ('image', 'category'):
         records = [r for r in content.get(PLURALS[key]) or () if isinstance(r, dict)]
-        known = {r['id'] for r in records if is_id(r.get('id'))}
+        known = {r['id']: r['id'] for r in records if is_id(r.get('id'))}
+        if not known:
+            continue
         found = ((a, a.get(f'{key}_id')) for a in annotations)
-        if known:
-            annotations = [a for a, i in found if is_id(i) and i in known]
+        annotations = [a for a, i in found if is_id(i) and i in known]
+        for a in annotations:
+            a[f'{key}_id'] = known[a[f'{key}_id']]  # 1 where 1.0 is written
     content['annotations'] = annotations
     for place, a in enumerate(annotations, 1):
         a['id'] = place

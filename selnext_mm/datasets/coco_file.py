@@ -101,10 +101,11 @@ def check_shape(content, path: str | os.PathLike, keys: Sequence[str] = KEYS) ->
         raise UserError(
             f'{path} is no COCO instances file: it lacks {", ".join(missing)} and has {found}'
         )
-    for key in keys:
-        if not isinstance(content[key], list):
+    for key in KEYS:
+        value = content.get(key)
+        if (key in keys or value is not None) and not isinstance(value, list):
             raise UserError(
-                f'{path}: {key} is a {type(content[key]).__name__}; a COCO file has a list there'
+                f'{path}: {key} is a {type(value).__name__}; a COCO file has a list there'
             )
     if 'images' in keys and not content['images']:
         raise UserError(f'{path} lists no images')

@@ -55,11 +55,11 @@ class ConciseRunner(Runner):
     compares_sizes = False
 
     def __init__(self, *args, **kwargs) -> None:
-        self._handed_over: dict[str, dict] = {}
+        self._handed_over: dict[str | None, dict | None] = {}
         super().__init__(*args, **kwargs)
 
-    def hand_over(self, filename: str, checkpoint: dict) -> None:
-        """Use ``checkpoint`` when ``filename`` is loaded for the first time: it was read before."""
+    def hand_over(self, filename: str | None, checkpoint: dict | None) -> None:
+        """Use ``checkpoint``, if any, when ``filename`` is loaded first: it was read before."""
         self._handed_over[filename] = checkpoint
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:

@@ -87,6 +87,7 @@ def small_with_a_mask_of_another_size(made):
 FOUND = {
     'an image id that is a list': (first('image_id', [1]), None),
     'an image id that is true': (first('image_id', True), None),
+    'an image id as a float': (first('image_id', 1.0), None),
     'a category id that is null': (first('category_id', None), None),
     'polygons without a point': (first('segmentation', [[], []]), None),
     'run lengths without counts': (first('segmentation', {'size': [80, 100]}), None),

@@ -48,8 +48,8 @@ class GuardedLoad:
             reason = ' '.join(reason.split()).replace(str(path), 'it')
         else:
             reason = 'the loader returned nothing' if loaded is None else ''
-            if loaded is not None and self.sizes:
-                reason = other_size(loaded.get('img'), annotated)
+            if loaded is not None and self.sizes and loaded.get('img') is not None:
+                reason = other_size(loaded['img'], annotated)
                 problem, remedy = 'used', 'annotate the file that is there'
             if not reason:
                 return loaded
@@ -69,10 +69,10 @@ class GuardedLoad:
 
 def other_size(image, annotated: tuple) -> str:
     """How the size of an image differs from ``annotated`` (width, height); '' if it does not."""
-    shape = getattr(image, 'shape', ())[:2]
-    if len(shape) < 2 or None in annotated or tuple(shape[::-1]) == annotated:
+    height, width = image.shape[:2]
+    if None in annotated or (width, height) == annotated:
         return ''
-    return f'it is {shape[1]} x {shape[0]}, annotated {annotated[0]} x {annotated[1]}'
+    return f'it is {width} x {height}, annotated {annotated[0]} x {annotated[1]}'
 
 
 def record_file(runner) -> Path:
