@@ -186,6 +186,7 @@ class Setting:
     fixed_size: bool = False
     autocast: torch.dtype | None = None
     compile_mode: str = 'default'
+    compile_backend: str = 'inductor'
     seed: int = 0
 
 
@@ -224,7 +225,10 @@ def reshape(row: Row, setting: Setting, model: nn.Module, x: Tensor) -> tuple[nn
         model = model.to(memory_format=torch.channels_last)
         x = x.contiguous(memory_format=torch.channels_last)
     if 'compile' in row.variants:
-        model = torch.compile(model, mode=setting.compile_mode)
+        options = {'backend': setting.compile_backend}
+        if setting.compile_backend == 'inductor':  # the only one that has modes
+            options['mode'] = setting.compile_mode
+        model = torch.compile(model, **options)
     return model, x
 
 

@@ -33,19 +33,25 @@ def check_writable(path: str | Path) -> None:
         raise UserError(f'--json {path}: {folder} is no folder that can be written to')
 
 
-def read_json(path: str | Path) -> dict:
-    """A result that :func:`write_json` wrote.
+TIMED = ('rows', 'machine', 'versions', 'setting')
+
+
+def read_json(
+    path: str | Path, keys: tuple[str, ...] = TIMED, what: str = 'latency.py or training.py'
+) -> dict:
+    """A result that ``what`` wrote, with these ``keys`` in it.
 
     Raises:
         UserError: for anything else.
     """
     try:
         result = json.loads(Path(path).read_text())
-        result['rows'], result['machine'], result['versions'], result['setting']
+        for key in keys:
+            result[key]
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror}') from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f'{path} is no result of latency.py or training.py --json') from error
+        raise UserError(f'{path} is no result of {what} --json') from error
     return result
 
 

@@ -55,6 +55,7 @@ def base_parser(prog: str, description: str) -> argparse.ArgumentParser:
     add('--memory-format', choices=['contiguous', 'channels_last'], default='contiguous')
     add('--threads', type=positive, help="of the CPU (default: the suite's, or torch's)")
     add('--compile', nargs='?', const='default', metavar='MODE', help='torch.compile(mode=MODE)')
+    add('--compile-backend', metavar='NAME', default='inductor', help='(default: inductor)')
     add('--repeats', type=positive, default=15, help='timed rounds (default: 15)')
     add('--warmup', type=natural, default=2, help='untimed rounds before (default: 2)')
     add('--settle', type=natural, default=1, help='untimed calls in each turn (default: 1)')
@@ -150,6 +151,7 @@ def run(args: argparse.Namespace, title: str, make: Callable[[Row, Setting], Can
         fixed_size=args.size is not None,
         autocast=DTYPES[args.precision],
         compile_mode=args.compile or 'default',
+        compile_backend=args.compile_backend,
         seed=args.seed,
     )
     started, load = now(), os.getloadavg()[0] if hasattr(os, 'getloadavg') else None
@@ -165,8 +167,8 @@ def run(args: argparse.Namespace, title: str, make: Callable[[Row, Setting], Can
         progress=lambda done, rounds: show(f'round {done}/{rounds}'),
     )
     show('')
-    options = ('precision', 'memory_format', 'compile', 'repeats', 'warmup', 'settle', 'clock')
-    options += ('seed',)
+    options = ('precision', 'memory_format', 'compile', 'compile_backend', 'repeats', 'warmup')
+    options += ('settle', 'clock', 'seed')
     return {
         'title': suite.title,
         'suite': args.suite,

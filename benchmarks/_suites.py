@@ -271,6 +271,17 @@ SUITES = {
         size=(800, 1280),
         batch=dict(cpu=1, cuda=1),
     ),
+    'toy': Suite(
+        'Toy backbones: that the programs work',
+        tuple(
+            row.with_variants(*variants)
+            for row in backbones('atto').values()
+            for variants in ((), ('channels_last',), ('deploy',), ('compile',))
+            if 'SELNeXt' in row.name or variants != ('deploy',)
+        ),
+        size=(64, 64),
+        batch=dict(cpu=2, cuda=2),
+    ),
     'training': Suite(
         'SELNeXt against ConvNeXt: training', trainable(fast()), batch=dict(cpu=8, cuda=64)
     ),
