@@ -51,6 +51,19 @@ VARIANTS = {
 }
 
 
+def detector_config(name: str, changes: dict) -> Config:
+    """The config with ``changes`` in its backbone, no weights to load and every score allowed."""
+    config = Config.fromfile(find_config(name))
+    backbone = config.model.backbone
+    kept = {key: backbone[key] for key in ('arch',) if key in backbone}
+    config.merge_from_dict(dict(model=dict(backbone=copy.deepcopy(changes))))
+    config.model.backbone.update(kept)
+    config.model.backbone.pop('init_cfg', None)  # published weights would be a download
+    config.setdefault('default_scope', 'mmdet')
+    config.model.test_cfg.get('rcnn', config.model.test_cfg).score_thr = 0.0
+    return config
+
+
 class Detector:
     """One detector; a call is one pass, ``backbone`` collects the seconds of its backbone."""
 
@@ -58,14 +71,7 @@ class Detector:
         from mmdet.registry import MODELS  # noqa: F401 - registers mmdet's modules
         from mmdet.structures import DetDataSample
 
-        config = Config.fromfile(find_config(name))
-        backbone = config.model.backbone
-        kept = {key: backbone[key] for key in ('arch',) if key in backbone}
-        config.merge_from_dict(dict(model=dict(backbone=copy.deepcopy(changes))))
-        config.model.backbone.update(kept)
-        config.model.backbone.pop('init_cfg', None)  # published weights would be a download
-        config.setdefault('default_scope', 'mmdet')
-        config.model.test_cfg.get('rcnn', config.model.test_cfg).score_thr = 0.0
+        config = detector_config(name, changes)
         torch.manual_seed(args.seed)
         self.device = pick_device(args.device, tf32=False)
         with quiet():
