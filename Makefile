@@ -27,7 +27,7 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist worksteal \
-		-m 'not documentation and not realdata' $(ARGS)
+		-m 'not documentation and not realdata' --durations=30 --durations-min=5 $(ARGS)
 
 quick: setup
 	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 2 -m 'not integration and not realdata' \

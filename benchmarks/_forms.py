@@ -17,6 +17,7 @@ from mmengine.config import Config
 from torch import nn
 
 from selnext_mm.config.build import build_model, quiet
+from selnext_mm.errors import UserError
 from selnext_mm.export.graphs import build_graph, preprocessing
 from selnext_mm.export.int8 import float_modules, quantize
 from selnext_mm.export.merge import merge
@@ -218,6 +219,20 @@ def make_bf16(subject: Subject) -> Call:
     return in_inference_mode(subject.in_pytorch(subject.deployed or subject.model), bf16=True)
 
 
+def make_bf16_weights(subject: Subject) -> Call:
+    """The backbone in bfloat16, images and maps converted; deployed where it can be."""
+    if not cpu_flags() & {'avx512_bf16', 'amx_bf16'}:
+        raise UnavailableError('the processor has neither AVX512-BF16 nor AMX')
+    model = copy.deepcopy(subject.model)
+    try:
+        deploy(model, 'bfloat16')
+    except UserError:  # not one of ours
+        backbone = model.backbone.bfloat16()
+        backbone.register_forward_pre_hook(lambda module, args: (args[0].bfloat16(),))
+        backbone.register_forward_hook(lambda module, args, maps: tuple(m.float() for m in maps))
+    return in_inference_mode(subject.in_pytorch(model))
+
+
 def make_onnxruntime(subject: Subject, int8: bool = False) -> Call:
     return subject.from_file(open_session(subject.file(int8), subject.threads).run)
 
@@ -248,6 +263,7 @@ FORMS: dict[str, Callable[[Subject], Call]] = {
     'eager': make_eager,
     'deployed': make_deployed,
     'bf16': make_bf16,
+    'bf16-weights': make_bf16_weights,
     'onnxruntime': make_onnxruntime,
     'onnxruntime-int8': lambda subject: make_onnxruntime(subject, int8=True),
     'openvino': make_openvino,

@@ -15,14 +15,24 @@ def did_you_mean(name: str, names: Iterable[str], count: int = 2, cutoff: float 
     return f'; did you mean {" or ".join(found)}?' if found else ''
 
 
+def visible(text: str) -> str:
+    """``text`` with what no terminal shows as ``\\u...``.
+
+    JSON may hold halves of characters, which no output takes, and marks that turn the direction of
+    what follows.
+    """
+    if text.isprintable():
+        return text
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+
+
 def short(value, limit: int = 160) -> str:
     """``value`` as one line of at most ``limit`` characters; the middle of a long one is cut."""
     try:
         text = ' '.join(str(value).split())
     except (RecursionError, ValueError):  # nested too deep, or an integer of too many digits
         text = type(value).__name__
-    # JSON may hold halves of characters ("\\ud800"), which no output takes.
-    text = text.encode('utf-8', 'backslashreplace').decode()
+    text = visible(text)
     half = limit // 2 - 2
     return text if len(text) <= limit else f'{text[:half]}...{text[-half:]}'
 

@@ -90,6 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     from selnext_mm.datasets.check.findings import table_lines
     from selnext_mm.datasets.formats import find_dataset
     from selnext_mm.disk import write_text
+    from selnext_mm.engine.preflight.model_keys import check_model_keys
     from selnext_mm.engine.preflight.paths import check_paths
     from selnext_mm.recipes.check import counts_table, is_labels, labels_config
 
@@ -105,6 +106,7 @@ def main(argv: list[str] | None = None) -> int:
         cfg = load_config(args.config, args.cfg_options)
         if args.data_root:
             set_data_root(cfg, args.data_root)
+        check_model_keys(cfg)
     loaders = tuple(f'{split}_dataloader' for split in args.splits)
     check_paths(cfg, loaders)
     reports = check_config(cfg, loaders)

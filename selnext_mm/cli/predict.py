@@ -84,6 +84,12 @@ def build_parser() -> argparse.ArgumentParser:
     result.add_argument('--top-k', type=int, default=5, help='classes per image (%(default)s)')
     result.add_argument('--batch-size', type=int, default=8, help='(%(default)s)')
     result.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:1 (%(default)s)')
+    result.add_argument(
+        '--dtype',
+        choices=('float32', 'bfloat16'),
+        help="of the backbone's products; bfloat16 is faster on processors with AMX or AVX512-BF16 "
+        'and on NVIDIA GPUs (the dtype of the weights)',
+    )
     return result
 
 
@@ -155,6 +161,7 @@ def open_predictor(args: argparse.Namespace) -> tuple:
             options=args.cfg_options,
             batch_size=args.batch_size,
             top_k=args.top_k,
+            dtype=args.dtype,
         )
     return predictor, find_ids(predictor.loaded.cfg, predictor.classes, args.ann)
 

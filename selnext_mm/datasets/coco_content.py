@@ -26,8 +26,12 @@ from selnext_mm.errors import UserError
 from selnext_mm.text import preview, short
 
 NUMBERS = (int, float)
+PLURALS = {'image': 'images', 'category': 'categories'}
 TRUE, FALSE = {'1', 'true', 'yes'}, {'0', 'false', 'no', ''}
 MIN_NUMBERS = 6  # of a polygon: three points
+# No mask. mmdet leaves objects with an odd number of coordinates out, as it leaves out those that
+# stood here; pycocotools draws two points, which have no pixel inside.
+NO_MASK = (0, 0, 0, 0, 0)
 
 
 def number(value):
@@ -84,7 +88,7 @@ def _plain_rle(rle: dict, changes: Counter) -> dict:
 
 
 def _plain_polygons(polygons: list, changes: Counter) -> list:
-    if any(isinstance(p, list) and p and type(p[0]) is str for p in polygons):
+    if any(isinstance(p, list) and str in set(map(type, p)) for p in polygons):
         changes['coordinates are written as text'] += 1
         return [numbers(p) for p in polygons]
     return polygons
@@ -189,9 +193,10 @@ def for_scoring(content: dict, path: str | os.PathLike = '') -> dict:
     """``content``, normalised, in the form that pycocotools and its faster twin count rightly.
 
     Both take the annotation id 0 for "no match", and compute with ids: annotations are numbered
-    from 1, in place. Polygons of fewer than three points are left out, as mmdet leaves them out in
-    training (pycocotools would read four numbers as a box); an object without another gets an
-    empty mask.
+    from 1, in place. Those of an image or a category that the file does not list are left out.
+    Polygons of fewer than three points are, too, as mmdet leaves them out in training (pycocotools
+    would read four numbers as a box); an object without another, or with run lengths that have no
+    counts or size, gets a mask without a pixel, which mmdet leaves out.
 
     Raises:
         UserError: for annotations that are no records, or repeat an id.
@@ -206,28 +211,41 @@ def for_scoring(content: dict, path: str | os.PathLike = '') -> dict:
             f'{path}: annotations {what}; every annotation has an id of its own. "selnext-mm '
             'check-data" shows them'
         )
-    sizes = {
-        image['id']: (image.get('height'), image.get('width'))
-        for image in content.get('images') or ()
-        if isinstance(image, dict) and is_id(image.get('id'))
-    }
+    for key in ('image', 'category'):
+        records = [r for r in content.get(PLURALS[key]) or () if isinstance(r, dict)]
+        known = {r['id']: r['id'] for r in records if is_id(r.get('id'))}
+        if not known:
+            continue
+        found = ((a, a.get(f'{key}_id')) for a in annotations)
+        annotations = [a for a, i in found if is_id(i) and i in known]
+        for a in annotations:
+            a[f'{key}_id'] = known[a[f'{key}_id']]  # 1 where 1.0 is written
+    content['annotations'] = annotations
     for place, a in enumerate(annotations, 1):
         a['id'] = place
-        polygons = a.get('segmentation')
-        if isinstance(polygons, list) and polygons:
-            usable = [
-                p
-                for p in polygons
-                if not isinstance(p, list) or (len(p) >= MIN_NUMBERS and len(p) % 2 == 0)
-            ]
-            if len(usable) < len(polygons):
-                a['segmentation'] = usable or empty_mask(*sizes.get(a.get('image_id'), (0, 0)))
+        if 'segmentation' in a:
+            a['segmentation'] = _drawable(a['segmentation'])
     return content
 
 
-def empty_mask(height: int, width: int) -> dict:
-    """Run lengths of a mask without a pixel."""
-    return {'size': [height, width], 'counts': [height * width]}
+def _drawable(segmentation):
+    """What pycocotools can draw: without what mmdet leaves out in training."""
+    if isinstance(segmentation, list) and segmentation:
+        usable = [
+            p
+            for p in segmentation
+            if not isinstance(p, list) or (len(p) >= MIN_NUMBERS and len(p) % 2 == 0)
+        ]
+        if len(usable) < len(segmentation):
+            return usable or [list(NO_MASK)]
+    elif isinstance(segmentation, dict) and not has_runs(segmentation):
+        return [list(NO_MASK)]
+    return segmentation
+
+
+def has_runs(rle: dict) -> bool:
+    """Has ``rle`` run lengths and a size? mmdet leaves out the others."""
+    return isinstance(rle.get('counts'), list | str) and rle.get('size') is not None
 
 
 def load_coco(path: str | os.PathLike, keys: Sequence[str] = KEYS) -> dict:

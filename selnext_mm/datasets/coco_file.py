@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selnext_mm.errors import UserError
+from selnext_mm.text import short
 
 KEYS = ('images', 'annotations', 'categories')
 # The first bytes of files that are often found where a JSON file is meant.
@@ -19,11 +20,30 @@ OTHERS = {
 }
 
 
+class _RepeatedKeyError(ValueError):
+    """A record that has a key twice, with two values."""
+
+
+def _record(pairs: list[tuple]) -> dict:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        first: dict = {}
+        for key, value in pairs:
+            other = first.setdefault(key, value)
+            if repr(other) != repr(value):
+                raise _RepeatedKeyError(
+                    f'a record has the key {short(key, 40)!r} twice, with {short(other, 60)} and '
+                    f'with {short(value, 60)}, of which readers of JSON keep one; remove the other'
+                )
+    return record
+
+
 def read_coco(path: str | os.PathLike, keys: Sequence[str] = KEYS) -> dict:
     """The content of a COCO file, with a list under each of ``keys``.
 
     Raises:
-        UserError: missing, a folder, unreadable, empty, truncated, not JSON, or of another shape.
+        UserError: missing, a folder, unreadable, empty, truncated, not JSON, a key with two values,
+            or of another shape.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -44,12 +64,16 @@ def _parse(path: Path, data: bytes):
         if data.lstrip().startswith(magic):
             raise UserError(f'{path} is {what}')
     try:
-        return json.loads(data)
+        return json.loads(data, object_pairs_hook=_record)
+    except _RepeatedKeyError as error:
+        raise UserError(f'{path}: {error}') from error
     except UnicodeDecodeError as error:
         raise UserError(f'{path} is not a text file in UTF-8 ({error.reason})') from error
     except json.JSONDecodeError as error:
         # A whole file of another mistake begins and ends like JSON; a cut one only begins so.
-        whole = data.rstrip().endswith((b'}', b']')) and error.pos < len(error.doc.rstrip())
+        whole = error.msg == 'Extra data' or (
+            data.rstrip().endswith((b'}', b']')) and error.pos < len(error.doc.rstrip())
+        )
         cut = data.lstrip().startswith((b'{', b'[')) and not whole
         if cut:
             raise UserError(
@@ -77,10 +101,11 @@ def check_shape(content, path: str | os.PathLike, keys: Sequence[str] = KEYS) ->
         raise UserError(
             f'{path} is no COCO instances file: it lacks {", ".join(missing)} and has {found}'
         )
-    for key in keys:
-        if not isinstance(content[key], list):
+    for key in KEYS:
+        value = content.get(key)
+        if (key in keys or value is not None) and not isinstance(value, list):
             raise UserError(
-                f'{path}: {key} is a {type(content[key]).__name__}; a COCO file has a list there'
+                f'{path}: {key} is a {type(value).__name__}; a COCO file has a list there'
             )
     if 'images' in keys and not content['images']:
         raise UserError(f'{path} lists no images')

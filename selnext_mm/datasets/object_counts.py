@@ -4,7 +4,8 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 
-from selnext_mm.datasets.coco_file import read_coco
+from selnext_mm.datasets.check.masks import finite
+from selnext_mm.datasets.coco_content import check_records, is_id, load_coco
 
 # COCO's sizes by the area in square pixels: of the mask, or of the box where there is none.
 SMALL, MEDIUM = 32**2, 96**2
@@ -34,19 +35,23 @@ class ClassCounts:
 def count_objects(content: dict | str | os.PathLike) -> dict[str, ClassCounts]:
     """Class name -> counts, in the order of the file's categories.
 
+    Annotations without a box, or of an image or class that is not listed, do not count.
+
     Args:
-        content: a COCO file's path or content.
+        content: a COCO file's path, or its content as :func:`load_coco` gives it.
 
     Raises:
-        UserError: if the file cannot be read.
+        UserError: if the file cannot be read, or its images or categories have no ids.
     """
     if not isinstance(content, dict):
-        content = read_coco(content)
+        path, content = content, load_coco(content)
+        check_records(content, path)
     names = {c['id']: c['name'] for c in content['categories']}
     counts = {name: ClassCounts() for name in names.values()}
     with_object: dict[str, set] = {name: set() for name in counts}
-    for a in content['annotations']:
-        if a.get('iscrowd') or a.get('category_id') not in names:
+    images = {image['id'] for image in content['images']}
+    for a in filter(_counts, content['annotations']):
+        if a['image_id'] not in images or a['category_id'] not in names:
             continue
         name = names[a['category_id']]
         counts[name].objects += 1
@@ -55,6 +60,20 @@ def count_objects(content: dict | str | os.PathLike) -> dict[str, ClassCounts]:
     for name, images in with_object.items():
         counts[name].images = len(images)
     return counts
+
+
+def _counts(a) -> bool:
+    """Is ``a`` the record of an object, and of no crowd?"""
+    if not isinstance(a, dict) or a.get('iscrowd'):
+        return False
+    box, area = a.get('bbox'), a.get('area')
+    boxed = isinstance(box, list) and len(box) == 4 and finite(box)
+    return (
+        boxed
+        and (not area or finite([area]))
+        and is_id(a.get('image_id'))
+        and is_id(a.get('category_id'))
+    )
 
 
 def count_lines(splits: dict[str, dict[str, ClassCounts]]) -> list[str]:

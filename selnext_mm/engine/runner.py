@@ -50,12 +50,16 @@ class ConciseRunner(Runner):
     :class:`UnreadableImagesHook`.
     """
 
+    # Are images whose size is not the annotated one as bad as unreadable ones? A session whose
+    # labels are checked says so; what is checked there has to hold for the files.
+    compares_sizes = False
+
     def __init__(self, *args, **kwargs) -> None:
-        self._handed_over: dict[str, dict] = {}
+        self._handed_over: dict[str | None, dict | None] = {}
         super().__init__(*args, **kwargs)
 
-    def hand_over(self, filename: str, checkpoint: dict) -> None:
-        """Use ``checkpoint`` when ``filename`` is loaded for the first time: it was read before."""
+    def hand_over(self, filename: str | None, checkpoint: dict | None) -> None:
+        """Use ``checkpoint``, if any, when ``filename`` is loaded first: it was read before."""
         self._handed_over[filename] = checkpoint
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
@@ -101,7 +105,7 @@ class ConciseRunner(Runner):
     def build_train_loop(self, loop):
         if isinstance(loop, dict):
             self._train_dataloader = guard_image_loading(
-                self._train_dataloader, str(record_file(self))
+                self._train_dataloader, str(record_file(self)), self.compares_sizes
             )
         built = super().build_train_loop(loop)
         if isinstance(built.dataloader, DataLoader):
@@ -110,14 +114,18 @@ class ConciseRunner(Runner):
 
     def build_val_loop(self, loop):
         if isinstance(loop, dict):
-            self._val_dataloader = guard_image_loading(self._val_dataloader)
+            self._val_dataloader = guard_image_loading(
+                self._val_dataloader, sizes=self.compares_sizes
+            )
         built = super().build_val_loop(loop)
         shield_workers(getattr(built, 'dataloader', None))
         return built
 
     def build_test_loop(self, loop):
         if isinstance(loop, dict):
-            self._test_dataloader = guard_image_loading(self._test_dataloader)
+            self._test_dataloader = guard_image_loading(
+                self._test_dataloader, sizes=self.compares_sizes
+            )
         built = super().build_test_loop(loop)
         shield_workers(getattr(built, 'dataloader', None))
         return built

@@ -28,9 +28,8 @@ from selnext_mm.engine.distributed import launch
 from selnext_mm.engine.hooks.show_subfolders import keep_subfolders
 from selnext_mm.engine.preflight.advice import lr_for_batch, random_and_fixed
 from selnext_mm.engine.preflight.constructors import check_arguments
-from selnext_mm.engine.preflight.fit import check_masks, check_mixing
-from selnext_mm.engine.preflight.paths import check_paths
-from selnext_mm.engine.preflight.values import check_numbers, check_types, misspelt_keys
+from selnext_mm.engine.preflight.settings import check_settings
+from selnext_mm.engine.preflight.values import misspelt_keys
 from selnext_mm.engine.preflight.weights import (
     check_checkpoint,
     check_class_names,
@@ -161,7 +160,7 @@ class Session:
         set_switches(cfg, amp, auto_scale_lr, loggers, show_predictions)
         check_backends(cfg)
         loaders = ('train_dataloader', 'val_dataloader')
-        _check_values(cfg, loaders)
+        check_settings(cfg, loaders)
         lines = self._check_labels(cfg, loaders)
         make_safe(cfg)
         model = build_model(cfg)
@@ -231,7 +230,7 @@ class Session:
             check_folder('--show-dir', os.path.expanduser(show_dir))
             show_in(cfg, os.path.expanduser(show_dir))
         loaders = ('test_dataloader',)
-        _check_values(cfg, loaders)
+        check_settings(cfg, loaders)
         content = check_checkpoint(cfg, path)
         lines = self._check_labels(cfg, loaders)
         remark = content and check_class_names(cfg, path, content)
@@ -273,17 +272,10 @@ class Session:
     def _build(self, cfg: Config, checkpoint: dict | None) -> Runner:
         """The runner, which is handed what was read of ``cfg.load_from``."""
         runner = self.runner = build_runner(cfg)
-        if checkpoint is not None and isinstance(runner, ConciseRunner):
-            runner.hand_over(cfg.load_from, checkpoint)
+        if isinstance(runner, ConciseRunner):
+            runner.compares_sizes = self.check_data
+            runner.hand_over(cfg.get('load_from'), checkpoint)
         return runner
-
-
-def _check_values(cfg: Config, loaders: tuple[str, ...]) -> None:
-    check_types(cfg)
-    check_numbers(cfg)
-    check_masks(cfg, loaders)
-    check_mixing(cfg, loaders)
-    check_paths(cfg, loaders)
 
 
 def set_resume(

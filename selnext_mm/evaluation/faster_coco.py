@@ -25,13 +25,18 @@ def require_faster_coco_eval() -> None:
 
 
 def _plain_ids(truth) -> bool:
-    """Are the image and category ids numbers that a C++ int holds?"""
-    return all(type(i) is int and abs(i) < 2**31 for ids in (truth.imgs, truth.cats) for i in ids)
+    """Are the image and category ids numbers that a C++ unsigned int holds?"""
+    return all(type(i) is int and 0 <= i < 2**31 for ids in (truth.imgs, truth.cats) for i in ids)
 
 
 def _numbered(truth, found) -> tuple:
-    """(image id -> number, category id -> number), and both ``COCO`` objects with the numbers."""
-    numbers = tuple({key: n for n, key in enumerate(ids, 1)} for ids in (truth.imgs, truth.cats))
+    """(image id -> number, category id -> number), and both ``COCO`` objects with the numbers.
+
+    In the order of the ids, by which pycocotools orders predictions of one score.
+    """
+    numbers = tuple(
+        {key: n for n, key in enumerate(sorted(ids), 1)} for ids in (truth.imgs, truth.cats)
+    )
     images, categories = numbers
     results = []
     for coco in (truth, found):

@@ -1,5 +1,6 @@
 """The only loader of models for inference: a config, a checkpoint, the names of the classes."""
 
+import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ from selnext_mm.config.load import load_config
 from selnext_mm.config.walk import tested_dataset
 from selnext_mm.engine.device import adapt_to_device
 from selnext_mm.errors import UserError
+from selnext_mm.ops.capabilities import has_bfloat16_instructions
+
+# What a backbone can be asked to compute in; None stands for the dtype of the weights.
+DTYPES = {'float32': None, 'bfloat16': torch.bfloat16}
 
 
 @dataclass
@@ -77,15 +82,36 @@ def load_strictly(model: nn.Module, state: dict, what: str) -> None:
     model.load_state_dict(state)
 
 
-def deploy(model: nn.Module) -> list[str]:
-    """Call ``switch_to_deploy`` wherever a module has it, outermost first; names of these."""
+def deploy(model: nn.Module, dtype: str | None = None) -> list[str]:
+    """Call ``switch_to_deploy`` wherever a module has it, outermost first; names of these.
+
+    Args:
+        model: changed for good.
+        dtype: of :data:`DTYPES`, for backbones that can compute in it; neck and heads stay in
+            float32. None leaves all as it is.
+
+    Raises:
+        UserError: if nothing in the model can compute in ``dtype``.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise UserError(f'dtype {dtype!r}; expected one of {", ".join(DTYPES)}')
     done: list[str] = []
+    kind, converted = DTYPES[dtype or 'float32'], False
     for name, module in list(model.named_modules()):
         if any(name.startswith(f'{outer}.') for outer in done):
             continue
         if callable(getattr(module, 'switch_to_deploy', None)):
-            module.switch_to_deploy()
+            if kind and 'dtype' in inspect.signature(module.switch_to_deploy).parameters:
+                module.switch_to_deploy(dtype=kind)
+                converted = True
+            else:
+                module.switch_to_deploy()
             done.append(name)
+    if kind and not converted:
+        backbone = type(getattr(model, 'backbone', model)).__name__
+        raise UserError(
+            f'--dtype {dtype}: {backbone} computes in float32 only, SELNeXt in either; leave it out'
+        )
     return done
 
 
@@ -153,6 +179,7 @@ def load_for_inference(
     options: dict | None = None,
     deployed: bool = True,
     named: bool = True,
+    dtype: str | None = None,
 ) -> LoadedModel:
     """Build the model of ``config``, load all weights of ``checkpoint`` and make it fast.
 
@@ -167,6 +194,7 @@ def load_for_inference(
         options: values to override in the config, as ``--cfg-options``.
         deployed: merge what can be merged (:func:`deploy`).
         named: whether the names of the classes are needed; else they may be missing, ().
+        dtype: that the backbone computes in, of :data:`DTYPES`; only with ``deployed``.
 
     Raises:
         UserError: for a config, checkpoint, device or class names that cannot be used.
@@ -188,7 +216,9 @@ def load_for_inference(
     model.dataset_meta = dict(classes=names)
     model.eval()
     if deployed:
-        deploy(model)
+        deploy(model, dtype)
+        if dtype == 'bfloat16' and where.type == 'cpu' and not has_bfloat16_instructions():
+            print_log('this processor has no instructions for bfloat16: slower than float32')
     return LoadedModel(model.to(where), cfg, str(checkpoint), names, source)
 
 

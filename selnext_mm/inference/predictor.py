@@ -80,6 +80,7 @@ class Predictor:
         batch_size: images per batch, at most.
         top_k: classes per image that a classifier reports.
         workers: threads that read images.
+        dtype: that the backbone computes in: 'float32' or 'bfloat16'.
 
     Raises:
         UserError: see :func:`load_for_inference`.
@@ -95,11 +96,14 @@ class Predictor:
         batch_size: int = 8,
         top_k: int = 5,
         workers: int = 4,
+        dtype: str | None = None,
     ) -> None:
         for name, value in (('batch_size', batch_size), ('top_k', top_k), ('workers', workers)):
             if value < 1:
                 raise UserError(f'{name}={value}; expected 1 or more')
-        self.loaded: LoadedModel = load_for_inference(config, checkpoint, device, classes, options)
+        self.loaded: LoadedModel = load_for_inference(
+            config, checkpoint, device, classes, options, dtype=dtype
+        )
         self.read, self.prepare = inference_pipeline(self.loaded.cfg)
         self.batch_size, self.top_k, self.workers = batch_size, top_k, workers
 

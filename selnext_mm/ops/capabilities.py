@@ -51,6 +51,12 @@ def has_fused_linear(dtype: torch.dtype) -> bool:
 has_fused_linear._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
+def has_bfloat16_instructions() -> bool:
+    """Whether the CPU multiplies bfloat16 (AVX512-BF16, AMX); True if torch cannot tell."""
+    tell = getattr(torch.cpu, '_is_avx512_bf16_supported', None)
+    return True if tell is None else bool(tell())
+
+
 def autocast_dtype(device_type: str) -> torch.dtype | None:
     """The dtype that autocast asks for on a device, None where it is off."""
     try:

@@ -79,11 +79,14 @@ def test_a_perfect_prediction_scores_one_in_every_form(change, kind):
     assert json.dumps(content) == before, 'what the caller gave was changed'
 
 
+@pytest.mark.parametrize('kind', ['bbox', 'segm'])
 @pytest.mark.parametrize('fast', [False, True])
 @pytest.mark.parametrize('change', FORMS)
-def test_mmdets_metric_scores_one_in_every_form(change, fast, tmp_path):
+def test_mmdets_metric_scores_one_in_every_form(change, fast, kind, tmp_path):
     """The file through mmdet's own classes, as a test of the runner goes."""
     torch = pytest.importorskip('torch')
+    from pycocotools import mask as mask_utils
+
     coco_metric = pytest.importorskip('mmdet.evaluation.metrics.coco_metric')
     use_one_reader()
     content = sound()
@@ -97,7 +100,7 @@ def test_mmdets_metric_scores_one_in_every_form(change, fast, tmp_path):
         from selnext_mm.evaluation.faster_coco import metric_class
 
         cls = metric_class()
-    metric = cls(ann_file=str(path), metric='bbox')
+    metric = cls(ann_file=str(path), metric=kind)
     metric.dataset_meta = dict(classes=CLASSES)
     truth = metric._coco_api
     for image_id in truth.get_img_ids():
@@ -105,6 +108,7 @@ def test_mmdets_metric_scores_one_in_every_form(change, fast, tmp_path):
         boxes = np.array([a['bbox'] for a in anns], float)
         boxes[:, 2:] += boxes[:, :2]
         ids = truth.get_cat_ids(cat_names=CLASSES)
+        masks = [mask_utils.encode(np.asfortranarray(truth.annToMask(a))) for a in anns]
         metric.process(
             {},
             [
@@ -115,11 +119,12 @@ def test_mmdets_metric_scores_one_in_every_form(change, fast, tmp_path):
                         bboxes=torch.tensor(boxes),
                         scores=torch.full((len(anns),), 0.9),
                         labels=torch.tensor([ids.index(a['category_id']) for a in anns]),
+                        masks=masks,
                     ),
                 )
             ],
         )
-    assert metric.evaluate(size=3)['coco/bbox_mAP'] == 1
+    assert metric.evaluate(size=3)[f'coco/{kind}_mAP'] == 1
     assert path.read_bytes() == before
 
 
@@ -154,7 +159,49 @@ def test_polygons_of_two_points_are_no_boxes_for_the_evaluation():
     second['segmentation'] = [[0, 0, 90, 70]]
     for_scoring(content)
     assert first['segmentation'] == [whole]
-    assert second['segmentation'] == dict(size=[80, 100], counts=[8000])
+    assert drawn(content).tolist()[1] == 0
+
+
+@pytest.mark.parametrize('segmentation', [[[]], [[], []], [[1, 2, 3]], {}, {'size': [80, 100]}])
+def test_what_mmdet_leaves_out_in_training_is_a_mask_without_a_pixel(segmentation):
+    """pycocotools stops at these; mmdet has to leave out what stands there in their place."""
+    loading = pytest.importorskip('mmdet.datasets.transforms.loading')
+    content = sound()
+    content['annotations'][0]['segmentation'] = segmentation
+    for_scoring(content)
+    assert drawn(content).tolist()[0] == 0
+    for poly2mask in (True, False):
+        instance = dict(ignore_flag=0, mask=content['annotations'][0]['segmentation'])
+        transform = loading.LoadAnnotations(with_mask=True, poly2mask=poly2mask)
+        transform._load_masks(dict(instances=[instance], ori_shape=(80, 100)))
+        assert instance['ignore_flag'] == 1
+
+
+def drawn(content):
+    """Pixels of every mask, as pycocotools draws it."""
+    from pycocotools.coco import COCO
+
+    coco = COCO()
+    coco.dataset = content
+    coco.createIndex()
+    return np.array([coco.annToMask(a).sum() for a in content['annotations']])
+
+
+@pytest.mark.parametrize('value', [None, True, [1], {}, 'x', 99])
+@pytest.mark.parametrize('key', ['image_id', 'category_id'])
+def test_annotations_of_nothing_that_is_listed_are_left_out(key, value):
+    content = sound()
+    content['annotations'][0][key] = value
+    assert [a['bbox'] for a in for_scoring(content)['annotations']] == [
+        a['bbox'] for a in sound()['annotations'][1:]
+    ]
+
+
+def test_text_among_the_coordinates_is_read_wherever_it_stands():
+    content = sound()
+    content['annotations'][0]['segmentation'] = [[10, '10', 40, '10.5', 40, 30]]
+    normalise(content)
+    assert content['annotations'][0]['segmentation'] == [[10, 10, 40, 10.5, 40, 30]]
 
 
 def test_printed_bytes_are_run_lengths(tmp_path):

@@ -211,3 +211,20 @@ def test_a_checkpoint_with_code_in_it_is_refused(detector, tmp_path):
 def test_options_that_cannot_be(options, text, detector):
     with pytest.raises(UserError, match=text):
         Predictor(detector.config, detector.checkpoint, **options)
+
+
+def test_a_backbone_in_bfloat16_gives_nearly_the_same_scores(detector, pictures):
+    wanted, found = (run(detector, pictures, dtype=dtype) for dtype in (None, 'bfloat16'))
+    scores = [
+        np.array([[i['score'] for i in r['instances'][:20]] for r in records])
+        for records in (wanted, found)
+    ]
+    assert 0 < np.abs(scores[0] - scores[1]).max() < 0.01
+
+
+def test_a_dtype_that_is_none_or_not_the_backbones(classifier):
+    with pytest.raises(UserError, match=r"dtype 'int8'; expected one of float32, bfloat16"):
+        Predictor(classifier.config, classifier.checkpoint, device='cpu', dtype='int8')
+    Predictor(classifier.config, classifier.checkpoint, device='cpu', dtype='float32')
+    with pytest.raises(UserError, match=r'--dtype bfloat16: PATNet computes in float32 only'):
+        Predictor(classifier.config, classifier.checkpoint, device='cpu', dtype='bfloat16')

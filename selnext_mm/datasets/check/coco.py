@@ -30,6 +30,7 @@ def check_coco(
     deep: bool = True,
     min_size: float = 0,
     labelled: bool = True,
+    scored: bool = False,
 ) -> Report:
     """Check a COCO file that :func:`read_coco` has read; never raises for what is in it.
 
@@ -41,6 +42,8 @@ def check_coco(
         deep: also look at the area and place of every polygon.
         min_size: images of which a side is shorter are left out (mmdet's ``filter_cfg``).
         labelled: False for a test set whose predictions are only written.
+        scored: predictions are compared with it. pycocotools looks at the boxes and masks of all
+            objects of a class, those that training leaves out included.
     """
     report = Report(name, str(source))
     changes = normalise(content)
@@ -49,7 +52,7 @@ def check_coco(
     images = check_image_records(report, content['images'])
     small = {key for key, (*size, _) in images.items() if min(size) < min_size}
     _small_images(report, len(small), min_size)
-    checker = _Annotations(report, images, known, used_categories, with_mask, deep, small)
+    checker = _Annotations(report, images, known, used_categories, with_mask, deep, small, scored)
     for annotation in content['annotations']:
         checker.take(annotation)
     if labelled:
@@ -74,10 +77,10 @@ def _small_images(report: Report, count: int, min_size: float) -> None:
 class _Annotations:
     """One pass over the annotations: counts by reason, the first few of each as examples."""
 
-    def __init__(self, report, images, known, used_categories, with_mask, deep, small) -> None:
+    def __init__(self, report, images, known, categories, with_mask, deep, small, scored) -> None:
         self.report, self.images, self.known = report, images, known
-        self.categories, self.with_mask, self.deep = used_categories, with_mask, deep
-        self.small = small
+        self.categories, self.with_mask, self.deep = categories, with_mask, deep
+        self.small, self.scored = small, scored
         self.counts: Counter = Counter()
         self.examples: dict[str, list[str]] = defaultdict(list)
         self.ids: set = set()
@@ -117,8 +120,9 @@ class _Annotations:
             return
         if a.get('ignore'):
             self.note('ignore', a)
-            return
-        if image in self.small:
+            if not self.scored:
+                return
+        elif image in self.small:
             self.counts['small image'] += 1
             return
         box, area = a.get('bbox'), a.get('area')
@@ -128,7 +132,10 @@ class _Annotations:
         if not finite([area]):
             self.note('area', a)
             return
-        if self._fits(box, area, a, *self.images[image][:2]):
+        usable = not a.get('ignore') and self._fits(box, area, a, *self.images[image][:2])
+        if category not in self.categories:
+            self.counts['other class'] += usable
+        elif (usable or self.scored) and self._has_mask(a, image) and usable:
             self._use(a, image, category)
 
     def _fits(self, box: list, area: float, a: dict, width: float, height: float) -> bool:
@@ -152,19 +159,18 @@ class _Annotations:
             return True
         return False
 
-    def _use(self, a: dict, image, category) -> None:
-        if category not in self.categories:
-            self.counts['other class'] += 1
-            return
+    def _has_mask(self, a: dict, image) -> bool:
+        if not self.with_mask:
+            return True
         width, height, _ = self.images[image]
-        if self.with_mask:
-            state, reason = judge_mask(a.get('segmentation'), width, height, self.deep)
-            if reason:
-                self.masks[state, reason] += 1
-                if len(self.examples[reason]) < SHOWN:
-                    self.examples[reason].append(f'annotation {short(a["id"], 40)}')
-            if state != FINE:
-                return
+        state, reason = judge_mask(a.get('segmentation'), width, height, self.deep)
+        if reason:
+            self.masks[state, reason] += 1
+            if len(self.examples[reason]) < SHOWN:
+                self.examples[reason].append(f'annotation {short(a["id"], 40)}')
+        return state == FINE
+
+    def _use(self, a: dict, image, category) -> None:
         if a.get('iscrowd'):
             self.crowds += 1
             return

@@ -110,11 +110,14 @@ def check_dataset(cfg: Config, loader: str, dataset: dict, deep: bool = True) ->
     if _is_a(kind, 'CocoDataset') and not _is_a(kind, 'LVISV05Dataset'):
         labelled = not _only_written(cfg, loader)
         content = read_coco(ann_path, KEYS if labelled else ('images', 'categories'))
-        content.setdefault('annotations', [])
+        content['annotations'] = content.get('annotations') or []
         masks = loads_masks(dataset.get('pipeline')) or 'segm' in _metrics(cfg, loader)
         size = (dataset.get('filter_cfg') or {}).get('min_size', 0) if training else 0
         report = check_coco(
-            content, classes or (), loader, ann_path, masks, deep, size, labelled=labelled
+            content,
+            *(classes or (), loader, ann_path, masks, deep, size),
+            labelled=labelled,
+            scored=labelled and not training,
         )
         _check_old_forms(cfg, dataset, report)
         report.paths = image_paths(content, os.path.expanduser(_prefix(dataset)))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 
-from selnext_mm.text import short
+from selnext_mm.text import short, visible
 
 LEVELS = ('error', 'warn', 'note')
 SHOWN = 3  # examples per finding
@@ -67,6 +67,7 @@ class Report:
         examples = list(examples)
         kwargs.setdefault('count', len(examples) or 1)
         shown = tuple(map(short, examples[:SHOWN]))
+        text, remedy = visible(text), visible(remedy)
         self.findings.append(Finding(level, check, text, remedy, examples=shown, **kwargs))
 
     @property

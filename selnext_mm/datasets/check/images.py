@@ -8,6 +8,13 @@ from selnext_mm.datasets.check.findings import Report
 from selnext_mm.datasets.check.masks import finite
 from selnext_mm.datasets.coco_content import is_id, mixed_ids
 
+LARGEST = 2**31 - 1  # pixels; of what the formats of images can hold
+
+
+def is_size(values: list) -> bool:
+    """Are ``values`` a width and a height? pycocotools takes whole numbers alone."""
+    return set(map(type, values)) == {int} and all(0 < value <= LARGEST for value in values)
+
 
 def has_id(record) -> bool:
     return isinstance(record, dict) and is_id(record.get('id'))
@@ -19,7 +26,7 @@ def check_image_records(report: Report, records: list) -> dict:
     for record in records:
         size = [record.get('width'), record.get('height')] if has_id(record) else []
         name = record.get('file_name') if size else None
-        if not size or not isinstance(name, str) or not name or not finite(size) or min(size) <= 0:
+        if not isinstance(name, str) or not name or not is_size(size):
             bad.append(record)
             continue
         if record['id'] in images:
@@ -31,7 +38,7 @@ def check_image_records(report: Report, records: list) -> dict:
             'error',
             'images',
             f'{len(bad)} of {len(records)} image records lack an id, a file_name, or a width and '
-            'height above 0',
+            'height above 0 in whole pixels',
             'mmdet stops at them; complete the records',
             bad,
         )

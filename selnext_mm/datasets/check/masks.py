@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import isfinite
 
-from selnext_mm.datasets.coco_content import MIN_NUMBERS
+from selnext_mm.datasets.coco_content import MIN_NUMBERS, has_runs
 
 MOST_BITS = 40  # of a run length
 # What becomes of an instance: kept, ignored by mmdet, or the end of the run.
@@ -78,7 +78,7 @@ def decoded(text: str) -> list[int] | None:
 
 def _judge_rle(rle: dict, width: float, height: float) -> tuple[str, str]:
     counts, size = rle.get('counts'), rle.get('size')
-    if not isinstance(counts, list | str) or size is None:
+    if not has_runs(rle):
         return IGNORED, 'run lengths without counts or size'
     if size != [height, width]:
         return FATAL, 'run lengths of another size than the image'

@@ -24,14 +24,20 @@ class GuardedLoad:
     Args:
         transform: the transform, or its dict.
         record: file that data loaders' workers append to.
+        sizes: also give up images of another size than annotated, whose boxes and masks would be
+            misplaced.
     """
 
-    def __init__(self, transform, record: str | os.PathLike | None = None) -> None:
+    def __init__(
+        self, transform, record: str | os.PathLike | None = None, sizes: bool = False
+    ) -> None:
         self.transform = TRANSFORMS.build(transform) if isinstance(transform, dict) else transform
-        self.record = record
+        self.record, self.sizes = record, sizes
 
     def __call__(self, results: dict) -> dict | None:
         path = results.get('img_path', 'an image')
+        annotated = (results.get('width'), results.get('height'))
+        problem, remedy = 'read', 'fetch it again'
         try:
             loaded = self.transform(results)
         except MemoryError:
@@ -41,13 +47,16 @@ class GuardedLoad:
             reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
             reason = ' '.join(reason.split()).replace(str(path), 'it')
         else:
-            if loaded is not None:
+            reason = 'the loader returned nothing' if loaded is None else ''
+            if loaded is not None and self.sizes and loaded.get('img') is not None:
+                reason = other_size(loaded['img'], annotated)
+                problem, remedy = 'used', 'annotate the file that is there'
+            if not reason:
                 return loaded
-            reason = 'the loader returned nothing'
         if self.record is None:
             raise UserError(
-                f'{path} cannot be read ({reason}); an evaluation needs every image: fetch it '
-                'again. "selnext-mm check-data CONFIG --images" finds all such images'
+                f'{path} cannot be {problem} ({reason}); an evaluation needs every image: '
+                f'{remedy}. "selnext-mm check-data CONFIG --images" finds all such images'
             )
         # One short write in append mode is not torn apart by other workers' writes.
         with open(self.record, 'a', encoding='utf-8') as file:
@@ -58,20 +67,29 @@ class GuardedLoad:
         return f'GuardedLoad({self.transform!r})'
 
 
+def other_size(image, annotated: tuple) -> str:
+    """How the size of an image differs from ``annotated`` (width, height); '' if it does not."""
+    height, width = image.shape[:2]
+    if None in annotated or (width, height) == annotated:
+        return ''
+    return f'it is {width} x {height}, annotated {annotated[0]} x {annotated[1]}'
+
+
 def record_file(runner) -> Path:
     """Where the unreadable images of a run are listed."""
     return Path(runner._log_dir, FILE).absolute()
 
 
-def guard_image_loading(node, record: str | None = None):
+def guard_image_loading(node, record: str | None = None, sizes: bool = False):
     """A copy of a loader's config in which every ``LoadImageFromFile`` is guarded."""
     if isinstance(node, dict):
         kind = node.get('type')
         if isinstance(kind, str) and kind.rpartition('.')[2] == LOADER:
-            return dict(type='GuardedLoad', transform=node, record=record)
-        return type(node)({key: guard_image_loading(value, record) for key, value in node.items()})
+            return dict(type='GuardedLoad', transform=node, record=record, sizes=sizes)
+        items = node.items()
+        return type(node)({key: guard_image_loading(v, record, sizes) for key, v in items})
     if isinstance(node, list | tuple):
-        return type(node)(guard_image_loading(value, record) for value in node)
+        return type(node)(guard_image_loading(value, record, sizes) for value in node)
     return node
 
 
@@ -124,9 +142,9 @@ class UnreadableImagesHook(Hook):
         (count,) = highest(len(self.names))
         if count > self.limit:
             raise UserError(
-                f'{count} training images cannot be read, more than the limit of '
-                f'{self.limit}; they are listed in {self.record}. Is the disk still mounted? Then '
-                'go on with --resume, or allow more: '
+                f'{count} training images cannot be read or have another size than annotated, more '
+                f'than the limit of {self.limit}; they are listed in {self.record}. Is the disk '
+                'still mounted? Then go on with --resume, or allow more: '
                 "custom_hooks=[dict(type='UnreadableImagesHook', max_share=...)]"
             )
 

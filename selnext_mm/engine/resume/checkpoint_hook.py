@@ -181,6 +181,11 @@ class SafeCheckpointHook(CheckpointHook):
         if before and self.position is not None and not self._saved['validated']:
             self._save_again(runner)
 
+    def _save_best_checkpoint(self, runner, metrics) -> None:
+        # 'auto' takes the first: with AP per class that would be the AP of one class.
+        overall = {k: v for k, v in metrics.items() if not k.endswith('_precision')}
+        super()._save_best_checkpoint(runner, {**overall, **metrics})
+
     def _remove_old_best(self) -> None:
         if isinstance(self.file_backend, LateRemoval):
             present = {getattr(self, 'best_ckpt_path', None)}

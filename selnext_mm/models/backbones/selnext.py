@@ -268,12 +268,14 @@ class SELNeXt(Backbone):
         n = self.frozen_stages
         return [*self.downsample_layers[:n], *self.stages[:n]]
 
-    def switch_to_deploy(self) -> 'SELNeXt':
+    def switch_to_deploy(self, dtype: torch.dtype | None = None) -> 'SELNeXt':
         """Put the model into eval mode for good and keep its weights packed for inference.
 
         Parameters and state dict stay as they are, weights loaded later are packed anew. The
-        copies take as much memory as the blocks' parameters.
+        copies take as much memory as the blocks' parameters. ``dtype``: see :meth:`compute_in`.
         """
+        if dtype is not None:
+            self.compute_in(dtype)
         for block in (block for stage in self.stages for block in stage):
             block.packed = PackedOnce()
         self.deployed = True

@@ -19,6 +19,8 @@ from .equations import BlockWeights, gate_goes_into_w2, seln_gate
 # Bytes of ``u`` that are worked on at a time. Small enough for the cache and for malloc to reuse
 # the memory instead of mapping and zeroing new pages; large enough that calls do not count.
 CHUNK_BYTES = 5 * 2**20
+# Rows of bfloat16 that are summed into one row of bfloat16.
+SUMMED_ROWS = 32
 
 
 class PackedWeights(NamedTuple):
@@ -36,6 +38,21 @@ def depthwise(x: Tensor, w: BlockWeights) -> Tensor:
     x = x.to(weight.dtype)
     y = F.conv2d(x, weight, w.dw_bias, padding=weight.shape[-1] // 2, groups=x.shape[1])
     return y.contiguous(memory_format=torch.channels_last)
+
+
+def spatial_sums(u: Tensor) -> Tensor:
+    """Sums over the positions of (N, P, E), (N, E) in float32.
+
+    A sum of bfloat16 that asks for float32 converts a copy of ``u`` first. Sums of few rows each
+    do without: they are rounded to bfloat16 once, and the rounding errors of many average out.
+    """
+    if u.dtype == torch.float32:
+        return u.sum(1)
+    n, positions, wide = u.shape
+    even = positions - positions % SUMMED_ROWS
+    groups = u[:, :even].view(n, -1, SUMMED_ROWS, wide).sum(2)
+    rest = u[:, even:].sum(1, dtype=torch.float32)
+    return rest.add_(groups.sum(1, dtype=torch.float32))
 
 
 def gated_mlp(
@@ -72,7 +89,7 @@ def gated_mlp(
         w2 = w.w2 * factor[:, None]
         for i in range(n):
             parts = [linear_gelu(part, w1, w.b1) for part in y[i].split(strip)]
-            sums = torch.stack([part.sum(0, dtype=means.dtype) for part in parts])
+            sums = torch.cat([spatial_sums(part[None]) for part in parts])
             torch.div(sums.sum(0), positions, out=means[i])
             gated = (w2 * seln_gate(means[i], w, eps)).to(y.dtype)
             pieces = zip(parts, x[i].split(strip), out[i].split(strip), strict=True)
@@ -87,7 +104,7 @@ def gated_mlp(
         else:
             u = F.gelu(hidden[i : i + images].flatten(0, 1))
         per_image = u.view(-1, positions, wide)
-        mean = torch.mean(per_image, 1, dtype=means.dtype, out=means[i : i + images])
+        mean = torch.div(spatial_sums(per_image), positions, out=means[i : i + images])
         per_image.mul_(seln_gate(mean, w, eps).to(u.dtype)[:, None])
         residual, result = (t[i : i + images].view(-1, channels) for t in (x, out))
         if packed is None:  # few rows: a pass over them costs less than gamma * W2

@@ -364,6 +364,11 @@ WRONG_FILES = {
     'dict of images': (b'{"images": {}, "annotations": [], "categories": []}', 'images is a dict'),
     'no images': (b'{"images": [], "annotations": [], "categories": []}', 'lists no images'),
     'deep': (b'[' * 100_000, 'cannot|read|JSON|truncated'),
+    'more behind it': (b'{"images": []} x', 'not JSON: line 1, column 16: Extra data'),
+    'key twice': (
+        b'{"images": [{"id": 1, "id": 2}], "annotations": [], "categories": []}',
+        "the key 'id' twice, with 1 and with 2",
+    ),
 }
 
 
@@ -376,6 +381,12 @@ def test_a_file_that_is_no_coco_file_is_one_message(name, tmp_path):
         read_coco(path)
     assert str(path) in str(caught.value)
     assert '\n' not in str(caught.value)
+
+
+def test_a_key_twice_with_one_value_is_read(tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text(json.dumps(sound()).replace('"id": 1,', '"id": 1, "id": 1,'))
+    assert read_coco(path) == sound()
 
 
 def test_a_missing_file_and_a_folder_are_said(tmp_path):

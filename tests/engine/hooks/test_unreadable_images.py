@@ -143,11 +143,27 @@ def test_an_evaluation_names_the_image_instead(folder, tmp_path, workers):
 def test_the_config_of_the_run_is_left_as_it_is():
     cfg = ConfigDict(loader('x', wrapped=True))
     before = cfg.to_dict()
-    guarded = guard_image_loading(cfg, 'list.txt')
+    guarded = guard_image_loading(cfg, 'list.txt', sizes=True)
     assert cfg.to_dict() == before
     assert guarded.dataset.dataset.pipeline[0] == dict(
-        type='GuardedLoad', transform=dict(type='LoadImageFromFile'), record='list.txt'
+        type='GuardedLoad',
+        transform=dict(type='LoadImageFromFile'),
+        record='list.txt',
+        sizes=True,
     )
+
+
+def test_an_image_of_another_size_than_annotated_is_given_up_or_one_message(folder, tmp_path):
+    node = dict(type='LoadImageFromFile')
+    sample = dict(img_path=str(folder / '0.png'), width=4, height=5)
+    record = tmp_path / 'list.txt'
+    assert GuardedLoad(node, record, sizes=True)(dict(sample)) is None
+    assert record.read_text() == f'{folder}/0.png\tit is 4 x 4, annotated 4 x 5\n'
+    with pytest.raises(UserError, match=r'0\.png cannot be used \(it is 4 x 4, annotated 4 x 5\)'):
+        GuardedLoad(node, sizes=True)(dict(sample))
+    for other in (dict(sample, height=4), dict(img_path=sample['img_path'])):
+        assert GuardedLoad(node, sizes=True)(other)['img'].shape == (4, 4, 3)
+    assert GuardedLoad(node)(dict(sample))['img'].shape == (4, 4, 3)
 
 
 @pytest.mark.parametrize('name', ['mmdet.LoadImageFromFile', 'mmcv.LoadImageFromFile'])

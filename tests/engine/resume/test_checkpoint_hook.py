@@ -209,6 +209,19 @@ def test_a_best_one_that_cannot_be_written_leaves_the_former(tmp_path, monkeypat
     assert runner.message_hub.get_info('best_score') == 7.0
 
 
+class PerClass(ToyMetric):
+    """As mmdet's metric with ``classwise``: the classes first."""
+
+    def compute_metrics(self, results):
+        return dict(coco_cat_precision=0.9, acc=0.5)
+
+
+def test_the_metric_that_is_found_is_not_that_of_one_class(tmp_path):
+    options = dict(best(), val_evaluator=[PerClass()], **hook(save_best='auto', rule='greater'))
+    run(tmp_path, **options)
+    assert [name for name in names(tmp_path) if 'best' in name] == ['best_acc_epoch_1.pth']
+
+
 class CountRuns(ToyMetric):
     runs = 0
 
