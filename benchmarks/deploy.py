@@ -6,9 +6,10 @@
 A classifier (from normalised images to logits) and a Mask R-CNN (from the pixels of one image to
 boxes and masks pasted into it; random weights and a score threshold of 0, so 1000 proposals and 100
 objects: a crowded image), each as PyTorch eager and deployed in float32, PyTorch in bfloat16
-(autocast, deployed where there is something to deploy; and weights in it), onnxruntime in float32 and int8, and
-OpenVINO in float32, bfloat16 and int8. Files are those of "selnext-mm export"; that of int8 is
-onnxruntime's, which OpenVINO reads, and is calibrated on noise: its time counts, not its accuracy.
+(autocast, and the backbone's weights; deployed where there is something to deploy), onnxruntime in
+float32 and int8, and OpenVINO in float32, bfloat16 and int8. Files are those of "selnext-mm
+export"; that of int8 is onnxruntime's, which OpenVINO reads, and is calibrated on noise: its time
+counts, not its accuracy.
 
 Ratios, of medians, with the quartiles over the rounds: to ConvNeXt-T eager in float32, and to
 ConvNeXt-T in the same form. A form that cannot be made is left out with the reason.
