@@ -1,5 +1,6 @@
 """Model names as ``selnext-mm train --data`` takes them: ``BACKBONE`` or ``DETECTOR/BACKBONE``."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ DETECTORS = {
     'retinanet': ('retinanet_selnext_fpn', False),
 }
 SLIM = {256: 64, 1024: 256}  # widths of COCO's necks and heads -> those for small models
+FULL_SIZE = 640  # pixels of images that COCO's anchors fit
+FINEST_SCALE = 56  # mmdet's: twice as large regions are read from the second map
 WIDTHS = ('in_channels', 'out_channels', 'feat_channels', 'conv_out_channels', 'fc_out_channels')
 
 
@@ -186,8 +189,31 @@ def _narrow(node) -> None:
             _narrow(item)
 
 
-def detector_model(name: ModelName, backbone: dict, classes: int) -> ConfigDict:
-    """The model of a detector: mmdet's heads as in ``configs/``, for ``classes`` classes."""
+def _fit_to_size(model: ConfigDict, size: int) -> None:
+    """Anchors, and the regions that each map is asked for, for images of ``size`` pixels, in place.
+
+    Both are meant for images of 640 pixels and more. In smaller ones objects are smaller by as
+    much: so are these, in powers of two, that the maps stand for the same parts of an image.
+    """
+    factor = 2.0 ** round(math.log2(size / FULL_SIZE))
+    if factor >= 1:
+        return
+    for head in ('rpn_head', 'bbox_head'):
+        anchors = model.get(head, {}).get('anchor_generator', {})
+        if 'scales' in anchors:
+            anchors.scales = [scale * factor for scale in anchors.scales]
+        elif 'octave_base_scale' in anchors:
+            anchors.octave_base_scale *= factor
+    for role in ('bbox', 'mask'):
+        if extractor := model.get('roi_head', {}).get(f'{role}_roi_extractor'):
+            extractor.finest_scale = FINEST_SCALE * factor
+
+
+def detector_model(name: ModelName, backbone: dict, classes: int, size: int) -> ConfigDict:
+    """The model of a detector: mmdet's heads as in ``configs/``, for ``classes`` classes.
+
+    ``size`` is that of the images, see :class:`~selnext_mm.recipes.options.Options`.
+    """
     base = config_root() / '_base_' / 'models' / f'{DETECTORS[name.detector][0]}.py'
     model = Config.fromfile(base).model
     widths = output_widths(dict(backbone, init_cfg=None), 'mmdet')
@@ -207,6 +233,7 @@ def detector_model(name: ModelName, backbone: dict, classes: int) -> ConfigDict:
                 if extractor := model.roi_head.get(f'{role}_roi_extractor'):
                     extractor.roi_layer.sampling_ratio = 2
     neck.in_channels = widths
+    _fit_to_size(model, size)
     set_classes(model, classes)
     head = dict(type=model.pop('type'), data_preprocessor=model.pop('data_preprocessor'))
     return ConfigDict(**head, backbone=backbone, neck=neck, **model)

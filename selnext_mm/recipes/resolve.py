@@ -161,7 +161,7 @@ def resolve(
             model=(
                 classifier_model(backbone, classes)
                 if classify
-                else detector_model(name, backbone, classes)
+                else detector_model(name, backbone, classes, size)
             ),
             **data_config(info, size, batch, workers, masks, options.multi_scale, options.mix),
             **parts,

@@ -12,6 +12,7 @@ from selnext_mm.recipes.models import (
     ModelName,
     backbone_config,
     classifier_model,
+    detector_model,
     output_widths,
     parse_model,
     set_classes,
@@ -109,3 +110,19 @@ def test_a_detectors_backbone_that_starts_from_weights_takes_its_arguments(backb
     cfg = backbone_config(parse_model(backbone, 'boxes'), 0.1, 'backbone.pth')
     assert cfg.pop('init_cfg')['checkpoint'] == 'backbone.pth'
     MODELS.build(cfg)
+
+
+@pytest.mark.parametrize(
+    ('size', 'factor'), [(160, 1 / 4), (320, 1 / 2), (448, 1 / 2), (480, 1), (640, 1), (1333, 1)]
+)
+def test_anchors_and_levels_follow_the_size_of_the_images(size, factor):
+    for detector in ('faster_rcnn', 'mask_rcnn', 'cascade_mask_rcnn', 'retinanet'):
+        name = ModelName(detector, 'selnext_atto')
+        model = detector_model(name, backbone_config(name, 0.0, None), 3, size)
+        if detector == 'retinanet':
+            assert model.bbox_head.anchor_generator.octave_base_scale == 4 * factor
+            continue
+        assert model.rpn_head.anchor_generator.scales == [8 * factor]
+        for role in ('bbox', 'mask'):
+            if extractor := model.roi_head.get(f'{role}_roi_extractor'):
+                assert extractor.get('finest_scale', 56) == 56 * factor
