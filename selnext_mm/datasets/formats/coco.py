@@ -272,10 +272,18 @@ class CocoLabels(Labels):
             if flag(a.get('ignore')):
                 tally.add('ignored', f'annotation {key} of {path.name}')
                 continue
+            box = numbers(a.get('bbox'))
+            if box not in (None, []) and not (
+                isinstance(box, list) and len(box) == 4 and finite(box)
+            ):
+                raise UserError(
+                    f'{path}: the bbox of annotation {short(key, 40)} is {short(box, 80)}; correct '
+                    'it to x, y, width, height, or remove the annotation'
+                )
             objects[image].append(
                 LabelledObject(
                     names[category],
-                    numbers(a.get('bbox')),
+                    box,
                     a.get('segmentation') or None,
                     bool(flag(a.get('iscrowd'))) and not habit,
                     number(a.get('area')),

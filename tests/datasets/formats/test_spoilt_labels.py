@@ -1,5 +1,6 @@
 """Labels of every format, spoilt at one place: one message, or a set that check-data takes."""
 
+import copy
 import json
 
 import pytest
@@ -79,11 +80,36 @@ def test_a_height_of_infinity_is_that_of_the_file(tmp_path):
     assert {(i['width'], i['height']) for i in content['images']} == {(64, 48)}
 
 
-def test_true_is_no_number_of_a_box(tmp_path):
-    folder = coco(tmp_path, lambda c: c['annotations'][0].update(bbox=[True, 5, 10, 20]))
-    info = find_dataset(folder)
-    assert len(objects(info)) == len(SMALL['train']['annotations']) - 1
-    assert any('without a box of four finite numbers' in note for note in info.choices)
+@pytest.mark.parametrize('box', [[True, 5, 10, 20], [1, 2, 3], 'x', {}, [1, 2, '3x', 4]])
+def test_what_is_no_box_is_refused_as_check_data_does_for_a_config(tmp_path, box):
+    folder = coco(tmp_path, lambda c: c['annotations'][0].update(bbox=box))
+    with pytest.raises(UserError, match=r'the bbox of annotation 1 is .*; correct it to x, y'):
+        find_dataset(folder)
+
+
+@pytest.mark.parametrize('kind', WRITERS)
+@pytest.mark.parametrize(
+    ('box', 'left'),
+    [
+        ([65, 10, 6, 10], 5),
+        ([60, 40, 30, 30], 6),
+        ([-5, -5, 12, 12], 6),
+        ([float('nan'), 4, 10, 20], None),
+        ([3, 4, float('inf'), 20], None),
+    ],
+)
+def test_a_fault_is_judged_alike_in_every_format(tmp_path, kind, box, left):
+    """``left``: objects that are; None where it is refused."""
+    made = copy.deepcopy(SMALL)
+    made['train']['annotations'][0]['bbox'] = box
+    path = WRITERS[kind](made, tmp_path)
+    if left is None:
+        with pytest.raises(UserError, match='train'):
+            find_dataset(path)
+        return
+    found = find_dataset(path)
+    assert len(objects(found)) == left
+    assert any('outside' in note or 'cut at' in note for note in found.choices)
 
 
 def test_numbers_and_flags_as_text_mean_what_they_mean_in_a_config(tmp_path):
