@@ -6,6 +6,7 @@ import re
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mmengine.config import Config
 
 pytest.importorskip('mmdet')
@@ -20,14 +21,26 @@ FUZZ = settings(
 
 
 @pytest.fixture(scope='module')
-def judge(tmp_path_factory):
-    """What takes time and is not judged here is left out: pretty configs, garbage collection."""
+def judges(tmp_path_factory):
+    """Of masks, of boxes alone, and of training sets alone.
+
+    What takes time and is not judged here is left out: pretty configs, garbage collection."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Config, 'pretty_text', '')
         gc.collect()
         gc.freeze()
-        yield Judge(tmp_path_factory.mktemp('annotations'))
+        folder = tmp_path_factory.mktemp('annotations')
+        yield [
+            Judge(folder / 'masks'),
+            Judge(folder / 'boxes', masks=False),
+            Judge(folder / 'training', scored=False),
+        ]
         gc.unfreeze()
+
+
+@pytest.fixture
+def judge(judges):
+    return judges[0]
 
 
 def as_bytes(made) -> bytes:
@@ -45,8 +58,9 @@ def test_the_sound_file_is_taken_and_scored(judge):
 
 
 @FUZZ
-@given(data=files())
-def test_whatever_is_spoilt_is_judged_alike(judge, data):
+@given(data=files(), place=st.integers(0, 2))
+def test_whatever_is_spoilt_is_judged_alike(judges, data, place):
+    judge = judges[place]
     assert problems(judge(data), judge) == '', difference(data)
 
 
@@ -88,7 +102,7 @@ FOUND = {
     'an image id that is a list': (first('image_id', [1]), None),
     'an image id that is true': (first('image_id', True), None),
     'an image id as a float': (first('image_id', 1.0), None),
-    'a category id that is null': (first('category_id', None), None),
+    'a category id that is a list': (first('category_id', [10]), None),
     'polygons without a point': (first('segmentation', [[], []]), None),
     'run lengths without counts': (first('segmentation', {'size': [80, 100]}), None),
     'a polygon of three numbers': (first('segmentation', [[1, 2, 3]]), None),
@@ -100,6 +114,7 @@ FOUND = {
     'a width with a fraction': (image('width', 100.5), 'in whole pixels'),
     'a width of no image': (image('width', 10**30), 'in whole pixels'),
     'a negative image id': (negative, None),
+    'a name that turns the text around': (image('file_name', '\u202e.jpg'), r'\\u202e\.jpg'),
     'an image of another size': (wider, 'another size than annotated|annotated 101'),
 }
 

@@ -27,7 +27,6 @@ from tests.datasets.check.coco_samples import CLASSES
 from tests.engine.both_runners import LOAD, RESIZE, common, loader
 from tests.engine.spoilt_annotations import content
 
-LOAD = [LOAD[0], dict(LOAD[1], with_mask=True)]
 META = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 PACK = dict(type='PackDetInputs', meta_keys=META)
 
@@ -46,9 +45,10 @@ class FixedDetector(BaseDetector):
                 self.truth.setdefault(f'{a["image_id"]}.jpg', []).append(a)
 
     def loss(self, batch_inputs, batch_data_samples):
-        boxes = sum(s.gt_instances.bboxes.sum() for s in batch_data_samples)
-        masks = sum(s.gt_instances.masks.areas.sum() for s in batch_data_samples)
-        return dict(loss=self.weight.mean() * (boxes + masks) * 1e-4)
+        found = [s.gt_instances for s in batch_data_samples]
+        size = sum(f.bboxes.sum() for f in found)
+        size = size + sum(f.masks.areas.sum() for f in found if 'masks' in f)
+        return dict(loss=self.weight.mean() * size * 1e-4)
 
     def predict(self, batch_inputs, batch_data_samples) -> SampleList:
         for sample in batch_data_samples:
@@ -73,17 +73,20 @@ class FixedDetector(BaseDetector):
         return batch_inputs
 
 
-def config(folder: Path, model: dict) -> Config:
-    """One file for training, validation and test; two iterations."""
+def config(folder: Path, model: dict, masks: bool, scored: bool) -> Config:
+    """Two iterations on a.json; validation and test on it, too, or on the sound file."""
+    load = [LOAD[0], dict(LOAD[1], with_mask=masks)]
+    truth = 'a.json' if scored else 'sound.json'
     data = dict(
         type='CocoDataset',
         data_root=str(folder),
-        ann_file='a.json',
         data_prefix=dict(img='images/'),
         metainfo=dict(classes=CLASSES),
     )
-    val = loader(dict(data, pipeline=[LOAD[0], RESIZE, LOAD[1], PACK], test_mode=True))
-    metric = dict(type='CocoMetric', ann_file=str(folder / 'a.json'), metric=['bbox', 'segm'])
+    pipeline = [load[0], RESIZE, load[1], PACK]
+    val = loader(dict(data, ann_file=truth, pipeline=pipeline, test_mode=True))
+    kinds = ['bbox', 'segm'] if masks else ['bbox']
+    metric = dict(type='CocoMetric', ann_file=str(folder / truth), metric=kinds)
     parts = common()
     parts['train_cfg'] = dict(type='IterBasedTrainLoop', max_iters=2, val_interval=2)
     parts['default_hooks']['checkpoint'] = dict(type='CheckpointHook', interval=-1)
@@ -93,7 +96,9 @@ def config(folder: Path, model: dict) -> Config:
             default_scope='mmdet',
             log_level='ERROR',
             model=model,
-            train_dataloader=loader(dict(data, pipeline=[*LOAD, RESIZE, PACK]), shuffle=True),
+            train_dataloader=loader(
+                dict(data, ann_file='a.json', pipeline=[*load, RESIZE, PACK]), shuffle=True
+            ),
             val_dataloader=val,
             test_dataloader=copy.deepcopy(val),
             val_evaluator=metric,
@@ -117,10 +122,19 @@ class Verdict:
 
 
 class Judge:
-    """A folder with three images and a config over them; judges annotation files."""
+    """A folder with three images and a config over them; judges annotation files.
 
-    def __init__(self, folder: Path, model: dict | None = None):
-        self.folder = folder
+    Args:
+        folder: an empty one.
+        model: what is trained; None takes the fixed one.
+        masks: of which masks are loaded and scored, too.
+        scored: False judges them as training sets alone.
+    """
+
+    def __init__(self, folder: Path, model: dict | None = None, masks=True, scored=True):
+        self.folder, self.masks, self.evaluates = folder, masks, scored
+        folder.mkdir(exist_ok=True)
+        (folder / 'sound.json').write_text(json.dumps(content()))
         images = folder / 'images'
         (images / 'folder').mkdir(parents=True)
         (images / 'text.jpg').write_text('no image')
@@ -128,12 +142,10 @@ class Judge:
         for i in (1, 2, 3):
             picture = generator.integers(0, 255, (80, 100, 3), np.uint8)
             cv2.imwrite(str(images / f'{i}.jpg'), picture)
-        fixed = dict(
-            type='FixedDetector',
-            data_preprocessor=dict(type='DetDataPreprocessor', pad_mask=True, pad_size_divisor=32),
-        )
-        self.cfg = config(folder, model or fixed)
-        self.fixed = config(folder, fixed)
+        prepare = dict(type='DetDataPreprocessor', pad_mask=masks, pad_size_divisor=32)
+        fixed = dict(type='FixedDetector', data_preprocessor=prepare)
+        self.cfg = config(folder, model or fixed, masks, scored)
+        self.fixed = config(folder, fixed, masks, scored)
         self.checkpoint = folder / 'fixed.pth'
         meta = dict(dataset_meta=dict(classes=CLASSES))
         torch.save(dict(state_dict=dict(weight=torch.ones(1)), meta=meta), self.checkpoint)
@@ -142,13 +154,13 @@ class Judge:
         (self.folder / 'a.json').write_bytes(data)
         check, reports = self.check()
         train, learns = self.train()
-        test, metrics = self.test()
+        test, metrics = self.test() if self.evaluates else (check, {})
         for read in (self.read_for_predict, load_annotations, count_objects):
             try:
                 read(self.folder / 'a.json')
             except UserError:
                 assert check, f'{read.__name__} refuses what check-data takes'
-        if check is None:
+        if check is None and self.evaluates:
             metrics |= self.scored(metrics)
         first = reports[0] if reports else None
         return Verdict(
@@ -167,7 +179,8 @@ class Judge:
             reports = check_config(copy.deepcopy(self.cfg))
         except UserError as error:
             return str(error), []
-        for report in reports:
+        # A training alone skips what an evaluation needs.
+        for report in reports if self.evaluates else ():
             check_images(report, workers=1)
         lines = [line for _, line in table_lines(reports)]
         assert all(line.isprintable() or not line for line in lines), lines
@@ -198,21 +211,26 @@ class Judge:
         """The AP of the same predictions by faster-coco-eval, and as a report computes it."""
         others = {f'fast {key}': value for key, value in self.test(fast=True)[1].items()}
         truth = load_annotations(self.folder / 'a.json')
-        for kind in ('bbox', 'segm'):
+        for kind in ('bbox', 'segm') if self.masks else ('bbox',):
             results = json.loads((self.folder / f'out.{kind}.json').read_text())
             score = evaluate(truth, results, kind, list(CLASSES)).summary['AP']
             others[f'report {kind}_mAP'] = -1 if score is None else score
         return others
 
 
-def learnt(runner) -> int:
-    """Objects that the training learns from, as its own transforms count them."""
+def learnt(runner) -> int | None:
+    """Objects that the training learns from, as its own transforms count them.
+
+    None if an image cannot be read, which a training skips.
+    """
     dataset = runner.train_dataloader.dataset
     count = 0
     for i in range(len(dataset)):
         results = dataset.get_data_info(i)
         for transform in dataset.pipeline.transforms[:2]:
             results = transform(results)
+            if results is None:
+                return None
         count += int((~results['gt_ignore_flags']).sum())
     return count
 
@@ -220,16 +238,17 @@ def learnt(runner) -> int:
 def problems(verdict: Verdict, judge: Judge) -> str:
     """What is wrong with a verdict: one of the commands says else, or data are dropped silently."""
     v, wrong = verdict, []
-    for name, said in (('train', v.train), ('test', v.test)):
+    for name, said in {'train': v.train, **({'test': v.test} if judge.evaluates else {})}.items():
         if (said is None) != (v.check is None):
             wrong.append(f'check-data says {v.check!r}, {name} says {said!r}')
         named = said and str(judge.folder) in said
         if said and not (named and said.isprintable()):
             wrong.append(f'{name} does not name the file in one line: {said!r}')
     if v.check is None and v.train is None:
-        if v.learns != v.used:
+        if v.learns not in (None, v.used):
             wrong.append(f'check-data says {v.used} objects are used, training uses {v.learns}')
-        for kind in ('bbox', 'segm'):
+        kinds = ('bbox', 'segm') if judge.masks else ('bbox',)
+        for kind in kinds if judge.evaluates else ():
             scores = [v.metrics[f'{who}{kind}_mAP'] for who in ('', 'fast ', 'report ')]
             if max(scores) - min(scores) > 1e-3:
                 wrong.append(f'the {kind} AP is {scores}')

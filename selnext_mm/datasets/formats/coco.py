@@ -5,6 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from selnext_mm.datasets.check.masks import finite
+from selnext_mm.datasets.coco_content import flag, number, numbers
 from selnext_mm.datasets.coco_file import OTHERS, read_coco
 from selnext_mm.datasets.formats.files import Tree, join, split_of, tails
 from selnext_mm.datasets.formats.records import LabelledObject, Labels, SplitLabels, Tally, preview
@@ -119,8 +121,9 @@ class CocoLabels(Labels):
         def size(name: str) -> tuple[int, int] | None:
             record = by_name[name]
             width, height = record.get('width'), record.get('height')
-            known = isinstance(width, int | float) and isinstance(height, int | float)
-            return (int(width), int(height)) if known and min(width, height) > 0 else None
+            size = [number(width), number(height)]
+            known = finite(size) and min(size) >= 1
+            return (int(size[0]), int(size[1])) if known else None
 
         def extras(name: str) -> dict:
             record = by_name[name]
@@ -147,7 +150,7 @@ class CocoLabels(Labels):
             name = c.get('name') if isinstance(c, dict) else None
             if not isinstance(key, int | str) or not isinstance(name, str) or not name.strip():
                 raise UserError(
-                    f'{path}: the category {str(c)[:80]} has no id or no name; give it both'
+                    f'{path}: the category {short(c, 80)} has no id or no name; give it both'
                 )
             pairs.append((key, name.strip(), c))
         for what, values in (('id', [p[0] for p in pairs]), ('name', [p[1] for p in pairs])):
@@ -183,7 +186,7 @@ class CocoLabels(Labels):
             name = _file_name(record) if isinstance(record, dict) else None
             if not isinstance(key, int | str) or not name:
                 raise UserError(
-                    f'{path}: the image record {str(record)[:80]} has no id or no file_name; '
+                    f'{path}: the image record {short(record, 80)} has no id or no file_name; '
                     'complete or remove it'
                 )
             if key in records:
@@ -250,11 +253,11 @@ class CocoLabels(Labels):
     def _objects(self, annotations, names, records, path, tally) -> dict:
         """Image id -> its objects in the order of the file."""
         objects, ids, twice, unknown = defaultdict(list), set(), [], Counter()
-        crowds = sum(bool(a.get('iscrowd')) for a in annotations if isinstance(a, dict))
+        crowds = sum(bool(flag(a.get('iscrowd'))) for a in annotations if isinstance(a, dict))
         habit = crowds > MOSTLY * len(annotations)
         for a in annotations:
             if not isinstance(a, dict):
-                raise UserError(f'{path}: the annotation {str(a)[:80]} is no record; remove it')
+                raise UserError(f'{path}: the annotation {short(a, 80)} is no record; remove it')
             key, image, category = map(a.get, ('id', 'image_id', 'category_id'))
             if isinstance(key, HASHABLE):
                 if key in ids:
@@ -266,16 +269,24 @@ class CocoLabels(Labels):
             if not isinstance(category, HASHABLE) or category not in names:
                 unknown['category_id', short(category, 40)] += 1
                 continue
-            if a.get('ignore'):
+            if flag(a.get('ignore')):
                 tally.add('ignored', f'annotation {key} of {path.name}')
                 continue
+            box = numbers(a.get('bbox'))
+            if box not in (None, []) and not (
+                isinstance(box, list) and len(box) == 4 and finite(box)
+            ):
+                raise UserError(
+                    f'{path}: the bbox of annotation {short(key, 40)} is {short(box, 80)}; correct '
+                    'it to x, y, width, height, or remove the annotation'
+                )
             objects[image].append(
                 LabelledObject(
                     names[category],
-                    a.get('bbox'),
+                    box,
                     a.get('segmentation') or None,
-                    bool(a.get('iscrowd')) and not habit,
-                    a.get('area'),
+                    bool(flag(a.get('iscrowd'))) and not habit,
+                    number(a.get('area')),
                 )
             )
         if twice:

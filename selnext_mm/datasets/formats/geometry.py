@@ -74,8 +74,9 @@ def polygon_box(polygons: Sequence[Sequence[float]]) -> list[float]:
 
 
 def is_finite(numbers) -> bool:
+    """Are all of ``numbers`` finite numbers? True and False are none."""
     try:
-        return all(map(math.isfinite, numbers))
+        return bool not in set(map(type, numbers)) and all(map(math.isfinite, numbers))
     except (TypeError, OverflowError):  # text; an integer beyond float's range
         return False
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from selnext_mm.text import visible
+
 CLASSIFICATION, BOXES, MASKS = 'classification', 'boxes', 'masks'
 SPLITS = ('train', 'val', 'test')
 EXAMPLES = 3  # named per kind of trouble
@@ -113,7 +115,7 @@ class Tally:
 
 def preview(names: Sequence, total: int | None = None) -> str:
     """The first few names, and how many more there are."""
-    shown = [str(n).encode('utf-8', 'backslashreplace').decode() for n in names[:EXAMPLES]]
+    shown = [visible(str(n)) for n in names[:EXAMPLES]]
     more = (len(names) if total is None else total) - len(shown)
     return ', '.join(shown) + (f' and {more} more' if more > 0 else '')
 

@@ -146,7 +146,7 @@ class VocLabels(Labels):
         """Read all XML files into flat arrays, 40 bytes per box, and find where counting starts.
 
         Boxes that touch the left or top border begin at 1, or below it where counting starts at 0.
-        It does if a fifth or more of the boxes that begin at 1 or below begin below it; or, where
+        It does if a fifth or more of the boxes that begin at 1 or at 0 begin at 0; or, where
         there are none, if most boxes have fractions of pixels.
         """
         self.boxes, self.kinds, self.names = array('d'), array('l'), {}
@@ -159,16 +159,16 @@ class VocLabels(Labels):
             advance(1)
         for i in range(0, len(self.boxes), 4):
             box = self.boxes[i : i + 4]
-            low = min(box[:2])
-            below += low < 1
-            at += low == 1
+            # What begins left of 0 is outside in either way of counting, and says nothing.
+            below += any(0 <= v < 1 for v in box[:2])
+            at += min(box[:2]) == 1
             fractions += any(v % 1 for v in box)
         count = len(self.kinds)
         self.origin = int(not (4 * below > at or (below == at == 0 and fractions > count / 2)))
         rule = (
             'pixels count from 1, the last included: left = xmin - 1, width = xmax - xmin + 1'
             if self.origin
-            else f'coordinates count from 0 ({below} boxes begin below 1, {fractions} of {count} '
+            else f'coordinates count from 0 ({below} boxes begin at 0, {fractions} of {count} '
             'have fractions): left = xmin, width = xmax - xmin'
         )
         self.choices.append(f'Pascal VOC boxes: {rule}')

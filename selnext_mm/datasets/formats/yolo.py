@@ -126,8 +126,8 @@ class YoloLabels(Labels):
                 continue
             if lost:
                 raise UserError(
-                    f'{path}: {key}: {lost[0]} is not there; looked in {base} and {path.parent}. '
-                    'Correct the path in the file'
+                    f'{path}: {key}: {preview(lost[:1])} is not there; looked in {base} and '
+                    f'{path.parent}. Correct the path in the file'
                 )
             images = sorted({image for f in found for image in self._images(f)})
             if not images:

@@ -389,6 +389,16 @@ def test_a_key_twice_with_one_value_is_read(tmp_path):
     assert read_coco(path) == sound()
 
 
+@pytest.mark.parametrize('value', [7, True, -0.5, 'x', {'id': 1}])
+def test_what_is_not_asked_for_is_a_list_or_null_all_the_same(value, tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text(json.dumps(dict(images=value, categories=[])))
+    with pytest.raises(UserError, match='images is a'):
+        read_coco(path, ('categories',))
+    path.write_text(json.dumps(dict(images=None, categories=[])))
+    assert read_coco(path, ('categories',))['images'] is None
+
+
 def test_a_missing_file_and_a_folder_are_said(tmp_path):
     with pytest.raises(UserError, match='does not exist'):
         read_coco(tmp_path / 'none.json')
