@@ -1,9 +1,8 @@
 """What ``--resume`` and the variables of a restarted job mean for the config."""
 
 import json
-import os
 import signal
-import time
+import sys
 
 import pytest
 import torch
@@ -15,6 +14,7 @@ from selnext_mm.engine import session
 from selnext_mm.engine.resume.lineage import claim, start_run
 from selnext_mm.errors import UserError
 from tests.messages.bad_input import CFG
+from tests.processes import finish
 
 
 @pytest.fixture
@@ -107,16 +107,28 @@ def test_a_failed_start_in_an_empty_folder_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
-def test_told_to_stop_during_the_set_up(monkeypatch, number, capfd):
-    def open_session(args):
-        os.kill(os.getpid(), number)
-        time.sleep(10)
+TOLD = """
+import os, signal, sys, time
+from selnext_mm.cli import train
 
-    monkeypatch.setattr(train, 'open_session', open_session)
-    before = signal.getsignal(number)
-    with pytest.raises(SystemExit) as stopped:
-        train.main([CFG])
-    assert stopped.value.code == 75
-    assert f'told to stop by {number.name}' in capfd.readouterr().err
-    assert signal.getsignal(number) is before
+def open_session(args):
+    os.kill(os.getpid(), number)
+    time.sleep(10)
+
+number = int(sys.argv[1])
+train.open_session = open_session
+before = signal.getsignal(number)
+try:
+    train.main(['a.py'])
+finally:
+    print('given back' if signal.getsignal(number) is before else 'kept')
+"""
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
+def test_told_to_stop_during_the_set_up(number):
+    """In a process of its own: a signal that goes astray would end the tests."""
+    process = finish([sys.executable, '-c', TOLD, int(number)], timeout=60)
+    assert process.returncode == 75, process.stderr
+    assert f'told to stop by {number.name}' in process.stderr
+    assert process.stdout == 'given back\n'
