@@ -23,6 +23,7 @@ from selnext_mm.export.int8 import float_modules, quantize
 from selnext_mm.export.merge import merge
 from selnext_mm.export.writers import require, write_onnx
 from selnext_mm.inference.loading import deploy
+from selnext_mm.ops.capabilities import has_bfloat16_instructions
 from selnext_mm.runtime.sessions import open_session
 
 Call = Callable[[], Any]
@@ -193,13 +194,9 @@ def in_inference_mode(call: Call, bf16: bool = False) -> Call:
     return run
 
 
-def cpu_flags() -> set[str]:
-    """What Linux says the processor can do; empty elsewhere."""
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-    except OSError:
-        return set()
-    return next((set(x.partition(':')[2].split()) for x in lines if x.startswith('flags')), set())
+def check_bfloat16() -> None:
+    if not has_bfloat16_instructions():
+        raise UnavailableError('the processor has neither AVX512-BF16 nor AMX')
 
 
 def make_eager(subject: Subject) -> Call:
@@ -214,15 +211,13 @@ def make_deployed(subject: Subject) -> Call:
 
 def make_bf16(subject: Subject) -> Call:
     """bfloat16 autocast, deployed where there is something to deploy."""
-    if not cpu_flags() & {'avx512_bf16', 'amx_bf16'}:
-        raise UnavailableError('the processor has neither AVX512-BF16 nor AMX')
+    check_bfloat16()
     return in_inference_mode(subject.in_pytorch(subject.deployed or subject.model), bf16=True)
 
 
 def make_bf16_weights(subject: Subject) -> Call:
     """The backbone in bfloat16, images and maps converted; deployed where it can be."""
-    if not cpu_flags() & {'avx512_bf16', 'amx_bf16'}:
-        raise UnavailableError('the processor has neither AVX512-BF16 nor AMX')
+    check_bfloat16()
     model = copy.deepcopy(subject.model)
     try:
         deploy(model, 'bfloat16')

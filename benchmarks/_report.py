@@ -18,8 +18,18 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def command() -> str:
-    """The command line of this process, as one would type it."""
-    return shlex.join(['python', *sys.argv])
+    """The command line of this process as one would type it in the repository.
+
+    Of an absolute path elsewhere only the name is kept: folders of one machine mean nothing.
+    """
+    return shlex.join(['python', *map(_shown, sys.argv)])
+
+
+def _shown(argument: str) -> str:
+    path = Path(argument)
+    if not path.is_absolute():
+        return argument
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
 
 
 def now() -> str:

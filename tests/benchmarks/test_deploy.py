@@ -50,7 +50,7 @@ def detector(tmp_path):
 @pytest.fixture
 def bf16(monkeypatch):
     """A processor with bfloat16; where there is none, torch computes it all the same."""
-    monkeypatch.setattr(_forms, 'cpu_flags', lambda: {'avx512_bf16'})
+    monkeypatch.setattr(_forms, 'has_bfloat16_instructions', lambda: True)
 
 
 @pytest.mark.integration
@@ -142,7 +142,7 @@ def test_objects_of_a_file_are_those_of_pytorch(detector, tmp_path):
 
 
 def test_what_the_processor_lacks_is_said(classifiers, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(_forms, 'cpu_flags', lambda: {'avx2'})
+    monkeypatch.setattr(_forms, 'has_bfloat16_instructions', lambda: False)
     options = ['--models', 'classifier', '--size', '64', '64', '--batch', '1', *FAST]
     argv = [*options, '--classifiers', *classifiers, '--forms']
     assert call(deploy.main, [*argv, 'eager', 'bf16']) == 0
