@@ -13,6 +13,7 @@ from selnext_mm.__main__ import main
 from selnext_mm.cli.semantic_maps import main as make_maps
 from selnext_mm.config.build import build_model
 from selnext_mm.config.load import load_config, set_data_root
+from selnext_mm.datasets.shapes import CLASSES, draw_scene
 from tests.mmseg import needs_mmseg
 
 pytestmark = needs_mmseg
@@ -151,6 +152,23 @@ def test_tta_sees_every_image_twice(trained, data, tmp_path, monkeypatch):
     session = Session(CONFIG, data, tmp_path / 'run', SMALL)
     assert 0 < session.test(trained[1], tta=True)['mIoU'] < 100
     assert views == [2] * 8
+
+
+def test_label_maps_are_browsed_and_the_run_is_reported(trained, data, tmp_path, capsys):
+    from selnext_mm.recipes.browse import build_dataset, raw_view, trained_view
+
+    session, path = trained
+    dataset, names = build_dataset(session.cfg), ['background', *CLASSES]
+    _, view = raw_view(dataset, 0, names)
+    found = {names[i.category_id] for i in view.instances}
+    scene = draw_scene(0, 'train', 0, 96)
+    assert found == {CLASSES[label] for label in scene.labels}
+    assert all(i.segmentation for i in view.instances)
+    assert {names[i.category_id] for i in trained_view(dataset[0], names).instances} <= found
+    capsys.readouterr()
+    assert main(['report', str(path.parent), '--out', str(tmp_path / 'report.html')]) == 0
+    assert 'the IoU of each class is in the log of the run' in capsys.readouterr().out
+    assert 'mIoU' in (tmp_path / 'report.html').read_text()
 
 
 def test_what_has_no_form_for_label_maps_says_so(trained, data, tmp_path, capsys):
