@@ -6,6 +6,7 @@ import pytest
 import torch
 import yaml
 from mmengine.config import Config
+from mmengine.registry import MODELS
 
 from selnext_mm.__main__ import main
 from selnext_mm.analysis.complexity import measure_model
@@ -143,6 +144,13 @@ def test_a_config_of_mmsegmentation_takes_the_backbone(tmp_path):
     cfg.optim_wrapper.pop('loss_scale')
     groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
     assert min(g['lr'] for g in groups) == pytest.approx(1e-4 * 0.9**7)
+
+
+@needs_mmseg
+def test_names_of_mmsegmentation_are_known_in_the_scope_of_this_package():
+    with MODELS.switch_scope_and_registry('selnext_mm') as scoped:
+        assert scoped.get('UPerHead').__module__.startswith('mmseg.')
+        assert scoped.get('MaskRCNN').__module__.startswith('mmdet.')
 
 
 @needs_mmseg
