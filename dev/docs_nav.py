@@ -33,6 +33,7 @@ NAV = {
         'deploy',
         'serve',
         'evaluation',
+        'segmentation',
         'elsewhere',
         'mim',
     ],
