@@ -1,9 +1,12 @@
 """The files of a published model: weights, config, preparation of images, card."""
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import torch
 from mmengine.config import Config
 
 from selnext_mm import __version__
@@ -23,6 +26,8 @@ WEIGHTS, CONFIG, CARD = 'model.safetensors', 'config.py', 'README.md'
 PREPROCESSOR, ABOUT = 'preprocessor_config.json', 'config.json'
 FILES = (WEIGHTS, CONFIG, CARD, PREPROCESSOR, ABOUT)
 ONNX = 'model.onnx'
+DTYPES = {'float32': None, 'float16': torch.float16}
+WRITTEN_BY = '# Written by: '  # of the config that ``train --data`` writes
 # Keys of a run that mean nothing elsewhere.
 LOCAL_KEYS = ('work_dir', 'load_from', 'resume', 'launcher')
 
@@ -58,6 +63,34 @@ def portable_config(cfg: Config) -> str:
     if isinstance(init, dict) and init.get('type') == 'Pretrained':
         init['checkpoint'] = None
     return Config(content).pretty_text
+
+
+def command_of(work_dir: Path) -> str | None:
+    """The command that made the run, without folders of this machine; None if it is not known."""
+    config = work_dir / CONFIG
+    first = config.read_text().partition('\n')[0] if config.is_file() else ''
+    if not first.startswith(f'{WRITTEN_BY}selnext-mm '):
+        return None
+    return re.sub(r'(?<![^\s=])/\S+', lambda m: portable(m[0]), first.removeprefix(WRITTEN_BY))
+
+
+def stored(state: dict[str, torch.Tensor], dtype: str) -> dict[str, torch.Tensor]:
+    """``state`` with its floating-point tensors in ``dtype``, of :data:`DTYPES`.
+
+    Raises:
+        UserError: if a value is too large for it.
+    """
+    kind = DTYPES[dtype]
+    if kind is None:
+        return state
+    result = {k: v.to(kind) if v.is_floating_point() else v for k, v in state.items()}
+    for name, value in result.items():
+        if not value.isfinite().all() and state[name].isfinite().all():
+            raise UserError(
+                f'--dtype {dtype}: {name} holds values beyond {torch.finfo(kind).max:g}; publish '
+                'it in float32'
+            )
+    return result
 
 
 def preprocessor(loaded: LoadedModel) -> dict[str, Any]:
@@ -133,8 +166,12 @@ def publish(
     checkpoint: str | Path | None = None,
     licence: str = 'other',
     repo: str | None = None,
+    dtype: str = 'float32',
+    notes: Sequence[str] = (),
 ) -> Path:
     """Write the folder of a run's model; nothing is sent anywhere.
+
+    The same run and arguments give the same bytes.
 
     ``model.safetensors`` (weights, classes in its header), ``config.py`` (resolved, without paths
     of this machine), ``preprocessor_config.json``, ``config.json`` and ``README.md``, the card.
@@ -145,9 +182,12 @@ def publish(
         checkpoint: None for the best one of the run, else the last.
         licence: of the weights, as the Hub calls it; the card says that it is the user's choice.
         repo: ``owner/name`` that the commands of the card name.
+        dtype: that the weights are stored in: ``float32``, or ``float16`` for half the size.
+        notes: sentences for the card.
 
     Raises:
-        UserError: for a folder that is no run, has no checkpoint, or cannot be written.
+        UserError: for a folder that is no run, has no checkpoint, or cannot be written; for
+            weights that ``dtype`` cannot hold.
     """
     work_dir = Path(work_dir).expanduser()
     run = read_run(work_dir)
@@ -160,12 +200,15 @@ def publish(
         header = dict(
             format='pt', classes=json.dumps(loaded.classes), producer=f'selnext_mm {__version__}'
         )
-        save_file(loaded.model.state_dict(), folder / WEIGHTS, header)
+        save_file(stored(loaded.model.state_dict(), dtype), folder / WEIGHTS, header)
         write_text(folder / CONFIG, portable_config(loaded.cfg))
         write_json(folder / PREPROCESSOR, pictures)
         about = hub_config(loaded, pictures)
         write_json(folder / ABOUT, about)
         digest = sha256(folder / WEIGHTS)
-        text = model_card(run, loaded, about, path.name, digest, licence, repo)
+        command = command_of(work_dir)
+        text = model_card(
+            run, loaded, about, path.name, digest, licence, repo, dtype, notes, command
+        )
         write_text(folder / CARD, text)
     return Path(to).expanduser()

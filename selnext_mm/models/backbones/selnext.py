@@ -13,9 +13,8 @@ from .base import Backbone, check_frozen_stages, normalize_out_indices, resolve_
 from .layers import DropPath, build_activation, build_norm2d
 from .selnext_fast import IMPLS, downsample, fused_forward, fused_norm, images_for_stem
 
-# name -> (depths, channels); tiny, small and base are the paper's, the others are ConvNeXt's
-# published widths and depths with our block ("ours": no printed result stands behind them). Of
-# yocto, for weights of a few megabytes, nothing is published: a quarter of pico's widths.
+# name -> (depths, channels); tiny, small and base are the paper's, the others ("ours": no printed
+# result stands behind them) ConvNeXt's published ones with our block; yocto is nobody's.
 ARCHS = {
     'yocto': ((2, 2, 6, 2), (16, 32, 64, 128)),
     'atto': ((2, 2, 6, 2), (40, 80, 160, 320)),
