@@ -41,7 +41,11 @@ def tested_scores(run: Run) -> tuple[dict[str, float], str]:
             content = json.loads(path.read_text())
         except ValueError:
             continue
-        if isinstance(content, dict) and isinstance(content.get('metrics'), dict):
+        if not isinstance(content, dict):
+            continue
+        if path.name == 'result.json' and 'top1' in content:  # of "selnext-mm compare"
+            return {'accuracy/top1': content['top1']}, 'the test of the comparison'
+        if isinstance(content.get('metrics'), dict):
             return _numbers(content['metrics']), 'the test of the run'
     if run.val:
         return _numbers(run.val[-1]), 'the last validation during training'

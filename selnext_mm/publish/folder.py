@@ -26,6 +26,7 @@ WEIGHTS, CONFIG, CARD = 'model.safetensors', 'config.py', 'README.md'
 PREPROCESSOR, ABOUT = 'preprocessor_config.json', 'config.json'
 FILES = (WEIGHTS, CONFIG, CARD, PREPROCESSOR, ABOUT)
 ONNX = 'model.onnx'
+COMPARED = 'weights.pth'
 DTYPES = {'float32': None, 'float16': torch.float16}
 WRITTEN_BY = '# Written by: '  # of the config that ``train --data`` writes
 # Keys of a run that mean nothing elsewhere.
@@ -38,10 +39,23 @@ def config_of(work_dir: Path) -> Path:
     Raises:
         UserError: if there is none.
     """
-    found = sorted(work_dir.glob('*/vis_data/config.py')) or sorted(work_dir.glob('*.py'))
+    found = sorted(work_dir.glob('*/vis_data/config.py'))
+    # A later test in the same folder leaves its own config, but no scalars.
+    found = [p for p in found if any(p.parent.glob('*.json'))] or found
+    found = found or sorted(work_dir.glob('*.py'))
     if not found:
         raise UserError(f'{work_dir} holds no config of a run; give the work dir of a training')
     return found[-1]
+
+
+def checkpoint_of(work_dir: Path) -> Path:
+    """The weights that ``selnext-mm compare`` left in a run, else its best checkpoint or its last.
+
+    Raises:
+        UserError: if there is none.
+    """
+    compared = work_dir / COMPARED
+    return compared if compared.is_file() else best_checkpoint(work_dir)
 
 
 def portable(node: Any) -> Any:
@@ -179,7 +193,7 @@ def publish(
     Args:
         work_dir: of the run.
         to: the folder; what else is in it stays.
-        checkpoint: None for the best one of the run, else the last.
+        checkpoint: None for :func:`checkpoint_of` the run.
         licence: of the weights, as the Hub calls it; the card says that it is the user's choice.
         repo: ``owner/name`` that the commands of the card name.
         dtype: that the weights are stored in: ``float32``, or ``float16`` for half the size.
@@ -192,7 +206,7 @@ def publish(
     work_dir = Path(work_dir).expanduser()
     run = read_run(work_dir)
     config = config_of(work_dir)
-    path = Path(checkpoint).expanduser() if checkpoint else best_checkpoint(work_dir)
+    path = Path(checkpoint).expanduser() if checkpoint else checkpoint_of(work_dir)
     with quiet():
         loaded = load_for_inference(config, path, 'cpu', deployed=False)
     pictures = preprocessor(loaded)

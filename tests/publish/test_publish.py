@@ -168,6 +168,29 @@ def test_the_training_is_described_and_not_the_test_after_it(run, tmp_path, dete
     assert '- start: weights of start.pth\n' in card
 
 
+def test_a_later_test_in_the_folder_does_not_describe_the_training(run, tmp_path):
+    text = (run / 'config.py').read_text()
+    for day, start in (('20260101_120000', 'start.pth'), ('20260102_120000', 'best_x_epoch_3.pth')):
+        data = run / day / 'vis_data'
+        data.mkdir(parents=True)
+        (data / 'config.py').write_text(f"{text}\nload_from = '/home/me/{start}'\n")
+    (run / '20260101_120000' / 'vis_data' / 'scalars.json').write_text('')
+    main([str(run), '--to', str(tmp_path / 'out')])
+    assert '- start: weights of start.pth\n' in (tmp_path / 'out' / 'README.md').read_text()
+
+
+def test_a_run_of_a_comparison(tmp_path, classifier):
+    run = as_run(tmp_path / 'run', classifier, {})
+    (run / 'results.json').unlink()
+    (run / 'best_x_epoch_3.pth').rename(run / 'weights.pth')
+    (run / 'result.json').write_text(json.dumps(dict(top1=36.5, seed=0)))
+    assert main([str(run), '--to', str(tmp_path / 'out')]) == 0
+    card = (tmp_path / 'out' / 'README.md').read_text()
+    assert 'From the test of the comparison' in card
+    assert '| accuracy/top1 | 36.5 |' in card
+    assert 'weights of `weights.pth`' in card
+
+
 def test_the_published_weights_are_read_from_the_hub(run, tmp_path, detector, hub):
     out = tmp_path / 'out'
     main([str(run), '--to', str(out)])
