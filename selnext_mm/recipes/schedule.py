@@ -14,6 +14,7 @@ VALIDATIONS = 10  # at most, per run
 SMALL_SET = 2000  # images; below it the weights are averaged
 CLIP_GRAD = 5.0  # largest norm of an update's gradient
 UNMIXED = 0.15  # share of the epochs at the end that see images as they are
+LEAST_GAIN = 1e-4  # of the metric that counts as one; mmengine's 0.1 is a fifth of an AP of 0.5
 AVERAGED = 100  # iterations that the average of the weights looks back over
 
 
@@ -54,6 +55,7 @@ def schedule_config(
                 type='ResumableEarlyStoppingHook',
                 monitor=metric,
                 rule='greater',
+                min_delta=LEAST_GAIN,
                 patience=max(1, math.ceil(patience / interval)),
             )
         )
