@@ -102,6 +102,7 @@ def model_card(
     digest: str,
     licence: str,
     repo: str | None,
+    start: str,
     dtype: str = 'float32',
     notes: Sequence[str] = (),
     command: str | None = None,
@@ -116,6 +117,7 @@ def model_card(
         digest: SHA-256 of the published weights.
         licence: of the weights.
         repo: ``owner/name`` on the Hub; None for a folder that is used where it lies.
+        start: where training started.
         dtype: that the weights are stored in.
         notes: sentences of whoever publishes it.
         command: that trained it.
@@ -169,7 +171,7 @@ def model_card(
         f'- data: {data}; what it shows and who may use it only its owner can say',
         *(f'- {note}' for note in notes),
         f'- schedule: {summary.schedule_line(cfg)}',
-        f'- start: {_start(cfg)}',
+        f'- start: {start}',
         f'- precision: {summary.precision(cfg)}; seed {seed}',
         *([f'- command: `{command}`'] if command else []),
         '- all of it: `config.py`, whose paths begin with `DATA/`',
@@ -197,11 +199,3 @@ def model_card(
         '',
     ]
     return '\n'.join(lines)
-
-
-def _start(cfg) -> str:
-    """Where training started, without folders of the machine."""
-    line = summary.start_line(cfg)
-    head, word, path = line.partition(' of ')
-    is_local = word and '://' not in path
-    return f'{head} of {Path(path).name}' if is_local else line

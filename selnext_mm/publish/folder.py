@@ -12,6 +12,7 @@ from mmengine.config import Config
 from selnext_mm import __version__
 from selnext_mm.checkpoints.files import save_file
 from selnext_mm.checkpoints.hub import sha256
+from selnext_mm.config import summary
 from selnext_mm.config.build import quiet
 from selnext_mm.disk import new_folder, write_json, write_text
 from selnext_mm.errors import UserError
@@ -33,8 +34,8 @@ WRITTEN_BY = '# Written by: '  # of the config that ``train --data`` writes
 LOCAL_KEYS = ('work_dir', 'load_from', 'resume', 'launcher')
 
 
-def config_of(work_dir: Path) -> Path:
-    """The resolved config of a run: the newest that training wrote, else one in ``work_dir``.
+def configs_of(work_dir: Path) -> list[Path]:
+    """The resolved configs of a run, of each training the oldest first; else one in ``work_dir``.
 
     Raises:
         UserError: if there is none.
@@ -45,7 +46,20 @@ def config_of(work_dir: Path) -> Path:
     found = found or sorted(work_dir.glob('*.py'))
     if not found:
         raise UserError(f'{work_dir} holds no config of a run; give the work dir of a training')
-    return found[-1]
+    return found
+
+
+def start_of(configs: list[Path]) -> str:
+    """Where the training of :func:`configs_of` started, without folders of the machine."""
+
+    def line(path: Path) -> str:
+        text = summary.start_line(Config.fromfile(path, import_custom_modules=False))
+        head, word, file = re.fullmatch('(.*?)(?:( of | from )(.*))?', text).groups()
+        return text if not word or '://' in file else f'{head}{word}{Path(file).name}'
+
+    last = line(configs[-1])
+    first = line(configs[0]) if last.startswith('resumed') else last
+    return last if first == last else f'{first}; {last}'
 
 
 def checkpoint_of(work_dir: Path) -> Path:
@@ -80,12 +94,16 @@ def portable_config(cfg: Config) -> str:
 
 
 def command_of(work_dir: Path) -> str | None:
-    """The command that made the run, without folders of this machine; None if it is not known."""
+    """The command that made the run, without folders of this machine; None if it is not known.
+
+    It is that of a run without a break: one that was resumed has the same end.
+    """
     config = work_dir / CONFIG
     first = config.read_text().partition('\n')[0] if config.is_file() else ''
     if not first.startswith(f'{WRITTEN_BY}selnext-mm '):
         return None
-    return re.sub(r'(?<![^\s=])/\S+', lambda m: portable(m[0]), first.removeprefix(WRITTEN_BY))
+    words = first.removeprefix(WRITTEN_BY).replace(' --resume', '')
+    return re.sub(r'(?<![^\s=])/\S+', lambda m: portable(m[0]), words)
 
 
 def stored(state: dict[str, torch.Tensor], dtype: str) -> dict[str, torch.Tensor]:
@@ -205,10 +223,10 @@ def publish(
     """
     work_dir = Path(work_dir).expanduser()
     run = read_run(work_dir)
-    config = config_of(work_dir)
+    configs = configs_of(work_dir)
     path = Path(checkpoint).expanduser() if checkpoint else checkpoint_of(work_dir)
     with quiet():
-        loaded = load_for_inference(config, path, 'cpu', deployed=False)
+        loaded = load_for_inference(configs[-1], path, 'cpu', deployed=False)
     pictures = preprocessor(loaded)
     with new_folder(Path(to).expanduser(), '--to') as folder:
         header = dict(
@@ -220,9 +238,9 @@ def publish(
         about = hub_config(loaded, pictures)
         write_json(folder / ABOUT, about)
         digest = sha256(folder / WEIGHTS)
-        command = command_of(work_dir)
+        start, command = start_of(configs), command_of(work_dir)
         text = model_card(
-            run, loaded, about, path.name, digest, licence, repo, dtype, notes, command
+            run, loaded, about, path.name, digest, licence, repo, start, dtype, notes, command
         )
         write_text(folder / CARD, text)
     return Path(to).expanduser()

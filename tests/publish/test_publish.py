@@ -98,7 +98,7 @@ def test_the_same_run_makes_the_same_bytes(run, tmp_path):
 
 def test_half_precision_is_the_rounded_model_and_half_its_size(run, tmp_path, detector):
     first = (run / 'config.py').read_text()
-    command = 'selnext-mm train --data=/home/me/cells /x.py --out work_dirs/cells'
+    command = 'selnext-mm train --data=/home/me/cells /x.py --resume --out work_dirs/cells'
     (run / 'config.py').write_text(f'# Written by: {command}\n{first}')
     out = tmp_path / 'out'
     words = ['--dtype', 'float16', '--note', 'Drawn, not photographed.', '--note', 'CC0.']
@@ -177,6 +177,19 @@ def test_a_later_test_in_the_folder_does_not_describe_the_training(run, tmp_path
     (run / '20260101_120000' / 'vis_data' / 'scalars.json').write_text('')
     main([str(run), '--to', str(tmp_path / 'out')])
     assert '- start: weights of start.pth\n' in (tmp_path / 'out' / 'README.md').read_text()
+
+
+def test_a_resumed_run_tells_its_first_start_as_well(run, tmp_path):
+    text = (run / 'config.py').read_text()
+    resumed = "resume = True\nload_from = '/home/me/cells/epoch_2.pth'\n"
+    for day, more in (('20260101_120000', ''), ('20260102_120000', resumed)):
+        data = run / day / 'vis_data'
+        data.mkdir(parents=True)
+        (data / 'config.py').write_text(f'{text}\n{more}')
+        (data / 'scalars.json').write_text('')
+    main([str(run), '--to', str(tmp_path / 'out')])
+    card = (tmp_path / 'out' / 'README.md').read_text()
+    assert '- start: random weights; resumed from epoch_2.pth\n' in card
 
 
 def test_a_run_of_a_comparison(tmp_path, classifier):
