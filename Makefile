@@ -1,5 +1,5 @@
 # make demo    set-up, synthetic data, training, evaluation, images: about 10 minutes on 2 cores,
-#              after the first set-up (90 s of processor time and its downloads; no compiler)
+#              after the first set-up (under a minute and its downloads; no compiler)
 # make test    set-up and the test suite; ARGS="-k seln", JOBS=0 (one process)
 # make quick   unit tests alone, under a minute: no process is started, nothing is trained
 # make realdata   the tests on real images: SELNEXT_MM_COCO=DIR SELNEXT_MM_CIFAR10=ARCHIVE_OR_DIR
@@ -11,6 +11,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= auto
+# Tests start hundreds of processes, each of which would compile the stack anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Rooms whose tests start no process and train nothing.
 QUICK := $(addprefix tests/,checkpoints config datasets/check evaluation models/attention \

@@ -14,6 +14,8 @@ Environment variables:
                                        python, CUDA) and kept as a wheel in the cache folder. Later
                                        calls without the variable keep what is there
   MAX_JOBS                             parallel compilations; default: the number of cores
+  SELNEXT_MM_INSTALLER=uv|pip          what installs; default uv (the one on PATH, else put into the
+                                       environment), and pip where uv cannot do the same
   SELNEXT_MM_CACHE                     cache folder; default ~/.cache/selnext_mm
 
 "--this-python" ("make setup PYTHON=...") makes an environment of another Python version anew.
@@ -35,6 +37,7 @@ import time
 from pathlib import Path
 
 from cuda_toolkit import cuda_headers, find_cuda_home
+from installer import uv_command
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / '.venv'
@@ -42,8 +45,17 @@ PYTHON = VENV / 'bin' / 'python'
 STAMP = VENV / 'selnext_mm.json'
 SUPPORTED = ((3, 10), (3, 13))
 MMCV = '2.1.0'
+# mmcv first, as programs that do not know this package do.
+FIRST_IMPORT = ('mmcv.ops', 'mmdet.apis', 'mmdet.models', 'mmpretrain.models', 'selnext_mm.cli')
 CPU_INDEX = 'https://download.pytorch.org/whl/cpu'
-INPUTS = ('dev/bootstrap.py', 'dev/cuda_toolkit.py', 'setup.py', 'pyproject.toml', 'requirements')
+INPUTS = (
+    'dev/bootstrap.py',
+    'dev/cuda_toolkit.py',
+    'dev/installer.py',
+    'setup.py',
+    'pyproject.toml',
+    'requirements',
+)
 
 
 def stop(message: str) -> None:
@@ -64,13 +76,27 @@ def run(*command: str, **kwargs) -> None:
         stop(f'"{" ".join(map(str, command))}" failed with status {code}; all output: {log}')
 
 
-def pip(*arguments: str) -> None:
+def install(*arguments: str, index: str | None = None) -> None:
+    """Install packages, from ``index`` if one is named."""
     # torch asks for setuptools without a bound, and mmcv and mmengine need one below 81.
-    constraints = ['-c', str(ROOT / 'requirements' / 'lock.txt')]
+    constraints = ROOT / 'requirements' / 'lock.txt'
+    arguments = ('-c', str(constraints), *arguments)
+    try:
+        quick = uv_command(PYTHON, constraints, index)
+    except ValueError as error:
+        stop(str(error))
+    if quick:
+        command, env = quick
+        result = subprocess.run([*command, *arguments], capture_output=True, text=True, env=env)
+        if not result.returncode:
+            return
+        # It may be a matter of credentials, which pip finds in more places.
+        last = (result.stderr.strip().splitlines() or ['no message'])[-1].strip()
+        say(f'uv could not install this ("{last}"); pip tries')
     # --no-compile: Python writes what it needs on first import, not all 16,000 files.
-    options = ['--disable-pip-version-check', '--no-compile', *constraints]
-    command = [str(PYTHON), '-m', 'pip', 'install', *options]
-    run(*command, *arguments)
+    options = ['--disable-pip-version-check', '--no-compile']
+    options += ['--index-url', index] if index else []
+    run(str(PYTHON), '-m', 'pip', 'install', *options, *arguments)
 
 
 def find_python() -> str:
@@ -160,7 +186,7 @@ def install_torch() -> dict:
     facts = torch_facts()
     if facts.get('version', '').split('+')[0] != wanted:
         index = torch_index(wanted)
-        pip(f'torch=={wanted}', *(['--index-url', index] if index else []))
+        install(f'torch=={wanted}', index=index)
         facts = torch_facts()
         if not facts:
             stop('torch is installed but cannot be imported; see: .venv/bin/python -m torch')
@@ -228,10 +254,8 @@ def remove_other_mmcv(own: str) -> None:
 def install_lite() -> None:
     """Install mmcv without operators, and let programs that import mmcv first have ours."""
     remove_other_mmcv('mmcv_lite')
-    pip('--no-deps', f'mmcv-lite=={MMCV}')
+    install('--no-deps', f'mmcv-lite=={MMCV}')
     run(str(PYTHON), '-m', 'selnext_mm', 'ops', '--install', cwd=tempfile.gettempdir())
-    if subprocess.run([PYTHON, '-c', 'import mmcv.ops'], capture_output=True).returncode:
-        stop('mmcv.ops cannot be imported; see: .venv/bin/selnext-mm doctor')
     say(f'mmcv-lite {MMCV}, its operators computed by torch (MMCV_OPS=cpu or cuda compiles them)')
 
 
@@ -266,7 +290,7 @@ def install_compiled(facts: dict, choice: str) -> None:
             os.replace(wheel, folder / wheel.name)
         wheels = cached_wheels(facts, kind)
     remove_other_mmcv('mmcv')
-    pip('--no-deps', '--force-reinstall', str(wheels[0]))
+    install('--no-deps', '--force-reinstall', str(wheels[0]))
     if not mmcv_installed(MMCV):
         stop(f'mmcv._ext cannot be imported; remove {folder} and run make setup again')
     say(f'mmcv {MMCV} with compiled operators ({kind}) from {wheels[0].parent}')
@@ -304,6 +328,9 @@ def fingerprint() -> dict:
 
 def main() -> None:
     started = time.time()
+    # Container images forbid bytecode now and then. Without it in the environment, which is ours
+    # alone, each start of the stack takes twice as long.
+    os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
     python = find_python()
     # A default python3 of another version is no wish for another environment.
     wanted = version_of(python) if '--this-python' in sys.argv[1:] else None
@@ -324,17 +351,19 @@ def main() -> None:
     # An early look, so that a set-up that cannot end does not begin to download the rest.
     plan_ops(facts, state['ops'], find_cuda_home())
     say(f'torch {facts["version"]}; the pinned requirements ...')
-    # --no-deps: lock.txt names all that is needed; looking for more takes pip a minute.
+    # --no-deps: lock.txt names all that is needed; looking for more takes a minute.
     requirements = ROOT / 'requirements'
-    pip(
+    install(
         '--no-deps', f'torchvision=={os.environ.get("TORCHVISION_VERSION", "0.28.0")}', *stack(),
         '-r', str(requirements / 'lock.txt'), '-r', str(requirements / 'dev.txt'),
     )  # fmt: skip
-    pip('--no-deps', '--no-build-isolation', '-e', str(ROOT))
+    install('--no-deps', '--no-build-isolation', '-e', str(ROOT))
     if state['ops'] == 'torch':
         install_lite()
     else:
         install_compiled(facts, state['ops'])
+    say('the first import of all, which compiles it to bytecode ...')
+    run(str(PYTHON), '-c', f'import {", ".join(FIRST_IMPORT)}', cwd=tempfile.gettempdir())
     STAMP.write_text(json.dumps(state))
     say(f'done in {time.time() - started:.0f} s; check: .venv/bin/selnext-mm doctor')
 

@@ -21,6 +21,7 @@ proposals and so gives more.)
 Nothing is computed: the pass runs on tensors that have shapes but no data.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
 from selnext_mm.config.build import build_model
@@ -79,6 +80,32 @@ def mmcv_hooks(model: nn.Module) -> Iterator[Callable[[], int]]:
             del module.__flops__
 
 
+class WithoutInitialValues(TorchFunctionMode):
+    """Within it, tensors that are made keep what is in memory: drawing numbers takes seconds."""
+
+    # Those of nn.init hand themselves over whole, with the tensor by its name.
+    SKIPPED = frozenset(
+        {Tensor.uniform_, Tensor.normal_, Tensor.erfinv_}
+        | {nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_}
+    )
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in self.SKIPPED:
+            return args[0] if args else kwargs['tensor']
+        return func(*args, **(kwargs or {}))
+
+
+def without_data(model: nn.Module) -> nn.Module:
+    """A copy of ``model`` whose parameters and buffers have shapes and no data (device meta)."""
+    memo: dict[int, Tensor] = {}
+    for parameter in model.parameters():
+        empty = torch.empty_like(parameter, device='meta')
+        memo[id(parameter)] = nn.Parameter(empty, parameter.requires_grad)
+    for buffer in model.buffers():
+        memo[id(buffer)] = torch.empty_like(buffer, device='meta')
+    return copy.deepcopy(model, memo)
+
+
 def is_detector(model: nn.Module) -> bool:
     return hasattr(model, 'bbox_head') or hasattr(model, 'roi_head')
 
@@ -120,10 +147,9 @@ def measure_model(model: nn.Module, shape: tuple[int, int] | None = None) -> Com
     if shape is None:
         shape = DETECTOR_SHAPE if is_detector(model) else CLASSIFIER_SHAPE
     products = FlopCounterMode(display=False, custom_mapping=EXTRA_COUNTS)
-    # Real parameters meet fake inputs: nothing is computed, and a detector takes milliseconds.
-    fake = FakeTensorMode(allow_non_fake_inputs=True)
-    with torch.no_grad(), mmcv_hooks(model) as flops_mmcv, fake, products:
-        convention = run_once(model, torch.empty(1, 3, *shape))
+    shapes = without_data(model)
+    with torch.no_grad(), torch.device('meta'), mmcv_hooks(shapes) as flops_mmcv, products:
+        convention = run_once(shapes, torch.empty(1, 3, *shape))
         flops = int(flops_mmcv())
     return Complexity(
         params=sum(p.numel() for p in model.parameters()),
@@ -141,4 +167,6 @@ def measure(config: str | Path | Config, shape: tuple[int, int] | None = None) -
         config = load_config(config)
     elif 'model' not in config:
         raise UserError(f'{config.filename or "the config"} describes no model')
-    return measure_model(build_model(config).eval(), shape)
+    with WithoutInitialValues():
+        model = build_model(config).eval()
+    return measure_model(model, shape)

@@ -110,7 +110,7 @@ def _verified(path: Path, source: str | Path) -> Path:
         blob.unlink()
         raise UserError(
             f'{source}: the copy in the cache is damaged (its SHA-256 is not that of the Hub) and '
-            'was removed; start again, which fetches it anew'
+            'was removed; start again, which fetches it again'
         )
     return path
 

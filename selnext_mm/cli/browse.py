@@ -12,8 +12,8 @@ from selnext_mm.errors import UserError
 def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog='selnext-mm browse',
-        description='Draw images with their labels as they lie in the files, and beside them as a '
-        'model is trained on them: a sheet (PNG) and a page (HTML) that opens without a network.',
+        description='Draw images with their labels as stored, and beside them as a model is '
+        'trained on them: a sheet (PNG) and a page (HTML) that opens without a network.',
     )
     parser.add_argument(
         'data',

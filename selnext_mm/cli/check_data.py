@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog='selnext-mm check-data',
         description='Check the data sets of a config, or a folder of labels: categories against '
-        'classes, boxes, masks, ids, images, counts, alike images. Nothing is changed.',
+        'classes, boxes, masks, ids, images, counts, duplicate images. Nothing is changed.',
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--format', choices=FORMATS, help='of the labels; found by looking')
     parser.add_argument(
-        '--no-duplicates', action='store_true', help='of a folder: do not look for alike images'
+        '--no-duplicates', action='store_true', help='of a folder: do not look for duplicate images'
     )
     parser.add_argument('--data-root', help='folder of the data set: moves all datasets there')
     parser.add_argument(

@@ -40,7 +40,7 @@ def run(command: str, *arguments: str) -> None:
     print(f'\n$ selnext-mm {command} {shlex.join(arguments)}', flush=True)
     code = subprocess.run([sys.executable, '-m', 'selnext_mm', command, *arguments]).returncode
     if code:
-        # The step has told why.
+        # The step has said why.
         print(f'the demo stopped in the step "selnext-mm {command}"', file=sys.stderr)
         raise SystemExit(code)
 

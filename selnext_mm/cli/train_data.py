@@ -13,7 +13,7 @@ EPILOG = """Models: selnext_{yocto,atto,femto,pico,nano,t,s,b,l}, convnext_*,
 na_resnet{18,34,50,101}, resnet*, patnet_{t0,t1,t2,s,m,l}, fasternet_*,
 mobilenet_v3_l_{seln,se}; in front of it, if the labels are boxes or masks, one of faster_rcnn/,
 cascade_rcnn/, retinanet/, mask_rcnn/, cascade_mask_rcnn/. What is not given is chosen, and
-every choice is told in one line."""
+every choice is logged in one line."""
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -35,7 +35,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add('--image-size', type=int, metavar='PIXELS', help='longer side')
     add('--workers', type=int, metavar='N', help='processes that load images')
     add('--seed', type=int, default=0, metavar='N', help='default: 0')
-    add('--patience', type=int, metavar='EPOCHS', help='stop after so many without gain; 0: never')
+    add(
+        '--patience',
+        type=int,
+        metavar='EPOCHS',
+        help='stop after so many without a better metric; 0: never',
+    )
     add(
         '--weights', metavar='FILE|URL', help='start from a backbone or a detector; hf://OWNER/REPO'
     )

@@ -1,4 +1,4 @@
-"""mmdet's ``COCO`` with the house's reader: training and metrics see what the check has seen."""
+"""mmdet's ``COCO`` with this package's reader: training and metrics see what the check has seen."""
 
 from pathlib import Path
 

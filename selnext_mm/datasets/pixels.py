@@ -43,6 +43,6 @@ def peculiarities(path: str | os.PathLike) -> tuple[int, int | None]:
         # Pillow gives a PNG of three times 16 bits as 8.
         deep |= data.startswith(b'\x89PNG') and data[24] == 16
         return orientation, int(read_rgb(path).max()) if deep else None
-    # Whatever is wrong with the file is told by those who need its pixels.
+    # Whatever is wrong with the file is reported by those who need its pixels.
     except (OSError, ValueError, SyntaxError, IndexError, Image.DecompressionBombError):
         return UPRIGHT, None

@@ -162,7 +162,7 @@ class StopSignals:
 
 
 class ShieldedWorkers:
-    """A ``worker_init_fn``: the worker heeds its own process alone.
+    """A ``worker_init_fn``: the worker reacts to signals from its own process only.
 
     torchrun, schedulers and terminals signal the workers, too. The iteration that is to be finished
     needs their images; torch lets SIGTERM kill them, and the run would die of that. Up to here the

@@ -4,7 +4,7 @@ import importlib
 
 from selnext_mm.errors import UserError
 
-DOC = 'Operators of mmcv in torch, by selnext_mm.mmcv_ext, in the place of the compiled module.'
+DOC = 'Operators of mmcv in torch, by selnext_mm.mmcv_ext, instead of the compiled module.'
 # room -> the names that it computes
 COMPUTED = {
     'boxes': ('bbox_overlaps',),

@@ -11,7 +11,7 @@ Form = TypeVar('Form')
 
 
 class PackedOnce:
-    """What a function makes of weights: made at the first call, anew if a weight has changed.
+    """What a function makes of weights: made at the first call, again if a weight has changed.
 
     Belongs to one module in one process: a copied or pickled module starts without. A write
     through ``tensor.data`` is not counted by torch and so not seen.

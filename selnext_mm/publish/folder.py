@@ -73,7 +73,7 @@ def checkpoint_of(work_dir: Path) -> Path:
 
 
 def portable(node: Any) -> Any:
-    """``node`` with ``DATA/<last two parts>`` in the place of every absolute path."""
+    """``node`` with ``DATA/<last two parts>`` instead of every absolute path."""
     if isinstance(node, dict):
         return {k: portable(v) for k, v in node.items()}
     if isinstance(node, list | tuple):

@@ -60,7 +60,7 @@ def duplicated_images(
         ('warn', within, 'within a split'),
     ):
         if groups:
-            lines.append((level, f'{len(groups)} groups of alike images {where}'))
+            lines.append((level, f'{len(groups)} groups of duplicate images {where}'))
             lines += [('', f'  {_names(group)}') for group in groups[:SHOWN]]
             if len(groups) > SHOWN:
                 lines.append(('', f'  and {len(groups) - SHOWN} more'))

@@ -22,7 +22,7 @@ class Limits:
 
     Args:
         max_bytes: of a body; more is 413.
-        max_pixels: of an image, told by its header before it is decoded; more is 413.
+        max_pixels: of an image, by its header before it is decoded; more is 413.
         seconds: for a body to arrive (408) and for its answer (503).
         queue: requests that are served or wait, of all clients; more is 503.
         per_client: the same of one address; more is 429.

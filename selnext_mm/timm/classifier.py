@@ -31,7 +31,7 @@ class LinearHead(nn.Module):
         return self.fc
 
     def reset(self, num_classes: int) -> None:
-        """Begin anew with ``num_classes`` outputs."""
+        """Replace the head by a new one with ``num_classes`` outputs."""
         self.fc = fresh_linear(self.num_features, num_classes)
 
     def pre_logits(self, x: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def draw_cams(
         read: gives of an image the square that the models saw.
         out: the PNG to write.
         method: its title.
-        with_target: all maps are of one class, whose probability is to be told, too.
+        with_target: all maps are of one class, whose probability is printed, too.
     """
     cells = []
     folder = os.path.commonpath([path.parent for path in paths])

@@ -9,7 +9,13 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from selnext_mm.analysis.complexity import build_model, measure, measure_model
+from selnext_mm.analysis.complexity import (
+    WithoutInitialValues,
+    build_model,
+    measure,
+    measure_model,
+    without_data,
+)
 from selnext_mm.analysis.papers.figures import PAPER_FIGURES, meets, printed_interval
 from selnext_mm.config_files import find_config
 from selnext_mm.errors import UserError
@@ -280,3 +286,23 @@ def test_attention_kernel_of_the_cpu_is_counted():
             return nn.functional.scaled_dot_product_attention(q, q, q, attn_mask=mask)
 
     assert measure_model(Attention(), (4, 5)).macs == 2 * 3 * 3 * 20
+
+
+def test_no_number_is_drawn_for_a_model_that_is_only_counted():
+    before = torch.get_rng_state()
+    with WithoutInitialValues():
+        nn.Conv2d(3, 8, 3)
+        nn.init.trunc_normal_(nn.Linear(4, 4).weight, std=0.02)
+        nn.init.normal_(torch.empty(5))
+    assert torch.equal(torch.get_rng_state(), before)
+    nn.Linear(4, 4)
+    assert not torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_counted_copy_leaves_the_model_its_weights():
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    model[0].bias.requires_grad_(False)
+    copy = without_data(model)
+    assert {t.device.type for t in (*copy.parameters(), *copy.buffers())} == {'meta'}
+    assert {t.device.type for t in (*model.parameters(), *model.buffers())} == {'cpu'}
+    assert [p.requires_grad for p in copy.parameters()] == [True, False, True, True]

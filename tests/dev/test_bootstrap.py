@@ -129,7 +129,7 @@ def test_it_needs_the_standard_library_only():
         'print(json.dumps(sorted(new - set(sys.stdlib_module_names))))'
     )
     out = subprocess.run([sys.executable, '-S', '-c', code], capture_output=True, text=True)
-    assert json.loads(out.stdout) == ['cuda_toolkit'], out.stderr  # the file beside it
+    assert json.loads(out.stdout) == ['cuda_toolkit', 'installer'], out.stderr  # beside it
 
 
 @pytest.fixture
@@ -209,9 +209,10 @@ def test_too_little_room_stops_before_anything_is_made(finished, monkeypatch):
     assert finished == []
 
 
-def test_pythons_that_are_too_old_get_the_message():
+@pytest.mark.parametrize('name', ['bootstrap', 'installer'])
+def test_pythons_that_are_too_old_get_the_message(name):
     # What an old Python would evaluate when it reads the file; newer syntax would stop it earlier.
-    text = (ROOT / 'dev' / 'bootstrap.py').read_text()
+    text = (ROOT / 'dev' / f'{name}.py').read_text()
     ast.parse(text, feature_version=(3, 8))
     assert 'from __future__ import annotations' in text
 

@@ -120,7 +120,7 @@ def check_shapes(
     """Hold ``mapped`` against the names and shapes of ``model``.
 
     Counters of batch norms that ``expected`` lacks may be there. With a 0 among ``widths``, where
-    no key told a width, and keys missing, shapes are not complained of: all of that stage would
+    no key gives a width, and keys are missing, shapes are not reported: all of that stage would
     look wrong.
 
     Raises:

@@ -125,7 +125,7 @@ def _yolo(tree: Tree, problems: list[str]) -> str | None:
 
 
 def _nothing(tree: Tree, format: str | None, problems: list[str]) -> str:
-    """Why there are no labels, as far as it can be told."""
+    """Why there are no labels, as far as that is known."""
     text = f'no labels found in {tree.root}' + (f' as {format}' if format else '')
     seen = [f'{len(tree.images)} images']
     seen += [

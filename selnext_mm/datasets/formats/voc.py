@@ -4,7 +4,7 @@ In Pascal VOC pixels count from 1 and the last one belongs to the box: ``xmin=1,
 whole width. As a box (left, top, width, height) that is
 ``xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1``. Some tools write the same XML with
 coordinates from 0, for which it is ``xmin, ymin, xmax - xmin, ymax - ymin``; which of the two a
-data set uses is told by where its boxes begin, see :meth:`VocLabels.prepare`.
+data set uses is seen from where its boxes begin, see :meth:`VocLabels.prepare`.
 """
 
 from array import array

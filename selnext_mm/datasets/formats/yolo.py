@@ -36,7 +36,7 @@ def is_yolo_yaml(path: Path) -> bool:
 def yaml_files(tree: Tree, problems: list[str]) -> list[str]:
     """Names of the YAML files in the folder, or one below, that describe a data set.
 
-    Others that cannot be read are told in ``problems``.
+    Others that cannot be read are listed in ``problems``.
 
     Raises:
         UserError: if data.yaml or dataset.yaml cannot be read.

@@ -1,4 +1,4 @@
-"""Arguments that would end a run with a traceback: told before anything is written.
+"""Arguments that would end a run with a traceback: reported before anything is written.
 
 What is cheap and without side effects is built here as the runner will build it: optimizer,
 schedulers, transforms, metrics, data sets without their data. Hooks, loops, samplers and loaders

@@ -1,4 +1,4 @@
-"""Keys of ``model.train_cfg`` and ``model.test_cfg`` that nothing reads, told with the near name.
+"""Keys of ``model.train_cfg`` and ``model.test_cfg`` that nothing reads, and the nearest name.
 
 Stock detectors take both as plain dicts and ask them for what they need: a misspelt ``score_thr``
 is a default, without a word. What is asked for is found in the source of the model's classes: the

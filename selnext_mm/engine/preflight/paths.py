@@ -1,4 +1,4 @@
-"""Is the data set of a config where the config says? Told in one message, before a run."""
+"""Is the data set of a config where the config says? Reported in one message, before a run."""
 
 from pathlib import Path
 

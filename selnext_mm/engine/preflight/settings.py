@@ -1,4 +1,4 @@
-"""What can be told of a config before its labels, its model and its weights are looked at."""
+"""What can be said of a config before its labels, its model and its weights are looked at."""
 
 from mmengine.config import Config
 

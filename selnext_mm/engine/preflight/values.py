@@ -1,4 +1,4 @@
-"""Settings that would end a run with a traceback, told before anything is written."""
+"""Settings that would end a run with a traceback, reported before anything is written."""
 
 import importlib
 import math

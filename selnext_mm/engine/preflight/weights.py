@@ -1,4 +1,4 @@
-"""Do the weights of a run fit its model, and hold what it goes on from? Told before it starts."""
+"""Do the weights of a run fit its model, and hold what it goes on from? Checked before it."""
 
 import io
 from collections.abc import Mapping

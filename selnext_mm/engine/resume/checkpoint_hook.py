@@ -127,7 +127,7 @@ class SafeCheckpointHook(CheckpointHook):
         self.position.restore(state)
         put_gradients(runner, state.get('gradients'))
         if not state['validated']:
-            # An evaluation that is made up for rewrites the checkpoint that it belongs to.
+            # An evaluation that is repeated rewrites the checkpoint that it belongs to.
             saved = state['saved']
             if saved and os.path.basename(saved['name']) == saved['name']:
                 self._saved = saved

@@ -141,7 +141,7 @@ def find_newest(work_dir: str | Path) -> Newest | None:
     """The newest intact checkpoint of the run in ``work_dir``; None if there are no checkpoints.
 
     Every byte of it has been read, once, and compared with its checksum; it comes with what was
-    read. Checkpoints of an earlier run that was started anew in the same folder do not count.
+    read. Checkpoints of an earlier run that was started again in the same folder do not count.
 
     Raises:
         UserError: there are checkpoints, but none is intact; the message names each.
@@ -171,8 +171,8 @@ def restart_warning(work_dir: str | Path) -> str | None:
     newest = max(paths, key=lambda path: path.stat().st_mtime)
     return (
         f'{work_dir} holds checkpoints of an earlier run ({len(paths)}, the last {newest.name}). '
-        'This run starts anew and will replace those of the same name; stop it and add --resume '
-        'to go on from them, or give it another --work-dir'
+        'This run starts from scratch and will replace those of the same name; stop it and add '
+        '--resume to go on from them, or give it another --work-dir'
     )
 
 

@@ -245,7 +245,7 @@ class AttentionMobileNetV3(Backbone):
         """Put the model into eval mode for good and merge its batch norms, channels-last.
 
         Each norm is merged into a copy of the weights of the convolution before it. Parameters,
-        buffers and state dict stay as they are; weights loaded later are merged anew.
+        buffers and state dict stay as they are; weights loaded later are merged again.
         """
         for module in self.modules():
             if isinstance(module, ConvNorm):

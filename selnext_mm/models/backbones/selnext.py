@@ -272,7 +272,7 @@ class SELNeXt(Backbone):
     def switch_to_deploy(self, dtype: torch.dtype | None = None) -> 'SELNeXt':
         """Put the model into eval mode for good and keep its weights packed for inference.
 
-        Parameters and state dict stay as they are, weights loaded later are packed anew. The
+        Parameters and state dict stay as they are, weights loaded later are packed again. The
         copies take as much memory as the blocks' parameters. ``dtype``: see :meth:`compute_in`.
         """
         if dtype is not None:
