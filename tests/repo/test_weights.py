@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from selnext_mm.cli.predict import main as predict
 from selnext_mm.config.load import load_config
+from selnext_mm.errors import UserError
 from tests.repo.test_packaging import tracked
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,6 +87,16 @@ def test_the_first_prediction_finds_the_labelled_cells(tmp_path, capsys):
             del truth[index]
     assert hits >= 0.8 * (hits + len(truth)), f'not found: {truth}'
     assert hits >= 0.8 * len(drawn), f'{len(drawn)} boxes are drawn, {hits} of them on a cell'
+
+
+def test_another_training_starts_from_the_folder():
+    from selnext_mm.recipes.options import Options
+    from selnext_mm.recipes.resolve import _start
+
+    Options(weights=str(CELLS)).check()
+    assert _start(str(CELLS)) == (None, str(CELLS)), 'weights of a whole detector'
+    with pytest.raises(UserError, match='no such file'):
+        Options(weights=str(FOLDER)).check()
 
 
 @pytest.mark.realdata

@@ -14,7 +14,7 @@ from .layers import DropPath, build_activation, build_norm2d
 from .selnext_fast import IMPLS, downsample, fused_forward, fused_norm, images_for_stem
 
 # name -> (depths, channels); tiny, small and base are the paper's, the others ("ours": no printed
-# result stands behind them) ConvNeXt's published ones with our block; yocto is nobody's.
+# result stands behind them) ConvNeXt's published ones with our block; yocto is in no paper.
 ARCHS = {
     'yocto': ((2, 2, 6, 2), (16, 32, 64, 128)),
     'atto': ((2, 2, 6, 2), (40, 80, 160, 320)),
