@@ -85,6 +85,7 @@ setup(
         'openmmlab': requirements('openmmlab'),
         'onedl': requirements('onedl'),
         'timm': requirements('timm'),
+        'mmseg': requirements('mmseg'),
         'hub': requirements('hub'),
         'analysis': requirements('analysis'),
         'report': requirements('report'),

@@ -34,6 +34,7 @@ NAV = {
         'deploy',
         'serve',
         'evaluation',
+        'segmentation',
         'elsewhere',
         'mim',
     ],

@@ -16,6 +16,7 @@ from selnext_mm.analysis.complexity import is_detector, measure_model
 from selnext_mm.config.build import build_model
 from selnext_mm.config.load import load_config
 from selnext_mm.config_files import config_leaves, config_root
+from selnext_mm.inference.loading import is_segmentor
 
 ROOT = config_root().parent
 SELN = 'A Latency-Efficient Integration of Channel Attention for ConvNets'
@@ -48,7 +49,10 @@ SOURCES = {
     ),
 }
 # What has been trained with this code by the recipe as it is: docs/results.md, in percent.
-OURS = {'mask_rcnn/selnext_atto_shapes.py': {'box AP': 68.8, 'mask AP': 68.7}}
+OURS = {
+    'mask_rcnn/selnext_atto_shapes.py': {'box AP': 68.8, 'mask AP': 68.7},
+    'upernet/selnext_atto_shapes.py': {'mIoU': 71.9},  # docs/segmentation.md
+}
 # Trained here by a shortened recipe.
 SHORTENED = ROOT / 'benchmarks' / 'results' / 'cifar10_reduced.json'
 # Baselines that stand beside a paper's model in the small comparison.
@@ -62,24 +66,27 @@ DATA = {
     'flowers102': 'Oxford 102 Flowers',
     'cars': 'Stanford Cars',
     'aircraft': 'FGVC Aircraft',
+    'ade20k': 'ADE20K',
 }
+TASKS = {'upernet': 'Semantic Segmentation', 'semantic_fpn': 'Semantic Segmentation'}
 
 
 def row(leaf: str, count_flops: bool = True) -> dict:
     """The metafile entry of one config; counting takes as long again as building the model."""
     cfg = load_config(leaf)
     model = build_model(cfg).eval()
-    detector = is_detector(model)
+    dense = is_detector(model) or is_segmentor(model)
+    iterations = cfg.train_cfg.get('max_iters')
     metadata = {
         'Architecture': architecture(cfg),
-        'Epochs': cfg.train_cfg.max_epochs,
+        **(dict(Iterations=iterations) if iterations else dict(Epochs=cfg.train_cfg.max_epochs)),
         'Training Data': DATA[Path(leaf).stem.split('_')[-1]],
         'Parameters': sum(p.numel() for p in model.parameters()),
     }
     if count_flops:
         counts = measure_model(model, input_size(cfg))
-        # As the papers count: MACs of a classifier, MMDetection 2's operations of a detector.
-        metadata['FLOPs'] = counts.flops_mmcv if detector else counts.macs
+        # As the papers count: MACs of a classifier, MMDetection 2's operations of the others.
+        metadata['FLOPs'] = counts.flops_mmcv if dense else counts.macs
         metadata['Input Size'] = '{}x{}'.format(*counts.shape)
     metadata['Trained Here'] = trained_here(leaf)
     first = (config_root() / leaf).read_text().splitlines()[0]
@@ -90,7 +97,8 @@ def row(leaf: str, count_flops: bool = True) -> dict:
         'Metadata': metadata,
     }
     if metrics := {**reported(leaf), **{f'{k} (ours)': v for k, v in OURS.get(leaf, {}).items()}}:
-        task = 'Object Detection' if detector else 'Image Classification'
+        task = 'Object Detection' if dense else 'Image Classification'
+        task = TASKS.get(Path(leaf).parts[0], task)
         data = metadata['Training Data']
         entry['Results'] = [{'Task': task, 'Dataset': data, 'Metrics': metrics}]
     return entry
@@ -99,14 +107,15 @@ def row(leaf: str, count_flops: bool = True) -> dict:
 def architecture(cfg: Config) -> list[str]:
     """The classes of a model, the largest part first, and the attention that it was given."""
     parts = [cfg.model, cfg.model.backbone, cfg.model.get('neck') or {}]
+    parts.append(cfg.model.get('decode_head') or {})
     names = [part['type'] for part in parts if part.get('type')]
     attention = cfg.model.backbone.get('attention_cfg') or {}
     return [*names, *([attention['type']] if attention.get('type') else [])]
 
 
 def input_size(cfg: Config) -> tuple[int, int] | None:
-    """Height and width of the images where these are not 224 x 224 (detectors: 800 x 1280)."""
-    if 'coco' not in Path(cfg.filename).stem and cfg.model.type != 'ImageClassifier':
+    """Height and width of the images where these are not the default of ``complexity``."""
+    if 'shapes' in Path(cfg.filename).stem:
         return (224, 224)  # the shapes of "make-shapes"
     for step in cfg.test_dataloader.dataset.pipeline:
         if step['type'] == 'Resize' and cfg.model.type == 'ImageClassifier':
@@ -133,7 +142,8 @@ def reported(leaf: str) -> dict[str, float]:
         elif cells[0].endswith(f']({name})'):
             row = dict(zip(header, cells, strict=True))
             cell = next((v for k, v in row.items() if k.startswith('reported')), '')
-            return _metrics(cell, 'Top 1 Accuracy' if folder == 'cls' else 'box AP')
+            single = 'mIoU' if folder in TASKS else 'box AP'
+            return _metrics(cell, 'Top 1 Accuracy' if folder == 'cls' else single)
     return {}
 
 

@@ -17,18 +17,21 @@ TITLES = {
     'faster_rcnn': 'Faster R-CNN',
     'cascade_rcnn': 'Cascade R-CNN',
     'retinanet': 'RetinaNet',
+    'upernet': 'UPerNet',
+    'semantic_fpn': 'Semantic FPN',
 }
 HEAD = """# Model zoo
 
 All configs of the package, as their metafiles have them; `dev/model_zoo.py` writes this page.
 
 - **paper**: as the paper prints it, in percent; a name in brackets is that of another paper than
-  the one above the table. Top-1 accuracy of classifiers, box AP, or box / mask AP of detectors.
+  the one above the table. Top-1 accuracy of classifiers, box AP, or box / mask AP of detectors,
+  mIoU of segmentors.
 - **ours**: trained with this code. *not run* says that nobody has; *shortened* that only a
   shortened recipe was run ([results](results.md#small-comparison-on-cifar-10)).
 - Parameters and operations (in 10^9) are counted here from the config, for one image of the size
   beside them ([complexity](commands.md#complexity)). As the papers count: multiply-accumulates of
-  a classifier, the FLOPs of MMDetection 2 of a detector.
+  a classifier, the FLOPs of MMDetection 2 of a detector or segmentor.
 - Weights: none are published. `selnext-mm publish` makes a run of yours fit for the Hub.
 
 `selnext-mm train`, `test` and `mim` take the file of a config and the long name with `.py` behind
@@ -59,7 +62,7 @@ def row(model: dict, folder: str) -> str:
         f'`{file}`',
         f'`{model["Name"]}`',
         data['Training Data'],
-        data['Epochs'],
+        data.get('Epochs') or f'{data["Iterations"]:,} iterations',
         f'{data["Parameters"] / 1e6:.2f}',
         f'{data["FLOPs"] / 1e9:.2f}',
         data['Input Size'],

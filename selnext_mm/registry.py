@@ -5,7 +5,7 @@ config (``_base_ = 'selnext_mm::...'``) that package's scope; without registries
 would warn at every build. A name means what it means in the recipe: it is looked up in the
 scope of the config that is being built first (``default_scope``, which a recipe sets itself),
 because mmcv, whose transforms are in the root, has other classes of the same names as mmdet and
-mmpretrain (``RandomCrop``, ``LoadAnnotations``). Then come the root, mmdet and mmpretrain.
+mmpretrain (``RandomCrop``, ``LoadAnnotations``). Then come the root, mmdet, mmpretrain and mmseg.
 """
 
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ from mmengine import registry as root
 from mmengine.registry import DefaultScope, Registry
 
 SCOPE = 'selnext_mm'
-FALLBACK_SCOPES = ('mmdet', 'mmpretrain')
+FALLBACK_SCOPES = ('mmdet', 'mmpretrain', 'mmseg')
 
 
 def _outer_scope() -> str | None:
@@ -25,7 +25,7 @@ def _outer_scope() -> str | None:
 
 
 class ScopeRegistry(Registry):
-    """A child registry that finds what the config's scope, the root, mmdet or mmpretrain know."""
+    """A child registry that finds what the config's scope, the root and the packages below know."""
 
     def get(self, key: str):
         if '.' in key:

@@ -36,9 +36,11 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 from selnext_mm.config.build import build_model
 from selnext_mm.config.load import load_config
 from selnext_mm.errors import UserError
+from selnext_mm.inference.loading import is_segmentor
 
 CLASSIFIER_SHAPE = (224, 224)
 DETECTOR_SHAPE = (800, 1280)
+SEGMENTOR_SHAPE = (512, 2048)  # of the FLOPs that ADE20K's tables print
 NUM_PROPOSALS = 1000
 NUM_MASKS = 100
 # The counter knows the attention kernels of GPUs, but not the one that the CPU dispatches to.
@@ -110,6 +112,13 @@ def is_detector(model: nn.Module) -> bool:
     return hasattr(model, 'bbox_head') or hasattr(model, 'roi_head')
 
 
+def default_shape(model: nn.Module) -> tuple[int, int]:
+    """Height and width that the field counts a model of this kind at."""
+    if is_segmentor(model):
+        return SEGMENTOR_SHAPE
+    return DETECTOR_SHAPE if is_detector(model) else CLASSIFIER_SHAPE
+
+
 def _each(modules: nn.Module) -> list[nn.Module]:
     return list(modules) if isinstance(modules, nn.ModuleList) else [modules]
 
@@ -140,12 +149,13 @@ def run_once(model: nn.Module, image: Tensor) -> str:
 
 
 def measure_model(model: nn.Module, shape: tuple[int, int] | None = None) -> Complexity:
-    """Count ``model``, an mmdet detector or mmpretrain classifier, at ``shape`` (H, W).
+    """Count ``model``, a detector, segmentor or classifier, at ``shape`` (H, W).
 
-    ``shape=None`` means 800 x 1280 for detectors and 224 x 224 for classifiers.
+    ``shape=None`` means 800 x 1280 for detectors, 512 x 2048 for segmentors, whose auxiliary head
+    is not counted, and 224 x 224 for classifiers.
     """
     if shape is None:
-        shape = DETECTOR_SHAPE if is_detector(model) else CLASSIFIER_SHAPE
+        shape = default_shape(model)
     products = FlopCounterMode(display=False, custom_mapping=EXTRA_COUNTS)
     shapes = without_data(model)
     with torch.no_grad(), torch.device('meta'), mmcv_hooks(shapes) as flops_mmcv, products:

@@ -11,6 +11,10 @@ COMMANDS = {
     'check-data': ('selnext_mm.cli.check_data', 'is the data of a config fit to train on?'),
     'browse': ('selnext_mm.cli.browse', 'images with labels, before and after augmentation'),
     'make-shapes': ('selnext_mm.cli.make_shapes', 'write the synthetic COCO data set of the demo'),
+    'semantic-maps': (
+        'selnext_mm.cli.semantic_maps',
+        'label maps for semantic segmentation from COCO masks',
+    ),
     'compare': ('selnext_mm.cli.compare', 'train configs x seeds by one recipe, one table'),
     'complexity': ('selnext_mm.cli.complexity', 'parameters and MACs beside the printed figures'),
     'convert': ('selnext_mm.cli.convert', "turn another project's weights into ours"),

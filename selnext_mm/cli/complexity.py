@@ -166,7 +166,8 @@ def build_parser() -> argparse.ArgumentParser:
         nargs=2,
         type=int,
         metavar=('H', 'W'),
-        help='image size; default 800 1280 for detectors, 224 224 for classifiers',
+        help='image size; default 800 1280 for detectors, 512 2048 for segmentors, 224 224 for '
+        'classifiers',
     )
     parser.add_argument('--json', metavar='F', help='write the rows to this file, too')
     parser.add_argument(

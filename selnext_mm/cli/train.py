@@ -1,11 +1,15 @@
 """``tools/train.py`` and ``selnext-mm train``."""
 
+import argparse
 import sys
+from dataclasses import fields
 
 from selnext_mm.cli.processes import add_run_options, in_process_group, start_processes
 from selnext_mm.cli.run_options import base_parser, open_session
+from selnext_mm.engine.distributed.launch import is_first_process
 from selnext_mm.engine.signals import stop_early
 from selnext_mm.errors import UserError
+from selnext_mm.recipes.config_options import ConfigOptions, set_options
 
 
 def parse_args(argv: list[str] | None):
@@ -28,6 +32,22 @@ def parse_args(argv: list[str] | None):
         action='store_true',
         help='scale the lr by (batch of this run) / auto_scale_lr.base_batch_size',
     )
+    add = parser.add_argument
+    add('--out', dest='work_dir', metavar='DIR', help='the same as --work-dir')
+    add('--epochs', type=int, metavar='N', help='what the config counts in epochs stretches along')
+    add('--batch-size', type=int, metavar='N', help='images per update and process; the lr follows')
+    add('--lr', type=float, metavar='RATE', help='the highest learning rate')
+    add('--image-size', type=int, metavar='PIXELS', help='longer side; of a classifier the square')
+    add('--workers', type=int, metavar='N', help='processes that load images, for each loader')
+    add('--seed', type=int, metavar='N', help='of weights, order and augmentation')
+    add(
+        '--patience',
+        type=int,
+        metavar='N',
+        help='stop after so many evaluations without a better metric; 0: never',
+    )
+    add('--weights', metavar='FILE|URL', help='start from a backbone or a whole model')
+    add('--val', metavar='FRACTION|DIR', help=argparse.SUPPRESS)
     add_run_options(parser)
     return parser.parse_args(argv)
 
@@ -47,7 +67,17 @@ def main(argv: list[str] | None = None) -> int:
                 f'{args.launcher}, or --gpus'
             )
         return start_processes('train', words, args.gpus)
-    open_session(args).train(
+    if args.val is not None:
+        raise UserError(
+            f'--val {args.val} is for --data; a config names its validation images: --cfg-options '
+            'val_dataloader.dataset.ann_file=FILE val_evaluator.ann_file=FILE'
+        )
+    session = open_session(args)
+    wished = {field.name: getattr(args, field.name) for field in fields(ConfigOptions)}
+    for line in set_options(session.cfg, ConfigOptions(**wished)):
+        if is_first_process():
+            print(line, flush=True)
+    session.train(
         resume=args.resume,
         amp=args.amp,
         auto_scale_lr=args.auto_scale_lr,

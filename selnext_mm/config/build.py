@@ -11,6 +11,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope, Registry
 from torch import nn
 
+from selnext_mm.config.scopes import check_scope
 from selnext_mm.errors import UserError
 from selnext_mm.text import did_you_mean, near
 
@@ -80,6 +81,7 @@ def _check_neck(cfg: Config, model: nn.Module) -> None:
 
 def build_model(cfg: Config) -> nn.Module:
     """The model of a config; :class:`UserError` if it cannot be built."""
+    check_scope(cfg)
     model = _build_model(cfg)
     _check_neck(cfg, model)
     return model

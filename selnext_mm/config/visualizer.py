@@ -32,7 +32,7 @@ LOGGERS = {
 }
 PROJECT = 'selnext_mm'
 # Visualizers that draw predictions.
-DRAWING = ('DetLocalVisualizer', 'UniversalVisualizer')
+DRAWING = ('DetLocalVisualizer', 'UniversalVisualizer', 'SegLocalVisualizer')
 
 
 def add_logger(cfg: Config, name: str) -> None:
@@ -129,7 +129,9 @@ def check_backends(cfg: Config) -> None:
 
 
 def show_in(cfg: Config, folder: str) -> None:
-    """Let the drawing hook of mmdet or mmpretrain write into ``folder``, in place.
+    """Let the drawing hook of mmdet, mmpretrain or mmseg write into ``folder``, in place.
+
+    mmseg's draws through the visualizer, which keeps images in ``vis_data/vis_image/``.
 
     Raises:
         UserError: if the config has no such hook.
@@ -138,6 +140,10 @@ def show_in(cfg: Config, folder: str) -> None:
         kind = hook.get('type', '')
         if kind.endswith('DetVisualizationHook'):
             hook.update(draw=True, test_out_dir=str(Path(folder).resolve()))
+            return
+        if kind.endswith('SegVisualizationHook') and cfg.get('visualizer'):
+            hook.update(draw=True, interval=1)
+            cfg.visualizer.save_dir = str(Path(folder).resolve())
             return
         if kind.endswith('VisualizationHook'):
             hook.update(enable=True, out_dir=str(Path(folder).resolve()))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from selnext_mm.errors import UserError
-from selnext_mm.inference.loading import is_classifier
+from selnext_mm.inference.loading import is_classifier, is_segmentor, refuse_segmentor
 
 PARTS = ('classifier', 'backbone', 'backbone-neck', 'detector')
 WHOLE_DETECTORS = ('onnx', 'openvino')  # targets
@@ -52,16 +52,18 @@ def choose_part(model: nn.Module, part: str | None, target: str = 'onnx') -> str
     """``part``, or by default the whole model.
 
     A detector is written whole to the targets in :data:`WHOLE_DETECTORS`; to others go its backbone
-    and neck.
+    and neck, as of a segmentor to all.
 
     Raises:
         UserError: for a part that the model does not have or that cannot be exported.
     """
-    classifier = is_classifier(model)
+    classifier = is_classifier(model) and not is_segmentor(model)
+    if part in ('classifier', 'detector'):
+        refuse_segmentor(model, f'--part {part}')
     if part is None:
         if classifier:
             return 'classifier'
-        if target in WHOLE_DETECTORS:
+        if target in WHOLE_DETECTORS and not is_segmentor(model):
             return 'detector'
         return 'backbone' if getattr(model, 'neck', None) is None else 'backbone-neck'
     if part == 'detector' and classifier:

@@ -44,6 +44,20 @@ def is_classifier(model: nn.Module) -> bool:
     return not hasattr(model, 'bbox_head') and not hasattr(model, 'roi_head')
 
 
+def is_segmentor(model: nn.Module) -> bool:
+    return hasattr(model, 'decode_head')
+
+
+def refuse_segmentor(model: nn.Module, what: str) -> None:
+    """Raise :class:`UserError` if ``model`` labels pixels, which ``what`` has no form for."""
+    if is_segmentor(model):
+        raise UserError(
+            f'{what} is for detectors and classifiers; this model is a segmentor. "selnext-mm test '
+            'CONFIG CHECKPOINT --show-dir DIR" draws its label maps, and inference_model of '
+            'mmseg.apis returns them'
+        )
+
+
 def choose_device(name: str = 'auto') -> torch.device:
     """The device called ``name``; for 'auto' the accelerator that mmengine finds, else the CPU.
 

@@ -18,7 +18,7 @@ from selnext_mm.config.walk import tested_dataset
 from selnext_mm.engine.detections import detections
 from selnext_mm.errors import UserError
 from selnext_mm.inference.images import ImageFile, list_images, why_unreadable
-from selnext_mm.inference.loading import LoadedModel, load_for_inference
+from selnext_mm.inference.loading import LoadedModel, load_for_inference, refuse_segmentor
 
 LOADERS = ('LoadImageFromFile', 'LoadMultiChannelImageFromFiles')
 
@@ -104,6 +104,7 @@ class Predictor:
         self.loaded: LoadedModel = load_for_inference(
             config, checkpoint, device, classes, options, dtype=dtype
         )
+        refuse_segmentor(self.loaded.model, 'predict')
         self.read, self.prepare = inference_pipeline(self.loaded.cfg)
         self.batch_size, self.top_k, self.workers = batch_size, top_k, workers
 

@@ -18,7 +18,7 @@ from selnext_mm.disk import new_folder, write_json, write_text
 from selnext_mm.errors import UserError
 from selnext_mm.export.graphs import preprocessing
 from selnext_mm.export.pipeline import plain_steps
-from selnext_mm.inference.loading import LoadedModel, load_for_inference
+from selnext_mm.inference.loading import LoadedModel, load_for_inference, refuse_segmentor
 from selnext_mm.publish.card import model_card
 from selnext_mm.recipes.run import best_checkpoint
 from selnext_mm.report.work_dir import read_run
@@ -227,6 +227,7 @@ def publish(
     path = Path(checkpoint).expanduser() if checkpoint else checkpoint_of(work_dir)
     with quiet():
         loaded = load_for_inference(configs[-1], path, 'cpu', deployed=False)
+    refuse_segmentor(loaded.model, 'publish')
     pictures = preprocessor(loaded)
     with new_folder(Path(to).expanduser(), '--to') as folder:
         header = dict(

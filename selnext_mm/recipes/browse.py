@@ -21,6 +21,7 @@ from selnext_mm.config.walk import iter_datasets
 from selnext_mm.datasets.pixels import read_rgb
 from selnext_mm.disk import write_text
 from selnext_mm.errors import UserError
+from selnext_mm.recipes.label_maps import labels_of, regions
 from selnext_mm.visualization.draw import (
     Cell,
     Instance,
@@ -88,6 +89,8 @@ def raw_view(dataset, index: int, names: list[str]) -> tuple[str, View]:
         )
     if 'gt_label' in item:
         view.label = _label(item['gt_label'], names)
+    if item.get('seg_map_path') and 'seg_fields' in item:
+        view.instances += regions(labels_of(dataset, item), names)
     return path, view
 
 
@@ -112,6 +115,8 @@ def trained_view(item: dict, names: list[str]) -> View:
         for box, label, mask in zip(boxes, objects.labels.tolist(), masks, strict=True):
             shape = mask_utils.encode(np.asfortranarray(mask)) if mask is not None else None
             view.instances.append(Instance(label, _xywh(box), shape))
+    elif 'gt_sem_seg' in sample:
+        view.instances += regions(sample.gt_sem_seg.data[0].numpy(), names)
     elif 'gt_label' in sample:
         view.label = _label(sample.gt_label.numpy(), names)
     return view

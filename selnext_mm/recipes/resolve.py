@@ -37,7 +37,7 @@ FINE_TUNING_SHARE = 0.5  # of the epochs from random weights
 HEADS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'head.')
 
 
-def _start(weights: str | None) -> tuple[str | None, str | None]:
+def start_of(weights: str | None) -> tuple[str | None, str | None]:
     """(weights of a backbone, weights of a whole model): which of the two ``weights`` is."""
     if weights is None:
         return None, None
@@ -95,7 +95,7 @@ def resolve(
     if size is None:
         size = usual['classifier' if classify else 'detector']
         lines.append(f'images of {size} pixels: {where} (--image-size)')
-    backbone_weights, model_weights = _start(options.weights)
+    backbone_weights, model_weights = start_of(options.weights)
     started = bool(options.weights)
     epochs = options.epochs
     if epochs is None:

@@ -11,7 +11,7 @@ from selnext_mm.report.work_dir import Run
 
 # Told apart by colour-blind readers, on white and on black.
 COLOURS = ('#3b82d6', '#e4793a', '#1fa37a', '#a566c9', '#d6526f', '#0fa3b5', '#b08d1f', '#7d8794')
-MAIN_METRICS = ('bbox_mAP', 'segm_mAP', 'top1', 'top5', 'f1-score')
+MAIN_METRICS = ('bbox_mAP', 'segm_mAP', 'mIoU', 'top1', 'top5', 'f1-score')
 CLASS_AP = '_precision'  # end of the keys that CocoMetric(classwise=True) writes
 POINTS = 2000  # of a curve; more are thinned out
 FEW = 15  # classes of a confusion matrix whose counts are written into it

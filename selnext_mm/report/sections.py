@@ -62,6 +62,9 @@ def find_tested(
                 'or give --predictions FILE.json'
             )
             return None
+        if run.config is not None and run.config.get('default_scope') == 'mmseg':
+            run.notes.append('a segmentor: the IoU of each class is in the log of the run')
+            return None
         run.notes.append(
             'no predictions: AP of each class, curves, confusion matrix and gallery are left out. '
             'Write them with "selnext-mm test CONFIG CHECKPOINT --out FILE.json", then give '

@@ -9,6 +9,7 @@ import pytest
 from selnext_mm.config_files import config_leaves, config_root
 from tests.integration.conftest import call
 from tests.integration.test_plugin import stock_tool
+from tests.mmseg import REASON, is_left_out
 from tests.processes import finish
 
 
@@ -16,7 +17,7 @@ from tests.processes import finish
 def built(tmp_path_factory):
     """leaf -> None, or the error that mmengine's runner stopped with; one process for all."""
     script = Path(__file__).with_name('stock_build.py')
-    paths = [config_root() / leaf for leaf in config_leaves()]
+    paths = [config_root() / leaf for leaf in config_leaves() if not is_left_out(leaf)]
     work = tmp_path_factory.mktemp('work')
     command = [sys.executable, '-W', 'ignore', script, work, *paths]
     result = finish(command, cwd=work, env=dict(OMP_NUM_THREADS='1'), timeout=900)
@@ -29,8 +30,11 @@ def built(tmp_path_factory):
 
 
 def test_the_stock_runner_builds_every_leaf(built):
-    assert set(built) == set(config_leaves())
+    left_out = {leaf for leaf in config_leaves() if is_left_out(leaf)}
+    assert set(built) == set(config_leaves()) - left_out
     assert {leaf: error for leaf, error in built.items() if error} == {}
+    if left_out:
+        pytest.skip(f'all but {", ".join(sorted(left_out))} were built: {REASON}')
 
 
 SMALL_PICTURES = ['train_dataloader.dataset.pipeline.2.scale=(320,192)']

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from selnext_mm.export import writers
 from selnext_mm.export.check import compare
 from selnext_mm.export.graphs import Graph, build_graph, choose_part
 from selnext_mm.export.merge import merge
+from selnext_mm.models.backbones.lazy import LAZY, load
 from selnext_mm.runtime.sessions import open_session
 from tests.models.backbones.test_contract import SMALL, builder, settle_batch_norms
 from tests.small_models import CONFIGS, TINY, save_model
@@ -38,6 +40,23 @@ def small(name):
     return Detector(settle_batch_norms(builder(name)()).eval())
 
 
+@pytest.fixture
+def shallow(monkeypatch):
+    """Networks of other packages with fewer blocks: an export takes seconds for each."""
+    for name in LAZY:
+        if find_spec(LAZY[name][1]):
+            backbone = load(name)
+            monkeypatch.setattr(backbone, 'arch_settings', fewer_blocks(backbone.arch_settings))
+
+
+def fewer_blocks(settings):
+    """One block per stage, two in one of them, which has a shortcut then."""
+    if isinstance(settings, dict):  # ResNet: depth -> (block, numbers)
+        return {depth: (block, (2, 1, 1, 1)) for depth, (block, _) in settings.items()}
+    # MobileNetV2: rows of (expansion, channels, number, stride)
+    return [[*row[:2], 2 if i == 1 else 1, row[3]] for i, row in enumerate(settings)]
+
+
 @pytest.mark.parametrize(
     ('name', 'target'),
     [
@@ -46,7 +65,7 @@ def small(name):
         ('SELNeXt', 'openvino'),
     ],
 )
-def test_every_backbone_with_open_batch_and_size(name, target, tmp_path):
+def test_every_backbone_with_open_batch_and_size(name, target, tmp_path, shallow):
     model = small(name)
     reference = build_graph(copy.deepcopy(model), 'backbone')
     merge(model)

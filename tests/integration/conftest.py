@@ -35,8 +35,9 @@ def trained(shapes_root, tmp_path_factory):
     folder = tmp_path_factory.mktemp('run')
     result = call(
         *(sys.executable, ROOT / 'tools' / 'train.py', CONFIG),
-        *('--work-dir', folder / 'work', '--data-root', shapes_root, *TENSORBOARD),
-        *('--cfg-options', *SMALL),
+        *('--out', folder / 'work', '--data-root', shapes_root, *TENSORBOARD),
+        *('--epochs', 2, '--batch-size', 2, '--workers', 0, '--lr', 0.001, '--seed', 0),
+        *('--cfg-options', 'train_cfg.val_interval=2', 'default_hooks.logger.interval=4'),
         cwd=folder,
     )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]

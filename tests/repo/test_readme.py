@@ -64,7 +64,9 @@ def test_links_lead_somewhere(page):
 
 def result_rows() -> dict[str, list[str]]:
     """model -> the other cells of the table of results, without its notes."""
-    text = (ROOT / 'README.md').read_text().partition('## Results')[2].partition('## What is where')[0]
+    text = (
+        (ROOT / 'README.md').read_text().partition('## Results')[2].partition('## What is where')[0]
+    )
     rows = [line.strip('|').split('|') for line in text.splitlines() if line.startswith('|')]
     return {
         cells[0].strip(): [re.sub(r' \(\d\)$', '', cell.strip()) for cell in cells[1:]]

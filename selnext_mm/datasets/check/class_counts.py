@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from mmengine.config import Config
 
 # Heads with one output per class of the data set; others (semantic, RPN) count something else.
-CLASS_HEADS = ('bbox_head', 'mask_head')
+CLASS_HEADS = ('bbox_head', 'mask_head', 'decode_head', 'auxiliary_head')
 
 
 def class_counts(cfg: Config) -> Iterator[tuple[str, int]]:

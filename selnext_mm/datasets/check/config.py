@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
+from selnext_mm.config.scopes import check_scope
 from selnext_mm.config.walk import LOADERS, iter_datasets, iter_evaluators
 from selnext_mm.datasets.check.class_counts import class_counts, class_heads
 from selnext_mm.datasets.check.coco import check_coco
@@ -14,6 +15,7 @@ from selnext_mm.datasets.check.findings import Report
 from selnext_mm.datasets.check.folders import check_folder, check_list, compare_folders
 from selnext_mm.datasets.check.image_files import check_present
 from selnext_mm.datasets.check.images import image_paths
+from selnext_mm.datasets.check.segmentation import check_maps
 from selnext_mm.datasets.coco_file import KEYS, read_coco
 from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES
 from selnext_mm.errors import UserError
@@ -22,6 +24,7 @@ from selnext_mm.text import did_you_mean, preview
 
 def dataset_class(cfg: Config, dataset: dict) -> type:
     """The registered class of a dataset dict; :class:`UserError` names the nearest ones."""
+    check_scope(cfg)
     name = str(dataset.get('type'))
     scope = cfg.get('default_scope', 'mmengine')
     with (
@@ -123,6 +126,12 @@ def check_dataset(cfg: Config, loader: str, dataset: dict, deep: bool = True) ->
         report.paths = image_paths(content, os.path.expanduser(_prefix(dataset)))
         check_present(report, training)
         _check_heads(cfg, report, classes or ())
+        return report
+    if _is_a(kind, 'BaseSegDataset'):
+        report = check_maps(kind, dataset, classes, loader, deep)
+        check_present(report, training)
+        if classes:
+            _check_heads(cfg, report, classes)
         return report
     if not _is_a(kind, 'CustomDataset') or dataset.get('with_label') is False:
         return None

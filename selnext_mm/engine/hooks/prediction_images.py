@@ -1,5 +1,6 @@
 """Images with predictions of every evaluation, where the run's scalars go."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from mmengine.runner import IterBasedTrainLoop
 
 from selnext_mm.datasets.pixels import read_rgb
 
@@ -55,13 +57,15 @@ class PredictionImagesHook(Hook):
             return
         image = np.ascontiguousarray(image, np.uint8)
         stem = re.sub(r'\W+', '_', Path(path).stem) if path else 'image'
-        by_epoch = getattr(runner.train_loop, 'by_epoch', True) if runner._train_loop else True
-        name, step = f'prediction_{number}_{stem}', runner.epoch if by_epoch else runner.iter
+        by_iter = isinstance(runner._train_loop, IterBasedTrainLoop)
+        name, step = f'prediction_{number}_{stem}', runner.iter if by_iter else runner.epoch
         visualizer = runner.visualizer
         if hasattr(visualizer, 'visualize_cls'):
             factor = max(1.0, SIDE / min(image.shape[:2]))
             visualizer.visualize_cls(image, sample, rescale_factor=factor, name=name, step=step)
         else:
-            visualizer.add_datasample(
-                name, image, data_sample=sample, pred_score_thr=self.score_thr, step=step
-            )
+            draw = visualizer.add_datasample
+            # Label maps have no scores.
+            scored = 'pred_score_thr' in inspect.signature(draw).parameters
+            limit = dict(pred_score_thr=self.score_thr) if scored else {}
+            draw(name, image, data_sample=sample, step=step, **limit)

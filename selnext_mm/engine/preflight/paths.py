@@ -63,5 +63,6 @@ def check_paths(cfg: Config, loaders: tuple[str, ...]) -> None:
             'the data set is not where the config says; looked for '
             + ', '.join(missing)
             + f', from {Path.cwd()}. Give its folder with --data-root DIR: it holds '
-            'annotations/ and the image folders (COCO) or train/ and val/ (ImageNet)'
+            'annotations/ and the image folders (COCO), train/ and val/ (ImageNet) or annotations/ '
+            'and images/ (ADE20K)'
         )

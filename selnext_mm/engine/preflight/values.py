@@ -11,6 +11,7 @@ from mmengine.registry import DefaultScope, Registry
 
 from selnext_mm.config.build import near_names
 from selnext_mm.config.option_keys import READ_KEYS
+from selnext_mm.config.scopes import check_scope
 from selnext_mm.config.walk import (
     LOADERS,
     OPTIMIZER,
@@ -97,6 +98,7 @@ def check_types(cfg: Config) -> None:
 
     ImportError, or mmdet's AssertionError on a version, if the package of the scope is broken.
     """
+    check_scope(cfg)
     scope = cfg.get('default_scope', 'mmengine')
     if scope in FALLBACK_SCOPES:
         # mmengine's registries take a package that cannot be imported for one that knows nothing.

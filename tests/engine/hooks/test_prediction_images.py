@@ -26,7 +26,7 @@ class Visualizer:
 
 def evaluate(hook, paths, batch=2, epoch=3):
     loader = SimpleNamespace(sampler=range(len(paths)))
-    loop = SimpleNamespace(by_epoch=True)
+    loop = SimpleNamespace()
     runner = SimpleNamespace(
         val_dataloader=loader,
         visualizer=Visualizer(),

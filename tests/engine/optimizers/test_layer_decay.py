@@ -4,6 +4,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 from selnext_mm.models.backbones.selnext import SELNeXt
+from tests.mmseg import needs_mmseg
 
 DETECTION = dict(out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
 
@@ -88,6 +89,47 @@ def test_groups_are_those_of_mmdet_for_a_convnext():
     assert table(ours) == {k: (v[0].expected, v[1]) for k, v in table(theirs).items()}
 
 
+@pytest.mark.parametrize(('arch', 'num_layers'), [('tiny', 6), ('small', 12), ('base', 12)])
+def test_stages_follow_the_published_rule_for_segmentation(arch, num_layers):
+    """ConvNeXt's stage_wise: factor 0.9 ** (num_layers + 1 - id), heads and output norms 1."""
+    with torch.device('meta'):
+        model = Detector(SELNeXt(arch, **DETECTION))
+    cfg = wrapper_cfg(layer_decay_rate=0.9, decay_type='stage_wise')
+    groups = build_optim_wrapper(model, cfg).optimizer.param_groups
+    scales = {id(p): g['lr'] / 2e-4 for g in groups for p in g['params']}
+    for name, parameter in model.named_parameters():
+        part, _, rest = name.removeprefix('backbone.').partition('.')
+        layer = {'downsample_layers': 0, 'stages': int(rest[0]) + 1 if rest[0].isdigit() else -1}
+        expected = 0.9 ** (num_layers + 1 - layer[part]) if part in layer else 1
+        assert scales[id(parameter)] == pytest.approx(expected), name
+    assert len({g['layer_id'] for g in groups}) == 6
+
+
+@needs_mmseg
+@pytest.mark.parametrize('kind', ['stage_wise', 'layer_wise'])
+def test_groups_are_those_of_mmseg_for_a_convnext(kind):
+    import mmseg.engine  # noqa: F401
+    from mmpretrain.models import ConvNeXt
+
+    arch = dict(depths=[3, 3, 27, 3], channels=[8, 8, 8, 8])
+    model = Detector(ConvNeXt(arch, out_indices=[0, 1, 2, 3], gap_before_final_norm=False))
+    ours = build_optim_wrapper(model, wrapper_cfg(layer_decay_rate=0.9, decay_type=kind))
+    theirs = build_optim_wrapper(
+        model,
+        dict(
+            wrapper_cfg(decay_rate=0.9, decay_type=kind, num_layers=12),
+            constructor='mmseg.LearningRateDecayOptimizerConstructor',
+        ),
+    )
+    tables = [
+        {id(p): (g['lr'], g['weight_decay']) for g in w.optimizer.param_groups for p in g['params']}
+        for w in (ours, theirs)
+    ]
+    assert tables[0].keys() == tables[1].keys()
+    for key, (lr, decay) in tables[0].items():
+        assert (pytest.approx(lr), decay) == tables[1][key]
+
+
 def test_biases_are_not_decayed_without_options():
     """mmengine calls add_params only for non-empty options."""
     model = Detector(SELNeXt('atto'))
@@ -106,7 +148,11 @@ def test_frozen_parameters_are_left_out():
 
 @pytest.mark.parametrize(
     ('paramwise', 'text'),
-    [(dict(decay_rate=0.9), 'decay_rate'), (dict(layer_decay_rate=1.5), '1.5')],
+    [
+        (dict(decay_rate=0.9), 'decay_rate'),
+        (dict(layer_decay_rate=1.5), '1.5'),
+        (dict(decay_type='stages'), "decay_type='stages'; expected one of"),
+    ],
 )
 def test_wrong_options_are_named(paramwise, text):
     with pytest.raises(ValueError, match=text):
@@ -116,3 +162,10 @@ def test_wrong_options_are_named(paramwise, text):
 def test_a_backbone_without_depths_is_refused():
     with pytest.raises(TypeError, match='get_layer_depth'):
         build_optim_wrapper(Detector(nn.Conv2d(3, 3, 1)), wrapper_cfg())
+
+
+def test_a_backbone_without_stages_is_refused_by_stages():
+    backbone = nn.Conv2d(3, 3, 1)
+    backbone.get_layer_depth = lambda name, prefix='': (0, 2)
+    with pytest.raises(TypeError, match=r'Conv2d has not both. Use decay_type=.layer_wise'):
+        build_optim_wrapper(Detector(backbone), wrapper_cfg(decay_type='stage_wise'))

@@ -16,12 +16,14 @@ from selnext_mm.engine.preflight.constructors import check_arguments
 from selnext_mm.engine.preflight.values import check_types
 from selnext_mm.engine.safe_defaults import make_safe
 from selnext_mm.errors import UserError
+from tests.mmseg import skip_without_mmseg
 
 LEAVES = list({name.rpartition('/')[0]: name for name in reversed(config_leaves())}.values())
 
 
 @pytest.mark.parametrize('name', LEAVES)
 def test_our_own_configs_pass(name):
+    skip_without_mmseg(name)
     cfg = load_config(name)
     make_safe(cfg)
     with torch.device('meta'):

@@ -8,6 +8,7 @@ from selnext_mm.config.load import load_config
 from selnext_mm.config_files import config_leaves
 from selnext_mm.engine.preflight.values import check_numbers, check_types, misspelt_keys
 from selnext_mm.errors import UserError
+from tests.mmseg import skip_without_mmseg
 
 # The first leaf of every folder: each has data sets, hooks and schedules of its own.
 LEAVES = list({name.rpartition('/')[0]: name for name in reversed(config_leaves())}.values())
@@ -15,6 +16,7 @@ LEAVES = list({name.rpartition('/')[0]: name for name in reversed(config_leaves(
 
 @pytest.mark.parametrize('name', LEAVES)
 def test_our_own_configs_pass(name):
+    skip_without_mmseg(name)
     cfg = load_config(name)
     assert misspelt_keys(cfg) == []
     check_numbers(cfg)

@@ -1,0 +1,258 @@
+"""The options of ``train CONFIG`` that ``train --data`` has, too: what each changes in a config."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import TRANSFORMS
+
+from selnext_mm.config.load import apply_pretrained
+from selnext_mm.config.walk import (
+    LOADERS,
+    iter_evaluators,
+    iter_hooks,
+    iter_schedulers,
+    loader_parts,
+)
+from selnext_mm.errors import UserError
+from selnext_mm.recipes.resolve import start_of
+from selnext_mm.recipes.schedule import LEAST_GAIN
+
+# Arguments of schedulers and hooks that are numbers of epochs.
+EPOCH_KEYS: tuple[str, ...] = ('begin', 'end', 'T_max', 'milestones')
+EPOCH_KEYS += ('first_epoch', 'switch_epoch', 'num_last_epochs', 'stop_epoch')
+# Arguments of transforms that are pixels.
+PIXEL_KEYS = ('scale', 'scales', 'img_scale', 'crop_size', 'size', 'border')
+SIDE = 32  # pixels; a classifier's sides are multiples of it where batches are resized
+
+
+@dataclass(frozen=True)
+class ConfigOptions:
+    """What a user may set of a config's training; None leaves the config's value.
+
+    Attributes:
+        epochs: passes over the training images; what the config counts in epochs stretches along.
+        batch_size: images per update and process.
+        lr: the highest learning rate.
+        image_size: longer side in pixels (detectors), side of the square (classifiers).
+        workers: processes that load images, for each loader.
+        seed: of weights, order and augmentation.
+        patience: stop when so many evaluations brought no better metric; 0 never stops early.
+        weights: file or address to start from: of a backbone, or of a whole model.
+    """
+
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    image_size: int | None = None
+    workers: int | None = None
+    seed: int | None = None
+    patience: int | None = None
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise :class:`UserError` for a value that no run can have."""
+        limits = dict(epochs=1, batch_size=1, image_size=SIDE, workers=0, seed=0, patience=0)
+        for name, least in limits.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f'--{name.replace("_", "-")} {value}; expected {least} or more')
+        if self.lr is not None and not 0 < self.lr < 1:
+            raise UserError(f'--lr {self.lr:g}; expected more than 0 and less than 1, as 1e-3')
+
+
+def set_options(cfg: Config, options: ConfigOptions) -> list[str]:
+    """Put ``options`` into ``cfg``, in place; return one line for each that changed something.
+
+    Raises:
+        UserError: for an option that this config has no place for.
+    """
+    lines = []
+    if options.epochs is not None:
+        lines.append(_set_epochs(cfg, options.epochs))
+    if options.batch_size is not None:
+        before = _loader(cfg, '--batch-size').get('batch_size')
+        cfg.train_dataloader.batch_size = options.batch_size
+        lines.append(f'batch of {options.batch_size} images per process (was {before})')
+    if options.lr is not None:
+        lines.append(_set_lr(cfg, options.lr))
+    elif options.batch_size is not None:
+        lines.append(_scale_lr(cfg))
+    if options.image_size is not None:
+        lines.append(_set_image_size(cfg, options.image_size))
+    if options.workers is not None:
+        for loader in filter(None, map(cfg.get, LOADERS)):
+            loader.num_workers = options.workers
+            loader.persistent_workers = bool(options.workers and loader.get('persistent_workers'))
+        lines.append(f'{options.workers} processes per loader load images')
+    if options.seed is not None:
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=options.seed)
+        lines.append(f'seed {options.seed}')
+    if options.patience is not None:
+        lines.append(_set_patience(cfg, options.patience))
+    if options.weights is not None:
+        lines.append(_set_weights(cfg, options.weights))
+    return lines
+
+
+def _loader(cfg: Config, option: str) -> Any:
+    if not cfg.get('train_dataloader'):
+        raise UserError(f'{option}: {cfg.filename} has no train_dataloader')
+    return cfg.train_dataloader
+
+
+def _set_epochs(cfg: Config, epochs: int) -> str:
+    loop: dict[str, Any] = cfg.get('train_cfg') or {}
+    before = loop.get('max_epochs')
+    if not before:
+        raise UserError(
+            f'--epochs {epochs}: {cfg.filename} does not count in epochs; set the iterations by '
+            '--cfg-options train_cfg.max_iters=N, and the ends of its schedulers'
+        )
+
+    def stretched(value: int) -> int:
+        # The end of the run stays its end, and what comes within it does not fall on its start.
+        return min(epochs, max(1, round(value * epochs / before))) if value else value
+
+    loop['max_epochs'] = epochs
+    if loop.get('val_interval'):
+        loop['val_interval'] = min(loop['val_interval'], epochs)
+    if loop.get('dynamic_intervals'):
+        loop['dynamic_intervals'] = [(stretched(e), n) for e, n in loop['dynamic_intervals']]
+    for _, scheduler in iter_schedulers(cfg):
+        if scheduler.get('by_epoch', True):
+            _stretch(scheduler, stretched)
+    for hook in iter_hooks(cfg):
+        _stretch(hook, stretched)
+        if hook.get('type') == 'BatchResizeHook':
+            hook['schedule'] = [(stretched(first), sides) for first, sides in hook['schedule']]
+    saving: dict[str, Any] = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    if saving.get('interval', -1) > epochs and saving.get('by_epoch', True):
+        saving['interval'] = epochs
+    return f'{epochs} epochs (was {before}); what the config counts in epochs stretches along'
+
+
+def _stretch(node: Any, stretched: Any) -> None:
+    for key in EPOCH_KEYS:
+        value = node.get(key)
+        if isinstance(value, list | tuple):
+            # Short runs may put two milestones into one epoch, of which one is enough.
+            node[key] = sorted({stretched(item) for item in value})
+        elif isinstance(value, int):
+            node[key] = stretched(value)
+
+
+def _optimizer(cfg: Config, option: str) -> Any:
+    optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer') or {}
+    if 'lr' not in optimizer:
+        raise UserError(f'{option}: {cfg.filename} has no optim_wrapper.optimizer.lr')
+    return optimizer
+
+
+def _set_lr(cfg: Config, lr: float) -> str:
+    optimizer = _optimizer(cfg, f'--lr {lr:g}')
+    before, optimizer.lr = optimizer.lr, lr
+    if cfg.get('auto_scale_lr'):
+        cfg.auto_scale_lr.enable = False
+    return f'lr {lr:g} (was {before:g})'
+
+
+def _scale_lr(cfg: Config) -> str:
+    base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
+    if not base:
+        return 'the lr stays: the config does not say for which batch it is meant (--lr)'
+    cfg.auto_scale_lr.enable = True
+    return f'the lr follows the batch, from {base} on in proportion (--lr)'
+
+
+def _set_patience(cfg: Config, patience: int) -> str:
+    hooks = [h for h in cfg.get('custom_hooks') or [] if 'EarlyStoppingHook' not in str(h['type'])]
+    cfg.custom_hooks = hooks
+    if not patience:
+        return 'no early stopping'
+    metric = _metric(cfg)
+    hooks.append(
+        dict(
+            type='ResumableEarlyStoppingHook',
+            monitor=metric,
+            rule='greater',
+            min_delta=LEAST_GAIN,
+            patience=patience,
+        )
+    )
+    cfg.custom_hooks = hooks
+    return f'early stopping after {patience} evaluations without a better {metric}'
+
+
+def _metric(cfg: Config) -> str:
+    saved = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
+    if isinstance(saved, str) and saved != 'auto':
+        return saved
+    for name, evaluator in iter_evaluators(cfg):
+        kind, metric = str(evaluator.get('type')), evaluator.get('metric', 'bbox')
+        if name != 'val_evaluator' or evaluator.get('prefix'):
+            continue
+        if kind.endswith('CocoMetric'):
+            return 'coco/segm_mAP' if 'segm' in metric else 'coco/bbox_mAP'
+        if kind.endswith('Accuracy'):
+            return 'accuracy/top1'
+    raise UserError(
+        f'--patience: no metric of {cfg.filename} is known to be better where it is greater; name '
+        'one: --cfg-options default_hooks.checkpoint.save_best=METRIC'
+    )
+
+
+def _set_weights(cfg: Config, weights: str) -> str:
+    backbone, whole = start_of(weights)
+    if whole:
+        cfg.load_from = whole
+        return f'starts from all weights of {whole} that fit'
+    cfg.pretrained = backbone
+    apply_pretrained(cfg)
+    return f'starts from the backbone weights {backbone}'
+
+
+def _transforms(cfg: Config, loader: str) -> list[Any]:
+    return [node for _, node, kind in loader_parts(cfg, loader) if kind is TRANSFORMS]
+
+
+def _scaled(value: Any, factor: float) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(_scaled(item, factor) for item in value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return round(value * factor) if whole else value
+
+
+def _longest(value: Any) -> int:
+    if isinstance(value, list | tuple):
+        return max(map(_longest, value), default=0)
+    return value if isinstance(value, int) else 0
+
+
+def _set_image_size(cfg: Config, size: int) -> str:
+    before = 0
+    for transform in _transforms(cfg, 'val_dataloader') or _transforms(cfg, 'test_dataloader'):
+        if str(transform.get('type')).endswith(('Resize', 'CenterCrop', 'ResizeEdge')):
+            # The last one makes the size that the model sees.
+            before = _longest(transform.get('crop_size') or transform.get('scale')) or before
+    if not before:
+        raise UserError(
+            f'--image-size {size}: no Resize or CenterCrop in the validation pipeline of '
+            f'{cfg.filename} says how large its images are; change its pipelines'
+        )
+    factor = size / before
+    # Loaders may share a pipeline, whose sizes change once.
+    transforms = {id(t): t for loader in LOADERS for t in _transforms(cfg, loader)}
+    for transform in transforms.values():
+        for key in PIXEL_KEYS:
+            if key in transform:
+                transform[key] = _scaled(transform[key], factor)
+    for hook in iter_hooks(cfg):
+        if hook.get('type') == 'BatchResizeHook':
+            hook['schedule'] = [(first, _sides(sides, factor)) for first, sides in hook['schedule']]
+    return f'images of {size} pixels (was {before}); all sizes of the pipelines follow'
+
+
+def _sides(sides: Sequence[int], factor: float) -> tuple[int, ...]:
+    return tuple(sorted({SIDE * max(1, round(side * factor / SIDE)) for side in sides}))
