@@ -197,6 +197,8 @@ def _metric(cfg: Config) -> str:
             return 'coco/segm_mAP' if 'segm' in metric else 'coco/bbox_mAP'
         if kind.endswith('Accuracy'):
             return 'accuracy/top1'
+        if kind.endswith('IoUMetric'):
+            return 'mIoU'
     raise UserError(
         f'--patience: no metric of {cfg.filename} is known to be better where it is greater; name '
         'one: --cfg-options default_hooks.checkpoint.save_best=METRIC'
@@ -231,6 +233,11 @@ def _longest(value: Any) -> int:
 
 
 def _set_image_size(cfg: Config, size: int) -> str:
+    if cfg.get('default_scope') == 'mmseg':
+        raise UserError(
+            f'--image-size {size}: a segmentor is trained on crops, whose size {cfg.filename} has '
+            'in its pipelines and in model.data_preprocessor.size; change it there'
+        )
     before = 0
     for transform in _transforms(cfg, 'val_dataloader') or _transforms(cfg, 'test_dataloader'):
         if str(transform.get('type')).endswith(('Resize', 'CenterCrop', 'ResizeEdge')):

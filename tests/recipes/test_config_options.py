@@ -145,3 +145,11 @@ def test_what_a_config_has_no_place_for_is_refused():
     cfg.optim_wrapper.optimizer.pop('lr')
     with pytest.raises(UserError, match=r'has no optim_wrapper.optimizer.lr'):
         set_options(cfg, ConfigOptions(lr=0.1))
+
+
+def test_a_segmentors_crops_are_left_to_its_config():
+    cfg = load_config('upernet/selnext_t_ade20k.py')
+    with pytest.raises(UserError, match=r'--image-size 256: .* crops'):
+        set_options(cfg, ConfigOptions(image_size=256))
+    set_options(cfg, ConfigOptions(patience=3))
+    assert cfg.custom_hooks[-1]['monitor'] == 'mIoU'
