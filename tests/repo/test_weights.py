@@ -91,10 +91,10 @@ def test_the_first_prediction_finds_the_labelled_cells(tmp_path, capsys):
 
 def test_another_training_starts_from_the_folder():
     from selnext_mm.recipes.options import Options
-    from selnext_mm.recipes.resolve import _start
+    from selnext_mm.recipes.resolve import start_of
 
     Options(weights=str(CELLS)).check()
-    assert _start(str(CELLS)) == (None, str(CELLS)), 'weights of a whole detector'
+    assert start_of(str(CELLS)) == (None, str(CELLS)), 'weights of a whole detector'
     with pytest.raises(UserError, match='no such file'):
         Options(weights=str(FOLDER)).check()
 
