@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from selnext_mm.checkpoints.files import load_file, read_metadata
+from selnext_mm.cli.export import main as export
 from selnext_mm.cli.predict import main as predict
 from selnext_mm.cli.publish import main
 from selnext_mm.config.load import load_config
@@ -212,6 +213,17 @@ def test_the_published_weights_are_read_from_the_hub(run, tmp_path, detector, hu
     assert again.classes == ('circle', 'square', 'triangle', 'star', 'ring', 'cross')
     state = again.model.state_dict()
     assert all(torch.equal(v, state[k]) for k, v in detector.model.state_dict().items())
+
+
+def test_export_takes_the_folder_and_its_address(run, tmp_path, hub):
+    out = tmp_path / 'out'
+    main([str(run), '--to', str(out)])
+    hub.add('me/cells', (out / 'model.safetensors').read_bytes())
+    digest = hashlib.sha256((out / 'model.safetensors').read_bytes()).hexdigest()
+    for i, checkpoint in enumerate((str(out), 'hf://me/cells')):
+        file = tmp_path / f'{i}.safetensors'
+        assert export([str(out), checkpoint, '--to', 'safetensors', '--out', str(file)]) == 0
+        assert read_metadata(file)['checkpoint_sha256'] == digest
 
 
 def test_portable_paths():
