@@ -20,6 +20,7 @@ NAV = {
         'recipes',
         'model_zoo',
         'results',
+        'weights',
         'ablations',
         'na',
         'patnet',

@@ -6,6 +6,7 @@ from selnext_mm.errors import UserError
 from selnext_mm.text import did_you_mean
 
 PACKAGE = Path(__file__).resolve().parent
+OWN_CONFIG = 'config.py'  # of a run, or of a published folder
 
 
 def config_root() -> Path:
@@ -34,14 +35,16 @@ def find_config(name: str | Path) -> Path:
     """Path of a config: as given, or relative to :func:`config_root`, or by its long name.
 
     ``configs/cls/x.py``, ``cls/x.py`` and ``selnext_mm::cls/x.py`` find the packaged file from
-    any folder, and so does the name of :func:`long_names`, with or without ``.py``.
+    any folder, and so does the name of :func:`long_names`, with or without ``.py``. A folder
+    stands for the ``config.py`` in it.
 
     Raises:
         UserError: if there is no such file; the text names the nearest configs.
     """
     path = Path(name).expanduser()
-    if path.is_file():
-        return path
+    for own in (path, path / OWN_CONFIG):
+        if own.is_file():
+            return own
     relative = str(name).removeprefix('selnext_mm::').removeprefix('configs/')
     packaged = config_root() / relative
     if packaged.is_file():

@@ -1,6 +1,7 @@
 """Reading checkpoints without running what is in them, and writing them whole or not at all."""
 
 import io
+import json
 import pickle
 import re
 from collections.abc import Mapping
@@ -181,6 +182,7 @@ def save_file(
     ``.pth`` holds ``dict(meta=..., state_dict=...)`` as the OpenMMLab tools read it and loads
     with ``weights_only=True``; ``.safetensors`` keeps the metadata in its header. The file is
     written beside ``path``, synced and then renamed: ``path`` is either as before or complete.
+    The same tensors and metadata make the same bytes.
 
     Raises:
         UserError: unknown suffix, or the disk or folder does not take the file.
@@ -197,6 +199,21 @@ def save_file(
                 f'{path} needs the safetensors package: pip install safetensors'
             ) from error
         # Its own save_file makes files that only their owner can read.
-        content = save(tensors, metadata=meta)
+        content = _with_sorted_header(save(tensors, metadata=meta))
         return write_atomically(path, lambda file: file.write(content))
     return write_checkpoint({'meta': meta, 'state_dict': tensors}, path)
+
+
+def _with_sorted_header(content: bytes) -> bytes:
+    """A safetensors file with its metadata by name: the library writes them in random order.
+
+    The format: eight bytes with the length of the header, little-endian; the header, JSON that
+    ends in spaces; the tensors, at a multiple of eight bytes.
+    """
+    size = int.from_bytes(content[:8], 'little')
+    header = json.loads(content[8 : 8 + size])
+    if '__metadata__' in header:
+        header['__metadata__'] = dict(sorted(header['__metadata__'].items()))
+    text = json.dumps(header, separators=(',', ':'), ensure_ascii=False).encode()
+    text += b' ' * (-len(text) % 8)
+    return len(text).to_bytes(8, 'little') + text + content[8 + size :]

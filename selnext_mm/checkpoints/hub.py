@@ -125,5 +125,13 @@ def sha256(path: Path) -> str:
 
 
 def local_path(source: str | Path) -> Path:
-    """A path as it is, the local copy of an address of the Hub."""
-    return fetch(source) if is_hub_address(source) else Path(source).expanduser()
+    """The file that ``source`` stands for.
+
+    That is the local copy of an address of the Hub, ``model.safetensors`` of a folder that holds
+    one, as ``selnext-mm publish`` writes it, and any other path as it is.
+    """
+    if is_hub_address(source):
+        return fetch(source)
+    path = Path(source).expanduser()
+    inside = path / DEFAULT_FILE
+    return inside if inside.is_file() else path

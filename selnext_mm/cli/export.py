@@ -164,11 +164,11 @@ def check_options(args: argparse.Namespace) -> Path:
 
 def describe(args: argparse.Namespace, loaded, part: str) -> dict[str, str]:
     """What a program needs to feed the file, and where the file comes from."""
-    from selnext_mm.checkpoints.hub import sha256
+    from selnext_mm.checkpoints.hub import local_path, sha256
     from selnext_mm.export.graphs import preprocessing
 
     mean, std, order = preprocessing(loaded.model)
-    digest = sha256(Path(args.checkpoint).expanduser())
+    digest = sha256(local_path(args.checkpoint))
     return {
         'part': part,
         'classes': json.dumps(loaded.classes),

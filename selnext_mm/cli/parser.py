@@ -11,13 +11,19 @@ class Parser(argparse.ArgumentParser):
     """Names the option that was meant where one is unknown, and writes out ``~`` in every value.
 
     Takes no short forms of long options: they would change their meaning when another is added.
+
+    Args:
+        intermixed: options may stand between the words that an optional one is followed by.
+        kwargs: of ``argparse.ArgumentParser``.
     """
 
-    def __init__(self, **kwargs) -> None:
+    def __init__(self, intermixed: bool = False, **kwargs) -> None:
         super().__init__(**{'allow_abbrev': False, **kwargs})
+        self.intermixed = intermixed
 
     def parse_args(self, args=None, namespace=None):
-        found, left = self.parse_known_args(args, namespace)
+        parse = self.parse_known_intermixed_args if self.intermixed else self.parse_known_args
+        found, left = parse(args, namespace)
         if left:
             options = [
                 option

@@ -15,9 +15,11 @@ from selnext_mm.cli.slice_options import add_slice_arguments, in_slices, read_sl
 from selnext_mm.errors import UserError
 from selnext_mm.visualization import SCORE_THR
 
+CHECKPOINTS = ('.pth', '.pt', '.ckpt', '.bin', '.safetensors')  # no images
 EPILOG = """examples:
   selnext-mm predict my_config.py epoch_36.pth photo.jpg holiday/ 'more/**/*.png' --out predicted
   selnext-mm predict my_config.py epoch_36.pth val2017 --ann instances_val2017.json --out p
+  selnext-mm predict published/ photo.jpg --out predicted       (a folder of selnext-mm publish)
   selnext-mm predict detector.onnx photo.jpg --out predicted    (a file of selnext-mm export)
   selnext-mm predict my_config.py epoch_36.pth aerial/ --slice 640 --out p    (small objects)
 
@@ -67,9 +69,17 @@ def build_parser() -> argparse.ArgumentParser:
         description='Run a detector or classifier over images.',
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        intermixed=True,
     )
-    result.add_argument('config', metavar='CONFIG', help='config file, or a name under configs/')
-    result.add_argument('checkpoint', metavar='CHECKPOINT', help='.pth or .safetensors')
+    result.add_argument(
+        'config', metavar='CONFIG', help='config file, a name under configs/, or a published folder'
+    )
+    result.add_argument(
+        'checkpoint',
+        nargs='?',
+        metavar='CHECKPOINT',
+        help='.pth or .safetensors; a published folder holds its own',
+    )
     add_shared_arguments(result)
     result.add_argument(
         '--classes', nargs='+', metavar='NAME', help="class names; default: the checkpoint's"
@@ -129,6 +139,28 @@ class Collector:
 
     def close(self) -> None:
         self.pool.shutdown(cancel_futures=True)
+
+
+def take_folder(args: argparse.Namespace) -> None:
+    """``FOLDER IMAGES`` as ``CONFIG CHECKPOINT IMAGES``, in place.
+
+    Raises:
+        UserError: if no checkpoint is given, and CONFIG is no folder that holds one.
+    """
+    from selnext_mm.checkpoints.hub import is_hub_address, local_path
+    from selnext_mm.config_files import OWN_CONFIG
+
+    word = args.checkpoint
+    folder = Path(args.config, OWN_CONFIG).is_file() and local_path(args.config).is_file()
+    named = word and (is_hub_address(word) or local_path(word).suffix in CHECKPOINTS)
+    if folder and not named:
+        args.images = args.images if word is None else [word, *args.images]
+        args.checkpoint = args.config
+    elif word is None:
+        raise UserError(
+            f'{args.config} and {args.images[0]} are two of three: give CONFIG, CHECKPOINT and '
+            'IMAGES, or a folder of "selnext-mm publish" and IMAGES'
+        )
 
 
 def check(args: argparse.Namespace) -> None:
@@ -251,5 +283,6 @@ def main(argv: list[str] | None = None) -> int:
         return predict_file.main(argv)
     register_modules()
     args = build_parser().parse_args(argv)
+    take_folder(args)
     check(args)
     return run(args)

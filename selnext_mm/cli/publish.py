@@ -28,6 +28,19 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add('--private', action='store_true', help='with --push: only to a private repository')
     add('--licence', '--license', default='other', help='of the weights (default: %(default)s)')
+    add(
+        '--dtype',
+        choices=('float32', 'float16'),
+        default='float32',
+        help='of the stored weights; float16 takes half the space (default: %(default)s)',
+    )
+    add(
+        '--note',
+        action='append',
+        default=[],
+        metavar='TEXT',
+        help='a sentence for the card, such as where the data is from; again for another one',
+    )
     add('--onnx', action='store_true', help='an ONNX file, too, checked against PyTorch')
     add('--check-images', metavar='DIR', help='images to check the ONNX file of a detector with')
     return result
@@ -52,7 +65,9 @@ def main(argv: list[str] | None = None) -> int:
     from selnext_mm.publish.folder import CONFIG, FILES, ONNX, WEIGHTS, publish
 
     repo = args.push or args.repo
-    folder = publish(args.work_dir, args.to, args.checkpoint, args.licence, repo)
+    folder = publish(
+        args.work_dir, args.to, args.checkpoint, args.licence, repo, args.dtype, args.note
+    )
     status = 0
     if args.onnx:
         from selnext_mm.cli import export

@@ -9,10 +9,11 @@ from selnext_mm.cli.processes import add_run_options, in_process_group, start_pr
 from selnext_mm.datasets.formats import FORMATS
 from selnext_mm.disk import check_folder
 
-EPILOG = """Models: selnext_{atto,femto,pico,nano,t,s,b,l}, convnext_*, na_resnet{18,34,50,101},
-resnet*, patnet_{t0,t1,t2,s,m,l}, fasternet_*, mobilenet_v3_l_{seln,se}; in front of it, if the
-labels are boxes or masks, one of faster_rcnn/, cascade_rcnn/, retinanet/, mask_rcnn/,
-cascade_mask_rcnn/. What is not given is chosen, and every choice is logged in one line."""
+EPILOG = """Models: selnext_{yocto,atto,femto,pico,nano,t,s,b,l}, convnext_*,
+na_resnet{18,34,50,101}, resnet*, patnet_{t0,t1,t2,s,m,l}, fasternet_*,
+mobilenet_v3_l_{seln,se}; in front of it, if the labels are boxes or masks, one of faster_rcnn/,
+cascade_rcnn/, retinanet/, mask_rcnn/, cascade_mask_rcnn/. What is not given is chosen, and
+every choice is logged in one line."""
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 from mmengine.dist import is_main_process, master_only
@@ -16,6 +17,7 @@ from selnext_mm.checkpoints.fit import (
     state_dict_of,
     without_prefix,
 )
+from selnext_mm.disk import write_text
 from selnext_mm.engine.distributed.collectives import from_first
 from selnext_mm.engine.environment import describe_environment
 from selnext_mm.engine.hooks.banner import BannerHook
@@ -32,6 +34,12 @@ from selnext_mm.engine.resume.lineage import Newest, find_newest
 from selnext_mm.engine.signals import shield_workers
 from selnext_mm.errors import UserError
 from selnext_mm.evaluation.empty_results import evaluate_empty_results
+
+
+def leading_comments(path: Path) -> str:
+    """The lines at the beginning of a file of Python that are comments."""
+    lines = path.read_text().splitlines(keepends=True)
+    return ''.join(takewhile(lambda line: line.startswith('#'), lines))
 
 
 @RUNNERS.register_module()
@@ -152,7 +160,12 @@ class ConciseRunner(Runner):
         """
         name = Path(self.cfg.filename).name if self.cfg.filename else f'{self.timestamp}.py'
         kept = Path(self.work_dir, name)
-        self.cfg.dump(kept if trains or not kept.exists() else Path(self._log_dir, name))
+        path = kept if trains or not kept.exists() else Path(self._log_dir, name)
+        # A config that was written for this run says at its head why it is as it is.
+        head = leading_comments(path) if path.suffix == '.py' and path.exists() else ''
+        self.cfg.dump(path)
+        if head:
+            write_text(path, head + path.read_text())
 
     def val(self):
         self._keep_config(trains=False)

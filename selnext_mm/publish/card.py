@@ -8,6 +8,7 @@ import io
 import json
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,11 @@ def tested_scores(run: Run) -> tuple[dict[str, float], str]:
             content = json.loads(path.read_text())
         except ValueError:
             continue
-        if isinstance(content, dict) and isinstance(content.get('metrics'), dict):
+        if not isinstance(content, dict):
+            continue
+        if path.name == 'result.json' and 'top1' in content:  # of "selnext-mm compare"
+            return {'accuracy/top1': content['top1']}, 'the test of the comparison'
+        if isinstance(content.get('metrics'), dict):
             return _numbers(content['metrics']), 'the test of the run'
     if run.val:
         return _numbers(run.val[-1]), 'the last validation during training'
@@ -97,6 +102,10 @@ def model_card(
     digest: str,
     licence: str,
     repo: str | None,
+    start: str,
+    dtype: str = 'float32',
+    notes: Sequence[str] = (),
+    command: str | None = None,
 ) -> str:
     """The text of ``README.md``.
 
@@ -107,15 +116,19 @@ def model_card(
         checkpoint: name of the file that the weights come from.
         digest: SHA-256 of the published weights.
         licence: of the weights.
-        repo: ``owner/name`` on the Hub; None where it is not known yet.
+        repo: ``owner/name`` on the Hub; None for a folder that is used where it lies.
+        start: where training started.
+        dtype: that the weights are stored in.
+        notes: sentences of whoever publishes it.
+        command: that trained it.
     """
     cfg, count = loaded.cfg, sum(p.numel() for p in loaded.model.parameters())
-    name = repo or 'OWNER/REPO'
+    folder, weights = ('model', f'hf://{repo}') if repo else ('FOLDER', 'FOLDER')
     scores, source = tested_scores(run)
     tested = count_tested(loaded)
     seed = (cfg.get('randomness') or {}).get('seed')
     data = re.sub(r' in \S+(?=,|$)', '', summary.data_line(cfg))  # without its folder
-    task = about['task']
+    task, rounded = about['task'], scores and dtype != 'float32'
     lines = [
         '---',
         f'license: {licence}',
@@ -133,10 +146,13 @@ def model_card(
         '## Use',
         '',
         '```bash',
-        'pip install selnext_mm[mm,hub]',
-        f'hf download {name} --local-dir model',
-        'selnext-mm predict model/config.py model/model.safetensors IMAGES --out predictions',
-        f'selnext-mm train --data DIR --weights hf://{name}   # start another training from it',
+        *(
+            ('pip install selnext_mm[mm,hub]', f'hf download {repo} --local-dir model')
+            if repo
+            else ('pip install selnext_mm[mm]   # FOLDER is where this card lies',)
+        ),
+        f'selnext-mm predict {folder} IMAGES --out predictions',
+        f'selnext-mm train --data DIR --weights {weights}   # start another training from it',
         '```',
     ]
     if 'architecture' in about:
@@ -144,7 +160,8 @@ def model_card(
             '',
             '```python',
             'import selnext_mm.timm, timm',
-            f"model = timm.create_model('hf-hub:{name}', pretrained=True)",
+            'model = timm.create_model('
+            f"'{f'hf-hub:{repo}' if repo else 'local-dir:FOLDER'}', pretrained=True)",
             '```',
         ]
     lines += [
@@ -152,14 +169,17 @@ def model_card(
         '## Data and recipe',
         '',
         f'- data: {data}; what it shows and who may use it only its owner can say',
+        *(f'- {note}' for note in notes),
         f'- schedule: {summary.schedule_line(cfg)}',
-        f'- start: {_start(cfg)}',
+        f'- start: {start}',
         f'- precision: {summary.precision(cfg)}; seed {seed}',
+        *([f'- command: `{command}`'] if command else []),
         '- all of it: `config.py`, whose paths begin with `DATA/`',
         '',
         '## What it reaches',
         '',
         *_score_lines(scores, source, tested),
+        *(['', f'Measured before the weights were rounded to {dtype}.'] if rounded else []),
         '',
         '## Limits',
         '',
@@ -170,7 +190,7 @@ def model_card(
         '',
         '## Files',
         '',
-        f'- `model.safetensors`: weights of `{checkpoint}`, SHA-256 `{digest}`',
+        f'- `model.safetensors`: weights of `{checkpoint}` in {dtype}, SHA-256 `{digest}`',
         '- `config.py`: the resolved config; `preprocessor_config.json`: how images are prepared',
         '',
         '## Licence',
@@ -179,11 +199,3 @@ def model_card(
         '',
     ]
     return '\n'.join(lines)
-
-
-def _start(cfg) -> str:
-    """Where training started, without folders of the machine."""
-    line = summary.start_line(cfg)
-    head, word, path = line.partition(' of ')
-    is_local = word and '://' not in path
-    return f'{head} of {Path(path).name}' if is_local else line

@@ -1,14 +1,18 @@
 """The files of a published model: weights, config, preparation of images, card."""
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import torch
 from mmengine.config import Config
 
 from selnext_mm import __version__
 from selnext_mm.checkpoints.files import save_file
 from selnext_mm.checkpoints.hub import sha256
+from selnext_mm.config import summary
 from selnext_mm.config.build import quiet
 from selnext_mm.disk import new_folder, write_json, write_text
 from selnext_mm.errors import UserError
@@ -23,20 +27,49 @@ WEIGHTS, CONFIG, CARD = 'model.safetensors', 'config.py', 'README.md'
 PREPROCESSOR, ABOUT = 'preprocessor_config.json', 'config.json'
 FILES = (WEIGHTS, CONFIG, CARD, PREPROCESSOR, ABOUT)
 ONNX = 'model.onnx'
+COMPARED = 'weights.pth'
+DTYPES = {'float32': None, 'float16': torch.float16}
+WRITTEN_BY = '# Written by: '  # of the config that ``train --data`` writes
 # Keys of a run that mean nothing elsewhere.
 LOCAL_KEYS = ('work_dir', 'load_from', 'resume', 'launcher')
 
 
-def config_of(work_dir: Path) -> Path:
-    """The resolved config of a run: the newest that training wrote, else one in ``work_dir``.
+def configs_of(work_dir: Path) -> list[Path]:
+    """The resolved configs of a run, of each training the oldest first; else one in ``work_dir``.
 
     Raises:
         UserError: if there is none.
     """
-    found = sorted(work_dir.glob('*/vis_data/config.py')) or sorted(work_dir.glob('*.py'))
+    found = sorted(work_dir.glob('*/vis_data/config.py'))
+    # A later test in the same folder leaves its own config, but no scalars.
+    found = [p for p in found if any(p.parent.glob('*.json'))] or found
+    found = found or sorted(work_dir.glob('*.py'))
     if not found:
         raise UserError(f'{work_dir} holds no config of a run; give the work dir of a training')
-    return found[-1]
+    return found
+
+
+def start_of(configs: list[Path]) -> str:
+    """Where the training of :func:`configs_of` started, without folders of the machine."""
+
+    def line(path: Path) -> str:
+        text = summary.start_line(Config.fromfile(path, import_custom_modules=False))
+        head, word, file = re.fullmatch('(.*?)(?:( of | from )(.*))?', text).groups()
+        return text if not word or '://' in file else f'{head}{word}{Path(file).name}'
+
+    last = line(configs[-1])
+    first = line(configs[0]) if last.startswith('resumed') else last
+    return last if first == last else f'{first}; {last}'
+
+
+def checkpoint_of(work_dir: Path) -> Path:
+    """The weights that ``selnext-mm compare`` left in a run, else its best checkpoint or its last.
+
+    Raises:
+        UserError: if there is none.
+    """
+    compared = work_dir / COMPARED
+    return compared if compared.is_file() else best_checkpoint(work_dir)
 
 
 def portable(node: Any) -> Any:
@@ -58,6 +91,38 @@ def portable_config(cfg: Config) -> str:
     if isinstance(init, dict) and init.get('type') == 'Pretrained':
         init['checkpoint'] = None
     return Config(content).pretty_text
+
+
+def command_of(work_dir: Path) -> str | None:
+    """The command that made the run, without folders of this machine; None if it is not known.
+
+    It is that of a run without a break: one that was resumed has the same end.
+    """
+    config = work_dir / CONFIG
+    first = config.read_text().partition('\n')[0] if config.is_file() else ''
+    if not first.startswith(f'{WRITTEN_BY}selnext-mm '):
+        return None
+    words = first.removeprefix(WRITTEN_BY).replace(' --resume', '')
+    return re.sub(r'(?<![^\s=])/\S+', lambda m: portable(m[0]), words)
+
+
+def stored(state: dict[str, torch.Tensor], dtype: str) -> dict[str, torch.Tensor]:
+    """``state`` with its floating-point tensors in ``dtype``, of :data:`DTYPES`.
+
+    Raises:
+        UserError: if a value is too large for it.
+    """
+    kind = DTYPES[dtype]
+    if kind is None:
+        return state
+    result = {k: v.to(kind) if v.is_floating_point() else v for k, v in state.items()}
+    for name, value in result.items():
+        if not value.isfinite().all() and state[name].isfinite().all():
+            raise UserError(
+                f'--dtype {dtype}: {name} holds values beyond {torch.finfo(kind).max:g}; publish '
+                'it in float32'
+            )
+    return result
 
 
 def preprocessor(loaded: LoadedModel) -> dict[str, Any]:
@@ -133,8 +198,12 @@ def publish(
     checkpoint: str | Path | None = None,
     licence: str = 'other',
     repo: str | None = None,
+    dtype: str = 'float32',
+    notes: Sequence[str] = (),
 ) -> Path:
     """Write the folder of a run's model; nothing is sent anywhere.
+
+    The same run and arguments give the same bytes.
 
     ``model.safetensors`` (weights, classes in its header), ``config.py`` (resolved, without paths
     of this machine), ``preprocessor_config.json``, ``config.json`` and ``README.md``, the card.
@@ -142,31 +211,37 @@ def publish(
     Args:
         work_dir: of the run.
         to: the folder; what else is in it stays.
-        checkpoint: None for the best one of the run, else the last.
+        checkpoint: None for :func:`checkpoint_of` the run.
         licence: of the weights, as the Hub calls it; the card says that it is the user's choice.
         repo: ``owner/name`` that the commands of the card name.
+        dtype: that the weights are stored in: ``float32``, or ``float16`` for half the size.
+        notes: sentences for the card.
 
     Raises:
-        UserError: for a folder that is no run, has no checkpoint, or cannot be written.
+        UserError: for a folder that is no run, has no checkpoint, or cannot be written; for
+            weights that ``dtype`` cannot hold.
     """
     work_dir = Path(work_dir).expanduser()
     run = read_run(work_dir)
-    config = config_of(work_dir)
-    path = Path(checkpoint).expanduser() if checkpoint else best_checkpoint(work_dir)
+    configs = configs_of(work_dir)
+    path = Path(checkpoint).expanduser() if checkpoint else checkpoint_of(work_dir)
     with quiet():
-        loaded = load_for_inference(config, path, 'cpu', deployed=False)
+        loaded = load_for_inference(configs[-1], path, 'cpu', deployed=False)
     refuse_segmentor(loaded.model, 'publish')
     pictures = preprocessor(loaded)
     with new_folder(Path(to).expanduser(), '--to') as folder:
         header = dict(
             format='pt', classes=json.dumps(loaded.classes), producer=f'selnext_mm {__version__}'
         )
-        save_file(loaded.model.state_dict(), folder / WEIGHTS, header)
+        save_file(stored(loaded.model.state_dict(), dtype), folder / WEIGHTS, header)
         write_text(folder / CONFIG, portable_config(loaded.cfg))
         write_json(folder / PREPROCESSOR, pictures)
         about = hub_config(loaded, pictures)
         write_json(folder / ABOUT, about)
         digest = sha256(folder / WEIGHTS)
-        text = model_card(run, loaded, about, path.name, digest, licence, repo)
+        start, command = start_of(configs), command_of(work_dir)
+        text = model_card(
+            run, loaded, about, path.name, digest, licence, repo, start, dtype, notes, command
+        )
         write_text(folder / CARD, text)
     return Path(to).expanduser()

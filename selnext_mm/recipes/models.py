@@ -14,11 +14,11 @@ from selnext_mm.errors import UserError
 from selnext_mm.text import did_you_mean
 
 SIZES = {'t': 'tiny', 's': 'small', 'b': 'base', 'l': 'large'}
-SIZES |= {name: name for name in ('atto', 'femto', 'pico', 'nano')}
+SIZES |= {name: name for name in ('yocto', 'atto', 'femto', 'pico', 'nano')}
 PATNETS = ('t0', 't1', 't2', 's', 'm', 'l')
 DEPTHS = (18, 34, 50, 101)
 # Backbones for which the heads of COCO's recipes would be several times their size.
-SMALL = ('atto', 'femto', 'pico', 't0', 't1', 'resnet18')
+SMALL = ('yocto', 'atto', 'femto', 'pico', 't0', 't1', 'resnet18')
 # detector -> (base of configs/_base_/models, does it predict masks?)
 DETECTORS = {
     'faster_rcnn': ('faster_rcnn_selnext_fpn', False),
@@ -27,7 +27,11 @@ DETECTORS = {
     'cascade_mask_rcnn': ('cascade_mask_rcnn_selnext_fpn', True),
     'retinanet': ('retinanet_selnext_fpn', False),
 }
-SLIM = {256: 64, 1024: 256}  # widths of COCO's necks and heads -> those for small models
+# Widths of COCO's necks and heads -> those for small models, and for the smallest, in which a
+# head of 256 would be half of all weights.
+SLIM = {256: 64, 1024: 256}
+SMALLEST = ('yocto',)
+SLIMMEST = {256: 64, 1024: 128}
 FULL_SIZE = 640  # pixels of images that COCO's anchors fit
 FINEST_SCALE = 56  # mmdet's: twice as large regions are read from the second map
 WIDTHS = ('in_channels', 'out_channels', 'feat_channels', 'conv_out_channels', 'fc_out_channels')
@@ -74,6 +78,13 @@ class ModelName:
     def slim(self) -> bool:
         """Does it have the narrow neck and heads?"""
         return self.backbone.endswith(SMALL)
+
+    @property
+    def widths(self) -> dict[int, int]:
+        """Widths of COCO's necks and heads -> its own; {} if it keeps them."""
+        if not self.slim:
+            return {}
+        return SLIMMEST if self.backbone.endswith(SMALLEST) else SLIM
 
 
 def parse_model(name: str, task: str) -> ModelName:
@@ -176,17 +187,17 @@ def set_classes(node, count: int) -> int:
     return 0
 
 
-def _narrow(node) -> None:
-    """Replace the widths of necks and heads by those of :data:`SLIM`, in place."""
+def _narrow(node, widths: dict[int, int]) -> None:
+    """Replace the widths of necks and heads as :data:`SLIM` says, in place."""
     if isinstance(node, dict):
         for key, value in node.items():
             if key in WIDTHS and isinstance(value, int):
-                node[key] = SLIM.get(value, value)
+                node[key] = widths.get(value, value)
             else:
-                _narrow(value)
+                _narrow(value, widths)
     elif isinstance(node, list | tuple):
         for item in node:
-            _narrow(item)
+            _narrow(item, widths)
 
 
 def _fit_to_size(model: ConfigDict, size: int) -> None:
@@ -220,8 +231,8 @@ def detector_model(name: ModelName, backbone: dict, classes: int, size: int) -> 
     model.pop('backbone')
     neck = model.pop('neck')
     if name.slim:
-        _narrow(model)
-        neck.out_channels = SLIM[neck.out_channels]
+        _narrow(model, name.widths)
+        neck.out_channels = name.widths[neck.out_channels]
         if 'rpn_head' in model:
             model.train_cfg.rpn_proposal.update(nms_pre=500, max_per_img=200)
             model.test_cfg.rpn.update(nms_pre=500, max_per_img=200)

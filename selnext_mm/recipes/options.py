@@ -1,8 +1,8 @@
 """The options of ``selnext-mm train --data`` and of :func:`selnext_mm.train`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
+from selnext_mm.checkpoints.hub import local_path
 from selnext_mm.errors import UserError
 
 STAGES = 4  # of every backbone
@@ -74,7 +74,7 @@ class Options:
             raise UserError(f'--lr {self.lr:g}; expected more than 0 and less than 1, as 1e-3')
         if self.drop_path is not None and self.drop_path >= 1:
             raise UserError(f'--drop-path {self.drop_path:g}; expected at least 0 and less than 1')
-        if self.weights and '://' not in self.weights and not Path(self.weights).is_file():
+        if self.weights and '://' not in self.weights and not local_path(self.weights).is_file():
             raise UserError(
                 f'--weights {self.weights}: no such file; name a checkpoint or an address, or '
                 'leave it out to start from random weights'

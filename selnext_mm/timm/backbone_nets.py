@@ -9,7 +9,7 @@ from torch import Tensor
 from selnext_mm.models.backbones.mobilenet_v3 import AttentionMobileNetV3
 from selnext_mm.models.backbones.patnet import ARCHS as PATNETS
 from selnext_mm.models.backbones.patnet import PATNet
-from selnext_mm.models.backbones.selnext import SELNeXt
+from selnext_mm.models.backbones.selnext import ARCHS, SELNeXt
 from selnext_mm.models.necks import PooledProjection
 
 from .classifier import Classifier, LinearHead, StackedHead
@@ -129,10 +129,7 @@ def stage_width(stage) -> int:
 
 default_cfgs = generate_default_cfgs(
     {
-        **{
-            f'selnext_{arch}': cfg('backbone.downsample_layers.0.0')
-            for arch in ('atto', 'femto', 'pico', 'nano', 'tiny', 'small', 'base', 'large')
-        },
+        **{f'selnext_{arch}': cfg('backbone.downsample_layers.0.0') for arch in ARCHS},
         **{
             f'patnet_{arch}': cfg('backbone.downsample_layers.0.0') | dict(crop_pct=0.9)
             for arch in PATNETS
@@ -164,7 +161,7 @@ def _register(model_cls: type, variant: str, **fixed: Any) -> None:
     globals()[variant] = register_model(build)
 
 
-for _arch in ('atto', 'femto', 'pico', 'nano', 'tiny', 'small', 'base', 'large'):
+for _arch in ARCHS:
     _register(TimmSELNeXt, f'selnext_{_arch}', arch=_arch)
 for _arch in PATNETS:
     _register(TimmPATNet, f'patnet_{_arch}', arch=_arch)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from selnext_mm.checkpoints.files import load_file, save_file, take_weights
+from selnext_mm.checkpoints.files import load_file, read_metadata, save_file, take_weights
 from selnext_mm.compat import allow_checkpoint_types
 from selnext_mm.errors import UserError
 
@@ -199,6 +199,17 @@ def test_metadata_is_kept(tmp_path, state):
     save_file(state, tmp_path / 'out.safetensors', {'depth': 3})
     with safe_open(tmp_path / 'out.safetensors', 'pt') as file:
         assert file.metadata() == {'depth': '3'}
+
+
+def test_the_same_tensors_and_metadata_make_the_same_bytes(tmp_path, state):
+    # The library writes a header of three texts in one of six orders, by chance.
+    meta = dict(format='pt', classes='["ä", "b"]', producer='x')
+    paths = [save_file(state, tmp_path / f'{i}.safetensors', meta) for i in range(12)]
+    assert len({path.read_bytes() for path in paths}) == 1
+    assert read_metadata(paths[0]) == meta
+    again = load_file(paths[0])
+    assert again.keys() == state.keys()
+    assert all(torch.equal(again[key], value) for key, value in state.items())
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])

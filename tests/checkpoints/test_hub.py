@@ -60,6 +60,16 @@ def test_every_reader_takes_an_address(hub):
     assert read_metadata('hf://me/net') == {'classes': 'cell'}
 
 
+def test_every_reader_takes_a_folder_as_the_hub_has_them(tmp_path):
+    (tmp_path / 'model.safetensors').write_bytes(weights(3.0))
+    for read in (load_file, read_checkpoint, CheckpointLoader.load_checkpoint):
+        assert read(str(tmp_path))['a'][0, 0] == 3
+    assert read_metadata(tmp_path) == {'classes': 'cell'}
+    (tmp_path / 'model.safetensors').rename(tmp_path / 'other.safetensors')
+    with pytest.raises(UserError, match=r'folder|directory'):
+        load_file(tmp_path)
+
+
 def test_a_second_call_and_a_call_without_a_network_use_the_cache(hub, monkeypatch):
     from huggingface_hub import constants
 

@@ -247,6 +247,10 @@ ARGUMENTS = {
     'option of predict without a value': Case(
         f'{PREDICT} {OPT} lr', ('--cfg-options', 'key=value')
     ),
+    'prediction without a checkpoint': Case(
+        f'predict {CFG} a.jpg --out out',
+        (f'{CFG} and a.jpg are two of three', 'a folder of "selnext-mm publish"'),
+    ),
     'score of predict above one': Case(f'{PREDICT} --score-thr 2', ('--score-thr 2',)),
     'prediction of nothing': Case(PREDICT, ('none of the 1 images',)),
     'predictions into a file': Case(

@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 
 from selnext_mm.checkpoints.files import load_file, read_metadata
+from selnext_mm.cli.export import main as export
+from selnext_mm.cli.predict import main as predict
 from selnext_mm.cli.publish import main
 from selnext_mm.config.load import load_config
 from selnext_mm.errors import UserError
@@ -84,6 +86,78 @@ def test_no_path_of_this_machine_is_given_away(run, tmp_path):
     assert cfg.get('load_from') is None
 
 
+def test_the_same_run_makes_the_same_bytes(run, tmp_path):
+    words = ['--dtype', 'float16', '--note', 'Drawn, not photographed.']
+    for name in ('one', 'two', 'three'):
+        assert main([str(run), '--to', str(tmp_path / name), *words]) == 0
+    one, two, three = (
+        {p.name: p.read_bytes() for p in (tmp_path / name).iterdir()}
+        for name in ('one', 'two', 'three')
+    )
+    assert one == two == three
+
+
+def test_half_precision_is_the_rounded_model_and_half_its_size(run, tmp_path, detector):
+    first = (run / 'config.py').read_text()
+    command = 'selnext-mm train --data=/home/me/cells /x.py --resume --out work_dirs/cells'
+    (run / 'config.py').write_text(f'# Written by: {command}\n{first}')
+    out = tmp_path / 'out'
+    words = ['--dtype', 'float16', '--note', 'Drawn, not photographed.', '--note', 'CC0.']
+    main([str(run), '--to', str(out), *words])
+    whole = sum(v.numel() * v.element_size() for v in detector.model.state_dict().values())
+    assert (out / 'model.safetensors').stat().st_size < 0.5 * whole + 100_000
+    again = load_for_inference(out, out, 'cpu', deployed=False)
+    assert again.classes == ('circle', 'square', 'triangle', 'star', 'ring', 'cross')
+    state = again.model.state_dict()
+    for key, value in detector.model.state_dict().items():
+        wanted = value.half().float() if value.is_floating_point() else value
+        assert state[key].dtype == value.dtype, key
+        assert torch.equal(state[key], wanted), key
+    card = (out / 'README.md').read_text()
+    for words in (
+        'Measured before the weights were rounded to float16.',
+        'selnext-mm predict FOLDER IMAGES',
+        '- Drawn, not photographed.\n- CC0.\n',
+        '- command: `selnext-mm train --data=DATA/me/cells DATA/x.py --out work_dirs/cells`\n',
+    ):
+        assert words in card
+    assert '/home/me' not in card
+
+
+def test_a_weight_that_half_precision_cannot_hold(run, tmp_path):
+    path = run / 'best_x_epoch_3.pth'
+    content = torch.load(path)
+    content['state_dict']['backbone.norm0.bias'][0] = 7e4
+    torch.save(content, path)
+    message = '--dtype float16: backbone.norm0.bias holds values beyond 65504; publish it in'
+    with pytest.raises(UserError, match=message):
+        main([str(run), '--to', str(tmp_path / 'out'), '--dtype', 'float16'])
+    assert not (tmp_path / 'out').exists()
+
+
+def test_predict_takes_the_folder_in_the_place_of_config_and_checkpoint(
+    run, tmp_path, pictures, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    main([str(run), '--to', 'out'])
+    images = [str(pictures / 'a.jpg'), str(pictures / 'b.png')]
+    both = ['out/config.py', 'out/model.safetensors', *images]
+    calls = dict(
+        both=both,
+        apart=[*both[:2], '--force', *images],
+        folder=['out', *images],
+        options_first=['--force', 'out', *images],
+        options_between=['out', '--force', *images],
+        twice=['out', 'out', *images],
+    )
+    results = set()
+    for name, words in calls.items():
+        assert predict([*words, '--out', name, '--no-pictures', '--device', 'cpu']) == 0
+        results.add((tmp_path / name / 'results.json').read_text())
+    assert len(results) == 1
+    assert len(json.loads(results.pop())) > 2
+
+
 def test_the_training_is_described_and_not_the_test_after_it(run, tmp_path, detector):
     session = run / '20260101_120000' / 'vis_data'
     session.mkdir(parents=True)
@@ -95,6 +169,42 @@ def test_the_training_is_described_and_not_the_test_after_it(run, tmp_path, dete
     assert '- start: weights of start.pth\n' in card
 
 
+def test_a_later_test_in_the_folder_does_not_describe_the_training(run, tmp_path):
+    text = (run / 'config.py').read_text()
+    for day, start in (('20260101_120000', 'start.pth'), ('20260102_120000', 'best_x_epoch_3.pth')):
+        data = run / day / 'vis_data'
+        data.mkdir(parents=True)
+        (data / 'config.py').write_text(f"{text}\nload_from = '/home/me/{start}'\n")
+    (run / '20260101_120000' / 'vis_data' / 'scalars.json').write_text('')
+    main([str(run), '--to', str(tmp_path / 'out')])
+    assert '- start: weights of start.pth\n' in (tmp_path / 'out' / 'README.md').read_text()
+
+
+def test_a_resumed_run_tells_its_first_start_as_well(run, tmp_path):
+    text = (run / 'config.py').read_text()
+    resumed = "resume = True\nload_from = '/home/me/cells/epoch_2.pth'\n"
+    for day, more in (('20260101_120000', ''), ('20260102_120000', resumed)):
+        data = run / day / 'vis_data'
+        data.mkdir(parents=True)
+        (data / 'config.py').write_text(f'{text}\n{more}')
+        (data / 'scalars.json').write_text('')
+    main([str(run), '--to', str(tmp_path / 'out')])
+    card = (tmp_path / 'out' / 'README.md').read_text()
+    assert '- start: random weights; resumed from epoch_2.pth\n' in card
+
+
+def test_a_run_of_a_comparison(tmp_path, classifier):
+    run = as_run(tmp_path / 'run', classifier, {})
+    (run / 'results.json').unlink()
+    (run / 'best_x_epoch_3.pth').rename(run / 'weights.pth')
+    (run / 'result.json').write_text(json.dumps(dict(top1=36.5, seed=0)))
+    assert main([str(run), '--to', str(tmp_path / 'out')]) == 0
+    card = (tmp_path / 'out' / 'README.md').read_text()
+    assert 'From the test of the comparison' in card
+    assert '| accuracy/top1 | 36.5 |' in card
+    assert 'weights of `weights.pth`' in card
+
+
 def test_the_published_weights_are_read_from_the_hub(run, tmp_path, detector, hub):
     out = tmp_path / 'out'
     main([str(run), '--to', str(out)])
@@ -103,6 +213,17 @@ def test_the_published_weights_are_read_from_the_hub(run, tmp_path, detector, hu
     assert again.classes == ('circle', 'square', 'triangle', 'star', 'ring', 'cross')
     state = again.model.state_dict()
     assert all(torch.equal(v, state[k]) for k, v in detector.model.state_dict().items())
+
+
+def test_export_takes_the_folder_and_its_address(run, tmp_path, hub):
+    out = tmp_path / 'out'
+    main([str(run), '--to', str(out)])
+    hub.add('me/cells', (out / 'model.safetensors').read_bytes())
+    digest = hashlib.sha256((out / 'model.safetensors').read_bytes()).hexdigest()
+    for i, checkpoint in enumerate((str(out), 'hf://me/cells')):
+        file = tmp_path / f'{i}.safetensors'
+        assert export([str(out), checkpoint, '--to', 'safetensors', '--out', str(file)]) == 0
+        assert read_metadata(file)['checkpoint_sha256'] == digest
 
 
 def test_portable_paths():

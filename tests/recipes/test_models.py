@@ -71,7 +71,7 @@ def test_widths_of_the_maps(name):
 
 
 def test_there_are_the_models_that_the_help_names():
-    assert len(BACKBONES) == 38
+    assert len(BACKBONES) == 40
     assert set(DETECTORS) == {
         'faster_rcnn',
         'mask_rcnn',
@@ -126,3 +126,17 @@ def test_anchors_and_levels_follow_the_size_of_the_images(size, factor):
         for role in ('bbox', 'mask'):
             if extractor := model.roi_head.get(f'{role}_roi_extractor'):
                 assert extractor.get('finest_scale', 56) == 56 * factor
+
+
+def test_heads_are_as_narrow_as_their_backbone_is_small():
+    widths = {}
+    for backbone in ('selnext_yocto', 'selnext_atto', 'selnext_nano'):
+        name = ModelName('cascade_rcnn', backbone)
+        model = detector_model(name, backbone_config(name, 0.0, None), 3, 640)
+        heads = {head.fc_out_channels for head in model.roi_head.bbox_head}
+        widths[backbone] = (model.neck.out_channels, model.rpn_head.feat_channels, heads)
+    assert widths == {
+        'selnext_yocto': (64, 64, {128}),
+        'selnext_atto': (64, 64, {256}),
+        'selnext_nano': (256, 256, {1024}),
+    }

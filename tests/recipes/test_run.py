@@ -47,6 +47,10 @@ def test_labels_to_predictions_and_on_from_there(labels, capsys, tmp_path):
     capsys.readouterr()
     # The test at the end has left it as the training wrote it.
     config = result.config.read_text()
+    assert config.startswith('# Written by: selnext_mm.train\n# ')
+    assert all(
+        f'\n# {" ".join(line.split())}\n' in config for line in said if 'from-scratch' in line
+    )
     assert '.results' not in config
     assert 'load_from = None' in config
 

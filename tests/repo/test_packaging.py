@@ -68,6 +68,12 @@ def test_the_wheel_has_the_package_its_configs_and_tools(built):
     assert all(name.endswith('.dist-info') for name in others), others
 
 
+def test_neither_carries_trained_weights(built):
+    assert any(name.startswith('weights/') for name in tracked())
+    for names in built[:2]:
+        assert not [n for n in names if n.startswith('weights/') or n.endswith('.safetensors')]
+
+
 def test_the_extra_mm_names_the_whole_stack(built):
     lines = [x for x in built[2].splitlines() if x.endswith(('extra == "mm"', "extra == 'mm'"))]
     names = {x.split(':')[1].strip().split(';')[0].split('=')[0].split('>')[0] for x in lines}

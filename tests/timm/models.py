@@ -4,6 +4,7 @@ import selnext_mm.timm  # noqa: F401 - registers them, and fixes torchvision bef
 
 # name -> parameters with 1000 classes
 PARAMETERS = {
+    'selnext_yocto': 822_800,
     'selnext_atto': 4_463_180,
     'selnext_femto': 6_318_688,
     'selnext_pico': 10_992_776,

@@ -22,7 +22,7 @@ def images(channels=3, size=224):
 def test_all_are_registered():
     assert sorted(selnext_mm.timm.MODELS) == sorted(PARAMETERS)
     assert all(map(is_model, PARAMETERS))
-    assert len(list_models('selnext_*')) == 8
+    assert len(list_models('selnext_*')) == 9
     assert len(list_models('patnet_*')) == 6
 
 

@@ -13,9 +13,10 @@ from .base import Backbone, check_frozen_stages, normalize_out_indices, resolve_
 from .layers import DropPath, build_activation, build_norm2d
 from .selnext_fast import IMPLS, downsample, fused_forward, fused_norm, images_for_stem
 
-# name -> (depths, channels); tiny, small and base are the paper's, the others are ConvNeXt's
-# published widths and depths with our block ("ours": no printed result stands behind them).
+# name -> (depths, channels); tiny, small and base are the paper's, the others ("ours": no printed
+# result stands behind them) ConvNeXt's published ones with our block; yocto is in no paper.
 ARCHS = {
+    'yocto': ((2, 2, 6, 2), (16, 32, 64, 128)),
     'atto': ((2, 2, 6, 2), (40, 80, 160, 320)),
     'femto': ((2, 2, 6, 2), (48, 96, 192, 384)),
     'pico': ((2, 2, 6, 2), (64, 128, 256, 512)),
@@ -131,8 +132,8 @@ class SELNeXt(Backbone):
     Fig. 4. Parameters of the classifiers T / S / B: 35,126,656 / 62,140,480 / 109,715,208.
 
     Args:
-        arch: 'tiny', 'small', 'base' (the paper's), 'atto', 'femto', 'pico', 'nano', 'large'
-            (ours), or ``dict(depths=..., channels=...)``.
+        arch: 'tiny', 'small', 'base' (the paper's), 'yocto', 'atto', 'femto', 'pico', 'nano',
+            'large' (ours), or ``dict(depths=..., channels=...)``.
         in_channels: channels of the input image.
         stem_patch_size: kernel and stride of the stem.
         norm_cfg: channels-first norm of stem, downsampling layers and outputs.
