@@ -11,8 +11,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= auto
-# Tests start hundreds of processes, each of which would compile the stack anew.
-unexport PYTHONDONTWRITEBYTECODE
+# Tests start hundreds of processes, each of which would compile again what was not to be written.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
 # Rooms whose tests start no process and train nothing.
 QUICK := $(addprefix tests/,checkpoints config datasets/check evaluation models/attention \
@@ -28,21 +28,21 @@ demo: setup
 	@$(BIN)/selnext-mm demo
 
 test: setup
-	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist worksteal \
+	$(PYTEST) -n $(JOBS) --maxprocesses 4 --dist worksteal \
 		-m 'not documentation and not realdata' --durations=30 --durations-min=5 $(ARGS)
 
 quick: setup
-	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 2 -m 'not integration and not realdata' \
+	$(PYTEST) -n $(JOBS) --maxprocesses 2 -m 'not integration and not realdata' \
 		$(QUICK) $(ARGS)
 
 realdata: setup
-	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist worksteal -m realdata $(ARGS)
+	$(PYTEST) -n $(JOBS) --maxprocesses 4 --dist worksteal -m realdata $(ARGS)
 
 docs: setup
 	@$(BIN)/python -c 'import material' 2>/dev/null || \
 		$(BIN)/python -m pip install -q -c requirements/lock.txt -r requirements/docs.txt
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
-	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 -m documentation
+	$(PYTEST) -n $(JOBS) --maxprocesses 4 -m documentation
 
 lint: setup
 	$(BIN)/ruff check .
