@@ -25,7 +25,7 @@ from pathlib import Path
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 CONFIG = 'mask_rcnn/selnext_atto_shapes.py'
-IMAGES, VAL_IMAGES, SIDE, BATCH = 24, 4, 96, 2
+VAL_IMAGES, SIDE, BATCH = 4, 96, 2
 
 
 @dataclass
@@ -258,7 +258,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--kills', type=int, default=100)
     parser.add_argument('--seed', type=int, default=0, help='of the moments; default: 0')
-    parser.add_argument('--epochs', type=int, default=4, help=f'of {IMAGES // BATCH} iterations')
+    parser.add_argument('--epochs', type=int, default=4, help='default: 4')
+    parser.add_argument('--images', type=int, default=24, help='in batches of 2; default: 24')
     parser.add_argument('--every-iters', type=int, default=5, help='checkpoint interval')
     parser.add_argument(
         '--life',
@@ -286,7 +287,7 @@ def main() -> int:
     from selnext_mm.cli.make_shapes import main as make_shapes
 
     torch.set_num_threads(1)
-    numbers = ('--train', str(IMAGES), '--val', str(VAL_IMAGES), '--size', str(SIDE))
+    numbers = ('--train', str(args.images), '--val', str(VAL_IMAGES), '--size', str(SIDE))
     make_shapes([str(root / 'data'), *numbers])
     started = time.time()
     report = Chaos(args).run()

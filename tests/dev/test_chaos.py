@@ -9,7 +9,17 @@ pytestmark = pytest.mark.integration
 
 def test_a_few_kills_lose_nothing(root, run_tool, tmp_path):
     result = run_tool(
-        *(root / 'dev' / 'chaos.py', '--kills', 2, '--epochs', 1, '--every-iters', 2),
+        *(
+            root / 'dev' / 'chaos.py',
+            '--kills',
+            2,
+            '--epochs',
+            1,
+            '--images',
+            12,
+            '--every-iters',
+            2,
+        ),
         *('--work-dir', tmp_path / 'chaos', '--out', tmp_path / 'report.json', '--seed', 1),
         env=dict(PYTHONPATH=str(root)),
     )
