@@ -16,6 +16,8 @@ from selnext_mm.errors import UserError
 from selnext_mm.text import preview
 
 MIN_LOADED = 0.95
+# SELN holds a little under half of a backbone's tensors.
+WITHOUT_ATTENTION = 0.5
 
 
 def select_prefix(

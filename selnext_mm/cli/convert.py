@@ -12,6 +12,7 @@ from selnext_mm.checkpoints.fit import without_wrappers
 from selnext_mm.checkpoints.keymaps.rules import Arch, KeyMapping
 from selnext_mm.checkpoints.keymaps.selnext import AT_INIT_ATTENTION
 from selnext_mm.checkpoints.keymaps.sources import KEY_MAPS, TARGETS, convert_keys
+from selnext_mm.checkpoints.pretrained import WITHOUT_ATTENTION
 from selnext_mm.cli.parser import Parser
 from selnext_mm.errors import UserError
 from selnext_mm.models.backbones import patnet
@@ -27,8 +28,6 @@ EPILOG = """examples:
   selnext-mm convert epoch_300.pth t.pth --from selnext_mm --to detection
 The last line of the report says how a config takes OUT.
 """
-# SELN holds a little under half of a backbone's tensors; without them the loader has to be told.
-SHARE_WITHOUT_ATTENTION = 0.5
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -97,7 +96,7 @@ def usage(result: KeyMapping, out: Path) -> str:
     """The ``init_cfg`` of the backbone that reads ``out``."""
     arguments = f"type='Pretrained', checkpoint='{out}', prefix='backbone.'"
     if AT_INIT_ATTENTION.keys() <= result.at_init.keys():
-        arguments += f', min_loaded={SHARE_WITHOUT_ATTENTION}'
+        arguments += f', min_loaded={WITHOUT_ATTENTION}'
     return f'model.backbone.init_cfg = dict({arguments})'
 
 

@@ -16,7 +16,7 @@ from selnext_mm.config.walk import (
     loader_parts,
 )
 from selnext_mm.errors import UserError
-from selnext_mm.recipes.resolve import start_of
+from selnext_mm.recipes.resolve import spare_gates, start_of
 from selnext_mm.recipes.schedule import LEAST_GAIN
 
 # Arguments of schedulers and hooks that are numbers of epochs.
@@ -206,13 +206,14 @@ def _metric(cfg: Config) -> str:
 
 
 def _set_weights(cfg: Config, weights: str) -> str:
-    backbone, whole = start_of(weights)
-    if whole:
-        cfg.load_from = whole
-        return f'starts from all weights of {whole} that fit'
-    cfg.pretrained = backbone
+    start = start_of(weights)
+    if start.whole:
+        cfg.load_from = start.whole
+        return f'starts from all weights of {start.whole} that fit'
+    cfg.pretrained = start.backbone
     apply_pretrained(cfg)
-    return f'starts from the backbone weights {backbone}'
+    spared = spare_gates(cfg.model.backbone, start)
+    return f'starts from the backbone weights {start.backbone}{spared}'
 
 
 def _transforms(cfg: Config, loader: str) -> list[Any]:

@@ -3,12 +3,13 @@
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.device import get_device
 
 from selnext_mm.checkpoints.fit import state_dict_of
+from selnext_mm.checkpoints.pretrained import WITHOUT_ATTENTION
 from selnext_mm.config_files import config_root
 from selnext_mm.datasets.formats.records import CLASSIFICATION, DatasetInfo
 from selnext_mm.disk import write_text
@@ -37,13 +38,34 @@ FINE_TUNING_SHARE = 0.5  # of the epochs from random weights
 HEADS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'head.')
 
 
-def start_of(weights: str | None) -> tuple[str | None, str | None]:
-    """(weights of a backbone, weights of a whole model): which of the two ``weights`` is."""
+class Start(NamedTuple):
+    """What training starts from: weights of a backbone, or of a whole model, or neither.
+
+    ``gates`` is False for a backbone without attention, as ``convert`` makes it of a ConvNeXt.
+    """
+
+    backbone: str | None = None
+    whole: str | None = None
+    gates: bool = True
+
+
+def start_of(weights: str | None) -> Start:
+    """What ``weights`` are weights of."""
     if weights is None:
-        return None, None
+        return Start()
     state = state_dict_of(read_checkpoint(weights), weights)
-    whole = any(key.startswith(HEADS) for key in state)
-    return (None, weights) if whole else (weights, None)
+    if any(key.startswith(HEADS) for key in state):
+        return Start(whole=weights)
+    return Start(backbone=weights, gates=any('.attention.' in key for key in state))
+
+
+def spare_gates(backbone: dict, start: Start) -> str:
+    """Let a SELNeXt start from weights without gates, in place; what to say of it, or ''."""
+    gated = backbone['type'].rpartition('.')[2] == 'SELNeXt' and backbone.get('attention_cfg', True)
+    if not start.backbone or start.gates or not gated:
+        return ''
+    backbone['init_cfg']['min_loaded'] = WITHOUT_ATTENTION
+    return '; it has no gates, which start from initial values'
 
 
 def default_epochs(images: int, seen: int) -> int:
@@ -95,7 +117,7 @@ def resolve(
     if size is None:
         size = usual['classifier' if classify else 'detector']
         lines.append(f'images of {size} pixels: {where} (--image-size)')
-    backbone_weights, model_weights = start_of(options.weights)
+    start = start_of(options.weights)
     started = bool(options.weights)
     epochs = options.epochs
     if epochs is None:
@@ -120,7 +142,6 @@ def resolve(
         lines.append(f'{workers} processes load images (--workers)')
     metric = 'accuracy/top1' if classify else 'coco/segm_mAP' if masks else 'coco/bbox_mAP'
     lines.append(f'the best checkpoint is kept by {metric} on the val split')
-    lines.append(_start_line(backbone_weights, model_weights))
 
     if options.mix and masks:
         raise UserError(
@@ -130,7 +151,8 @@ def resolve(
     drop_path = options.drop_path
     if drop_path is None:
         drop_path = 0.2 if started else 0.0
-    backbone = backbone_config(name, drop_path, backbone_weights, options.freeze or 0)
+    backbone = backbone_config(name, drop_path, start.backbone, options.freeze or 0)
+    lines.append(_start_line(start) + spare_gates(backbone, start))
     if options.drop_path is not None and 'drop_path_rate' not in backbone:
         raise UserError(f'--drop-path: {name.backbone} has no stochastic depth; leave it out')
     classes = len(info.classes)
@@ -167,7 +189,7 @@ def resolve(
             **parts,
             custom_imports=dict(imports=['selnext_mm'], allow_failed_imports=False),
             randomness=dict(seed=options.seed),
-            load_from=model_weights,
+            load_from=start.whole,
         )
     )
     if classify and options.mix:
@@ -217,11 +239,11 @@ def _lr(classify: bool, started: bool, batch: int) -> tuple[float, str]:
     return lr, f'lr {lr:g}: {rate:g} for a batch of {base}, times sqrt({batch} / {base}) (--lr)'
 
 
-def _start_line(backbone: str | None, whole: str | None) -> str:
-    if whole:
-        return f'fine-tuning recipe: starts from all weights of {whole} that fit'
-    if backbone:
-        return f'fine-tuning recipe: starts from the backbone weights {backbone}'
+def _start_line(start: Start) -> str:
+    if start.whole:
+        return f'fine-tuning recipe: starts from all weights of {start.whole} that fit'
+    if start.backbone:
+        return f'fine-tuning recipe: starts from the backbone weights {start.backbone}'
     return (
         'from-scratch recipe: random weights, as no --weights are given; expect less accuracy '
         'than from pretrained weights, most of all with few images'

@@ -49,6 +49,21 @@ def test_frozen_stages_are_not_trained_and_the_others_are(labels, request, weigh
     }
 
 
+def test_a_converted_convnext_is_a_start_without_gates(folders, tmp_path):
+    net = SELNeXt('atto', attention_cfg=None)
+    state = {f'backbone.{k}': v for k, v in net.state_dict().items() if not k.startswith('norm')}
+    path = str(tmp_path / 'converted.pth')
+    torch.save(dict(state_dict=state), path)
+    cfg, lines = resolve(folders, 'selnext_atto', Options(image_size=64, weights=path))
+    said = f'fine-tuning recipe: starts from the backbone weights {path}; it has no gates'
+    assert any(line.startswith(said) for line in lines)
+    model = build_model(cfg)
+    model.backbone.init_weights()  # refused, at 95 %, if the gates counted as lost
+    assert all(torch.equal(model.state_dict()[key], value) for key, value in state.items())
+    cfg, _ = resolve(folders, 'convnext_atto', Options(image_size=64, weights=path))
+    assert 'min_loaded' not in cfg.model.backbone.init_cfg
+
+
 def test_weights_from_the_hub_are_a_start_of_either_kind(boxes, hub):
     from safetensors.torch import save
 
