@@ -94,7 +94,7 @@ def test_another_training_starts_from_the_folder():
     from selnext_mm.recipes.resolve import start_of
 
     Options(weights=str(CELLS)).check()
-    assert start_of(str(CELLS)) == (None, str(CELLS)), 'weights of a whole detector'
+    assert start_of(str(CELLS)).whole == str(CELLS), 'weights of a whole detector'
     with pytest.raises(UserError, match='no such file'):
         Options(weights=str(FOLDER)).check()
 
