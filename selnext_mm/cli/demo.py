@@ -22,7 +22,7 @@ CLOSING = """
 ================================ demo finished ================================
 box mAP {bbox:.3f}, mask mAP {segm:.3f} on {val} held-out images ({time})
 
-  images      {panel}
+  images        {panel}
   weights       {checkpoint}
   results       {results} (and .bbox.json, .segm.json: COCO format)
   data          {data}
