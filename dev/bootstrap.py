@@ -38,24 +38,18 @@ from pathlib import Path
 
 from cuda_toolkit import cuda_headers, find_cuda_home
 from installer import uv_command
+from wheel_cache import MMCV, cache_folder, cached_wheels, wheel_key
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin' / 'python'
 STAMP = VENV / 'selnext_mm.json'
 SUPPORTED = ((3, 10), (3, 13))
-MMCV = '2.1.0'
 # mmcv first, as programs that do not know this package do.
 FIRST_IMPORT = ('mmcv.ops', 'mmdet.apis', 'mmdet.models', 'mmpretrain.models', 'selnext_mm.cli')
 CPU_INDEX = 'https://download.pytorch.org/whl/cpu'
-INPUTS = (
-    'dev/bootstrap.py',
-    'dev/cuda_toolkit.py',
-    'dev/installer.py',
-    'setup.py',
-    'pyproject.toml',
-    'requirements',
-)
+SCRIPTS = ('bootstrap', 'cuda_toolkit', 'installer', 'wheel_cache')
+INPUTS = ('setup.py', 'pyproject.toml', 'requirements', *(f'dev/{n}.py' for n in SCRIPTS))
 
 
 def stop(message: str) -> None:
@@ -218,27 +212,9 @@ def plan_ops(facts: dict, choice: str, cuda_home: Path | None) -> tuple[str, dic
     return f'cuda{facts["cuda"]}', {'FORCE_CUDA': '1', 'CUDA_HOME': str(cuda_home)}
 
 
-def cache_folder() -> Path:
-    default = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'selnext_mm'
-    return Path(os.environ.get('SELNEXT_MM_CACHE') or default)
-
-
 def mmcv_installed(version: str) -> bool:
     code = f'import torch, mmcv, mmcv._ext; assert mmcv.__version__ == {version!r}'
     return not subprocess.run([PYTHON, '-c', code], capture_output=True).returncode
-
-
-def wheel_key(facts: dict, kind: str) -> str:
-    """Folder of mmcv's wheel: what its binary code depends on, the GPUs' architectures included."""
-    key = f'mmcv{MMCV}-torch{facts["version"]}-{facts["python"]}-{kind}'
-    if kind != 'cpu':
-        archs = os.environ.get('TORCH_CUDA_ARCH_LIST') or '+'.join(facts['archs']) or 'all'
-        key += '-sm' + ''.join(c if c.isalnum() or c in '.+' else '_' for c in archs)
-    return f'{key}-{platform.machine()}'
-
-
-def cached_wheels(facts: dict, kind: str) -> list[Path]:
-    return sorted((cache_folder() / 'wheels' / wheel_key(facts, kind)).glob('mmcv-*.whl'))
 
 
 def remove_other_mmcv(own: str) -> None:

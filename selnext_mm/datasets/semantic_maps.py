@@ -81,8 +81,8 @@ def write_semantic_maps(annotations: str | os.PathLike, folder: str | os.PathLik
     The map of ``a/b.jpg`` is ``a/b.png``. The folder appears complete or not at all.
 
     Raises:
-        UserError: ``folder`` is not empty, the file is none of COCO's, two images would have the
-            same map, or there are more than 254 categories.
+        UserError: ``folder`` is not empty, the file is none of COCO's, a map would lie outside of
+            ``folder``, two images would have the same map, or there are more than 254 categories.
     """
     folder = Path(folder).expanduser()
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
@@ -97,6 +97,11 @@ def write_semantic_maps(annotations: str | os.PathLike, folder: str | os.PathLik
             f'{IGNORED - 1}'
         )
     files = [Path(image['file_name']).with_suffix('.png') for image in content['images']]
+    if outside := [str(path) for path in files if path.is_absolute() or '..' in path.parts]:
+        raise UserError(
+            f'{annotations}: the map {outside[0]} would lie outside of {folder}; name the images '
+            'below one folder'
+        )
     if twice := [str(path) for path, n in Counter(files).items() if n > 1]:
         raise UserError(f'{annotations}: several images would have the same map {twice[0]}')
     labels = {c['id']: place for place, c in enumerate(content['categories'], 1)}

@@ -21,7 +21,7 @@ from selnext_mm.recipes.schedule import LEAST_GAIN
 
 # Arguments of schedulers and hooks that are numbers of epochs.
 EPOCH_KEYS: tuple[str, ...] = ('begin', 'end', 'T_max', 'milestones')
-EPOCH_KEYS += ('first_epoch', 'switch_epoch', 'num_last_epochs', 'stop_epoch')
+EPOCH_KEYS += ('first_epoch', 'begin_epoch', 'switch_epoch', 'num_last_epochs', 'stop_epoch')
 # Arguments of transforms that are pixels.
 PIXEL_KEYS = ('scale', 'scales', 'img_scale', 'crop_size', 'size', 'border')
 SIDE = 32  # pixels; a classifier's sides are multiples of it where batches are resized

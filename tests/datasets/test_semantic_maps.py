@@ -90,3 +90,19 @@ def test_nothing_is_written_over_and_nothing_half(scene):
     assert not (scene / 'more').exists()
     with pytest.raises(UserError, match='holds no instances'):
         main([str(scene / 'maps')])
+
+
+@pytest.mark.parametrize('up', ['../beside.jpg', 'a/../../beside.jpg', '/beside.jpg'])
+def test_no_map_lies_outside_of_the_folder(up, tmp_path):
+    root = tmp_path / 'data'
+    root.mkdir()
+    name = str(tmp_path) + up if up.startswith('/') else up
+    content = dict(
+        images=[dict(id=1, file_name=name, width=8, height=8)],
+        categories=[dict(id=1, name='a')],
+        annotations=[],
+    )
+    (root / 'ann.json').write_text(json.dumps(content))
+    with pytest.raises(UserError, match='would lie outside of'):
+        write_semantic_maps(root / 'ann.json', root / 'maps')
+    assert sorted(p.name for p in tmp_path.rglob('*')) == ['ann.json', 'data']

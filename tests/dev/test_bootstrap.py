@@ -129,7 +129,8 @@ def test_it_needs_the_standard_library_only():
         'print(json.dumps(sorted(new - set(sys.stdlib_module_names))))'
     )
     out = subprocess.run([sys.executable, '-S', '-c', code], capture_output=True, text=True)
-    assert json.loads(out.stdout) == ['cuda_toolkit', 'installer'], out.stderr  # beside it
+    beside = ['cuda_toolkit', 'installer', 'wheel_cache']
+    assert json.loads(out.stdout) == beside, out.stderr
 
 
 @pytest.fixture
@@ -209,7 +210,7 @@ def test_too_little_room_stops_before_anything_is_made(finished, monkeypatch):
     assert finished == []
 
 
-@pytest.mark.parametrize('name', ['bootstrap', 'installer'])
+@pytest.mark.parametrize('name', ['bootstrap', 'installer', 'wheel_cache'])
 def test_pythons_that_are_too_old_get_the_message(name):
     # What an old Python would evaluate when it reads the file; newer syntax would stop it earlier.
     text = (ROOT / 'dev' / f'{name}.py').read_text()
