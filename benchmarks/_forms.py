@@ -24,7 +24,7 @@ from selnext_mm.export.merge import merge
 from selnext_mm.export.writers import require, write_onnx
 from selnext_mm.inference.loading import deploy
 from selnext_mm.ops.capabilities import has_bfloat16_instructions
-from selnext_mm.runtime.sessions import open_session
+from selnext_mm.runtime.sessions import open_session, openvino_core
 
 Call = Callable[[], Any]
 
@@ -237,14 +237,14 @@ def make_openvino(subject: Subject, precision: str = 'f32', int8: bool = False) 
     require('openvino')
     import openvino
 
-    capabilities = openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    capabilities = openvino_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
     if precision == 'bf16' and 'BF16' not in capabilities:
         raise UnavailableError('OpenVINO has no bfloat16 on this processor')
     settings: dict[str, Any] = {'INFERENCE_PRECISION_HINT': precision}
     if subject.threads:
         settings['INFERENCE_NUM_THREADS'] = subject.threads
     model = openvino.convert_model(subject.file(int8))
-    compiled = openvino.compile_model(model, 'CPU', settings)
+    compiled = openvino_core().compile_model(model, 'CPU', settings)
     names = [output.get_any_name() for output in compiled.outputs]
 
     def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """Fixtures: a seed for every test, tiny real data, the COCO folder of the environment."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -27,6 +28,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker('integration') is None)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """How a test process ended that died: xdist itself names only the test."""
+    process = getattr(getattr(node.gateway, '_io', None), 'popen', None)
+    if error and process is not None:
+        sys.stderr.write(f'{node.gateway.id} ended with status {process.wait(10)}\n')
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
@@ -49,6 +58,18 @@ def _loggers():
 
     yield
     MMLogger._instance_dict.clear()
+
+
+@pytest.fixture(autouse=True)
+def _signal_handlers():
+    """One that is left behind would act on, or end, a later test of the same process."""
+    numbers = (signal.SIGINT, signal.SIGTERM, getattr(signal, 'SIGUSR1', signal.SIGTERM))
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    after = [signal.getsignal(number) for number in numbers]
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+    assert after == before, 'signal handlers were left behind'
 
 
 @pytest.fixture(scope='session')

@@ -1,7 +1,11 @@
 """``--gpus N`` and the switches of loggers: what both forms of ``train`` share."""
 
 import argparse
+import contextlib
 import os
+import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import selnext_mm
@@ -47,6 +51,21 @@ def in_process_group() -> bool:
     return 'RANK' in os.environ
 
 
+@contextlib.contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """torchrun puts handlers of its own in place and leaves them there, also that of Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in SIGNALS.split(',') if hasattr(signal, name)]
+    former = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
 def start_processes(command: str, argv: list[str], number: int) -> int:
     """Run ``selnext-mm COMMAND ARGV`` in ``number`` processes by torchrun; the status to end with.
 
@@ -71,7 +90,8 @@ def start_processes(command: str, argv: list[str], number: int) -> int:
     os.environ['PYTHONPATH'] = os.pathsep.join(paths)
     words = ['--standalone', '--nproc_per_node', str(number), '-m', 'selnext_mm', command, *argv]
     try:
-        torchrun.run(torchrun.parse_args(words))
+        with _handlers_kept():
+            torchrun.run(torchrun.parse_args(words))
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode

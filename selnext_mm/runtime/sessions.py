@@ -1,5 +1,6 @@
 """A model file opened by the program that runs it: onnxruntime for .onnx, OpenVINO for .xml."""
 
+import functools
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,23 +45,34 @@ class OnnxSession:
         return dict(zip(self._outputs, self._session.run(None, inputs), strict=True))
 
 
+@functools.cache
+def openvino_core():
+    """OpenVINO's ``Core``, one for the process.
+
+    On Linux each one gives the thread a stack for signals, and frees it when it goes. Two that do
+    not go in the reverse order of their making leave the address of a freed stack behind: the next
+    signal, as Ctrl-C or the end of a data loader's worker, would be a segmentation fault.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVINOSession:
     """An .xml file, with its .bin beside it, in OpenVINO on the CPU, computing in float32."""
 
     def __init__(self, path: Path, threads: int | None) -> None:
-        import openvino
-
         # Some processors would take bfloat16 by default.
         settings: dict[str, Any] = {'INFERENCE_PRECISION_HINT': 'f32'}
         if threads:
             settings['INFERENCE_NUM_THREADS'] = threads
-        model = openvino.Core().read_model(path)
+        model = openvino_core().read_model(path)
         self.name = 'OpenVINO'
         self.metadata = {}
         if model.has_rt_info([SECTION]):
             section = model.get_rt_info([SECTION]).value
             self.metadata = {key: str(model.get_rt_info([SECTION, key]).value) for key in section}
-        self._model = openvino.compile_model(model, 'CPU', settings)
+        self._model = openvino_core().compile_model(model, 'CPU', settings)
         self._outputs = [output.get_any_name() for output in self._model.outputs]
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """``train --gpus N``: N processes of the same command, by torchrun."""
 
 import json
+import signal
 import sys
 
 import pytest
@@ -12,11 +13,16 @@ from selnext_mm.errors import UserError
 from tests.datasets.formats.writers import SMALL, write_voc
 from tests.processes import finish
 
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
+
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     """What is set for the processes is taken back after the test."""
-    for name in ('PYTHONPATH', 'OMP_NUM_THREADS', 'PET_SIGNALS_TO_HANDLE'):
+    for name in ('PET_SIGNALS_TO_HANDLE', 'TORCHELASTIC_SIGNALS_TO_HANDLE'):
+        monkeypatch.setenv(name, '')
+        monkeypatch.delenv(name)
+    for name in ('PYTHONPATH', 'OMP_NUM_THREADS'):
         monkeypatch.setenv(name, '')
     monkeypatch.delenv('RANK', raising=False)
 
@@ -34,7 +40,9 @@ def test_a_machine_with_fewer_gpus_is_told(monkeypatch):
 def test_the_status_is_that_of_the_processes(command, status):
     if torch.cuda.device_count():
         pytest.skip('counts on a machine without GPUs')
+    before = [signal.getsignal(number) for number in NUMBERS]
     assert start_processes(command, ['--help'], 2) == status
+    assert [signal.getsignal(number) for number in NUMBERS] == before
 
 
 def test_both_lists_of_loggers_agree():

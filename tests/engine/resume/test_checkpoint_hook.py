@@ -498,6 +498,8 @@ def test_told_to_stop_while_an_evaluation_is_made_up_for(tmp_path, monkeypatch, 
 
 
 def train_with_limit(folder, queue):
+    torch.set_num_threads(1)  # the parent's threads are not there after a fork: it would wait
+
     def limit(runner):
         size = (folder / 'epoch_1.pth').stat().st_size
         resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, resource.RLIM_INFINITY))
@@ -512,6 +514,8 @@ def test_a_file_size_limit_stops_the_run_and_leaves_the_last_checkpoint(tmp_path
     process = context.Process(target=train_with_limit, args=(tmp_path, queue))
     process.start()
     process.join(120)
+    process.kill()
+    assert process.exitcode == 0
     assert queue.get() == 2
     error = capfd.readouterr().err
     assert f'error: {tmp_path / "epoch_2.pth"} could not be written: the file-size limit' in error
