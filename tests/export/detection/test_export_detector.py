@@ -111,7 +111,7 @@ def test_arrays_files_and_broken_files(exported, broken):
     wanted = {r['file']: r.get('error') for r in predict(
         exported.config, exported.checkpoint, broken, device='cpu')}  # fmt: skip
     assert {r['file']: r.get('error') for r in records} == wanted
-    with pytest.raises(UserError, match=r'an array of float64 \(3,\) is no image'):
+    with pytest.raises(UserError, match=r'an array of float64 \(3,\) is not an image'):
         detector(np.zeros(3))
 
 
