@@ -46,13 +46,13 @@ def test_a_file_gives_scores_in_the_order_of_the_classes(tmp_path):
     ('text', 'message'),
     [
         (None, 'No such file'),
-        ('{', 'no JSON'),
+        ('{', 'not JSON'),
         ('[]', 'has no "thresholds" of classes; "selnext-mm report'),
-        ('{"thresholds": {"bea": 0.5}}', 'bea is no class of the model; did you mean bee'),
+        ('{"thresholds": {"bea": 0.5}}', 'bea is not a class of the model; did you mean bee'),
         ('{"thresholds": {"bee": 1.5}}', 'bee has 1.5; expected 0 to 1'),
         ('{"thresholds": {"bee": true}}', 'bee has True; expected 0 to 1'),
         ('{"thresholds": {"bee": NaN}}', 'bee has nan; expected 0 to 1'),
-        ('{"thresholds": {"bee": null}}', 'has a score for none of the classes'),
+        ('{"thresholds": {"bee": null}}', 'has no score for any class'),
     ],
 )
 def test_other_files_are_told(text, message, tmp_path):
