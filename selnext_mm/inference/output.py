@@ -40,7 +40,7 @@ def complete_folder(out: Path, force: bool) -> Iterator[Path]:
     if out.exists() and not out.is_dir():
         raise UserError(f'--out {out} is a file; name a folder')
     if any((out / name).exists() for name in PREDICTIONS) and not force:
-        raise UserError(f'{out} has predictions; replace them with --force, or name another folder')
+        raise UserError(f'{out} has predictions; --force replaces them, or name another folder')
     with new_folder(out, '--out') as place:
         yield place
 
