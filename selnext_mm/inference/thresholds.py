@@ -31,11 +31,11 @@ def shown(instances: Iterable[dict], thresholds: Thresholds) -> list[dict]:
 
 
 def in_words(thresholds: Thresholds, source: str = '') -> str:
-    """'0.3', or "that of its class (0.31 to 0.62, from model.onnx)"."""
+    """'0.3', or "the threshold of its class (0.31 to 0.62, from model.onnx)"."""
     if not isinstance(thresholds, Sequence):
         return f'{thresholds:g}'
     of = f', from {source}' if source else ''
-    return f'that of its class ({min(thresholds):.2f} to {max(thresholds):.2f}{of})'
+    return f'the threshold of its class ({min(thresholds):.2f} to {max(thresholds):.2f}{of})'
 
 
 def rounded_down(score: float | None) -> float | None:

@@ -165,7 +165,7 @@ def _words(one: Suspect, names: dict) -> str:
     if one.label is None:
         return f'predicted {said}, no label'
     if one.kind == 'another place':
-        return f'predicted {said}, the label lies elsewhere'
+        return f'predicted {said}, the label is elsewhere'
     return f'predicted {said}, labelled {names[one.label["category_id"]]}'
 
 

@@ -25,7 +25,8 @@ def test_each_class_has_its_own_lowest_score():
     assert shown(found, 0.5) == items((0, 0.5), (1, 0.5), (1, 0.7))
     assert shown(found, (0.4, 0.6, 0.0)) == items((0, 0.5), (0, 0.4), (1, 0.7))
     assert in_words(0.3) == '0.3'
-    assert in_words((0.4, 0.61), 'm.onnx') == 'that of its class (0.40 to 0.61, from m.onnx)'
+    words = 'the threshold of its class (0.40 to 0.61, from m.onnx)'
+    assert in_words((0.4, 0.61), 'm.onnx') == words
 
 
 def test_a_score_is_rounded_so_that_its_object_stays():
