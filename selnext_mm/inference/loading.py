@@ -131,7 +131,7 @@ def deploy(model: nn.Module, dtype: str | None = None) -> list[str]:
 
 
 def num_classes(model: nn.Module) -> int | None:
-    """Number of classes that the (last) head tells apart, or None if it does not say."""
+    """The number of classes of the (last) head, or None if it does not say."""
     head = getattr(model, 'roi_head', model)
     head = getattr(head, 'bbox_head', None) or getattr(model, 'head', None)
     if isinstance(head, nn.ModuleList):

@@ -193,7 +193,7 @@ class Predictor:
     ) -> None:
         """Call ``on_image(record, pixels)`` for every image as its batch is done, in any order.
 
-        ``record`` is as :func:`predict` returns it, with the image's place as ``index``;
+        ``record`` is as :func:`predict` returns it, with the image's position as ``index``;
         ``pixels`` is BGR (H, W, C) as read, or None with an ``error``.
         """
         for batch in self._batches(self._ahead(images)):

@@ -152,7 +152,7 @@ def section(
     for one in tested:
         if not any(results[kind].get(one.run.name) for kind in KINDS):
             out['notes'].append(
-                f'{one.run.name}: the predictions are empty, the model found nothing'
+                f'{one.run.name}: the predictions are empty: the model found nothing'
             )
     kind = 'segm' if any(results['segm'].values()) else 'bbox'
     shown = [t for t in tested if t.run.name in results[kind]]
@@ -179,7 +179,7 @@ def section(
         out['notes'].append('the images were not found; give their folder with --images DIR')
     out['doubted'] = []
     for name, o in judged.get(kind, {}).items():
-        # The notes about the gallery also name images that cannot be read here.
+        # Images that cannot be read are named by the gallery, if it chose them too.
         cards, _ = errors.doubted_labels(content, images, o, num, max(score_thr, BELIEVED))
         if cards:
             out['doubted'].append({'name': name, 'cards': cards})

@@ -17,7 +17,7 @@ LOG = logging.getLogger('selnext_mm.serve')
 
 @dataclass
 class Job:
-    """A prepared image, its original size, and the future (with its loop) that gets the results."""
+    """A prepared image, its original size, and the future that gets the results, with its loop."""
 
     prepared: np.ndarray
     size: tuple[int, int]

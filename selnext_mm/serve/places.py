@@ -20,7 +20,7 @@ class Places:
         """A place for a request of ``client``, an address.
 
         Raises:
-            RefusedError: 503 if all places are taken, 429 if the client has its share of them.
+            RefusedError: 503 if all places are taken, 429 if the client has reached its own limit.
         """
         if self.taken >= self.limits.queue:
             raise RefusedError(503, f'{self.limits.queue} requests are waiting; try again later', 2)

@@ -66,7 +66,7 @@ def label_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     try:
         return ImageFont.truetype(name, size)  # the system's
     except OSError:
-        return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))  # with a size it is one
+        return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))  # is FreeType
 
 
 def class_colours(categories: list[dict]) -> dict[int, tuple[int, int, int]]:
