@@ -1,4 +1,4 @@
-"""Is the written file the model? Largest differences on several batches and sizes."""
+"""Compare an exported file with its model: the largest differences over several input shapes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from selnext_mm.errors import UserError
 
-# (N, H, W): one image, several, and sides that no stride divides. None is what is traced.
+# (N, H, W): one image, several, and sides that no stride divides. None is the traced shape.
 SHAPES = ((1, 224, 224), (3, 256, 384), (2, 203, 333))
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of one input: ``error`` is the largest |file - model|, ``scale`` the largest |model|."""
+    """On one input: ``error`` is the largest |file - model|, ``scale`` the largest |model|."""
 
     shape: tuple[int, int, int]
     error: float
@@ -22,7 +22,7 @@ class Difference:
 
     @property
     def relative(self) -> float:
-        """The error in units of the largest output, and absolute where that is below 1."""
+        """``error / max(1, scale)``: relative to the largest output, or absolute if it is < 1."""
         return self.error / max(1.0, self.scale)
 
 
@@ -32,10 +32,10 @@ def compare(
     shapes: tuple[tuple[int, int, int], ...] = SHAPES,
     scale: tuple[float, float] = (0.0, 1.0),
 ) -> list[Difference]:
-    """Run both on normal noise of ``scale`` (mean, std), another one for every shape.
+    """Run both on Gaussian noise with ``scale`` (mean, std), drawn separately for each shape.
 
     Raises:
-        UserError: if the file does not run on a shape, or gives outputs of other shapes.
+        UserError: if the file does not run on a shape, or its outputs differ in shape.
     """
     result = []
     for i, (n, h, w) in enumerate(shapes):
@@ -45,7 +45,7 @@ def compare(
             wanted = model(x)
             try:
                 got = run(x)
-            # The runtimes raise errors of their own kinds.
+            # Each runtime raises its own exception classes.
             except Exception as error:
                 reason = f'{type(error).__name__}: {error}'.splitlines()[0][:300]
                 raise UserError(
@@ -57,7 +57,7 @@ def compare(
                 f'the exported file gives {shapes_of[1]} on {n}x3x{h}x{w}, the model {shapes_of[0]}'
             )
         pairs = list(zip(wanted, got, strict=True))
-        # max() would drop a not-a-number.
+        # Python's max() can lose a NaN.
         errors = torch.stack([(a - b).abs().max() for a, b in pairs])
         worst = float('inf') if errors.isnan().any() else float(errors.max())
         largest = float(torch.stack([a.abs().max() for a, _ in pairs]).max())

@@ -1,4 +1,4 @@
-"""The part of a model that is exported, as one module from an image tensor to tensors."""
+"""The exported part of a model as one module: image tensor in, tensors out."""
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +11,10 @@ WHOLE_DETECTORS = ('onnx', 'openvino')  # targets
 
 
 class Graph(nn.Module):
-    """``part`` of ``model``: (N, 3, H, W) -> one tensor per name of ``outputs``.
+    """``part`` of ``model``: (N, 3, H, W) -> one tensor per name in ``outputs``.
 
-    The input is what the model's data preprocessor gives: normalised, channels in the order that
-    the model was trained with. With ``normalize`` it is 0..255 and the graph normalises.
+    The input is what the model's data preprocessor returns: normalised, channels in the order that
+    the model was trained with. With ``normalize`` it is 0..255 and the graph normalises it.
     """
 
     def __init__(self, model: nn.Module, part: str, normalize: bool = False) -> None:
@@ -39,7 +39,7 @@ class Graph(nn.Module):
 
 
 def preprocessing(model: nn.Module) -> tuple[Tensor, Tensor, str]:
-    """(mean, std, 'RGB' or 'BGR') of the model's data preprocessor, in units of 0..255."""
+    """(mean, std, 'RGB' or 'BGR') of the model's data preprocessor, on the scale 0..255."""
     prep = model.data_preprocessor
     mean, std = getattr(prep, 'mean', None), getattr(prep, 'std', None)
     mean = torch.zeros(3, 1, 1) if mean is None else mean.reshape(-1, 1, 1)
@@ -49,10 +49,10 @@ def preprocessing(model: nn.Module) -> tuple[Tensor, Tensor, str]:
 
 
 def choose_part(model: nn.Module, part: str | None, target: str = 'onnx') -> str:
-    """``part``, or by default the whole model.
+    """``part``, or by default as much of the model as ``target`` can take.
 
-    A detector is written whole to the targets in :data:`WHOLE_DETECTORS`; to others go its backbone
-    and neck, as of a segmentor to all.
+    That is all of a classifier, and all of a detector for the targets in :data:`WHOLE_DETECTORS`.
+    For other targets, and for segmentors, it is the backbone with its neck, if there is one.
 
     Raises:
         UserError: for a part that the model does not have or that cannot be exported.
@@ -70,7 +70,8 @@ def choose_part(model: nn.Module, part: str | None, target: str = 'onnx') -> str
         raise UserError('--part detector: this is a classifier')
     if part == 'detector' and target not in WHOLE_DETECTORS:
         raise UserError(
-            f'--part detector: whole detectors are written --to {" or ".join(WHOLE_DETECTORS)}'
+            '--part detector: whole detectors can only be written --to '
+            + ' or '.join(WHOLE_DETECTORS)
         )
     if part == 'classifier' and not classifier:
         raise UserError('--part classifier: this is a detector; choose backbone or backbone-neck')
@@ -82,8 +83,7 @@ def choose_part(model: nn.Module, part: str | None, target: str = 'onnx') -> str
 def build_graph(model: nn.Module, part: str, normalize: bool = False) -> Graph:
     """:class:`Graph` in eval mode, with names for its outputs.
 
-    A classifier's output is ``logits``; maps are called ``feat0``, ``feat1``, ... from the finest
-    on.
+    A classifier's output is ``logits``; maps are called ``feat0``, ``feat1``, ..., finest first.
     """
     graph = Graph(model, part, normalize).eval()
     graph.requires_grad_(False)

@@ -1,9 +1,9 @@
-"""ONNX files in int8: onnxruntime's static quantisation, with the ranges of real images.
+"""ONNX files in int8: onnxruntime's static quantisation, with ranges calibrated on real images.
 
 Convolutions and linear layers compute in int8 (QDQ form: weights int8 with a scale per output
 channel, activations int8 with a scale per tensor). Everything else stays in float: norms, gates
-(``models.attention``), the last layers, whose outputs are scores, boxes and masks, and what
-follows them.
+(``models.attention``), the last layers of the heads (scores, boxes and masks), and what follows
+them.
 """
 
 import ast
@@ -18,9 +18,9 @@ from torch import nn
 from selnext_mm.errors import UserError
 
 LAYERS = ('Conv', 'ConvTranspose', 'MatMul', 'Gemm')
-# Of mmdet's and mmpretrain's heads: what comes out of them is no activation.
+# Last layers of mmdet's and mmpretrain's heads: their outputs are results, not activations.
 LAST = ('fc_cls', 'fc_reg', 'rpn_cls', 'rpn_reg', 'retina_cls', 'retina_reg', 'conv_logits')
-SCOPES = 'pkg.torch.onnx.name_scopes'  # where the exporter says which module a node is of
+SCOPES = 'pkg.torch.onnx.name_scopes'  # where the exporter names the modules a node comes from
 
 
 def float_modules(graph: nn.Module) -> list[str]:
@@ -37,7 +37,7 @@ def float_modules(graph: nn.Module) -> list[str]:
 
 
 def float_nodes(model, modules: Iterable[str]) -> list[str]:
-    """Names of the nodes of an ONNX ``model`` that are in one of ``modules``."""
+    """Names of the nodes of an ONNX ``model`` that come from one of ``modules``."""
     chosen, result = set(modules), []
     for node in model.graph.node:
         text = next((p.value for p in node.metadata_props if p.key == SCOPES), '[]')
@@ -48,7 +48,7 @@ def float_nodes(model, modules: Iterable[str]) -> list[str]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """onnxruntime.quantization logs to the root logger."""
+    """Silence onnxruntime.quantization, which logs to the root logger."""
     logging.disable(logging.WARNING)
     try:
         yield
@@ -62,14 +62,14 @@ def quantize(
     """Write the ONNX file ``source`` to ``path`` in int8.
 
     Args:
-        source: a float file of this package.
+        source: a float file that this package wrote.
         path: the new file; it keeps the metadata, with ``precision`` int8.
-        feeds: inputs of images, from which the ranges of the activations are taken (smallest and
-            largest value).
-        modules: see :func:`float_modules`.
+        feeds: model inputs from real images; the smallest and largest value of each activation
+            give its range.
+        modules: those that stay in float, see :func:`float_modules`.
 
     Returns:
-        how many layers compute in int8.
+        The number of layers that compute in int8.
 
     Raises:
         UserError: if there is none.

@@ -1,15 +1,15 @@
-"""Fewer operators for the same function: what is linear is merged before a graph is written."""
+"""Fewer operators for the same function: linear steps are merged before a graph is written."""
 
 from torch import nn
 
 
 def merge(model: nn.Module) -> list[str]:
-    """Merge in ``model``, for good and in eval mode, what is linear; says what was merged.
+    """Merge linear steps of ``model`` for good, in eval mode; returns what was merged, in words.
 
-    SELNeXt folds its layer scales: the fused blocks of its deployed form are calls into this
-    package, and an exporter writes down single operators. Any other module that has
-    ``switch_to_deploy``, PATNet for one, follows its own rules; one whose tensors stay as they
-    were (AttentionMobileNetV3) is not named. Other batch norms are left to the exporter.
+    SELNeXt only folds its layer scales: its deployed blocks call kernels of this package, and an
+    exporter needs single operators. Any other module with ``switch_to_deploy``, such as PATNet, is
+    deployed; it is not named if its state dict keeps its keys (AttentionMobileNetV3). Other batch
+    norms are left to the exporter.
     """
     scales, deployed = 0, []
     outer: tuple[str, ...] = ()

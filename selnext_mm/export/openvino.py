@@ -1,4 +1,4 @@
-"""ONNX files as OpenVINO's: an .xml with the graph, a .bin with the weights."""
+"""ONNX files converted to OpenVINO's: an .xml with the graph, a .bin with the weights."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from selnext_mm.runtime.sessions import SECTION
 def convert(onnx_file: Path, path: Path, metadata: dict[str, str]) -> None:
     """Write ``path`` (.xml) and the .bin beside it, weights in float32.
 
-    ``metadata`` lies in the model's ``rt_info`` under ``selnext_mm``.
+    ``metadata`` is stored in the model's ``rt_info`` under ``selnext_mm``.
     """
     import openvino
 

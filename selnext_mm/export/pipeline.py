@@ -1,7 +1,7 @@
-"""The test pipeline of a config as plain steps, for programs that have neither torch nor mmcv.
+"""The test pipeline of a config as plain steps, for programs without torch and mmcv.
 
-``selnext_mm.runtime.pictures`` carries them out. A step that it cannot do is named and refused: a
-file whose images are prepared in another way than the model's gives other results.
+``selnext_mm.runtime.pictures`` runs them. A step that it cannot run is named and refused, because
+images that are prepared in another way give other results.
 """
 
 import json
@@ -13,7 +13,7 @@ from selnext_mm.config.walk import tested_dataset
 from selnext_mm.errors import UserError
 from selnext_mm.inference.loading import LoadedModel
 
-# Steps that only pack or describe.
+# Steps that do not change the pixels.
 SILENT = ('PackInputs', 'PackDetInputs', 'ImageToTensor')
 INTERPOLATIONS = {
     'cv2': ('nearest', 'bilinear', 'bicubic', 'area', 'lanczos'),
@@ -23,13 +23,13 @@ INTERPOLATIONS = {
 
 def _refuse(step: dict, reason: str) -> UserError:
     return UserError(
-        f'the test pipeline has {step.get("type")}: {reason}. Files for other programs are '
-        'prepared by LoadImageFromFile, Resize, ResizeEdge and CenterCrop'
+        f'the test pipeline has {step.get("type")}: {reason}. Exported files can only use '
+        'LoadImageFromFile, Resize, ResizeEdge and CenterCrop'
     )
 
 
 def _take(step: dict, defaults: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of ``step`` over ``defaults``; refuses others."""
+    """``defaults`` updated with the arguments of ``step``; refuses any other argument."""
     given = {k: v for k, v in step.items() if k not in ('type', '_scope_', 'clip_object_border')}
     if unknown := set(given) - set(defaults):
         raise _refuse(step, f'{min(unknown)}={given[min(unknown)]} is not supported')
@@ -89,14 +89,14 @@ def _step(step: dict) -> dict[str, Any]:
 
 
 def plain_steps(cfg: Config) -> list[dict[str, Any]]:
-    """What the test pipeline does to an image that has been read, in order.
+    """What the test pipeline does to an image after reading it, in order.
 
     ``{'op': 'resize', 'width': 1333, 'height': 800, 'keep_ratio': True, 'backend': 'cv2',
     'interpolation': 'bilinear'}``, and likewise ``resize_edge`` and ``center_crop``.
 
     Raises:
-        UserError: for a step or an argument that is not supported, and without a test pipeline
-            that starts with reading a file.
+        UserError: for a step or an argument that is not supported, and if the pipeline does not
+            start with ``LoadImageFromFile``.
     """
     steps = tested_dataset(cfg).get('pipeline') or cfg.get('test_pipeline') or []
     steps = [dict(s) for s in steps if not str(s.get('type')).endswith('Annotations')]
@@ -112,10 +112,10 @@ def plain_steps(cfg: Config) -> list[dict[str, Any]]:
 def classifier_metadata(loaded: LoadedModel) -> dict[str, str]:
     """How ``selnext_mm.runtime.Classifier`` prepares images and turns logits into scores.
 
-    A pipeline that cannot be said in plain steps leaves a file that other programs can use, if they
-    prepare the images themselves: ``pipeline_missing`` has the reason.
+    If the pipeline cannot be written as plain steps, ``pipeline_missing`` gives the reason. Other
+    programs can still use the file if they prepare the images themselves.
     """
-    # mmpretrain's heads take the softmax, but for those that give a class more than one label.
+    # mmpretrain's heads apply a softmax, except for the multi-label ones.
     names = {base.__name__ for base in type(loaded.model.head).__mro__}
     result = dict(activation='softmax') if 'ClsHead' in names else {}
     try:

@@ -1,4 +1,4 @@
-"""A graph as an ONNX file or as torch.export's, with batch, height and width left open."""
+"""A graph as an ONNX, OpenVINO or torch.export file, with dynamic batch, height and width."""
 
 import contextlib
 import importlib.util
@@ -26,14 +26,14 @@ SUFFIXES = {
     'torch-export': '.pt2',
     'safetensors': '.safetensors',
 }
-# Suffixes of what lies beside the file: OpenVINO keeps the weights of an .xml in a .bin.
+# Suffixes of files beside the main one: OpenVINO keeps the weights of an .xml in a .bin.
 BESIDE = {'openvino': ('.bin',)}
 NEEDS = {
     'onnx': ('onnx', 'onnxscript', 'onnxruntime'),
     'openvino': ('onnx', 'onnxscript', 'openvino'),
 }
 EXTRAS = {'onnx': 'export', 'openvino': 'export,openvino'}
-# No side of any map of it is 1, down to stride 128: the exporters would take a 1 for a constant.
+# No feature map down to stride 128 has a side of 1: the exporters would make it a constant.
 EXAMPLE = (2, 3, 256, 320)
 INPUT = 'images'
 
@@ -63,7 +63,7 @@ def require(target: str) -> None:
 
 @contextlib.contextmanager
 def quiet_exporter():
-    """The exporters tell their progress on stdout, in warnings and in logs."""
+    """Hide what the exporters print, warn and log about their progress."""
     with (
         quiet(logging.WARNING),
         warnings.catch_warnings(),
@@ -74,11 +74,11 @@ def quiet_exporter():
 
 
 def _open_batch_of_one(program: torch.export.ExportedProgram) -> None:
-    """Let the program take a batch of one, in place.
+    """Let ``program`` accept a batch of one; changes it in place.
 
-    The tracer looks at the batch to choose memory formats and the kernels of convolutions, and
-    notes "more than one" as a condition of the whole program. The operators that it wrote down
-    are the same for one image, which the comparison afterwards shows.
+    The tracer uses the batch size to choose memory formats and convolution kernels, and records
+    "more than one" as a condition of the program. The operators that it recorded are the same for
+    one image; the check of the written file (``export.check``) confirms it.
     """
     (shape,) = (
         node.meta['val'].shape
@@ -98,7 +98,7 @@ def _open_batch_of_one(program: torch.export.ExportedProgram) -> None:
 def _export(graph: Graph) -> torch.export.ExportedProgram:
     dynamic = torch.export.Dim.DYNAMIC
     shapes = ({0: dynamic, 2: dynamic, 3: dynamic},)
-    # Otherwise every 1 would be taken for a constant.
+    # Without this patch every size of 1 would become a constant.
     from torch.fx.experimental import _config
 
     with torch.no_grad(), _config.patch(backed_size_oblivious=True):
@@ -108,9 +108,9 @@ def _export(graph: Graph) -> torch.export.ExportedProgram:
 
 
 def write_torch_export(graph: Graph, path: Path, metadata: dict[str, str]) -> Run:
-    """Write a ``.pt2`` file; returns a function that runs what the file holds.
+    """Write a ``.pt2`` file; returns a function that runs it.
 
-    The metadata lies in it as ``metadata.json`` (``torch.export.load(..., extra_files=...)``).
+    It contains the metadata as ``metadata.json`` (``torch.export.load(..., extra_files=...)``).
     """
     with quiet_exporter():
         program = _export(graph)

@@ -1,10 +1,10 @@
-"""A trained model on images: ``predict`` returns plain data, ``Predictor`` runs batches."""
+"""Run a trained model on images: ``predict`` returns plain data, ``Predictor`` runs batches."""
 
 __all__ = ['Predictor', 'predict']
 
 
 def __getattr__(name: str):
-    # Only these need torch; the lists of images and the files that are written do not.
+    # Only these need torch; listing images and writing files does not.
     if name in __all__:
         from . import predictor
 

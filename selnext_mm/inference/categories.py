@@ -36,13 +36,13 @@ class Ids:
         """An id for every image, and how many are new.
 
         An image is looked up by its name, then by the end of its path (``cam0/1.jpg`` of
-        ``/data/cam0/1.jpg``), then by its last part alone where nothing else has that. One that the
-        COCO file does not list, or that several images would share, gets an id of its own: a
-        number above all of the file's, a text where the file's are texts.
+        ``/data/cam0/1.jpg``), then by its last part if no other image has the same. An image that
+        the COCO file does not list gets a new id, and so do images that would share one. A new id
+        is a number above all of the file's, or a text if the file's ids are texts.
 
         Args:
             names: of the images, relative to the folder that was given.
-            paths: of the images, where they are; the names if None.
+            paths: where the images are; by default the names.
         """
         exact = [self.images.get(name) for name in names]
         taken = {i for i in exact if i is not None}
@@ -68,7 +68,7 @@ class Ids:
         return ids, new
 
     def _by_ending(self, path: str):
-        """The id under the longest end of ``path`` that the file lists with its folders."""
+        """The id of the longest end of ``path`` that the file lists, folders included."""
         parts = PurePath(path).parts
         for start in range(max(0, len(parts) - MOST_FOLDERS), len(parts)):
             found = self.images.get('/'.join(parts[start:]))
@@ -86,9 +86,9 @@ class Ids:
 def _read(path: str | Path) -> dict:
     content = load_coco(path, keys=('categories',))
     if not content['categories']:
-        raise UserError(f'{path} is no COCO file: it lists no categories')
+        raise UserError(f'{path} is not a COCO file: it lists no categories')
     if not isinstance(content.get('images', []), list):
-        raise UserError(f'{path}: images is no list, as a COCO file has it')
+        raise UserError(f'{path} is not a COCO file: its "images" is not a list')
     check_records(content, path)
     return content
 
@@ -100,8 +100,8 @@ def _by_name(content: dict) -> dict[str, int]:
 def find_ids(cfg: Config, classes: tuple[str, ...], ann: str | Path | None = None) -> Ids:
     """Ids for ``classes``.
 
-    From ``ann``; else from the annotation file of the config's test where it exists and has all
-    the names; else COCO's own for COCO's 80 names; else 1, 2, ... in the order of the classes.
+    From ``ann``; else from the annotation file of the config's test if it exists and has all the
+    names; else COCO's own for COCO's 80 names; else 1, 2, ... in the order of the classes.
 
     Raises:
         UserError: if ``ann`` cannot be read or lacks a class.

@@ -1,4 +1,4 @@
-"""Which images are meant, and whether one can be read to its end."""
+"""Find the images that files, folders and globs name, and check that they can be read."""
 
 import glob
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def _expand(entry: str | Path) -> list[ImageFile]:
         if not inside:
             raise UserError(f'no images ({", ".join(IMAGE_SUFFIXES)}) in {path}')
         return [ImageFile(p, p.relative_to(path).as_posix()) for p in inside]
-    # A file whose name has brackets or stars is a file.
+    # The name of an existing file may have brackets or stars.
     if path.exists() or not glob.has_magic(str(path)):
         return [ImageFile(path, path.name)]
     found = sorted(Path(p) for p in glob.glob(str(path), recursive=True))
@@ -55,9 +55,9 @@ def list_images(entries: str | Path | Sequence[str | Path]) -> list[ImageFile]:
 
 
 def why_unreadable(path: Path) -> str | None:
-    """The reason why an image cannot be read to its end, or None.
+    """Why an image cannot be read completely, or None.
 
-    OpenCV, which the pipelines read with, fills what is missing with grey and says nothing.
+    OpenCV, which the pipelines read with, silently fills missing parts with grey.
     """
     if not path.exists():
         return 'no such file'
@@ -72,7 +72,7 @@ def why_unreadable(path: Path) -> str | None:
     except Image.DecompressionBombError:
         return 'too many pixels'
     except (OSError, SyntaxError, ValueError) as error:
-        # Pillow's own words where they say more than that it knows no such format.
+        # Pillow's own message, unless it only says that the format is unknown.
         text = getattr(error, 'strerror', None) or str(error)
         return 'not an image' if 'cannot identify' in text else text
     return None

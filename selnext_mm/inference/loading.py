@@ -21,7 +21,7 @@ from selnext_mm.engine.device import adapt_to_device
 from selnext_mm.errors import UserError
 from selnext_mm.ops.capabilities import has_bfloat16_instructions
 
-# What a backbone can be asked to compute in; None stands for the dtype of the weights.
+# The dtypes that a backbone may compute in; None stands for the dtype of the weights.
 DTYPES = {'float32': None, 'bfloat16': torch.bfloat16}
 
 
@@ -49,7 +49,7 @@ def is_segmentor(model: nn.Module) -> bool:
 
 
 def refuse_segmentor(model: nn.Module, what: str) -> None:
-    """Raise :class:`UserError` if ``model`` labels pixels, which ``what`` has no form for."""
+    """Raise :class:`UserError` if ``model`` is a segmentor, which ``what`` does not support."""
     if is_segmentor(model):
         raise UserError(
             f'{what} is for detectors and classifiers; this model is a segmentor. "selnext-mm test '
@@ -78,11 +78,11 @@ def choose_device(name: str = 'auto') -> torch.device:
 
 
 def load_strictly(model: nn.Module, state: dict, what: str) -> None:
-    """Load ``state``; :class:`UserError` for a missing, a left-over or another-shaped tensor."""
+    """Load ``state``; :class:`UserError` for tensors that are missing, extra or of other shapes."""
     own = model.state_dict()
     state, prefix = without_prefix(own, without_wrappers(state))
     if prefix:
-        print_log(f'{what}: the prefix {prefix!r} of all names is taken off', 'current')
+        print_log(f'{what}: removed the prefix {prefix!r} from all names', 'current')
     missing = [k for k in own if k not in state]
     extra = [k for k in state if k not in own]
     other = [k for k in state if k in own and state[k].shape != own[k].shape]
@@ -90,19 +90,19 @@ def load_strictly(model: nn.Module, state: dict, what: str) -> None:
         shown = ', '.join([*missing[:2], *other[:2], *extra[:2]])
         raise UserError(
             f'{what} is not a checkpoint of this model: of {len(own)} tensors {len(missing)} are '
-            f'missing and {len(other)} have another shape, and {len(extra)} have no place in it '
+            f'missing and {len(other)} have another shape, and {len(extra)} do not belong to it '
             f'({shown}, ...). Use the config that trained it (a copy lies beside every checkpoint)'
         )
     model.load_state_dict(state)
 
 
 def deploy(model: nn.Module, dtype: str | None = None) -> list[str]:
-    """Call ``switch_to_deploy`` wherever a module has it, outermost first; names of these.
+    """Call ``switch_to_deploy`` on the outermost modules that have it; returns their names.
 
     Args:
         model: changed for good.
         dtype: of :data:`DTYPES`, for backbones that can compute in it; neck and heads stay in
-            float32. None leaves all as it is.
+            float32. None changes no dtype.
 
     Raises:
         UserError: if nothing in the model can compute in ``dtype``.
@@ -124,13 +124,14 @@ def deploy(model: nn.Module, dtype: str | None = None) -> list[str]:
     if kind and not converted:
         backbone = type(getattr(model, 'backbone', model)).__name__
         raise UserError(
-            f'--dtype {dtype}: {backbone} computes in float32 only, SELNeXt in either; leave it out'
+            f'--dtype {dtype}: {backbone} computes in float32 only (SELNeXt in either); leave out '
+            '--dtype'
         )
     return done
 
 
 def num_classes(model: nn.Module) -> int | None:
-    """Number of classes that the (last) head tells apart, or None if it does not say."""
+    """The number of classes of the (last) head, or None if it does not say."""
     head = getattr(model, 'roi_head', model)
     head = getattr(head, 'bbox_head', None) or getattr(model, 'head', None)
     if isinstance(head, nn.ModuleList):
@@ -146,10 +147,10 @@ def find_classes(cfg: Config, meta: dict, count: int | None) -> tuple[tuple[str,
     """Class names and where they were found: the checkpoint, the config, or the data set's class.
 
     Raises:
-        UserError: if none is there, or its number is not the model's.
+        UserError: if there are none, or their number is not the model's.
     """
     stored = meta.get('dataset_meta') or meta
-    # mmengine 0.x stored the names in capitals.
+    # mmengine 0.x stored the names under a key in capitals.
     candidates = {'the checkpoint': stored.get('classes') or stored.get('CLASSES')}
     dataset = tested_dataset(cfg)
     candidates['the config'] = (dataset.get('metainfo') or {}).get('classes')
@@ -175,7 +176,7 @@ def find_classes(cfg: Config, meta: dict, count: int | None) -> tuple[tuple[str,
 
 
 def _meta(content: dict, path: str | Path) -> dict:
-    """The ``meta`` of a checkpoint; of a safetensors file the classes in its header."""
+    """The ``meta`` of a checkpoint; for a safetensors file, the classes in its header."""
     meta = content.get('meta')
     if isinstance(meta, dict):
         return meta
@@ -197,18 +198,18 @@ def load_for_inference(
 ) -> LoadedModel:
     """Build the model of ``config``, load all weights of ``checkpoint`` and make it fast.
 
-    Weights only are read from the file. The model is in eval mode on ``device``; it normalises as
-    the config says, wherever ``data_preprocessor`` stands there.
+    Only weights are read from the file. The model is in eval mode on ``device``. It normalises as
+    the config says, wherever ``data_preprocessor`` is in it.
 
     Args:
         config: file or name of a config.
         checkpoint: ``.pth`` or ``.safetensors``; None for initial weights.
         device: 'auto', or as for ``torch.device``.
-        classes: names of the classes; by default the checkpoint's, else the config's.
+        classes: names of the classes; by default those that :func:`find_classes` finds.
         options: values to override in the config, as ``--cfg-options``.
         deployed: merge what can be merged (:func:`deploy`).
-        named: whether the names of the classes are needed; else they may be missing, ().
-        dtype: that the backbone computes in, of :data:`DTYPES`; only with ``deployed``.
+        named: whether the names of the classes are required; if not, they may be ().
+        dtype: of the backbone's computation, one of :data:`DTYPES`; only with ``deployed``.
 
     Raises:
         UserError: for a config, checkpoint, device or class names that cannot be used.
@@ -221,7 +222,7 @@ def load_for_inference(
     meta = {}
     if content is None:
         model.init_weights()
-        print_log(f'{config}: no checkpoint, initial weights', 'current')
+        print_log(f'{config}: no checkpoint, so initial weights are used', 'current')
     else:
         state, _ = take_weights(content)
         load_strictly(model, state, str(checkpoint))
@@ -232,7 +233,7 @@ def load_for_inference(
     if deployed:
         deploy(model, dtype)
         if dtype == 'bfloat16' and where.type == 'cpu' and not has_bfloat16_instructions():
-            print_log('this processor has no instructions for bfloat16: slower than float32')
+            print_log('this processor has no bfloat16 instructions: float32 would be faster')
     return LoadedModel(model.to(where), cfg, str(checkpoint), names, source)
 
 

@@ -1,4 +1,4 @@
-"""The folder of a prediction: JSON, CSV and annotated images, all of it or nothing."""
+"""The output folder of a prediction, complete or not at all: JSON, CSV and annotated images."""
 
 import csv
 import json
@@ -25,22 +25,22 @@ from selnext_mm.visualization.draw import (
 )
 
 SMALLEST, LARGEST = 480, 1600  # of the longer side of an annotated image
-# Either says that a folder holds predictions.
+# A folder with either of these contains predictions.
 PREDICTIONS = ('predictions.json', 'frames.jsonl')
 
 
 @contextmanager
 def complete_folder(out: Path, force: bool) -> Iterator[Path]:
-    """A folder to write into; what is in it moves to ``out`` when the block ends well.
+    """A temporary folder to write into; its files move to ``out`` if the block succeeds.
 
     Raises:
-        UserError: if ``out`` is a file, holds predictions (and ``force`` is not given), or cannot
-            be written.
+        UserError: if ``out`` is a file, contains predictions (without ``force``), or cannot be
+            written.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f'--out {out} is a file; name a folder')
     if any((out / name).exists() for name in PREDICTIONS) and not force:
-        raise UserError(f'{out} holds predictions; --force replaces them, or name another folder')
+        raise UserError(f'{out} has predictions; --force replaces them, or name another folder')
     with new_folder(out, '--out') as place:
         yield place
 
@@ -94,7 +94,7 @@ def write_detections(folder: Path, records: list[dict], ids: Ids) -> list[str]:
 
 
 def _is_text(text: str) -> bool:
-    """Has ``text`` no bytes of a file name that are no character?"""
+    """Whether ``text`` is valid Unicode; a file name that is not UTF-8 is not."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -105,7 +105,7 @@ def _is_text(text: str) -> bool:
 def write_classes(folder: Path, records: list[dict]) -> list[str]:
     """``predictions.json`` and ``predictions.csv`` (a row per image); returns their names."""
     text = json.dumps(records, indent=1, ensure_ascii=False)
-    if not _is_text(text):  # a name of a file that is not UTF-8: "\\udce9", as os.fsdecode has it
+    if not _is_text(text):  # a file name that is not UTF-8: "\\udce9", as os.fsdecode gives it
         text = json.dumps(records, indent=1)
     (folder / 'predictions.json').write_text(text + '\n', encoding='utf-8')
     most = max(len(r['classes']) for r in records)
@@ -131,10 +131,10 @@ def to_rgb(pixels: np.ndarray) -> np.ndarray:
 def annotate(
     pixels: np.ndarray, record: dict, classes: tuple[str, ...], score_thr: Thresholds
 ) -> np.ndarray:
-    """RGB image with the objects of ``score_thr`` (one, or one per label) or more, or with the
-    best classes on top.
+    """RGB image with its objects of ``score_thr`` (one, or one per label) or more drawn, or with
+    its best classes listed below it.
 
-    Its longer side is the image's own, but 480 to 1600 pixels.
+    The longer side is the original image's, limited to 480..1600 pixels.
     """
     image = to_rgb(pixels)
     height, width = image.shape[:2]
@@ -145,7 +145,7 @@ def annotate(
             Instance(i['label'], i['bbox'], i.get('segmentation'), i['score'])
             for i in shown(record['instances'], score_thr)
         ]
-        # draw_instances limits the width to 1.5 of this height.
+        # draw_instances limits the width to 1.5 times this height.
         tall = max(1, round(scale * max(height, width / 1.5)))
         names = dict(enumerate(classes))
         return draw_instances(image, drawn, names, class_colours(categories), tall)
@@ -169,7 +169,7 @@ def annotate(
 
 
 class PictureNames:
-    """File names for annotated images: the image's own, as .jpg, each once."""
+    """Unique file names for annotated images: the image's own name, as .jpg."""
 
     def __init__(self) -> None:
         self.taken: set[str] = set()

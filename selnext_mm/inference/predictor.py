@@ -1,4 +1,4 @@
-"""Batches of images through a detector or a classifier, with plain data as the result."""
+"""Run batches of images through a detector or a classifier; the results are plain data."""
 
 import copy
 from collections import OrderedDict, deque
@@ -25,7 +25,7 @@ LOADERS = ('LoadImageFromFile', 'LoadMultiChannelImageFromFiles')
 
 @dataclass
 class Loaded:
-    """An image on its way to the model; ``error`` says why it is not on it."""
+    """An image that was read for the model; ``error`` says why it could not be."""
 
     image: ImageFile
     index: int
@@ -39,7 +39,7 @@ class Loaded:
 
 
 def inference_pipeline(cfg: Config) -> tuple[Compose, Compose]:
-    """(reading, the rest) of the test pipeline, without the annotations.
+    """The test pipeline without its annotations, as (first step: reading, all other steps).
 
     Raises:
         UserError: if the config has no test pipeline that starts with reading a file.
@@ -71,16 +71,16 @@ def top_classes(sample: Any, top_k: int) -> list[dict]:
 class Predictor:
     """A loaded model that turns images into plain data.
 
-    Images are read ahead by threads and put into batches of equal input shape: an image's
-    result does not depend on the images beside it. (In a batch of several sizes the smaller
-    ones are padded, and a channel gate that takes the mean of a map would see the padding.)
+    Threads read images ahead. A batch has images of one input shape, so the result of an image
+    does not depend on the others. (In a batch of several sizes the smaller ones are padded, and
+    the mean over a map, which a channel gate takes, would include the padding.)
 
     Args:
-        config, checkpoint, device, classes, options: of :func:`load_for_inference`.
+        config, checkpoint, device, classes, options: see :func:`load_for_inference`.
         batch_size: images per batch, at most.
         top_k: classes per image that a classifier reports.
         workers: threads that read images.
-        dtype: that the backbone computes in: 'float32' or 'bfloat16'.
+        dtype: of the backbone's computation: 'float32' or 'bfloat16'.
 
     Raises:
         UserError: see :func:`load_for_inference`.
@@ -124,14 +124,14 @@ class Predictor:
             data = self.read(dict(img_path=str(image.path), img_id=index, sample_idx=index))
             result.pixels = data['img'].copy()
             result.data = self.prepare(data)
-        # Whatever the pipeline says about one image must not stop the others.
+        # An error in one image must not stop the others.
         except Exception as error:
             text = str(error).splitlines()
             result.error = f'{type(error).__name__}: {text[0] if text else "no message"}'
         return result
 
     def _ahead(self, images: Iterable[ImageFile]) -> Iterator[Loaded]:
-        """Loaded images in order, the next two batches being read meanwhile."""
+        """Loaded images in order; the next two batches are read ahead."""
         with ThreadPoolExecutor(self.workers) as pool:
             waiting: deque = deque()
             try:
@@ -193,7 +193,7 @@ class Predictor:
     ) -> None:
         """Call ``on_image(record, pixels)`` for every image as its batch is done, in any order.
 
-        ``record`` is as :func:`predict` returns it, with the image's place as ``index``;
+        ``record`` is as :func:`predict` returns it, with the image's position as ``index``;
         ``pixels`` is BGR (H, W, C) as read, or None with an ``error``.
         """
         for batch in self._batches(self._ahead(images)):
@@ -212,7 +212,7 @@ class Predictor:
         return self.find_many([pixels])[0]
 
     def find_many(self, pictures: Sequence[np.ndarray]) -> list[list[dict]]:
-        """:meth:`find` of several images of one shape, as one batch."""
+        """:meth:`find` for several images of one shape, as one batch."""
         outcomes = self._run([self._loaded(pixels) for pixels in pictures])
         return [next(iter(outcome.values())) for outcome in outcomes]
 
@@ -225,7 +225,7 @@ class Predictor:
         return Loaded(ImageFile(Path(), ''), 0, pixels, self.prepare(data))
 
     def pictures(self, images: Sequence[ImageFile]) -> Iterator[tuple]:
-        """(file, BGR pixels, error) of each, in order; one more is read meanwhile."""
+        """(file, BGR pixels, error) of each image, in order; the next one is read ahead."""
         with ThreadPoolExecutor(1) as pool:
             waiting: deque = deque()
             for image in images:
@@ -240,7 +240,7 @@ class Predictor:
             return image, None, error
         try:
             data = self.read(dict(img_path=str(image.path), img_id=0, sample_idx=0))
-        # Whatever one image raises must not stop the others.
+        # An error in one image must not stop the others.
         except Exception as error:
             return image, None, f'{type(error).__name__}: {error}'
         return image, data['img'], None
@@ -272,7 +272,7 @@ def predict(
     - ``classes``, for a classifier: dicts of ``category``, ``label``, ``score``, best first.
 
     Raises:
-        UserError: for a config, checkpoint, device or option that cannot be used, and where
-            there are no images.
+        UserError: for a config, checkpoint, device or option that cannot be used, and if there
+            are no images.
     """
     return Predictor(config, checkpoint, **options)(images)

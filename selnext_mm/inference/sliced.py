@@ -1,4 +1,4 @@
-"""A detector that looks at large images slice by slice, with or without PyTorch."""
+"""A detector that runs on large images slice by slice, with or without PyTorch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -17,12 +17,12 @@ class PictureModel(Protocol):
         ...
 
     def pictures(self, images: Sequence[ImageFile]) -> Iterator[tuple]:
-        """(file, BGR pixels, error) of each, in order, some being read ahead."""
+        """(file, BGR pixels, error) of each image, in order; the next ones are read ahead."""
         ...
 
 
 class Sliced:
-    """``model`` over slices of every image; attributes that are not here are those of ``model``.
+    """Runs ``model`` on slices of every image; all other attributes are those of ``model``.
 
     >>> predictor = Sliced(Predictor('my_config.py', 'epoch_36.pth'), Slicing(640, 0.2))
     >>> predictor.find(cv2.imread('large.jpg'))

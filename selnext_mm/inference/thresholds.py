@@ -1,7 +1,7 @@
-"""The lowest score that is shown: one for all or one per class, and the file that holds them.
+"""The lowest score that is shown, one for all classes or one per class, and the file with them.
 
 ``selnext-mm report --thresholds FILE`` writes such a file, ``selnext-mm export --thresholds FILE``
-puts it into a model's file::
+stores it in a model's file::
 
     {"thresholds": {"circle": 0.41, "ring": null}, ...}
 """
@@ -26,20 +26,20 @@ def threshold_of(label: int, thresholds: Thresholds) -> float:
 
 
 def shown(instances: Iterable[dict], thresholds: Thresholds) -> list[dict]:
-    """Those of ``instances`` whose score is that of their class or more."""
+    """Those of ``instances`` whose score is at least the threshold of their class."""
     return [i for i in instances if i['score'] >= threshold_of(i['label'], thresholds)]
 
 
 def in_words(thresholds: Thresholds, source: str = '') -> str:
-    """'0.3', or "that of its class (0.31 to 0.62, from model.onnx)"."""
+    """'0.3', or "the threshold of its class (0.31 to 0.62, from model.onnx)"."""
     if not isinstance(thresholds, Sequence):
         return f'{thresholds:g}'
     of = f', from {source}' if source else ''
-    return f'that of its class ({min(thresholds):.2f} to {max(thresholds):.2f}{of})'
+    return f'the threshold of its class ({min(thresholds):.2f} to {max(thresholds):.2f}{of})'
 
 
 def rounded_down(score: float | None) -> float | None:
-    """``score`` to four digits, not above it: the object that has it is still shown."""
+    """``score`` rounded down to four digits, so that an object with this score is still shown."""
     return None if score is None else math.floor(score * 10_000) / 10_000
 
 
@@ -47,12 +47,12 @@ def read_thresholds(path: str | Path, classes: Sequence[str]) -> list[float | No
     """One score per class, in the order of ``classes``; None where the file has none.
 
     Raises:
-        UserError: for a file that is no such file, or names a class that is not in ``classes``.
+        UserError: for a file of another kind, or one that names a class not in ``classes``.
     """
     try:
         content = json.loads(Path(path).expanduser().read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
-        reason = getattr(error, 'strerror', None) or f'no JSON: {error}'
+        reason = getattr(error, 'strerror', None) or f'not JSON: {error}'
         raise UserError(f'--thresholds {path}: {reason}') from error
     scores = content.get('thresholds') if isinstance(content, dict) else None
     if not isinstance(scores, dict):
@@ -63,7 +63,7 @@ def read_thresholds(path: str | Path, classes: Sequence[str]) -> list[float | No
     unknown = [name for name in scores if name not in classes]
     if unknown:
         raise UserError(
-            f'--thresholds {path}: {preview(unknown)} is no class of the model'
+            f'--thresholds {path}: {preview(unknown)} is not a class of the model'
             + did_you_mean(unknown[0], classes)
         )
     for name, score in scores.items():
@@ -72,14 +72,14 @@ def read_thresholds(path: str | Path, classes: Sequence[str]) -> list[float | No
             raise UserError(f'--thresholds {path}: {name} has {score!r}; expected 0 to 1, or null')
     result = [scores.get(name) for name in classes]
     if all(score is None for score in result):
-        raise UserError(f'--thresholds {path} has a score for none of the classes of the model')
+        raise UserError(f'--thresholds {path} has no score for any class of the model')
     return [None if score is None else float(score) for score in result]
 
 
 def stored_thresholds(text: str | None) -> tuple[float, ...] | None:
-    """One score per class from the metadata of a model's file; 0.3 where it has none for a class.
+    """One score per class from the metadata of a model's file; 0.3 for a class without one.
 
-    None without such metadata.
+    None if the metadata have no thresholds.
     """
     if not text:
         return None

@@ -1,4 +1,4 @@
-"""Which object of a frame is which of the frame before: ByteTrack, by the package ``trackers``."""
+"""Follow objects from frame to frame with ByteTrack, from the package ``trackers``."""
 
 from importlib.util import find_spec
 
@@ -8,15 +8,15 @@ import numpy as np
 from selnext_mm.errors import UserError
 from selnext_mm.inference.thresholds import Thresholds, shown
 
-# Its requirement opencv-python would overwrite the headless edition that is here.
+# Its requirement opencv-python would overwrite the headless edition that is installed.
 INSTALL = "pip install --no-deps trackers supervision pydeprecate av && pip install 'scipy>=1.13.1'"
 
 
 class Tracks:
-    """Numbers for objects that stay from frame to frame.
+    """Gives an object the same number in every frame.
 
-    An object is followed from its second frame on, if it was found with ``start`` or more in the
-    first; weaker ones go on with a track that is there (Zhang et al., ByteTrack, ECCV 2022).
+    A track starts with an object whose score is ``start`` or more; it is numbered from its second
+    frame on. Weaker objects can only continue a track (Zhang et al., ByteTrack, ECCV 2022).
 
     Args:
         rate: frames/s.
@@ -39,7 +39,7 @@ class Tracks:
         self.seen: set[int] = set()
 
     def add(self, instances: list[dict]) -> None:
-        """Give the instances of the next frame a ``track``, a whole number, where they have one."""
+        """Give each instance of the next frame that is on a track its number, as ``track``."""
         import supervision
 
         if instances:
@@ -64,7 +64,7 @@ class Tracks:
 def draw_tracks(
     image: np.ndarray, instances: list[dict], width: int, score_thr: Thresholds
 ) -> np.ndarray:
-    """``image``, an annotated image of one that is ``width`` wide, with numbers in the boxes."""
+    """An annotated ``image`` with track numbers in the boxes; the original is ``width`` wide."""
     image, scale = image.copy(), image.shape[1] / width
     for item in shown(instances, score_thr):
         if 'track' not in item:

@@ -1,4 +1,4 @@
-"""Frames of a clip, a camera or a stream, one after another; a frame or two are in memory."""
+"""Frames of a clip, a camera or a stream, one by one; only one or two are in memory."""
 
 import threading
 import time
@@ -13,12 +13,12 @@ import numpy as np
 from selnext_mm.errors import UserError
 
 SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv')
-USUAL_RATE = 25.0  # frames/s where a source does not say
+USUAL_RATE = 25.0  # frames/s if a source does not tell its own
 
 
 @dataclass(frozen=True)
 class Frame:
-    """BGR (H, W, 3) ``pixels``, which frame it is, and its time in seconds."""
+    """``pixels`` (BGR, (H, W, 3)), the frame's number ``index``, and its time in ``seconds``."""
 
     index: int
     seconds: float
@@ -34,7 +34,7 @@ def is_video(entry: str | Path) -> bool:
 
 
 def open_capture(source: str) -> Any:
-    """OpenCV's reader of ``source``; None if there is nothing to read."""
+    """OpenCV's reader of ``source``; None if it cannot be opened."""
     capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     return capture if capture.isOpened() else None
 
@@ -76,8 +76,9 @@ class Clip:
 class Stream:
     """The newest frame of a camera or an address, whenever one is asked for.
 
-    Frames that come while the last one is worked on are dropped and counted. A connection that is
-    lost is opened again, ``retries`` times, ``pause`` seconds apart; then the stream has ended.
+    Frames that come while another one is being processed are dropped and counted. A lost
+    connection is opened again, with up to ``retries`` attempts, ``pause`` seconds apart; then the
+    stream ends.
 
     Raises:
         UserError: if it cannot be opened at first.
@@ -97,7 +98,7 @@ class Stream:
         capture = opened_by(source)
         if capture is None:
             what = f'camera {source}' if source.isdecimal() else source
-            raise UserError(f'{what} cannot be opened; is it there, and free?')
+            raise UserError(f'{what} cannot be opened; is it connected, and not in use?')
         rate = capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if 0 < rate < 1000 else USUAL_RATE
         self.dropped = self.lost = 0
@@ -165,7 +166,7 @@ class Recorder:
         self._size: tuple[int, int] = (0, 0)
 
     def add(self, image: np.ndarray, times: int = 1) -> None:
-        """``image``, shown for ``times`` frames.
+        """Add ``image`` for ``times`` frames.
 
         Raises:
             UserError: if OpenCV cannot write mp4 files.

@@ -1,1 +1,1 @@
-"""A run as a folder for the Hugging Face Hub, or for anybody who gets the files."""
+"""Publish a run as a folder, for the Hugging Face Hub or for anyone who gets the files."""

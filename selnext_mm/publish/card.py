@@ -1,6 +1,6 @@
-"""The model card: what the weights are, how they were trained, what they reach, what is not known.
+"""The model card: what the weights are, their training and results, and what is not known.
 
-The block between the dashes is what the Hub reads.
+The Hub reads the block between the dashes.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ def tested_scores(run: Run) -> tuple[dict[str, float], str]:
 
 
 def _numbers(metrics: dict) -> dict[str, float]:
-    """Numbers that say something: pycocotools gives -1 for sizes that no object has."""
+    """The meaningful numbers: pycocotools gives -1 for sizes that no object has."""
     hidden = ('step', 'time', 'data_time')
     return {
         k: v
@@ -63,7 +63,7 @@ def _numbers(metrics: dict) -> dict[str, float]:
 
 
 def count_tested(loaded: LoadedModel) -> int | None:
-    """Images of the test set, None where it is not here any more."""
+    """The number of test images; None if the test set is no longer here."""
     dataset = (loaded.cfg.get('test_dataloader') or {}).get('dataset')
     if not dataset:
         return None
@@ -77,7 +77,7 @@ def count_tested(loaded: LoadedModel) -> int | None:
 
 def _score_lines(scores: dict[str, float], source: str, tested: int | None) -> list[str]:
     if not scores:
-        return ['No test was found in the folder of the run: what the model reaches is not known.']
+        return ['No test was found in the folder of the run, so the results are not known.']
     lines = [f'From {source}' + (f', {tested} images:' if tested else ':'), '']
     lines += ['| metric | value | 95 % interval |', '|---|---|---|']
     for key, value in scores.items():
@@ -88,8 +88,8 @@ def _score_lines(scores: dict[str, float], source: str, tested: int | None) -> l
         lines.append(f'| {key} | {value:g} | {interval} |')
     lines += [
         '',
-        'An interval is of the sample of test images alone (Wilson). One training with one seed: '
-        'how far another would be from it is not known.',
+        'An interval (Wilson) covers only the choice of the test images. This is one training with '
+        'one seed: how far another would be from it is not known.',
     ]
     return lines
 
@@ -112,15 +112,15 @@ def model_card(
     Args:
         run: the work dir.
         loaded: the model.
-        about: ``config.json``.
+        about: the content of ``config.json``.
         checkpoint: name of the file that the weights come from.
         digest: SHA-256 of the published weights.
         licence: of the weights.
-        repo: ``owner/name`` on the Hub; None for a folder that is used where it lies.
+        repo: ``owner/name`` on the Hub; None for a folder that is used where it is.
         start: where training started.
-        dtype: that the weights are stored in.
-        notes: sentences of whoever publishes it.
-        command: that trained it.
+        dtype: of the stored weights.
+        notes: sentences of the user who publishes it.
+        command: the one that trained it.
     """
     cfg, count = loaded.cfg, sum(p.numel() for p in loaded.model.parameters())
     folder, weights = ('model', f'hf://{repo}') if repo else ('FOLDER', 'FOLDER')
@@ -149,7 +149,7 @@ def model_card(
         *(
             ('pip install selnext_mm[mm,hub]', f'hf download {repo} --local-dir model')
             if repo
-            else ('pip install selnext_mm[mm]   # FOLDER is where this card lies',)
+            else ('pip install selnext_mm[mm]   # FOLDER is the folder of this card',)
         ),
         f'selnext-mm predict {folder} IMAGES --out predictions',
         f'selnext-mm train --data DIR --weights {weights}   # start another training from it',
@@ -168,25 +168,25 @@ def model_card(
         '',
         '## Data and recipe',
         '',
-        f'- data: {data}; what it shows and who may use it only its owner can say',
+        f'- data: {data}; only its owner can say what it shows and who may use it',
         *(f'- {note}' for note in notes),
         f'- schedule: {summary.schedule_line(cfg)}',
         f'- start: {start}',
         f'- precision: {summary.precision(cfg)}; seed {seed}',
         *([f'- command: `{command}`'] if command else []),
-        '- all of it: `config.py`, whose paths begin with `DATA/`',
+        '- everything else: `config.py`; its paths begin with `DATA/`',
         '',
-        '## What it reaches',
+        '## Results',
         '',
         *_score_lines(scores, source, tested),
         *(['', f'Measured before the weights were rounded to {dtype}.'] if rounded else []),
         '',
         '## Limits',
         '',
-        '- It knows only its classes, in images like those it was trained on; on others its '
-        'scores mean nothing.',
+        '- The model knows only its classes, in images like those it was trained on. On other '
+        'images its scores mean nothing.',
         '- The scores are not calibrated probabilities.',
-        '- Nobody has looked at how it treats groups of people, places or devices differently.',
+        '- It was not tested for differences between groups of people, places or devices.',
         '',
         '## Files',
         '',
@@ -195,7 +195,7 @@ def model_card(
         '',
         '## Licence',
         '',
-        f'The weights: {licence}, as whoever published them chose; the code: Apache-2.0.',
+        f'Weights: {licence}, as their publisher chose. Code: Apache-2.0.',
         '',
     ]
     return '\n'.join(lines)

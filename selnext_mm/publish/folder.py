@@ -29,13 +29,13 @@ FILES = (WEIGHTS, CONFIG, CARD, PREPROCESSOR, ABOUT)
 ONNX = 'model.onnx'
 COMPARED = 'weights.pth'
 DTYPES = {'float32': None, 'float16': torch.float16}
-WRITTEN_BY = '# Written by: '  # of the config that ``train --data`` writes
+WRITTEN_BY = '# Written by: '  # how a config from ``train --data`` begins
 # Keys of a run that mean nothing elsewhere.
 LOCAL_KEYS = ('work_dir', 'load_from', 'resume', 'launcher')
 
 
 def configs_of(work_dir: Path) -> list[Path]:
-    """The resolved configs of a run, of each training the oldest first; else one in ``work_dir``.
+    """The resolved configs of a run's trainings, oldest first; else the configs in ``work_dir``.
 
     Raises:
         UserError: if there is none.
@@ -45,12 +45,12 @@ def configs_of(work_dir: Path) -> list[Path]:
     found = [p for p in found if any(p.parent.glob('*.json'))] or found
     found = found or sorted(work_dir.glob('*.py'))
     if not found:
-        raise UserError(f'{work_dir} holds no config of a run; give the work dir of a training')
+        raise UserError(f'{work_dir} has no config of a run; give the work dir of a training')
     return found
 
 
 def start_of(configs: list[Path]) -> str:
-    """Where the training of :func:`configs_of` started, without folders of the machine."""
+    """Where the training of :func:`configs_of` started, without folders of this machine."""
 
     def line(path: Path) -> str:
         text = summary.start_line(Config.fromfile(path, import_custom_modules=False))
@@ -84,9 +84,9 @@ def portable(node: Any) -> Any:
 
 
 def portable_config(cfg: Config) -> str:
-    """The config as text, without what belongs to the machine or to the start of the run."""
+    """The config as text, without what belongs to this machine or to the start of the run."""
     content = {k: portable(v) for k, v in cfg.to_dict().items() if k not in LOCAL_KEYS}
-    # The weights lie beside it; those that training started from do not.
+    # The published weights are beside it; those that training started from are not.
     init = content.get('model', {}).get('backbone', {}).get('init_cfg')
     if isinstance(init, dict) and init.get('type') == 'Pretrained':
         init['checkpoint'] = None
@@ -96,7 +96,7 @@ def portable_config(cfg: Config) -> str:
 def command_of(work_dir: Path) -> str | None:
     """The command that made the run, without folders of this machine; None if it is not known.
 
-    It is that of a run without a break: one that was resumed has the same end.
+    For a resumed run it is the command without ``--resume``, which leads to the same weights.
     """
     config = work_dir / CONFIG
     first = config.read_text().partition('\n')[0] if config.is_file() else ''
@@ -128,7 +128,7 @@ def stored(state: dict[str, torch.Tensor], dtype: str) -> dict[str, torch.Tensor
 def preprocessor(loaded: LoadedModel) -> dict[str, Any]:
     """How images are prepared: the model's statistics, and the test pipeline in plain steps.
 
-    ``image_mean`` and ``image_std`` are of pixels from 0 to 1, as other libraries read them.
+    ``image_mean`` and ``image_std`` are for pixels in 0..1, as other libraries expect them.
     """
     mean, std, order = preprocessing(loaded.model)
     result: dict[str, Any] = dict(
@@ -147,7 +147,7 @@ def preprocessor(loaded: LoadedModel) -> dict[str, Any]:
 
 
 def timm_name(loaded: LoadedModel) -> str | None:
-    """The name in timm of a classifier whose tensors are a timm model's; None for all others."""
+    """The name in timm of a classifier whose tensors are those of a timm model; else None."""
     backbone = loaded.cfg.model.get('backbone') or {}
     arch = backbone.get('arch')
     name = dict(SELNeXt=f'selnext_{arch}', PATNet=f'patnet_{arch}').get(backbone.get('type'))
@@ -167,7 +167,7 @@ def timm_name(loaded: LoadedModel) -> str | None:
 
 
 def hub_config(loaded: LoadedModel, pictures: dict[str, Any]) -> dict[str, Any]:
-    """``config.json``: for a model that timm knows, what ``timm.create_model('hf-hub:')`` reads."""
+    """``config.json``; ``timm.create_model('hf-hub:')`` reads it for a model that timm knows."""
     result: dict[str, Any] = dict(
         library_name='selnext_mm',
         selnext_mm=__version__,
@@ -205,21 +205,22 @@ def publish(
 
     The same run and arguments give the same bytes.
 
-    ``model.safetensors`` (weights, classes in its header), ``config.py`` (resolved, without paths
-    of this machine), ``preprocessor_config.json``, ``config.json`` and ``README.md``, the card.
+    The files are ``model.safetensors`` (weights, classes in its header), ``config.py`` (resolved,
+    without paths of this machine), ``preprocessor_config.json``, ``config.json`` and the card,
+    ``README.md``.
 
     Args:
         work_dir: of the run.
-        to: the folder; what else is in it stays.
-        checkpoint: None for :func:`checkpoint_of` the run.
+        to: the folder; other files in it are kept.
+        checkpoint: by default :func:`checkpoint_of` the run.
         licence: of the weights, as the Hub calls it; the card says that it is the user's choice.
         repo: ``owner/name`` that the commands of the card name.
-        dtype: that the weights are stored in: ``float32``, or ``float16`` for half the size.
+        dtype: of the stored weights: ``float32``, or ``float16`` for half the size.
         notes: sentences for the card.
 
     Raises:
-        UserError: for a folder that is no run, has no checkpoint, or cannot be written; for
-            weights that ``dtype`` cannot hold.
+        UserError: for a ``work_dir`` that is not a run or has no checkpoint, a folder that cannot
+            be written, and weights that are too large for ``dtype``.
     """
     work_dir = Path(work_dir).expanduser()
     run = read_run(work_dir)

@@ -1,7 +1,7 @@
-"""A published folder, sent to the Hugging Face Hub with the user's own token.
+"""Upload a published folder to the Hugging Face Hub, with the user's own token.
 
-``huggingface_hub`` does the work: it makes the repository, and uploads what it does not have yet in
-one commit. ``HF_ENDPOINT`` names another server than huggingface.co.
+``huggingface_hub`` does the work: it creates the repository, and uploads in one commit what is not
+there yet. ``HF_ENDPOINT`` names a server other than huggingface.co.
 """
 
 import os
@@ -17,7 +17,7 @@ WRITE_TOKEN = 'a token that may write (huggingface.co/settings/tokens)'
 
 
 def check_push(repo: str) -> None:
-    """What can be said before the folder is made and without the network.
+    """Check what can be checked before the folder is made, and without the network.
 
     Raises:
         UserError: without the library, without a token, for a name that the Hub does not take,
@@ -38,16 +38,16 @@ def check_push(repo: str) -> None:
 
 
 def push(folder: str | Path, repo: str, files: Sequence[str], private: bool = False) -> str:
-    """Upload ``files`` of ``folder`` to ``repo``, in one commit; the address of the commit.
+    """Upload ``files`` of ``folder`` to ``repo`` in one commit; returns the URL of the commit.
 
-    The repository is made if it is not there. Other files of it are kept, and other files of
-    the folder stay here.
+    The repository is created if it does not exist; its other files are kept. Other files of the
+    folder are not sent.
 
     Args:
         folder: as :func:`selnext_mm.publish.folder.publish` writes it.
         repo: ``owner/name``.
         files: names, or patterns of them.
-        private: make a private repository, and send nothing to one that is public.
+        private: create a private repository, and send nothing to a public one.
 
     Raises:
         UserError: as :func:`check_push`, and if the Hub cannot be reached, does not take the
@@ -61,7 +61,7 @@ def push(folder: str | Path, repo: str, files: Sequence[str], private: bool = Fa
         api.create_repo(repo, private=True if private else None, exist_ok=True)
         if private and not api.model_info(repo).private:
             raise UserError(
-                f'--private: {repo} is there and public; nothing was sent. Choose another name, '
+                f'--private: {repo} exists and is public; nothing was sent. Choose another name, '
                 'or make it private in its settings'
             )
         commit = api.upload_folder(
@@ -75,7 +75,7 @@ def push(folder: str | Path, repo: str, files: Sequence[str], private: bool = Fa
 
 @contextmanager
 def _explained(repo: str, folder: Path) -> Iterator[None]:
-    """The library's errors as one message; it says that the folder is there, and what to do."""
+    """Turn the library's errors into a message: the folder is complete, and what to do next."""
     from huggingface_hub import errors
 
     later = f'. {folder} is complete; later: hf upload {repo} {folder}'
@@ -90,13 +90,13 @@ def _explained(repo: str, folder: Path) -> Iterator[None]:
             f'{repo}: {where} cannot be reached ({_first_line(error)}); check the network{later}'
         ) from error
     except (ValueError, RuntimeError) as error:
-        # RuntimeError: a transfer of one file that broke off; its cause says why.
+        # RuntimeError: the upload of a file broke off; its cause says why.
         reason = ': '.join(_first_line(e) for e in (error, error.__cause__) if e is not None)
         raise UserError(f'{repo} was not sent: {reason}{later}') from error
 
 
 def _refusal(repo: str, error) -> str:
-    """What the Hub's answer means."""
+    """The Hub's answer in words, with a remedy."""
     owner, status = repo.split('/')[0], getattr(error.response, 'status_code', None)
     said = getattr(error, 'server_message', None) or _first_line(error)
     if status == 401:

@@ -1,1 +1,1 @@
-"""One self-contained HTML page of one or several runs: ``selnext-mm report``."""
+"""One self-contained HTML page about one or several runs: ``selnext-mm report``."""

@@ -1,4 +1,4 @@
-"""The score of each class with the largest F1, as a file for ``selnext-mm export``."""
+"""The threshold of each class with the largest F1, as a file for ``selnext-mm export``."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from selnext_mm.report.work_dir import Run
 
 
 def write_thresholds(path: str | Path, run: Run, parts: list[dict]) -> None:
-    """Write :mod:`selnext_mm.inference.thresholds`' file of ``run``.
+    """Write the file of ``run`` that :mod:`selnext_mm.inference.thresholds` reads.
 
-    Masks count where the run has them, else boxes, at an IoU of 0.5
-    (``evaluation.coco_scores.best_f1``). A score is rounded down to four digits; null where a class
-    has no object or nothing is found of it.
+    It is computed from masks if the run has them, else from boxes, at an IoU of 0.5
+    (``evaluation.coco_scores.best_f1``). Scores are rounded down to four digits. A class without
+    objects, or of which nothing is found, has null.
 
     Args:
-        parts: the sections of the report, of ``run`` alone.
+        parts: the sections of a report about ``run`` alone.
 
     Raises:
         UserError: if there are no predictions to choose from.

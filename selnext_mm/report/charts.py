@@ -9,7 +9,7 @@ import numpy as np
 from selnext_mm.evaluation.coco_scores import SIZES, Scores
 from selnext_mm.report.work_dir import Run
 
-# Told apart by colour-blind readers, on white and on black.
+# Colour-blind readers can tell these apart, on white and on black.
 COLOURS = ('#3b82d6', '#e4793a', '#1fa37a', '#a566c9', '#d6526f', '#0fa3b5', '#b08d1f', '#7d8794')
 MAIN_METRICS = ('bbox_mAP', 'segm_mAP', 'mIoU', 'top1', 'top5', 'f1-score')
 CLASS_AP = '_precision'  # end of the keys that CocoMetric(classwise=True) writes
@@ -19,7 +19,7 @@ DASHES = ('solid', 'dash', 'dot', 'dashdot')
 
 
 def number(value) -> float | None:
-    """A float that JSON can hold: None for NaN, infinity and what is no number."""
+    """``value`` as a float for JSON, to six digits; None for NaN, infinity and non-numbers."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         return None
     return float(f'{value:.6g}') if math.isfinite(value) else None
@@ -65,7 +65,7 @@ def _over_iterations(runs: list[Run], key: str, ident: str, title: str, axis: di
 
 
 def training(runs: list[Run]) -> list[dict]:
-    """Loss, its parts, learning rate, gradient norm, time and memory over the iterations."""
+    """Loss and learning rate over the iterations."""
     keys = _keys([row for run in runs for row in run.train[:1] + run.train[-1:]])
     charts = []
     if 'loss' in keys:
@@ -95,13 +95,13 @@ def training_details(runs: list[Run]) -> list[dict]:
 
 
 def main_metrics(keys: Sequence[str]) -> list[str]:
-    """The keys that end in a well-known metric; all of them where none does."""
+    """The keys that end in a well-known metric; all keys if none does."""
     chosen = [k for name in MAIN_METRICS for k in keys if k.endswith(name)]
     return chosen or list(keys)
 
 
 def metric_keys(runs: Sequence[Run]) -> list[str]:
-    """The metrics of the validation rows, in their order, but for the AP of single classes."""
+    """The metrics of the validation rows, in their order, without the AP of single classes."""
     skip = ('step', 'time', 'data_time')
     keys = _keys([row for run in runs for row in run.val])
     return [k for k in keys if k not in skip and not k.endswith(CLASS_AP)]
@@ -110,7 +110,7 @@ def metric_keys(runs: Sequence[Run]) -> list[str]:
 def validation(runs: list[Run]) -> list[dict]:
     """The main metrics over the epochs, and a small chart for each of the others.
 
-    Nothing where no run was validated twice: a table says that better.
+    Empty if no run was validated twice: a table shows that better.
     """
     if all(len(run.val) < 2 for run in runs):
         return []
@@ -132,7 +132,7 @@ def validation(runs: list[Run]) -> list[dict]:
     if not data:
         return []
     noun = 'AP' if any('mAP' in k for k in main) else 'Metrics'
-    # A single line has no legend, which would name it.
+    # A single line has no legend, so the title names it.
     noun = main[0].split('/')[-1] if len(main) == 1 else noun
     title = f'{noun} over {unit}s'
     charts = [chart('metrics', title, data, xaxis=axis, yaxis={'rangemode': 'tozero'})]
@@ -206,7 +206,7 @@ def sizes(runs: dict[str, Scores], counts: list[int]) -> dict:
                 'hovertemplate': '%{y:.3f}<extra></extra>',
             }
         )
-    note = 'small: below 32 x 32 pixels; medium: up to 96 x 96; below: number of objects'
+    note = 'small: below 32 x 32 pixels; medium: up to 96 x 96; under each size: objects'
     return chart(
         f'sizes-{first.kind}',
         'AP by size of the object',
@@ -258,7 +258,7 @@ def precision_recall(runs: dict[str, Scores]) -> dict:
 def confusion(name: str, ident: str, labels: list[str], table: np.ndarray, note: str) -> dict:
     """Share of each row's objects; the counts are shown on hover, and in small tables.
 
-    Of many classes those without an object and a prediction are left out.
+    With many classes, those without objects and predictions are left out.
     """
     if len(labels) > FEW:
         keep = np.flatnonzero(table.sum(0) + table.sum(1) > 0)

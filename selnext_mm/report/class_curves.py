@@ -1,4 +1,4 @@
-"""AP of each class over the epochs, where the evaluations of a training wrote it."""
+"""AP of each class over the epochs, if the evaluations during training wrote it."""
 
 from selnext_mm.report.charts import CLASS_AP, COLOURS, DASHES, _keys, _line, _series, chart
 from selnext_mm.report.work_dir import Run
@@ -7,9 +7,10 @@ SHOWN = 12  # classes whose curves are shown together at first
 
 
 def class_curves(runs: list[Run]) -> list[dict]:
-    """One chart with a choice of the class; empty where no run was evaluated by class twice.
+    """One chart with a choice of the class; empty if no run was evaluated by class twice.
 
-    The curves of all classes together, or of the first so many, are shown for a single run only.
+    The curves of all classes together, or of the first :data:`SHOWN`, are a choice only for a
+    single run.
     """
     keys = [k for k in _keys([row for run in runs for row in run.val]) if k.endswith(CLASS_AP)]
     if not keys or all(len(run.val) < 2 for run in runs):

@@ -37,7 +37,7 @@ def find_class_results(run: Run, given: Path | None) -> Path | None:
 
 
 class _Pictures:
-    """Small images of a run's images; counts those that cannot be read."""
+    """Thumbnails of a run's images; counts the images that cannot be read."""
 
     def __init__(self, results: ClassResults, run: Run) -> None:
         self.results, self.run, self.unread = results, run, 0
@@ -71,16 +71,16 @@ def _change(first: ClassResults, second: ClassResults, n: int) -> str:
 
 
 def sign_test(better: int, worse: int) -> float:
-    """Two-sided p that ``better`` and ``worse`` differ by chance alone (McNemar's exact test)."""
+    """Two-sided p-value of a difference of ``better`` and ``worse`` (McNemar's exact test)."""
     total = better + worse
     tail = sum(comb(total, k) for k in range(min(better, worse) + 1))
     return min(1.0, 2 * tail / 2**total)
 
 
 def compare(first: ClassResults, second: ClassResults) -> tuple[np.ndarray, np.ndarray] | None:
-    """Images that only the second run has right, and only the first, the surest first.
+    """Images that only the second run gets right, and that only the first does.
 
-    None where the runs were tested on other images.
+    The most confident prediction comes first. None if the runs were not tested on the same images.
     """
     if first.files != second.files or not np.array_equal(first.label, second.label):
         return None
@@ -102,12 +102,12 @@ def _one(run: Run, results: ClassResults, number: int, num: int) -> dict:
     wrong = [pictures.card(n, f'predicted {_said(results, n)}') for n in doubted(results, num)]
     figures = []
     if len(results.classes) <= MOST:
-        note = 'counts of images; the class with the highest score'
+        note = 'number of images; predicted is the class with the highest score'
         name, ident = f'Confusion matrix of {run.name}', f'class-confusion-{number}'
         table = results.confusion()
         figures = [charts.confusion(name, ident, results.classes, table, note)]
     if pictures.unread:
-        run.notes.append(f'{pictures.unread} images were not found from here')
+        run.notes.append(f'{pictures.unread} images were not found or cannot be read')
     right = results.right
     head = f'{right.sum()} of {len(right)} images right ({right.mean():.1%})'
     return {'name': run.name, 'head': head, 'charts': figures, 'pairs': pairs, 'doubted': wrong}
@@ -118,7 +118,7 @@ def classification(tested: list[tuple[Run, Path]], num: int) -> dict | None:
 
     Args:
         tested: runs and the files that :class:`ClassPredictions` wrote.
-        num: pairs, and doubted labels, to show at most.
+        num: how many pairs, and how many doubted labels, to show at most.
     """
     if not tested:
         return None
@@ -131,7 +131,7 @@ def classification(tested: list[tuple[Run, Path]], num: int) -> dict | None:
     for run, second in others:
         both = compare(first, second)
         if both is None:
-            run.notes.append(f'was tested on other images than {base.name}: no comparison by image')
+            run.notes.append(f'not compared by image: {base.name} was tested on other images')
             continue
         pictures = _Pictures(second, run)
         better, worse = both
@@ -141,7 +141,7 @@ def classification(tested: list[tuple[Run, Path]], num: int) -> dict | None:
         ]
         p = sign_test(len(better), len(worse))
         head = (
-            f'Images that {run.name} alone has right: {len(better)}, {base.name} alone: '
+            f'Images that only {run.name} gets right: {len(better)}, only {base.name}: '
             f'{len(worse)} (p = {p:.2g}, exact sign test)'
         )
         pairs.append({'name': run.name, 'head': head, 'sides': sides})

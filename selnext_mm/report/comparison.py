@@ -1,4 +1,4 @@
-"""Two detectors by image: which images got better, which worse."""
+"""Two detectors, image by image: which images got better, and which got worse."""
 
 from selnext_mm.evaluation.matching import ImageMatch
 
@@ -15,10 +15,10 @@ def _counts(match: ImageMatch) -> tuple[int, int, int]:
 def changes(
     first: dict[int, ImageMatch], second: dict[int, ImageMatch]
 ) -> list[tuple[float, int, float, float]]:
-    """(change of the quality, image, quality before, afterwards) where it changed, by change.
+    """(change of quality, image, quality before, quality after) of the images that changed.
 
-    The worst comes first. An image that is rightly left empty has the quality 1; images without
-    objects and predictions in both are left out.
+    The worst change comes first. An image that is rightly left empty has the quality 1. Images
+    without objects and without predictions in both runs are left out.
     """
     rows = []
     for image in first.keys() & second.keys():
@@ -35,7 +35,7 @@ def changes(
 def comparison(
     names: list[str], matches: list[dict[int, ImageMatch]], files: dict[int, str]
 ) -> list[dict]:
-    """For every run but the first: how many images got better and worse, and a table of them.
+    """For every run after the first: how many images got better and worse, and a table of them.
 
     Args:
         names: of the runs.
@@ -52,13 +52,13 @@ def comparison(
             sides = zip(_counts(matches[0][image]), _counts(second[image]), strict=True)
             steps = [f'{a} → {b}' for a, b in sides]
             table.append([files[image], f'{change:+.3f}', before, after, *steps])
-        more = f' ({ROWS} with the largest change are listed)' if len(rows) > ROWS else ''
+        more = f' (the {ROWS} that changed most are listed)' if len(rows) > ROWS else ''
         parts.append(
             {
                 'name': name,
                 'against': names[0],
-                'head': f'Images that got better: {better}, worse: {len(rows) - better}, as '
-                f'before: {len(files) - len(rows)}{more}',
+                'head': f'Images that got better: {better}, worse: {len(rows) - better}, '
+                f'unchanged: {len(files) - len(rows)}{more}',
                 'table': {
                     'head': ['image', 'change', 'before', 'after', 'right', 'not found', 'wrong'],
                     'rows': table,

@@ -1,4 +1,4 @@
-"""The part of a report about errors: their kinds, the scores, and labels that are doubted."""
+"""The part of a report about errors: their kinds, the calibration, and doubted labels."""
 
 import base64
 import io
@@ -15,7 +15,7 @@ from selnext_mm.evaluation.label_errors import Suspect, suspects
 from selnext_mm.report.charts import COLOURS, chart, number
 
 SIDE = 300  # pixels of the longer side of a doubted label's image
-MARGIN = 0.6  # around it, in parts of its longer side
+MARGIN = 0.6  # around the boxes of a doubted label, relative to their longer side
 QUALITY = 80  # of the JPEG
 
 
@@ -38,7 +38,7 @@ def gains_chart(ident: str, runs: dict[str, ErrorTypes]) -> dict:
         ident,
         'AP50 to gain by kind of error',
         data,
-        'TIDE: gain if all errors of the kind were fixed, and nothing else; gains do not add up',
+        'TIDE: gain if only the errors of this kind were fixed; gains do not add up',
         height=240 + 50 * len(runs),
         xaxis={'rangemode': 'tozero', 'title': {'text': 'gain of AP50'}},
         yaxis={'ticklabelstandoff': 6, 'autorange': 'reversed'},
@@ -48,12 +48,12 @@ def gains_chart(ident: str, runs: dict[str, ErrorTypes]) -> dict:
 
 
 def calibration_chart(ident: str, runs: dict[str, Calibration], note: str) -> dict:
-    """Share of right predictions over their score; on the diagonal scores are what they claim."""
+    """Share of right predictions over their score; calibrated scores are on the diagonal."""
     data: list[dict] = [
         {
             'type': 'scatter',
             'mode': 'lines',
-            'name': 'as claimed',
+            'name': 'calibrated',
             'x': [0, 1],
             'y': [0, 1],
             'line': {'color': '#8a919c', 'width': 1, 'dash': 'dash'},
@@ -81,8 +81,8 @@ def calibration_chart(ident: str, runs: dict[str, Calibration], note: str) -> di
         data,
         note,
         height=320,
-        xaxis={'range': [0, 1], 'title': {'text': 'mean score of a tenth'}},
-        yaxis={'range': [0, 1.02], 'title': {'text': 'share of right ones'}},
+        xaxis={'range': [0, 1], 'title': {'text': 'mean score in bins of 0.1'}},
+        yaxis={'range': [0, 1.02], 'title': {'text': 'share of right predictions'}},
     )
 
 
@@ -100,7 +100,7 @@ def error_part(runs: dict[str, Outcomes], ident: str, score_thr: float) -> dict:
     """Charts and tables of the kinds of error of each run.
 
     Args:
-        runs: name -> what became of its predictions.
+        runs: name -> the outcomes of its predictions.
         ident: end of the charts' ids.
         score_thr: calibration leaves out predictions below it.
     """
@@ -141,10 +141,10 @@ def error_part(runs: dict[str, Outcomes], ident: str, score_thr: float) -> dict:
 
 
 def _crop(path: Path, record: dict, boxes: list[list[float]]) -> tuple[str, tuple, tuple, float]:
-    """(data address, its size, left and top in the image, scale) of what is around ``boxes``."""
+    """(data URL, its size, (left, top) in the image, scale) of the crop around ``boxes``."""
     picture = Image.fromarray(read_rgb(path))
     if picture.size != (record['width'], record['height']):
-        raise OSError(f'it has not the size that its annotations say: {picture.size}')
+        raise OSError(f'it does not have the size that its annotations say: {picture.size}')
     x0, y0 = (min(b[i] for b in boxes) for i in (0, 1))
     x1, y1 = (max(b[i] + b[i + 2] for b in boxes) for i in (0, 1))
     margin = max(MARGIN * max(x1 - x0, y1 - y0), 24)
@@ -165,7 +165,7 @@ def _words(one: Suspect, names: dict) -> str:
     if one.label is None:
         return f'predicted {said}, no label'
     if one.kind == 'another place':
-        return f'predicted {said}, the label lies elsewhere'
+        return f'predicted {said}, the label is elsewhere'
     return f'predicted {said}, labelled {names[one.label["category_id"]]}'
 
 

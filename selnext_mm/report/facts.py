@@ -12,12 +12,12 @@ ENVIRONMENT = (
     *('sys.platform', 'Python', 'CUDA available', 'GPU 0', 'GPU 0,1,2,3,4,5,6,7', 'NVCC'),
     *('PyTorch', 'TorchVision', 'OpenCV', 'MMEngine', 'numpy_random_seed', 'seed'),
 )
-# Differ from run to run and change nothing.
+# Keys that differ from run to run without being part of the recipe.
 PLACES = ('work_dir', 'load_from', 'resume', 'launcher', 'outfile_prefix', 'filename')
 
 
 def environment(text: str) -> dict[str, str]:
-    """``key: value`` lines of environment.txt that say what the run ran on and with."""
+    """The ``key: value`` lines of environment.txt about the run's hardware and software."""
     lines = text.split('\nhooks:')[0].splitlines()
     pairs = [line.split(': ', 1) for line in lines if ': ' in line and not line.startswith(' ')]
     found = {k.strip(): v.strip() for k, v in pairs}
@@ -33,7 +33,7 @@ def duration(seconds: float) -> str:
 
 
 def training_seconds(rows: list[dict]) -> float:
-    """Seconds of all logged iterations: the mean time of each stretch times its length."""
+    """Seconds of all logged iterations: the mean time of each logging interval times its length."""
     total, before = 0.0, 0
     for row in rows:
         total += row.get('time', 0) * (row['iter'] - before)
@@ -55,7 +55,7 @@ def best_metrics(run: Run) -> dict[str, str]:
 
 
 def at_a_glance(runs: list[Run]) -> list[tuple[str, list[str]]]:
-    """Rows (what, its value in each run); rows that are empty everywhere are left out."""
+    """Rows (name, value in each run); rows that are empty in all runs are left out."""
     columns = []
     for run in runs:
         facts, cfg = {}, run.config
@@ -65,15 +65,15 @@ def at_a_glance(runs: list[Run]) -> list[tuple[str, list[str]]]:
                 'model': summary.model_line(cfg),
                 'data': summary.data_line(cfg),
                 'schedule': summary.schedule_line(cfg),
-                'batch of a process': str(batch or ''),
-                'precision asked for': summary.precision(cfg),
+                'batch per process': str(batch or ''),
+                'requested precision': summary.precision(cfg),
             }
         # Written by the banner at the start of the run.
         for line in run.environment.splitlines():
             for key in ('parameters', 'start', 'batch', 'device'):
                 if line.startswith(f'run {key}: '):
                     facts[key] = line.split(': ', 1)[1]
-        for said, by in (('batch of a process', 'batch'), ('precision asked for', 'device')):
+        for said, by in (('batch per process', 'batch'), ('requested precision', 'device')):
             if by in facts:
                 facts.pop(said, None)
         if run.train:
@@ -85,7 +85,7 @@ def at_a_glance(runs: list[Run]) -> list[tuple[str, list[str]]]:
             if 'loss' in last:
                 facts['last loss'] = f'{last["loss"]:.4g}'
             memory = max(row.get('memory', 0) for row in run.train)
-            facts['most memory'] = f'{memory} MB' if memory else ''
+            facts['peak memory'] = f'{memory} MB' if memory else ''
         facts |= {f'best {k}': v for k, v in best_metrics(run).items()}
         facts['sessions'] = str(run.sessions) if run.sessions > 1 else ''
         facts['folder'] = str(run.folder)
@@ -96,7 +96,7 @@ def at_a_glance(runs: list[Run]) -> list[tuple[str, list[str]]]:
 
 
 def last_metrics(runs: list[Run]) -> list[tuple[str, list[str]]]:
-    """(metric, its last value in each run) of every metric of the validation."""
+    """(metric, its last value in each run) of every validation metric."""
     rows = []
     for key in metric_keys(runs):
         values = [next((r[key] for r in reversed(run.val) if key in r), None) for run in runs]
@@ -118,9 +118,9 @@ def _flat(node, prefix: str = '') -> dict[str, str]:
 
 
 def differences(configs: list[Config | None]) -> list[tuple[str, list[str]]]:
-    """(key, value in each run) of the config keys that are not the same in all runs.
+    """(key, value in each run) of the config keys whose values are not the same in all runs.
 
-    Values that other keys repeat (``test_pipeline`` inside ``test_dataloader``) are said once.
+    Values that other keys repeat (``test_pipeline`` inside ``test_dataloader``) are listed once.
     """
     if len(configs) < 2 or any(c is None for c in configs):
         return []

@@ -25,9 +25,9 @@ def choose(
 
     Args:
         matches: for every run, image id -> match.
-        num: at most this many worst, as many best and, with several runs, as many on which the
-            runs differ most; of two runs, as many that the second made better, and worse. An
-            image may be of several groups. Images without objects and predictions are left out.
+        num: images per group, at most. The groups are worst and best; with several runs, those
+            where the runs differ most; with two runs, those that got better and worse. An image
+            may be in several groups. Images without objects and predictions are left out.
     """
     rows = []
     for image in set.intersection(*(set(m) for m in matches)):
@@ -63,7 +63,7 @@ def outline(segmentation: list | dict, size: tuple[int, int], scale: float) -> s
         parts = [np.array(p, float).reshape(-1, 2) * scale for p in segmentation if len(p) >= 6]
     else:
         mask = mask_utils.decode(rle(segmentation, height, width))
-        # One pixel around it, so that a mask at the border is closed there.
+        # One pixel of padding, so that a mask at the image's border is closed there.
         contours, _ = cv2.findContours(
             cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT),
             cv2.RETR_CCOMP,
@@ -71,7 +71,7 @@ def outline(segmentation: list | dict, size: tuple[int, int], scale: float) -> s
         )
         tolerance = max(0.6, 0.8 / scale)
         contours = [cv2.approxPolyDP(c, tolerance, True) for c in contours]
-        # The centres of the outermost pixels; half a pixel in is the image's frame.
+        # OpenCV gives the indices of pixels: -1 for the padding, + 0.5 for their centres.
         parts = [(c.reshape(-1, 2) - 0.5) * scale for c in contours if len(c) >= 3]
     return ''.join('M' + 'L'.join(f'{x:.1f} {y:.1f}' for x, y in part) + 'Z' for part in parts)
 
@@ -97,10 +97,10 @@ def _items(
 
 
 def _picture(path: Path, record: dict) -> tuple[str, int, int]:
-    """(data address, width, height) of the reduced image.
+    """(data URL, width, height) of the reduced image.
 
     Raises:
-        OSError: if it cannot be read, or has not the size that the annotations say.
+        OSError: if it cannot be read, or does not have the size that the annotations say.
     """
     picture = Image.fromarray(read_rgb(path))
     if picture.size != (record['width'], record['height']):

@@ -4,7 +4,7 @@
   const root = document.documentElement;
   const touch = matchMedia('(pointer: coarse)').matches;
 
-  // ---- theme: as the system says, until the button is used; the choice is kept
+  // ---- theme: the system's, until the button is used; the choice is stored
   const system = matchMedia('(prefers-color-scheme: dark)');
   const button = document.getElementById('theme');
   let choice = 'system';
@@ -92,7 +92,7 @@
     redraw();
   });
 
-  // ---- tables that sort by a click on a head
+  // ---- tables that are sorted by a click on a column's head
   const value = (cell) => { const n = parseFloat(cell.textContent); return Number.isNaN(n) ? -Infinity : n; };
   for (const table of document.querySelectorAll('table.sortable')) {
     const heads = [...table.tHead.rows[0].cells];
@@ -182,7 +182,7 @@
     return node;
   }
 
-  // Does the image hold this class with this error, in any run?
+  // Does the image have this class with this error, in any run?
   function matches(entry, wanted, error) {
     const right = (item) => wanted === '' || item.c === Number(wanted);
     if (!error) return entry.truth.some(right) || entry.runs.some((r) => r.found.some(right));

@@ -1,4 +1,4 @@
-"""Put a report together and write it."""
+"""Build a report and write it."""
 
 import datetime
 import json
@@ -32,7 +32,7 @@ def _libraries():
 
 
 def run_names(folders: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell the folders apart."""
+    """The shortest ends of the paths that are different for all folders."""
     parts = [f.resolve().parts for f in folders]
     for length in range(1, max(map(len, parts)) + 1):
         names = ['/'.join(p[-length:]) for p in parts]
@@ -104,22 +104,24 @@ def build_report(
     Args:
         folders: work dirs.
         out: the file to write.
-        predictions: for each folder, in order, what ``selnext-mm test --out`` wrote; without,
-            the newest that lie in the folder.
-        annotations: COCO file of the predictions; without, the one that the config names.
-        images: folder of the images; without, the one that the config names.
-        names: of the runs; without, the ends of their paths.
+        predictions: for each folder, in order, what ``selnext-mm test --out`` wrote; by default
+            the newest in the folder.
+        annotations: COCO file of the predictions; by default the one that the config names.
+        images: folder of the images; by default the one that the config names.
+        names: of the runs; by default the ends of their paths.
         num: worst and best images to show (as many of each).
         score_thr: predictions below it are not in the confusion matrix and the gallery.
-        say: is told what is being done.
-        thresholds: file for the score of each class with the largest F1, of one work dir.
+        say: called with a line of text at each step.
+        thresholds: file to write the threshold of each class with the largest F1 to; for a single
+            work dir.
 
     Returns:
-        Counts ``runs``, ``charts``, ``pictures``, and ``notes``: what was missing.
+        The numbers ``runs``, ``charts``, ``pictures`` and ``bytes``, and ``notes``: what was
+        missing.
 
     Raises:
-        UserError: no such folder, predictions of other annotations, a missing library, or
-            ``thresholds`` without predictions.
+        UserError: for a missing folder or library, predictions that belong to other annotations,
+            or ``thresholds`` without predictions.
     """
     jinja2, plotly = _libraries()
     paths = [Path(f) for f in folders]
@@ -129,7 +131,7 @@ def build_report(
     ends = run_names(paths)
     if thresholds and len(paths) > 1:
         raise UserError(
-            f'--thresholds {thresholds} is of one run, and here are {len(paths)} work dirs'
+            f'--thresholds {thresholds} is for a single work dir; {len(paths)} are given'
         )
     if len(set(names)) != len(names):
         raise UserError(f'the names of the runs are not all different: {", ".join(names)}')

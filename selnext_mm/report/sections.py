@@ -20,7 +20,7 @@ from selnext_mm.visualization.draw import class_colours
 from selnext_mm.visualization.panel import load_annotations, load_results
 
 KINDS = {'segm': 'masks', 'bbox': 'boxes'}
-BELIEVED = 0.5  # the lowest score of a prediction that may doubt a label
+BELIEVED = 0.5  # the lowest score of a prediction that casts doubt on a label
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Tested:
 
 
 def tested_on(prefix: Path, run: Run) -> Path | None:
-    """The annotation file that FILE.json of the test names, if it does and the file is there."""
+    """The annotation file that the test's FILE.json names; None if there is none."""
     name = prefix.name.removesuffix('.json').removesuffix('.bbox').removesuffix('.segm')
     try:
         content = json.loads(prefix.with_name(f'{name}.json').read_text(encoding='utf-8'))
@@ -48,7 +48,7 @@ def tested_on(prefix: Path, run: Run) -> Path | None:
 def find_tested(
     run: Run, predictions: Path | None, annotations: Path | None, images: Path | None
 ) -> Tested | None:
-    """What belongs to the predictions of a run; None, with a note in the run, without them."""
+    """The predictions of a run and what belongs to them; None, and a note, if there are none."""
     prefix = predictions or find_predictions(run)
     named, folder, classes = annotations_of(run)
     if prefix is not None:
@@ -57,13 +57,13 @@ def find_tested(
     if prefix is None:
         if run.config is not None and run.config.get('default_scope') == 'mmpretrain':
             run.notes.append(
-                'no predictions of the classifier: confusion and images are left out. Write '
+                'no predictions of the classifier: confusion matrix and images are left out. Write '
                 'them with "selnext-mm test CONFIG CHECKPOINT --out FILE.json" into this folder, '
                 'or give --predictions FILE.json'
             )
             return None
         if run.config is not None and run.config.get('default_scope') == 'mmseg':
-            run.notes.append('a segmentor: the IoU of each class is in the log of the run')
+            run.notes.append('this is a segmentor: the IoU of each class is in the log of the run')
             return None
         run.notes.append(
             'no predictions: AP of each class, curves, confusion matrix and gallery are left out. '
@@ -73,8 +73,8 @@ def find_tested(
         return None
     if named is None:
         run.notes.append(
-            'the annotation file of the predictions was not found from here; give it with '
-            '--ann FILE (and the folder of the images with --images DIR)'
+            'the annotation file of the predictions was not found; give it with --ann FILE '
+            '(and the folder of the images with --images DIR)'
         )
         return None
     return Tested(run, prediction_files(prefix), named, folder, classes)
@@ -152,7 +152,7 @@ def section(
     for one in tested:
         if not any(results[kind].get(one.run.name) for kind in KINDS):
             out['notes'].append(
-                f'{one.run.name}: the predictions are empty, the model found nothing'
+                f'{one.run.name}: the predictions are empty: the model found nothing'
             )
     kind = 'segm' if any(results['segm'].values()) else 'bbox'
     shown = [t for t in tested if t.run.name in results[kind]]
@@ -176,10 +176,10 @@ def section(
     out['gallery'] = None
     images = next((t.images for t in shown if t.images and t.images.is_dir()), None)
     if images is None:
-        out['notes'].append('the images were not found from here; give their folder: --images DIR')
+        out['notes'].append('the images were not found; give their folder with --images DIR')
     out['doubted'] = []
     for name, o in judged.get(kind, {}).items():
-        # Images that cannot be read are named with those of the gallery.
+        # Images that cannot be read are named by the gallery, if it chose them too.
         cards, _ = errors.doubted_labels(content, images, o, num, max(score_thr, BELIEVED))
         if cards:
             out['doubted'].append({'name': name, 'cards': cards})

@@ -36,7 +36,7 @@ class Run:
 
 
 def read_rows(path: Path) -> tuple[list[dict], int]:
-    """The JSON lines of ``path`` and the number of damaged ones (a killed run ends in one)."""
+    """The JSON lines of ``path`` and the number of damaged ones (a killed run may leave one)."""
     rows, damaged = [], 0
     for line in path.read_text(encoding='utf-8', errors='replace').splitlines():
         try:
@@ -67,7 +67,7 @@ def _replace(old: list[dict], new: list[dict], key: str) -> list[dict]:
 def _parse(path: Path, run: Run) -> Config | None:
     try:
         return Config.fromfile(path, import_custom_modules=False)
-    # A config is executed Python; a report does without one that cannot be.
+    # A config is Python code that may raise anything; the report then goes without it.
     except Exception as error:
         run.notes.append(f'the config {path.name} cannot be read: {error}')
         return None
@@ -104,8 +104,8 @@ def read_run(folder: str | Path, name: str | None = None) -> Run:
     has_config = any((s / 'config.py').is_file() for s in sessions) or any(folder.glob('*.py'))
     if not sessions and not has_config:
         raise UserError(
-            f'{folder} is not the work dir of a run: it holds neither a dated folder with '
-            'vis_data/ nor a config. It is the folder that training printed as "files"'
+            f'{folder} is not the work dir of a run: it contains neither a dated folder with '
+            'vis_data/ nor a config. Give the folder that training printed as "files"'
         )
     run = Run(name or folder.resolve().name, folder)
     damaged = 0
@@ -134,9 +134,9 @@ def read_run(folder: str | Path, name: str | None = None) -> Run:
 
 
 def find_path(path: str | Path, near: Path) -> Path | None:
-    """``path`` as it is, or below a parent of ``near``.
+    """``path`` as it is, or below a parent of ``near``; None if there is neither.
 
-    A config holds paths relative to the folder where training was started, which often is a
+    Paths in a config are relative to the folder where training was started, which is often a
     parent of the work dir.
     """
     path = Path(path).expanduser()
@@ -168,7 +168,7 @@ def prediction_files(path: Path) -> dict[str, Path]:
     """{'bbox': file, 'segm': file} of a prefix, of one of the two files, or of PREFIX.json.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there are none.
     """
     name = path.name
     for ending in ('.bbox.json', '.segm.json', '.json'):

@@ -1,4 +1,4 @@
-"""Exported models on images, with onnxruntime or OpenVINO and without PyTorch.
+"""Run exported models on images with onnxruntime or OpenVINO, without PyTorch.
 
 >>> from selnext_mm.runtime import Detector
 >>> records = Detector('model.onnx')(['photo.jpg', 'holiday/'])

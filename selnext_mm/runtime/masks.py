@@ -1,4 +1,4 @@
-"""Masks of boxes pasted into the image, as mmdet's ``FCNMaskHead`` pastes them."""
+"""Paste the masks of boxes into the image, as mmdet's ``FCNMaskHead`` does."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ from selnext_mm.errors import UserError
 
 
 def _weights(start: float, end: float, first: int, last: int, size: int) -> np.ndarray:
-    """(last - first, size): what pixel i of the image takes of ``size`` values from start to end.
+    """(last - first, size): bilinear weights of ``size`` values from start to end, for each pixel.
 
-    Bilinear: value k sits at start + (k + 0.5) / size * (end - start), beyond the outermost ones
-    the weights fall to 0 (``grid_sample`` with zeros as padding, align_corners=False).
+    Value k sits at start + (k + 0.5) / size * (end - start). Beyond the outermost values the
+    weights fall to 0 (``grid_sample`` with zeros as padding, align_corners=False).
     """
     centre = np.arange(first, last, dtype=np.float32) + np.float32(0.5)
     with np.errstate(divide='ignore', invalid='ignore'):
@@ -22,7 +22,7 @@ def _weights(start: float, end: float, first: int, last: int, size: int) -> np.n
 def paste(mask: np.ndarray, box: np.ndarray, height: int, width: int, threshold: float):
     """A bool (height, width) image of ``mask`` (h, w), probabilities within ``box`` (4,).
 
-    Columns are contiguous, as COCO's run lengths want it.
+    Columns are contiguous, as COCO's run-length encoding needs it.
     """
     x0, y0, x1, y1 = (np.float32(v) for v in box)
     left, top = max(int(np.floor(x0)) - 1, 0), max(int(np.floor(y0)) - 1, 0)

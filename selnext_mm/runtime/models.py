@@ -1,4 +1,4 @@
-"""Detectors and classifiers from a file: images in, plain data out, as ``predict`` gives it."""
+"""Detectors and classifiers from a file: images in, plain data out, as ``predict`` returns it."""
 
 import json
 from collections import deque
@@ -20,20 +20,20 @@ Images: TypeAlias = str | Path | np.ndarray | Sequence[str | Path | np.ndarray]
 
 
 class FileModel:
-    """What :class:`Detector` and :class:`Classifier` share. Images go through one by one.
+    """What :class:`Detector` and :class:`Classifier` share. A call runs images one by one.
 
     Args:
-        path, threads, providers: of :func:`~selnext_mm.runtime.sessions.open_session`.
+        path, threads, providers: see :func:`~selnext_mm.runtime.sessions.open_session`.
         workers: threads that read images ahead.
-        session: the file, where it is already open.
+        session: the file, if it is already open.
 
     Raises:
-        UserError: for a file that cannot be opened or holds another kind of model.
+        UserError: for a file that cannot be opened or contains another kind of model.
     """
 
-    part: str  # of the metadata
-    key: str  # of a record, where the results are
-    thresholds: tuple[float, ...] | None = None  # lowest score of each class, if the file says it
+    part: str  # what the metadata call this kind of model
+    key: str  # where a record has the results
+    thresholds: tuple[float, ...] | None = None  # lowest score of each class, if the file has them
 
     def __init__(
         self,
@@ -49,13 +49,13 @@ class FileModel:
     def _take(self, session: Session, path: str | Path) -> None:
         meta = session.metadata
         if 'part' not in meta:
-            raise UserError(f'{path} was not written by "selnext-mm export": it says no classes')
+            raise UserError(f'{path} was not written by "selnext-mm export": it lacks metadata')
         if meta['part'] != self.part:
             raise UserError(f'{path} holds a {meta["part"]}, not a {self.part}')
         if 'pipeline' not in meta:
             raise UserError(
                 f'{path} does not say how images are prepared: '
-                + meta.get('pipeline_missing', 'write it again with this version of selnext-mm')
+                + meta.get('pipeline_missing', 'export it again with this version of selnext-mm')
             )
         self.path, self.session, self.metadata = Path(path), session, meta
         self.classes: tuple[str, ...] = tuple(json.loads(meta['classes']))
@@ -63,13 +63,13 @@ class FileModel:
         self.rgb = meta['channels'] == 'RGB'
 
     def __call__(self, images: Images) -> list[dict]:
-        """One record per image, in order: those of ``selnext_mm.inference.predict``.
+        """One record per image, in order, as ``selnext_mm.inference.predict`` returns them.
 
         ``images`` are files, folders (with all below them) and globs, or images as OpenCV reads
-        them: (H, W, 3) uint8, BGR. A record of a file that cannot be read has an ``error``.
+        them: (H, W, 3) uint8, BGR. The record of a file that cannot be read has an ``error``.
 
         Raises:
-            UserError: where there are no images, or an array is no image.
+            UserError: if there are no images, or an array is not an image.
         """
         if isinstance(images, np.ndarray):
             return [self._record(images)]
@@ -87,7 +87,7 @@ class FileModel:
     ) -> None:
         """Call ``on_image(record, pixels)`` for every image, in order.
 
-        ``record`` has the image's place as ``index``; ``pixels`` is BGR, or None with an error.
+        ``record`` has the image's position as ``index``; ``pixels`` is BGR, or None with an error.
         """
         for index, (image, pixels, error) in enumerate(self.pictures(images)):
             record = dict(index=index, file=image.name, path=str(image.path))
@@ -95,13 +95,13 @@ class FileModel:
             on_image(record, pixels)
 
     def pictures(self, images: Sequence[ImageFile]) -> Iterator[tuple]:
-        """(file, BGR pixels, error) of each, in order, some files being read meanwhile."""
+        """(file, BGR pixels, error) of each image, in order; the next files are read ahead."""
 
         def load(image: ImageFile) -> tuple:
             error = why_unreadable(image.path)
             try:
                 return image, None if error else read_picture(image.path), error
-            # Whatever one image raises must not stop the others.
+            # An error in one image must not stop the others.
             except Exception as problem:
                 return image, None, f'{type(problem).__name__}: {problem}'
 
@@ -121,7 +121,7 @@ class FileModel:
     def _record(self, pixels: np.ndarray) -> dict:
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
             raise UserError(
-                f'an array of {pixels.dtype} {pixels.shape} is no image; expected uint8 of '
+                f'an array of {pixels.dtype} {pixels.shape} is not an image; expected uint8 of '
                 '(height, width, 3), BGR as cv2.imread returns it'
             )
         height, width = pixels.shape[:2]
@@ -133,22 +133,22 @@ class FileModel:
         return np.ascontiguousarray(pixels[..., ::-1] if self.rgb else pixels)
 
     def find(self, pixels: np.ndarray) -> list[dict]:
-        """What is in one BGR image."""
+        """The objects or classes of one BGR image."""
         return self.find_many([pixels])[0]
 
     def find_many(self, pictures: Sequence[np.ndarray]) -> list[list[dict]]:
-        """What is in several BGR images; those of one shape run as one batch."""
+        """:meth:`find` for several images; those of equal shape once prepared run as one batch."""
         inputs = [self.prepare(pixels) for pixels in pictures]
         return self.find_prepared(inputs, [pixels.shape[:2] for pixels in pictures])
 
     def find_prepared(
         self, inputs: Sequence[np.ndarray], sizes: Sequence[tuple[int, ...]]
     ) -> list[list[dict]]:
-        """What is in several images, in order; those of one shape run as one batch.
+        """:meth:`find` for several prepared images; those of equal shape run as one batch.
 
         Args:
-            inputs: what :meth:`prepare` gave.
-            sizes: height and width of the images themselves.
+            inputs: as :meth:`prepare` returns them.
+            sizes: height and width of the original images.
         """
         shapes: dict[tuple[int, ...], list[int]] = {}
         for i, x in enumerate(inputs):
@@ -161,11 +161,11 @@ class FileModel:
         return result
 
     def feed(self, inputs: np.ndarray, sizes: list[tuple[int, ...]]) -> dict[str, np.ndarray]:
-        """What the file takes, of (N, h, w, 3) and sizes as in :meth:`find_prepared`."""
+        """Inputs of the file, from images (N, h, w, 3) and sizes as in :meth:`find_prepared`."""
         raise NotImplementedError
 
     def _batch(self, inputs: np.ndarray, sizes: list[tuple[int, ...]]) -> list[list[dict]]:
-        """:meth:`find_prepared` of (N, h, w, 3)."""
+        """:meth:`find_prepared` for one batch (N, h, w, 3)."""
         raise NotImplementedError
 
 
@@ -174,9 +174,8 @@ class Detector(FileModel):
 
     ``detector(images)`` gives dicts with ``instances``: ``category``, ``label``, ``score``,
     ``bbox`` (x, y, w, h in pixels) and, with a mask head, ``segmentation`` (compressed RLE). They
-    go down to the model's own lowest score. ``detector.thresholds`` has the score from which on an
-    object of each class is worth showing, where ``selnext-mm export --thresholds`` stored it, else
-    it is None.
+    go down to the model's own lowest score. ``detector.thresholds`` has for each class the lowest
+    score that is worth showing, if ``selnext-mm export --thresholds`` stored them; else it is None.
     """
 
     part, key = 'detector', 'instances'
@@ -222,7 +221,9 @@ class Classifier(FileModel):
         super().__init__(path, **options)
         self.top_k = top_k
         if self.metadata.get('activation') != 'softmax':
-            raise UserError(f'{path}: its scores are not a softmax of its logits')
+            raise UserError(
+                f'{path}: only classifiers whose scores are the softmax of their logits run here'
+            )
         mean, std = (np.float32(json.loads(self.metadata[k])) for k in ('mean', 'std'))
         inside = self.metadata['normalized_inside'] == 'true'
         self._mean, self._std = (0, 1) if inside else (mean, std)
@@ -244,9 +245,9 @@ class Classifier(FileModel):
 
 
 def open_model(path: str | Path, **options) -> Detector | Classifier:
-    """The :class:`Detector` or :class:`Classifier` of a file, as its metadata say.
+    """Open a file as a :class:`Detector` or :class:`Classifier`, as its metadata say.
 
-    ``top_k`` is for classifiers and ignored by detectors; other options are those of both.
+    ``top_k`` is for classifiers and ignored for detectors; both take the other options.
 
     Raises:
         UserError: for a file that cannot be opened or is neither.

@@ -1,4 +1,4 @@
-"""Images as a model's test pipeline prepares them: the same pixels as mmcv's, from OpenCV.
+"""Prepare images as a model's test pipeline does, without mmcv but with the same pixels.
 
 The steps are those of the file's metadata (``selnext_mm.export.pipeline``). mmcv resizes with
 OpenCV or with Pillow, as the config says; their results differ, so both are used here.
@@ -21,7 +21,7 @@ CV2 = {
 
 
 def read_picture(path: str | Path) -> np.ndarray:
-    """(H, W, 3) uint8, BGR, turned as its EXIF orientation says.
+    """(H, W, 3) uint8, BGR, rotated as its EXIF orientation says.
 
     Raises:
         ValueError: if OpenCV cannot read it.
@@ -33,7 +33,7 @@ def read_picture(path: str | Path) -> np.ndarray:
 
 
 def resized_to(pixels: np.ndarray, width: int, height: int, step: dict[str, Any]) -> np.ndarray:
-    """``mmcv.imresize``."""
+    """The same as ``mmcv.imresize``."""
     if step['backend'] == 'pillow':
         method = Image.Resampling[step['interpolation'].upper()]
         return np.asarray(Image.fromarray(pixels).resize((width, height), method))
@@ -41,7 +41,7 @@ def resized_to(pixels: np.ndarray, width: int, height: int, step: dict[str, Any]
 
 
 def target_size(height: int, width: int, step: dict[str, Any]) -> tuple[int, int]:
-    """(width, height) after a step that resizes; halves are rounded up, as mmcv does it."""
+    """(width, height) after a step that resizes, rounded as mmcv does it."""
     if step['op'] == 'resize_edge':
         by_width = dict(short=width < height, long=width > height, width=True, height=False)
         if by_width[step['edge']]:
@@ -60,7 +60,7 @@ def prepare(pixels: np.ndarray, steps: list[dict[str, Any]]) -> np.ndarray:
         height, width = pixels.shape[:2]
         if step['op'] == 'center_crop':
             h, w = min(step['height'], height), min(step['width'], width)
-            # round() takes halves to the even number, as mmcv's CenterCrop does.
+            # round() rounds halves to the even number, as mmcv's CenterCrop does.
             top, left = round((height - h) / 2), round((width - w) / 2)
             pixels = pixels[top : top + h, left : left + w]
         else:

@@ -1,4 +1,4 @@
-"""A model file opened by the program that runs it: onnxruntime for .onnx, OpenVINO for .xml."""
+"""Open a model file in the program that runs it: onnxruntime for .onnx, OpenVINO for .xml."""
 
 import functools
 from importlib.util import find_spec
@@ -107,7 +107,7 @@ def open_session(
         if path.suffix == '.onnx':
             return OnnxSession(path, threads, providers)
         return OpenVINOSession(path, threads)
-    # Each program raises errors of its own kinds, all of them about the file.
+    # Each program raises its own exception classes, all of them about the file.
     except Exception as error:
         reason = ' '.join(str(error).split())[:300]
         raise UserError(f'{package} cannot read {path}: {reason}') from error

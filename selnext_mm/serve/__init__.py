@@ -13,7 +13,7 @@ __all__ = ['Limits', 'create_app']
 
 
 def __getattr__(name: str):
-    if name == 'create_app':  # the other name needs no FastAPI
+    if name == 'create_app':  # Limits needs no FastAPI
         from .app import create_app
 
         return create_app

@@ -1,10 +1,10 @@
-"""What the server says: the models of its answers, which are its OpenAPI as well."""
+"""The server's answers as pydantic models, which also give its OpenAPI description."""
 
 from pydantic import BaseModel, Field
 
 
 class Problem(BaseModel):
-    """Why a request was refused, and what would be served."""
+    """Why a request was refused, and what would be accepted."""
 
     detail: str
 
@@ -15,7 +15,7 @@ class Size(BaseModel):
 
 
 class Segmentation(BaseModel):
-    """COCO's compressed run lengths."""
+    """A mask in COCO's compressed run-length encoding."""
 
     size: list[int] = Field(description='height, width')
     counts: str
@@ -41,7 +41,7 @@ class Category(BaseModel):
 
 
 class Prediction(BaseModel):
-    """Of a detector ``annotations``, of a classifier ``classes``; best first."""
+    """``annotations`` of a detector or ``classes`` of a classifier, best first."""
 
     image: Size
     annotations: list[Annotation] | None = None
@@ -50,7 +50,7 @@ class Prediction(BaseModel):
 
 class Health(BaseModel):
     status: str
-    waiting: int = Field(description='requests that are served or wait')
+    waiting: int = Field(description='requests in progress or waiting')
 
 
 class About(BaseModel):
@@ -63,7 +63,7 @@ class About(BaseModel):
     category_ids: list[int] | None = None
     score_threshold: float | None = Field(None, description="the detector's own lowest score")
     class_thresholds: list[float] | None = Field(
-        None, description='lowest score of each class that is answered without score_thr'
+        None, description='lowest score of each class in the answer if score_thr is not given'
     )
     checkpoint_sha256: str | None = None
     max_bytes: int

@@ -1,4 +1,4 @@
-"""The server: places, a body with its limits, a batch, an answer."""
+"""The server: each request takes a place, sends a body within limits, runs in a batch."""
 
 import contextlib
 import io
@@ -49,12 +49,12 @@ BODY = {
     }
 }
 REASONS = {
-    401: 'no token, or another one',
+    401: 'no token, or a wrong one',
     408: 'the body did not arrive in time',
     413: 'too many bytes or pixels',
-    415: 'no image of a known kind',
-    422: 'not complete, or a parameter out of range',
-    429: 'too many requests of this address',
+    415: 'not an image of a supported format',
+    422: 'incomplete image, or a parameter out of range',
+    429: 'too many requests from this address',
     503: 'too many requests, or no answer in time',
 }
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -66,14 +66,14 @@ Score = Annotated[
         ge=0,
         le=1,
         allow_inf_nan=False,
-        description='lowest score of an object; by default that which the model holds for its '
+        description='lowest score of an object; by default the one that the model has for its '
         f'class, else {SCORE_THR}',
     ),
 ]
 
 
 class Server:
-    """A model behind its limits. ``detect`` takes a request from its first byte to its answer."""
+    """A model with its limits. ``detect`` handles a request from its first byte to its answer."""
 
     def __init__(self, model: FileModel, limits: Limits) -> None:
         self.model, self.limits = model, limits
@@ -94,7 +94,7 @@ class Server:
         await to_thread.run_sync(self.batches.close)
 
     async def body(self, request: Request) -> bytes:
-        """The bytes that were sent, never more than ``max_bytes`` of them.
+        """The body of a request, never more than ``max_bytes`` of it.
 
         Raises:
             RefusedError: 408, 413 or 415.
@@ -113,7 +113,9 @@ class Server:
                         raise too_large
                     parts.append(part)
         except TimeoutError as error:
-            raise RefusedError(408, f'the body took over {self.limits.seconds:g} s') from error
+            raise RefusedError(
+                408, f'the body took more than {self.limits.seconds:g} s to arrive'
+            ) from error
         return b''.join(parts)
 
     def _prepare(self, body: bytes) -> tuple[np.ndarray, tuple[int, int]]:
@@ -121,7 +123,7 @@ class Server:
         return self.model.prepare(pixels), pixels.shape[:2]
 
     async def detect(self, request: Request, score_thr: float | None, drawn: bool) -> dict | bytes:
-        """What is in the image of ``request``, or the image with it as JPEG."""
+        """The results for the image of ``request``; if ``drawn``, the image with them, as JPEG."""
         assert self.batches is not None
         lowest: Thresholds = score_thr if score_thr is not None else self.lowest
         client = request.client.host if request.client else ''
@@ -129,7 +131,7 @@ class Server:
             body = await self.body(request)
             try:
                 with anyio.fail_after(self.limits.seconds):
-                    # Only what the model takes waits in the queue, not the whole image.
+                    # Only the model's input waits in the queue, not the full-size image.
                     prepared, size = await to_thread.run_sync(
                         self._prepare, body, limiter=self.decoders
                     )
@@ -189,17 +191,17 @@ def _problem(status: int, text: str, retry: int | None = None) -> JSONResponse:
 def create_app(model: FileModel, limits: Limits | None = None, token: str = '') -> FastAPI:
     """An ASGI application that serves ``model``.
 
-    ``POST /predict`` answers an image with JSON, ``POST /picture`` with an annotated JPEG;
-    ``GET /model``, ``/metrics``, ``/health``, ``/openapi.json``, and a page at ``/``.
+    ``POST /predict`` takes an image and returns JSON, ``POST /picture`` an annotated JPEG. There
+    are ``GET /model``, ``/metrics``, ``/health``, ``/openapi.json``, and a page at ``/``.
 
     Args:
         model: :func:`selnext_mm.runtime.open_model`.
         limits: :class:`~selnext_mm.serve.limits.Limits`.
-        token: where it is not empty, all but the page, ``/health`` and ``/openapi.json`` want the
+        token: if it is not empty, all but the page, ``/health`` and ``/openapi.json`` need the
             header ``Authorization: Bearer TOKEN``.
 
     Raises:
-        UserError: for a token that no header can carry.
+        UserError: for a token that cannot be sent in a header.
     """
     if not token.isascii() or token != token.strip():
         raise UserError('the token has to be ASCII, without spaces around it')
@@ -209,13 +211,13 @@ def create_app(model: FileModel, limits: Limits | None = None, token: str = '') 
         version=__version__,
         summary=f'The {model.part} {model.path.name} over HTTP',
         lifespan=server.open,
-        docs_url=None,  # their pages come from another host
+        docs_url=None,  # FastAPI's pages load scripts from another host
         redoc_url=None,
     )
     app.state.server = server
 
     def known(request: Request) -> None:
-        """Refuse (401) who does not know the token."""
+        """Refuse (401) a request without the right token."""
         given = request.headers.get('authorization', '')
         if token and not secrets.compare_digest(given.encode(), f'Bearer {token}'.encode()):
             raise RefusedError(401, 'send the header "Authorization: Bearer TOKEN"')
@@ -234,7 +236,7 @@ def create_app(model: FileModel, limits: Limits | None = None, token: str = '') 
         start = time.perf_counter()
         response = await call_next(request)
         route = request.scope.get('route')
-        path = getattr(route, 'path', 'other')  # not what strangers type
+        path = getattr(route, 'path', 'other')  # a fixed set, not whatever strangers type
         server.metrics.requests.labels(path, str(response.status_code)).inc()
         server.metrics.seconds.labels(path).observe(time.perf_counter() - start)
         response.headers.update(HEADERS)
@@ -251,7 +253,7 @@ def create_app(model: FileModel, limits: Limits | None = None, token: str = '') 
         openapi_extra=BODY,
     )
     async def predict(request: Request, score_thr: Score = None):
-        """What is in the image that the body holds."""
+        """Find what is in the image that is sent as the body."""
         return JSONResponse(await server.detect(request, score_thr, False))
 
     @app.post(
@@ -262,17 +264,17 @@ def create_app(model: FileModel, limits: Limits | None = None, token: str = '') 
         openapi_extra=BODY,
     )
     async def picture(request: Request, score_thr: Score = None):
-        """The image with what is in it, as JPEG."""
+        """Find what is in the image and draw it; the answer is a JPEG."""
         return Response(await server.detect(request, score_thr, True), media_type='image/jpeg')
 
     @app.get('/model', responses={401: REFUSALS[401]}, dependencies=guarded)
     async def about() -> About:
-        """Which model is served, with its classes."""
+        """The model that is served, and its classes."""
         return server.about()
 
     @app.get('/health')
     async def health() -> Health:
-        """Whether images are served."""
+        """Whether the server accepts images."""
         return Health(status='ok', waiting=server.places.taken)
 
     @app.get(

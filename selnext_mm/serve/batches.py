@@ -1,4 +1,4 @@
-"""Requests that wait for the model, taken together: one thread, one model, batches of one shape."""
+"""Batches of the requests that wait for the model, run in one thread."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ LOG = logging.getLogger('selnext_mm.serve')
 
 @dataclass
 class Job:
-    """A prepared image, the size of the image itself, and who waits for what is in it."""
+    """A prepared image, its original size, and the future that gets the results, with its loop."""
 
     prepared: np.ndarray
     size: tuple[int, int]
@@ -26,7 +26,7 @@ class Job:
 
 
 def _answer(job: Job, found: list[dict] | None, error: Exception | None) -> None:
-    """Within the loop of the job: who asked may have gone."""
+    """Give a job its results. Runs in the job's event loop; the client may have left by then."""
     if job.future.done():
         return
     if error is None:
@@ -36,11 +36,11 @@ def _answer(job: Job, found: list[dict] | None, error: Exception | None) -> None
 
 
 class Batches:
-    """Runs ``model`` on what :meth:`find` is given, ``size`` images at a time at most.
+    """Runs ``model`` on the images that :meth:`find` gets, at most ``size`` at a time.
 
-    A batch is what waits when the model is free: nobody waits for a batch to fill, and it fills by
-    itself when the model is slower than the requests come. Those of other shapes run one after
-    another.
+    When the model is free, it takes all images that wait. So no request waits for a batch to fill,
+    and batches grow when requests come faster than the model works. Images of different shapes run
+    one after another.
 
     Args:
         model: of ``selnext_mm.runtime``.
@@ -56,7 +56,7 @@ class Batches:
         self._thread.start()
 
     async def find(self, prepared: np.ndarray, size: tuple[int, int]) -> list[dict]:
-        """What is in an image. Cancelling it takes the image out of the queue."""
+        """The results for one image. Cancelling the call takes the image out of the queue."""
         if self._closed:
             raise RefusedError(503, 'the server is stopping', 5)
         loop = asyncio.get_running_loop()
@@ -65,7 +65,7 @@ class Batches:
         return await job.future
 
     def _take(self) -> list[Job] | None:
-        """All that wait, up to a batch; waits for the first. None at the end."""
+        """All jobs that wait, up to a batch; blocks until there is one. None at the end."""
         jobs: list[Job] = []
         while len(jobs) < self.size:
             try:
@@ -96,7 +96,7 @@ class Batches:
                 job.loop.call_soon_threadsafe(_answer, job, instances, error)
 
     def close(self) -> None:
-        """Answer what waits, then stop."""
+        """Answer the requests that wait, then stop."""
         self._closed = True
         self._waiting.put(None)
         self._thread.join(60)

@@ -1,4 +1,4 @@
-"""How much a server takes, and the answers of those that ask for more."""
+"""The limits of a server, and the error for a request beyond them."""
 
 from dataclasses import dataclass, fields
 
@@ -6,9 +6,9 @@ from selnext_mm.errors import UserError
 
 
 class RefusedError(Exception):
-    """A request that is not served: an HTTP status, why, and what would be served.
+    """A request that is refused: an HTTP status, why, and what would be accepted.
 
-    ``retry`` are the seconds after which to ask again, where that may help.
+    ``retry`` is the number of seconds after which to try again, if that may help.
     """
 
     def __init__(self, status: int, reason: str, retry: int | None = None) -> None:
@@ -24,10 +24,10 @@ class Limits:
         max_bytes: of a body; more is 413.
         max_pixels: of an image, by its header before it is decoded; more is 413.
         seconds: for a body to arrive (408) and for its answer (503).
-        queue: requests that are served or wait, of all clients; more is 503.
-        per_client: the same of one address; more is 429.
+        queue: requests in progress or waiting, of all clients; more is 503.
+        per_client: the same for one address; more is 429.
         batch: images of one shape that run together, at most.
-        decoders: images that are decoded or drawn at the same time, which is what takes memory.
+        decoders: images that are decoded or drawn at the same time; these need the most memory.
 
     Raises:
         UserError: for a limit that is not above 0.

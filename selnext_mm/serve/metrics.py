@@ -1,4 +1,4 @@
-"""Counters for Prometheus, each server its own."""
+"""Metrics for Prometheus; each server has its own."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -6,7 +6,7 @@ SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """``/metrics``: requests by path and status, seconds, batches, and what is in flight."""
+    """``/metrics``: requests by path and status, seconds, batches, and requests in flight."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -25,16 +25,16 @@ class Metrics:
         )
         self.batch = Histogram(
             'selnext_mm_batch_pictures',
-            'Images that ran together',
+            'Images per batch',
             buckets=(1, 2, 4, 8, 16, 32),
             registry=self.registry,
         )
         self.in_flight = Gauge(
             'selnext_mm_requests_in_flight',
-            'Requests that are served or wait',
+            'Requests in progress or waiting',
             registry=self.registry,
         )
 
     def text(self) -> bytes:
-        """In Prometheus's text format."""
+        """All metrics in Prometheus's text format."""
         return generate_latest(self.registry)

@@ -68,13 +68,13 @@ function paint(pen, mask, scale) {
   }
 }
 
-// Until the slider is moved, that of each class, where the model holds one.
+// Until the slider is moved: the threshold of each class, if the model has them.
 const lowest = (label) =>
   moved || !model?.class_thresholds ? Number(at('threshold').value) : model.class_thresholds[label];
 
 function show() {
   at('value').textContent =
-    moved || !model?.class_thresholds ? lowest(0).toFixed(2) : 'that of each class';
+    moved || !model?.class_thresholds ? lowest(0).toFixed(2) : 'set for each class';
   if (!answer) return;
   const detector = Boolean(answer.annotations);
   const found = detector
@@ -123,7 +123,7 @@ async function send(file) {
   const mine = ++asked;
   if (!file) return;
   if (model && file.size > model.max_bytes) {
-    say(`${file.name} is too large; ${(model.max_bytes / 2 ** 20).toFixed(0)} MB are taken`, true);
+    say(`${file.name} is too large; the limit is ${(model.max_bytes / 2 ** 20).toFixed(0)} MB`, true);
     return;
   }
   say(`Looking at ${file.name} \u2026`);
@@ -151,7 +151,7 @@ async function send(file) {
 
 at('file').addEventListener('change', (event) => {
   send(event.target.files[0]);
-  event.target.value = ''; // the same image again is a change, too
+  event.target.value = ''; // else choosing the same image again would not be a change
 });
 at('threshold').addEventListener('input', () => {
   moved = true;

@@ -1,4 +1,4 @@
-"""Who is being served: a bounded number of requests, of all clients and of each."""
+"""A limited number of requests at the same time, of all clients and of each."""
 
 import contextlib
 from collections import Counter
@@ -20,14 +20,14 @@ class Places:
         """A place for a request of ``client``, an address.
 
         Raises:
-            RefusedError: 503 if all are taken, 429 if the client has as many as one may have.
+            RefusedError: 503 if all places are taken, 429 if the client has reached its own limit.
         """
         if self.taken >= self.limits.queue:
-            raise RefusedError(503, f'{self.limits.queue} requests are waiting; ask again later', 2)
+            raise RefusedError(503, f'{self.limits.queue} requests are waiting; try again later', 2)
         if self.of[client] >= self.limits.per_client:
             raise RefusedError(
                 429,
-                f'{self.limits.per_client} requests of this address are waiting; ask again later',
+                f'{self.limits.per_client} requests from this address are waiting; try again later',
                 1,
             )
         self.taken += 1

@@ -1,17 +1,17 @@
-"""The models of this package in timm: importing it registers them.
+"""The models of this package in timm: importing this module registers them.
 
-``timm.create_model('selnext_tiny', num_classes=10)`` and whatever else timm does with a model:
-features, layer-wise lr decay, other numbers of classes and channels (docs/elsewhere.md).
+Then ``timm.create_model('selnext_tiny', num_classes=10)`` works, and whatever else timm does with a
+model: features, layer-wise lr decay, other numbers of classes and channels (docs/elsewhere.md).
 
-SELNeXt, PATNet and MobileNetV3 are this package's classes behind timm's interface, with the names
-of tensors that MMPretrain's classifiers have. NA-ResNet and NA-MobileNetV2 are timm's own networks
+SELNeXt, PATNet and MobileNetV3 are this package's classes behind timm's interface. Their tensors
+have the names of MMPretrain's classifiers. NA-ResNet and NA-MobileNetV2 are timm's own networks
 with :class:`NAModule` in them.
 """
 
 from selnext_mm.errors import UserError
 
 try:
-    import timm  # noqa: F401 - the other one: imports here are absolute
+    import timm  # noqa: F401 - the library, not this package: imports are absolute
 except ModuleNotFoundError as error:
     if error.name != 'timm':
         raise

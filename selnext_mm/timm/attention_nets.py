@@ -29,7 +29,7 @@ def na_layer(
     dtype: torch.dtype | None = None,
     **kwargs: Any,
 ) -> NAModule:
-    """An NA module where timm's networks ask for an attention layer."""
+    """An NA module, built the way timm's networks build an attention layer."""
     return NAModule(channels, **kwargs).to(device, dtype)
 
 
@@ -38,7 +38,7 @@ def na_resnet50(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """timm's ResNet-50 with an NA module at the end of every branch, 25,557,064 parameters.
 
     The same network as :class:`NAResNet`; the module is ``layerS.B.se``, timm's name for the
-    place. Trained as the authors did, the last norms do not start at 0.
+    place. As in the authors' training, the last norms do not start at 0.
     """
     options = dict(block=Bottleneck, layers=(3, 4, 6, 3), block_args=dict(attn_layer=na_layer))
     return build_model_with_cfg(
@@ -53,8 +53,8 @@ def na_resnet50(pretrained: bool = False, **kwargs: Any) -> ResNet:
 def _mobilenetv2(**kwargs: Any) -> EfficientNet:
     """timm's MobileNetV2 whose blocks' last norms are followed by NA modules.
 
-    A norm of timm holds the activation after it, which MobileNetV2's last ones do not have: the
-    module takes its place, ``blocks.S.B.bn3.act`` (``bn2.act`` in the first block).
+    A norm of timm contains the activation after it. MobileNetV2's last norms have none, so the
+    module takes that place: ``blocks.S.B.bn3.act`` (``bn2.act`` in the first block).
     """
     model = mobilenetv2_100(pretrained=False, **kwargs)
     for stage in model.blocks:

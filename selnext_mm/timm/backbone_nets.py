@@ -101,7 +101,7 @@ class TimmPATNet(Classifier):
 
 
 class TimmMobileNetV3(Classifier):
-    """MobileNetV3-Large with exchangeable attention for timm, by default SELN.
+    """MobileNetV3-Large for timm, with any attention module; by default SELN.
 
     Args: as for :class:`TimmSELNeXt`; ``kwargs`` are those of :class:`AttentionMobileNetV3`.
     """
@@ -122,7 +122,7 @@ class TimmMobileNetV3(Classifier):
 
 
 def stage_width(stage) -> int:
-    """Channels of the map that a stage of MobileNetV3 gives."""
+    """Channels of the map that a stage of MobileNetV3 returns."""
     last = stage[-1]
     return (last.project if hasattr(last, 'project') else last)[0].out_channels
 
@@ -151,7 +151,7 @@ def _create(model_cls: type, variant: str, pretrained: bool, **kwargs: Any) -> C
 
 
 def _register(model_cls: type, variant: str, **fixed: Any) -> None:
-    """Make ``variant`` known to timm and a function of this module."""
+    """Register ``variant`` with timm, and add its function to this module."""
 
     def build(pretrained: bool = False, **kwargs: Any) -> Classifier:
         return _create(model_cls, variant, pretrained, **fixed, **kwargs)

@@ -1,4 +1,4 @@
-"""A backbone of this package behind the interface that timm asks of a model."""
+"""A backbone of this package behind the interface that timm expects of a model."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ POOLS = ('avg', '')
 class LinearHead(nn.Module):
     """Dropout and one linear layer ``fc``; the names of MMPretrain's ``LinearClsHead``.
 
-    Shapes: (N, in_features) -> (N, num_classes), or as it came for no classes.
+    Shapes: (N, in_features) -> (N, num_classes), or unchanged for 0 classes.
     """
 
     classifier = 'head.fc'
@@ -35,7 +35,7 @@ class LinearHead(nn.Module):
         self.fc = fresh_linear(self.num_features, num_classes)
 
     def pre_logits(self, x: Tensor) -> Tensor:
-        """What the classifier gets, before its dropout."""
+        """The input of the classifier, before its dropout."""
         return x
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
@@ -46,7 +46,7 @@ class LinearHead(nn.Module):
 class StackedHead(LinearHead):
     """Linear, Hardswish, dropout, linear; the names of MMPretrain's ``StackedLinearClsHead``.
 
-    Shapes: (N, in_features) -> (N, num_classes), or (N, hidden) for no classes.
+    Shapes: (N, in_features) -> (N, num_classes), or (N, hidden) for 0 classes.
     """
 
     classifier = 'head.layers.1.fc'
@@ -79,7 +79,7 @@ def drop(x: Tensor, head: LinearHead) -> Tensor:
 
 
 def fresh_linear(in_features: int, out_features: int) -> nn.Module:
-    """A linear layer, truncated normal with std 0.02; the identity for no outputs."""
+    """A linear layer, truncated normal with std 0.02; the identity for 0 outputs."""
     if not out_features:
         return nn.Identity()
     layer = nn.Linear(in_features, out_features)
@@ -91,18 +91,19 @@ def fresh_linear(in_features: int, out_features: int) -> nn.Module:
 class Classifier(nn.Module):
     """``backbone``, ``neck`` and ``head`` with timm's methods.
 
-    The names of tensors are those of MMPretrain's ImageClassifier of the same parts, so that a
-    checkpoint of ``selnext-mm train`` loads as it is.
+    The tensors have the names of MMPretrain's ImageClassifier with the same parts, so a checkpoint
+    of ``selnext-mm train`` loads as it is.
 
-    ``forward_features`` gives the last map (N, C, h, w), ``forward_head`` pools it and
-    classifies. With ``global_pool=''``, which takes no classes, the map comes out.
+    ``forward_features`` returns the last map (N, C, h, w), ``forward_head`` pools it and
+    classifies. With ``global_pool=''``, which needs ``num_classes=0``, it returns the map.
 
     Args:
-        backbone: with ``run_stage`` and the attribute ``channels`` or ``reductions``.
+        backbone: with ``run_stage`` and ``stages``.
         channels: width of each stage.
-        head: of the features that ``neck``, or the backbone's pooled output, has.
+        head: takes the features of ``neck``, or else the backbone's pooled output.
         neck: from the last map to features (N, F); None for the backbone's own mean.
         num_classes: outputs of ``head``.
+        in_chans: channels of the input.
         global_pool: 'avg' or ''.
 
     Raises:
@@ -139,12 +140,12 @@ class Classifier(nn.Module):
         if global_pool not in POOLS:
             raise ValueError(f'global_pool={global_pool!r}; expected one of {POOLS}')
         if num_classes and not global_pool:
-            raise ValueError(f"num_classes={num_classes} with global_pool=''; a map has no classes")
+            raise ValueError(f"num_classes={num_classes} with global_pool=''; give num_classes=0")
         self.num_classes, self.global_pool = num_classes, global_pool
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
-        """Matrices that are no weights of a layer; timm leaves out vectors by itself."""
+        """Matrices that are not the weight of a layer; timm leaves out vectors by itself."""
         return {name for name, _ in self.named_parameters() if name.endswith('.position.table')}
 
     @torch.jit.ignore
@@ -171,7 +172,7 @@ class Classifier(nn.Module):
         return self.head.last
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new, untrained classifier for ``num_classes``; 0 for the features themselves."""
+        """Replace the classifier by an untrained one for ``num_classes``; 0 gives the features."""
         self._set_classes(num_classes, self.global_pool if global_pool is None else global_pool)
         if isinstance(self.head, LinearHead):
             weight = next(self.backbone.parameters())
@@ -179,7 +180,7 @@ class Classifier(nn.Module):
             self.head.to(weight.device, weight.dtype)
 
     def final_map(self, x: Tensor) -> Tensor:
-        """The last map as it leaves the model where nothing is pooled."""
+        """The model's output if nothing is pooled, from the last map."""
         return x
 
     def pooled(self, x: Tensor) -> Tensor:
@@ -210,7 +211,7 @@ class Classifier(nn.Module):
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
         """The maps of the stages of ``indices``, and unless ``intermediates_only`` the last one.
 
-        ``norm`` puts the last map through the backbone's last norm, where it has one.
+        ``norm`` applies the backbone's last norm to the last map, if it has one.
         """
         if output_fmt != 'NCHW':
             raise ValueError(f"output_fmt={output_fmt!r}; expected 'NCHW'")
@@ -226,7 +227,7 @@ class Classifier(nn.Module):
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Remove what the maps of ``indices`` do not need; these indices, counted from 0."""
+        """Remove what the maps of ``indices`` do not need; returns them, counted from 0."""
         net = self.backbone
         take, highest = feature_take_indices(len(net.stages), indices)
         if prune_norm or highest < len(net.stages) - 1:

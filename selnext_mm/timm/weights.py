@@ -1,4 +1,4 @@
-"""What of a checkpoint of this package belongs to a model of timm, under its names."""
+"""The weights in a checkpoint of this package, under the names of a timm model."""
 
 import re
 
@@ -10,9 +10,9 @@ BACKBONE = 'backbone.'
 
 
 def classifier_weights(checkpoint: dict, model: nn.Module) -> dict[str, Tensor]:
-    """The weights of a :class:`Classifier`: of a run, a bare state dict, or a backbone alone.
+    """The weights of a :class:`Classifier`, from a run, a bare state dict, or a backbone alone.
 
-    What MMPretrain keeps beside the weights (``data_preprocessor.``, ``ema_``) is left out.
+    Other tensors of MMPretrain (``data_preprocessor.``, ``ema_``) are left out.
 
     Raises:
         UserError: if there are no weights.
@@ -29,7 +29,7 @@ def na_resnet_weights(checkpoint: dict, model: nn.Module) -> dict[str, Tensor]:
     """The weights of a classifier of ``NAResNet`` under timm's names, which are torchvision's.
 
     Ours are ``backbone.``, ``head.fc.`` and ``layerS.B.na``, timm's '', ``fc.`` and
-    ``layerS.B.se``; those that have them already stay.
+    ``layerS.B.se``; names that are timm's already stay.
     """
     renamed = {}
     for name, value in state_dict_of(checkpoint, 'the checkpoint').items():
@@ -41,7 +41,8 @@ def na_resnet_weights(checkpoint: dict, model: nn.Module) -> dict[str, Tensor]:
 def na_mobilenetv2_weights(checkpoint: dict, model: nn.Module) -> dict[str, Tensor]:
     """The weights of a classifier of ``NAMobileNetV2`` under timm's names.
 
-    Both networks list their tensors in the order of their layers, so the n-th is the n-th.
+    Both networks list their tensors in the order of their layers, so they are matched by position.
+    Names that are timm's already stay.
     """
     state = state_dict_of(checkpoint, 'the checkpoint')
     own = model.state_dict()

@@ -1,4 +1,4 @@
-"""The figure of ``cam``: each photograph beside its class activation maps."""
+"""The sheet of ``cam``: each image beside its class activation maps."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -49,16 +49,16 @@ def draw_cams(
     method: str,
     with_target: bool = False,
 ) -> None:
-    """A row per image: what the models saw, then one map per model, over the prediction.
+    """A row per image: what the models saw, then one map per model, with its prediction.
 
     Args:
         results: label -> a map per image, as ``class_maps`` returns them.
         names: label -> class index -> name, for the classes in ``results``.
         paths: the images.
-        read: gives of an image the square that the models saw.
+        read: returns the square of an image that the models saw.
         out: the PNG to write.
-        method: its title.
-        with_target: all maps are of one class, whose probability is printed, too.
+        method: for the title.
+        with_target: all maps are of one class; its probability is printed, too.
     """
     cells = []
     folder = os.path.commonpath([path.parent for path in paths])

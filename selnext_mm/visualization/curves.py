@@ -1,4 +1,4 @@
-"""The images of ``feature-distance``, ``gate-scales`` and ``trade-off``."""
+"""The plots of ``feature-distance``, ``gate-scales`` and ``trade-off``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 COLOURS = [tuple(v / 255 for v in rgb) for rgb in PALETTE]
 MARKERS = 'osD^vP*X'
 BEFORE, AFTER = COLOURS[1], COLOURS[0]  # blue and red, as in Fig. 3
-MAX_CHANNELS = 240  # points per panel that are still told apart
+MAX_CHANNELS = 240  # points per panel that a reader can still tell apart
 
 
 def save_figure(figure: Figure, out: str | Path) -> None:
@@ -38,7 +38,7 @@ def style(axes) -> None:
 def draw_distances(
     results: Mapping[str, Sequence['BlockDistance']], out: str | Path, note: str = ''
 ) -> None:
-    """One line per model: mean distance over the block index; shaded where all have attention.
+    """One line per model: mean distance over the block index; blocks with attention are shaded.
 
     Args:
         results: label -> blocks, as ``feature_distance`` returns them.
@@ -102,7 +102,7 @@ def draw_scales(
             style(axes)
         row[0].set_ylabel('scale', fontsize=8)
     for axes in grid[-1]:
-        axes.set_xlabel('channel, by its scale before', fontsize=8)
+        axes.set_xlabel('channel, sorted by its scale before', fontsize=8)
     handles, names = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, names, fontsize=8, markerscale=3, ncols=2, loc='outside upper right')
     figure.suptitle(note, fontsize=9, color='0.35')

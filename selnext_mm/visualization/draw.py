@@ -1,4 +1,4 @@
-"""Drawing of COCO instances over an image, and sheets of such images under a legend."""
+"""Draw COCO instances over an image, and sheets of such images with a legend."""
 
 import colorsys
 import os
@@ -17,7 +17,7 @@ from selnext_mm.disk import write_atomically
 TILE_HEIGHT, MAX_ASPECT = 340, 1.5  # a wider image is scaled to the width instead
 MARGIN, PAIR_GAP, CELL_GAP, ROW_GAP, CAPTION, FOOT = 28, 6, 26, 14, 22, 20
 CAPTION_SIZE = 14
-WIDTH = 1500  # of a sheet whose columns are left open
+WIDTH = 1500  # of a sheet, if its number of columns is not given
 CROWDED = 12  # with more objects, labels shrink and those of the tiniest are left out
 INK, QUIET, PAPER = (28, 30, 36), (110, 115, 125), (255, 255, 255)
 PALETTE = (  # the first classes; more take hues by the golden ratio
@@ -45,7 +45,7 @@ class Instance:
 
 @dataclass
 class Cell:
-    """Images side by side, each under its caption, over one foot line."""
+    """Images side by side, each under its caption, with one line of text below them."""
 
     tiles: list[np.ndarray]
     captions: list[str]
@@ -66,11 +66,11 @@ def label_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     try:
         return ImageFont.truetype(name, size)  # the system's
     except OSError:
-        return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))  # it has sizes
+        return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))  # is FreeType
 
 
 def class_colours(categories: list[dict]) -> dict[int, tuple[int, int, int]]:
-    """Category id -> RGB in 0..255, by the place in ``categories``."""
+    """Category id -> RGB in 0..255, by the position in ``categories``."""
     colours = {}
     for i, category in enumerate(categories):
         if i < len(PALETTE):
@@ -128,7 +128,7 @@ def draw_instances(
     """Draw masks (opacity ``alpha``), contours, boxes and labels over an RGB image.
 
     Shapes: ``image`` (H, W, 3) uint8 -> (h, w, 3) uint8, h = ``height`` or less where the
-    image is very wide. Lines and text are drawn after scaling and so keep their size.
+    image is very wide. Lines and text are drawn after scaling, so they keep their size.
     """
     H, W = image.shape[:2]
     scale = min(height / H, MAX_ASPECT * height / W)
@@ -243,5 +243,5 @@ def compose(
 
 
 def save_sheet(sheet: Image.Image, out: str | os.PathLike) -> None:
-    """Write the whole PNG or none; :class:`UserError` if the disk or folder does not take it."""
+    """Write the complete PNG or nothing; :class:`UserError` if it cannot be written."""
     write_atomically(os.fspath(out), lambda file: sheet.save(file, 'PNG'))

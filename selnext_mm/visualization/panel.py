@@ -22,7 +22,7 @@ from selnext_mm.visualization.draw import (
 
 
 def choose_images(ids: list[int], num: int, seed: int | None = None) -> list[int]:
-    """``num`` of the sorted ids, one from each of ``num`` equal runs: its middle, or by seed."""
+    """``num`` of the sorted ids: of each of ``num`` equal parts the middle, or one by ``seed``."""
     ids, num = sorted(ids), min(num, len(ids))
     rng = None if seed is None else np.random.default_rng(seed)
     places = [(i + (0.5 if rng is None else rng.uniform())) * len(ids) / num for i in range(num)]
@@ -39,7 +39,7 @@ def _read_image(folder: str | os.PathLike, record: dict) -> np.ndarray:
     if image.shape[:2] != (record['height'], record['width']):
         raise UserError(
             f'{path} is {image.shape[1]} x {image.shape[0]} pixels, its annotations say '
-            f'{record["width"]} x {record["height"]}; give the folder they were made for'
+            f'{record["width"]} x {record["height"]}; give the folder that they were made for'
         )
     return image
 
@@ -144,7 +144,7 @@ def _load_json(path: Path) -> dict | list:
 
 
 def load_annotations(path: str | os.PathLike) -> dict:
-    """A COCO instances file; :class:`UserError` if it is missing, damaged or without images."""
+    """A COCO instances file; :class:`UserError` if it is missing, damaged or empty."""
     content = load_coco(path)
     if not content['categories']:
         raise UserError(f'{path} lists no images or no categories: there is nothing to draw')
@@ -163,11 +163,11 @@ def load_results(path: str | os.PathLike, content: dict) -> list[dict]:
     results = _load_json(next((p for p in names if p.is_file()), path))
     keys = ('image_id', 'category_id', 'bbox', 'score')
     if not isinstance(results, list):
-        raise UserError(f'the results {path} are no list of predictions ({", ".join(keys)})')
+        raise UserError(f'the results {path} are not a list of predictions ({", ".join(keys)})')
     if not results:
         raise UserError(
             f'the results {path} are empty: the model predicted nothing; train it for longer, '
-            'or look at the checkpoint that was tested'
+            'or check which checkpoint was tested'
         )
     images = {r['id'] for r in content['images']}
     categories = {c['id'] for c in content['categories']}

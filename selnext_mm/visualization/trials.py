@@ -1,4 +1,4 @@
-"""The image of ``tune``: the score of each trial over each of its settings."""
+"""The plot of ``tune``: the score of each trial over each of its settings."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -98,7 +98,7 @@ def test_bad_value_is_named(paths, extra, message):
         ({'out': 'out.jpg'}, r'ends in \.png'),
         ({'ann': '1.png'}, 'not JSON|not a text'),
         ({'ann': 'run.segm.json'}, 'is no COCO file: it holds a list'),
-        ({'results': 'ann.json'}, 'no list of predictions'),
+        ({'results': 'ann.json'}, 'not a list of predictions'),
         ({'out': 'ann.json/x.png'}, 'could not be written'),
     ],
 )

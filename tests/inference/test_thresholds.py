@@ -25,7 +25,8 @@ def test_each_class_has_its_own_lowest_score():
     assert shown(found, 0.5) == items((0, 0.5), (1, 0.5), (1, 0.7))
     assert shown(found, (0.4, 0.6, 0.0)) == items((0, 0.5), (0, 0.4), (1, 0.7))
     assert in_words(0.3) == '0.3'
-    assert in_words((0.4, 0.61), 'm.onnx') == 'that of its class (0.40 to 0.61, from m.onnx)'
+    words = 'the threshold of its class (0.40 to 0.61, from m.onnx)'
+    assert in_words((0.4, 0.61), 'm.onnx') == words
 
 
 def test_a_score_is_rounded_so_that_its_object_stays():
@@ -46,13 +47,13 @@ def test_a_file_gives_scores_in_the_order_of_the_classes(tmp_path):
     ('text', 'message'),
     [
         (None, 'No such file'),
-        ('{', 'no JSON'),
+        ('{', 'not JSON'),
         ('[]', 'has no "thresholds" of classes; "selnext-mm report'),
-        ('{"thresholds": {"bea": 0.5}}', 'bea is no class of the model; did you mean bee'),
+        ('{"thresholds": {"bea": 0.5}}', 'bea is not a class of the model; did you mean bee'),
         ('{"thresholds": {"bee": 1.5}}', 'bee has 1.5; expected 0 to 1'),
         ('{"thresholds": {"bee": true}}', 'bee has True; expected 0 to 1'),
         ('{"thresholds": {"bee": NaN}}', 'bee has nan; expected 0 to 1'),
-        ('{"thresholds": {"bee": null}}', 'has a score for none of the classes'),
+        ('{"thresholds": {"bee": null}}', 'has no score for any class'),
     ],
 )
 def test_other_files_are_told(text, message, tmp_path):

@@ -75,7 +75,7 @@ def test_private_is_private(login, folder):
 
 def test_nothing_private_is_sent_to_a_public_repository(login, folder):
     login.uploads.private['me/net'] = False
-    with pytest.raises(UserError, match='--private: me/net is there and public; nothing was sent'):
+    with pytest.raises(UserError, match='--private: me/net exists and is public; nothing was sent'):
         push(folder, 'me/net', FILES, private=True)
     assert login.uploads.commits == []
     assert login.files == {}

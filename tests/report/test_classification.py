@@ -105,11 +105,11 @@ def test_the_page_shows_pairs_labels_and_the_comparison(tmp_path, monkeypatch):
     assert 'cat taken for dog: 2 of 3 (67%)' in text
     assert 'predicted dog 0.95, labelled cat' in text
     assert 'dog, now cat 0.80, labelled cat' in text
-    assert 'Images that b alone has right: 1, a alone: 0 (p = 1, exact sign test)' in text
+    assert 'Images that only b gets right: 1, only a: 0 (p = 1, exact sign test)' in text
     # a: three of pairs and three doubted labels; b: one less of each; one that got better.
     assert text.count('<img src="data:image/jpeg') == 6 + 4 + 1
     (tmp_path / '3.png').unlink()
     found = build_report([tmp_path / 'a'], tmp_path / 'a.html')
     assert [n for _, n in found['notes'] if 'not found' in n] == [
-        '2 images were not found from here'
+        '2 images were not found or cannot be read'
     ]

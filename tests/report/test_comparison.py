@@ -33,7 +33,7 @@ def test_what_changed_is_listed_with_its_reasons(runs):
     assert rows[1][3] == 1.0
     files = {i['id']: i['file_name'] for i in content['images']}
     (part,) = comparison(['a', 'b'], matches, files)
-    assert part['head'] == 'Images that got better: 1, worse: 1, as before: 6'
+    assert part['head'] == 'Images that got better: 1, worse: 1, unchanged: 6'
     worse, better = part['table']['rows']
     assert (worse[0], better[0]) == (files[images[5]], files[images[1]])
     before, after = (m[images[1]].found_state.count('right') for m in matches)
@@ -51,7 +51,7 @@ def test_the_page_has_the_comparison_of_two_runs_only(runs, tmp_path, shapes_roo
     build_report(folders, tmp_path / 'two.html')
     text = (tmp_path / 'two.html').read_text()
     assert 'b against a, by image' in text
-    assert 'Images that got better: 1, worse: 1, as before: 6' in text
+    assert 'Images that got better: 1, worse: 1, unchanged: 6' in text
     assert 'value="better"' in text
     build_report(folders[:1], tmp_path / 'one.html')
     text = (tmp_path / 'one.html').read_text()

@@ -92,7 +92,7 @@ def bomb(side=100_000):
         (bomb(), 'image/png', '/predict', 413, 'at most 100000|more than 100000 pixels'),
         (png(), 'text/plain', '/predict', 415, 'Content-Type text/plain; send'),
         (png(), None, '/predict', 415, 'Content-Type is missing'),
-        (b'<svg/>', 'image/png', '/predict', 415, 'no image of a known kind'),
+        (b'<svg/>', 'image/png', '/predict', 415, 'not an image of a supported format'),
         (png()[:60], 'image/png', '/predict', 422, 'cannot be decoded'),
         (b'', 'image/png', '/predict', 422, 'the body is empty'),
         (png(), 'image/png', '/predict?score_thr=2', 422, 'score_thr: Input should be less'),

@@ -84,7 +84,7 @@ def test_a_picture_is_chosen_and_its_objects_are_shown(model, tmp_path):
         'found: |1 of 1 objects, 60 x 40 pixels|ant0.600',
         'canvas: 60x40, drawn',
         'raised: |0 of 1 objects, 60 x 40 pixels|',
-        'refused: the body is no image of a known kind (image/jpeg, image/png, image/webp, '
-        'image/bmp)||',
+        'refused: the body is not an image of a supported format (image/jpeg, image/png, '
+        'image/webp, image/bmp)||',
         'wide: true',
     ]

@@ -11,16 +11,16 @@ HEADS = ('BBoxHead', 'ConvFCBBoxHead', 'Shared2FCBBoxHead', 'Shared4Conv1FCBBoxH
 
 
 def with_image(boxes: Tensor) -> Tensor:
-    """(N, K, 4) -> (N * K, 5): the number of the image before every box, as RoIAlign wants it."""
+    """(N, K, 4) -> (N * K, 5): the index of the image before every box, as RoIAlign expects it."""
     n, k = boxes.shape[:2]
     image = torch.arange(n, device=boxes.device, dtype=boxes.dtype)[:, None, None]
     return torch.cat([image.expand(n, k, 1), boxes], -1).flatten(0, 1)
 
 
 class BoxStage(nn.Module):
-    """A head, its extractor: proposals (N, K, 4) -> logits (N, K, C + 1), deltas (N, K, B, 4).
+    """A head with its extractor: proposals (N, K, 4) -> logits (N, K, C + 1), deltas (N, K, B, 4).
 
-    B is the number of classes, or 1 where they share a box (``reg_class_agnostic``).
+    B is the number of classes, or 1 if they share a box (``reg_class_agnostic``).
     """
 
     def __init__(self, extractor, head, place: str) -> None:
@@ -80,7 +80,7 @@ class Detections(nn.Module):
         width: int,
         scale: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """``scale`` (N, 4) is multiplied to the boxes before the suppression, as mmdet does."""
+        """The boxes are multiplied by ``scale`` (N, 4) before the suppression, as in mmdet."""
         total = None
         for i, stage in enumerate(self.stages):
             logits, deltas = stage(maps, proposals)

@@ -1,7 +1,7 @@
 """Boxes in a graph: anchors, decoding, suppression, and lists of a fixed length.
 
-A list is (N, n, 4) boxes x1, y1, x2, y2 with (N, n) scores; :data:`EMPTY` marks a place without a
-box. The arithmetic is MMDetection's, operation by operation, so that the same boxes survive.
+A list is (N, n, 4) boxes x1, y1, x2, y2 with (N, n) scores; :data:`EMPTY` marks an entry without a
+box. The arithmetic is MMDetection's, operation by operation, so that NMS keeps the same boxes.
 """
 
 import math
@@ -15,13 +15,13 @@ from selnext_mm.export.detection import operators  # noqa: F401 - registers torc
 from selnext_mm.export.detection.support import expect_type, expect_value, refuse
 
 EMPTY = -1.0
-# exp() of more is cut off: a box grows 62.5-fold at most (delta2bbox of mmdet).
+# Limit of the exponent: a box grows 62.5-fold at most (mmdet's delta2bbox).
 LARGEST_GROWTH = abs(math.log(16 / 1000))
 NMS_KEYS = {'type', 'iou_threshold', 'split_thr', 'class_agnostic'}
 
 
 class Decoder(nn.Module):
-    """mmdet's ``DeltaXYWHBBoxCoder.decode``: deltas on boxes, cut off at the image's border.
+    """mmdet's ``DeltaXYWHBBoxCoder.decode``: deltas applied to boxes, clipped to the image.
 
     centre' = centre + side * d_xy,  side' = side * exp(d_wh),  d = delta * std + mean.
     """
@@ -68,14 +68,14 @@ class Anchors(nn.Module):
 
 
 def pick(values: Tensor, index: Tensor) -> Tensor:
-    """(N, n, k) at (N, m) -> (N, m, k)."""
+    """The entries ``index`` (N, m) of ``values`` (N, n, k) -> (N, m, k)."""
     return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
 
 
 def best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` largest of every row (N, n), and where they are; n may be less than ``count``.
+    """The ``count`` largest values of every row (N, n) and their indices, both (N, count).
 
-    Places beyond n are :data:`EMPTY` and point at the last one.
+    If n is less than ``count``, the rest are :data:`EMPTY` and have the index of the last entry.
     """
     last = scores.shape[1] - 1
     values, index = F.pad(scores, (0, count), value=EMPTY).topk(count)
@@ -92,17 +92,17 @@ class Suppression:
 
     @classmethod
     def of(cls, nms: dict, limit: int, place: str) -> 'Suppression':
-        """From ``test_cfg.nms``; refuses soft-NMS and the like."""
+        """From ``test_cfg.nms``; refuses other kinds, such as soft-NMS."""
         expect_value(nms.get('type', 'nms'), 'nms', place=f'{place}.nms.type')
         if unknown := set(nms) - NMS_KEYS:
             raise refuse(f'{place}.nms.{min(unknown)}', f'{", ".join(sorted(NMS_KEYS))}')
         return cls(float(nms['iou_threshold']), limit, bool(nms.get('class_agnostic', False)))
 
     def __call__(self, boxes: Tensor, scores: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
-        """(scores, index) of the boxes that are left, best first; both (N, limit).
+        """(scores, index) of the boxes that are kept, best first; both (N, limit).
 
-        Boxes of different ``group`` (N, n) do not meet. As in mmcv's ``batched_nms`` they are moved
-        apart for that, by the largest coordinate: the rounding, and so the choice, is the same.
+        Boxes of different ``group`` (N, n) do not suppress each other. As in mmcv's ``batched_nms``
+        they are moved apart by the largest coordinate, so the rounding and the choice are the same.
         """
         if not self.class_agnostic:
             there = (scores >= 0)[..., None]

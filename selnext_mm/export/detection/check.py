@@ -1,4 +1,4 @@
-"""Does the written file find what ``predict`` finds? Image by image, at several sizes."""
+"""Compare the detections of an exported file with those of ``predict``, at several sizes."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -20,17 +20,17 @@ from selnext_mm.runtime.models import Detector
 FACTORS = (1.0, 0.75, 0.5)  # of the size of the test pipeline
 LOWEST_IOU = 0.99
 PICTURES = 4
-# Of the images that are drawn where there are no others: (height, width).
+# (height, width) of the images that are drawn if there are no others.
 DRAWN = ((240, 320), (320, 240), (256, 256), (300, 200))
 
 
 @dataclass
 class Agreement:
-    """How two lists of detections agree, over the images that were added.
+    """How well two lists of detections agree, over all images that were added.
 
-    ``unmatched`` counts objects that only one of them has, ``ties`` those of them that a comparison
-    of two nearly equal numbers explains; they are no part of ``unmatched``. The other figures are
-    the worst of the pairs.
+    ``unmatched`` counts objects that only one list has. An object is counted in ``ties`` instead
+    if a comparison of two nearly equal numbers explains it. ``iou``, ``score`` (a difference) and
+    ``mask_iou`` are the worst of all pairs.
     """
 
     factor: float = 1.0
@@ -44,7 +44,7 @@ class Agreement:
 
     @property
     def holds(self) -> bool:
-        """No object without a partner, and all masks equal."""
+        """Whether every object has a partner and no pair of masks has an IoU below 0.99."""
         return not self.unmatched and (self.mask_iou is None or self.mask_iou >= LOWEST_IOU)
 
     def add(
@@ -56,23 +56,23 @@ class Agreement:
         limit: int,
         others: Iterable[list[dict]] = (),
     ) -> None:
-        """The instances of one image.
+        """Add the instances of one image.
 
-        A pair has one label, boxes with an IoU of 0.99 or more and scores that differ by
+        A pair has the same label, boxes with an IoU of 0.99 or more and scores that differ by
         ``tolerance`` or less. An object without a partner is a tie if
 
-        - its score is at most ``tolerance`` above ``score_thr``: the other may have dropped it;
-        - the other list has ``limit`` objects, and its score is at most ``tolerance`` above the
-          last one of them: the other may have cut it off;
-        - one of ``others``, what the model of ``wanted`` finds with its suppression moved a little
-          (``ties.answers``), has it, where ``found`` alone has it, or lacks it, where ``wanted``
-          alone has it: the suppression was undecided.
+        - its score is at most ``tolerance`` above ``score_thr``: it may have been dropped;
+        - the other list is full (``limit`` objects), and the object's score is at most
+          ``tolerance`` above the lowest one there: it may have been cut off;
+        - NMS was undecided. ``others`` (from ``ties.answers``) is what the model finds with
+          slightly other thresholds: one of these lists has the object that only ``found`` has,
+          or lacks the object that only ``wanted`` has.
         """
         self.pictures += 1
         self.objects += len(wanted)
         ious = _box_ious(wanted, found)
         pairs = _pairs(wanted, found, ious, tolerance)
-        lonely = []  # (object, is it of wanted?)
+        lonely = []  # (object, whether it is from ``wanted``)
         for own, other, k in ((wanted, found, 0), (found, wanted, 1)):
             last = min(i['score'] for i in other) if other and len(other) == limit else score_thr
             taken = {pair[k] for pair in pairs}
@@ -101,7 +101,7 @@ class Agreement:
 def _pairs(
     wanted: list[dict], found: list[dict], ious: np.ndarray, tolerance: float
 ) -> list[tuple[int, int]]:
-    """(place in ``wanted``, place in ``found``) of what is one object, each object once."""
+    """Pairs (index in ``wanted``, index in ``found``) of the same object; each is used once."""
     free, pairs = list(range(len(found))), []
     for i, item in enumerate(wanted):
         partners = [
@@ -137,7 +137,7 @@ def _mask_iou(a: dict, b: dict) -> float:
 
 @contextlib.contextmanager
 def scaled(predictor: Predictor, detector: Detector, factor: float) -> Iterator[None]:
-    """Both resize images to ``factor`` of what their pipelines say, within the block."""
+    """Within the block, both resize images to ``factor`` times the size in their pipelines."""
     transforms = [t for t in predictor.prepare.transforms if getattr(t, 'scale', None)]
     before = [t.scale for t in transforms], detector.steps
     detector.steps = [
@@ -157,7 +157,7 @@ def scaled(predictor: Predictor, detector: Detector, factor: float) -> Iterator[
 def compare_detections(
     predictor: Predictor, detector: Detector, images: list[ImageFile], tolerance: float
 ) -> Iterator[Agreement]:
-    """Both over ``images`` at every size of :data:`FACTORS`, one :class:`Agreement` each."""
+    """Run both on ``images`` at each size of :data:`FACTORS`; one :class:`Agreement` per size."""
     score_thr = float(detector.metadata['score_threshold'])
     limit = int(detector.metadata['max_detections'])
     paths = [image.path for image in images]
@@ -171,7 +171,7 @@ def compare_detections(
 
 
 def _test_folder(cfg) -> Path | None:
-    """Where the images of the config's test set are, if they are there."""
+    """The image folder of the config's test set; None if it does not exist."""
     dataset = tested_dataset(cfg)
     prefix = (dataset.get('data_prefix') or {}).get('img')
     folder = Path(dataset.get('data_root') or '', prefix or '')
@@ -191,8 +191,8 @@ def _drawn(folder: Path) -> list[ImageFile]:
 def check_pictures(cfg, given: list[str] | None, folder: Path) -> tuple[list[ImageFile], str]:
     """The images to compare on, and what they are in words.
 
-    ``given``; else :data:`PICTURES` of the config's test set, evenly spaced; else drawn shapes,
-    written to ``folder``.
+    They are those ``given``; else :data:`PICTURES` of the config's test set, evenly spaced; else
+    drawn shapes, which are written to ``folder``.
 
     Raises:
         UserError: if an image that was given cannot be read.

@@ -1,4 +1,4 @@
-"""COCO AP of an exported file beside that of the PyTorch model, on one folder of images."""
+"""COCO AP of an exported file and of its PyTorch model on the same images."""
 
 import contextlib
 import io
@@ -34,9 +34,9 @@ class Scores:
 
 
 def coco_ap(truth: COCO, records: list[dict], ids: Ids, kind: str) -> float:
-    """AP in percent of ``records`` (``predict``'s) on the images of ``truth`` that they name.
+    """AP in percent of ``records``, as ``predict`` returns them, on the images that they name.
 
-    No detection at all gives 0.
+    It is 0 if nothing was detected.
     """
     numbers, new = ids.number_images([r['file'] for r in records])
     if new:
@@ -60,18 +60,17 @@ def compare_ap(
     images: str | Path | Sequence[str | Path],
     annotations: str | Path,
 ) -> list[Scores]:
-    """AP of ``predict`` and of the file on the same images: of boxes, and of masks where it has a
-    mask head.
+    """AP of the model and of its file on the same images: of boxes and, with a mask head, of masks.
 
     Args:
         predictor: the model.
-        detector: what ``selnext-mm export`` wrote of it.
+        detector: the file that ``selnext-mm export`` wrote of it.
         images: files, folders and globs of images, all of them listed in ``annotations``.
         annotations: COCO file with the ground truth.
 
     Raises:
         UserError: for images that cannot be read or are not in ``annotations``, and if PyTorch's
-            AP is 0: two zeros are equal whatever the file computes.
+            AP is 0: an equal AP would then prove nothing about the file.
     """
     ids = find_ids(predictor.loaded.cfg, predictor.classes, annotations)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -88,7 +87,7 @@ def compare_ap(
         if score.torch <= 0:
             raise UserError(
                 f'the model has a {score.kind} AP of 0 on the {len(both[0])} images of '
-                f'{annotations}, so that the AP of the file says nothing; name labels that the '
-                'model was trained for'
+                f'{annotations}, so the AP of the file says nothing; give annotations of the '
+                'classes that the model was trained for'
             )
     return scores

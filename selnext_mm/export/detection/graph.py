@@ -15,14 +15,14 @@ INPUTS = ('images', 'sizes')
 
 
 class DetectorGraph(nn.Module):
-    """(N, H, W, 3) uint8 images -> what is found in them.
+    """(N, H, W, 3) uint8 images -> the objects in them.
 
     The images have the size that the test pipeline gives them, and the channel order that the
-    model was trained with. They are normalised and padded at the right and at the bottom, as
-    mmdet's data preprocessor does it; H and W are free, and of one batch equal.
+    model was trained with. The graph normalises them and pads them on the right and at the bottom,
+    as mmdet's data preprocessor does. H and W may vary, but not within a batch.
 
-    ``sizes`` (N, 2) int64 holds height and width of the images before they were resized: the
-    boxes are given in their pixels. Pass H and W to have them in pixels of ``images``.
+    ``sizes`` (N, 2) int64: height and width of the images before they were resized. The boxes are
+    in pixels of these original images. Pass H and W to get them in pixels of ``images``.
 
     Outputs, M detections of all images in order, best first within an image:
 
@@ -31,7 +31,7 @@ class DetectorGraph(nn.Module):
     - ``masks`` (M, 28, 28) float with a mask head: probabilities within the box.
 
     Raises:
-        UserError: names the first part that is not among those written here.
+        UserError: for a part that cannot be written; it names the first one.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -78,7 +78,7 @@ class DetectorGraph(nn.Module):
         if self.proposals is None:
             boxes, scores, labels = self.detections(maps, height, width, scale)
         else:
-            # With masks the boxes are scaled at the very end, mmdet does it in this order, too.
+            # With masks the boxes are scaled at the very end, as in mmdet.
             before = scale if self.masks is None else None
             proposals, proposal_scores = self.proposals(maps, height, width)
             boxes, scores, labels = self.detections(

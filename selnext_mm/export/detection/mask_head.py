@@ -1,4 +1,4 @@
-"""mmdet's ``FCNMaskHead``: a small mask of every detection, for its own class."""
+"""mmdet's ``FCNMaskHead``: a small mask for every detection, that of its class."""
 
 from torch import Tensor, nn
 
@@ -27,7 +27,7 @@ class Masks(nn.Module):
             expect_value(head.upsample_method, *methods, place='roi_head.mask_head.upsample_cfg')
         self.threshold = float(roi_head.test_cfg.mask_thr_binary)
         if self.threshold < 0:
-            raise refuse(f'test_cfg.rcnn.mask_thr_binary={self.threshold:g}', 'a number from 0 on')
+            raise refuse(f'test_cfg.rcnn.mask_thr_binary={self.threshold:g}', '0 or more')
         self.heads = nn.ModuleList(heads)
         self.class_agnostic = heads[0].class_agnostic
         self.features = nn.ModuleList(

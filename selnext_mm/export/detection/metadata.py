@@ -1,4 +1,4 @@
-"""What a detector's file says of itself, beside what every file says."""
+"""The metadata of a detector's file, in addition to those of every exported file."""
 
 import json
 
@@ -9,16 +9,16 @@ from selnext_mm.inference.loading import LoadedModel
 
 
 def detector_metadata(loaded: LoadedModel, graph: DetectorGraph) -> dict[str, str]:
-    """Names, thresholds and steps, as text; JSON where it is more than a word.
+    """Names, thresholds and pipeline steps as text; JSON for anything longer than a word.
 
     Raises:
-        UserError: if the config's test pipeline cannot be said in plain steps.
+        UserError: if the config's test pipeline cannot be written as plain steps.
     """
     ids = find_ids(loaded.cfg, loaded.classes)
     head = graph.detections
     result = dict(
-        inputs='images: uint8 (N, H, W, 3) of the size that the pipeline gives; '
-        'sizes: int64 (N, 2), height and width of the images themselves',
+        inputs='images: uint8 (N, H, W, 3), resized by the pipeline; '
+        'sizes: int64 (N, 2), height and width of the original images',
         outputs=json.dumps(graph.outputs),
         normalized_inside='true',
         pipeline=json.dumps(plain_steps(loaded.cfg)),

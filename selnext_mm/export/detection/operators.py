@@ -1,8 +1,8 @@
-"""Two operators that a tracer sees as one node: NMS and RoIAlign over a pyramid.
+"""Two operators that a tracer records as one node each: NMS, and RoIAlign over a pyramid.
 
-mmcv's are compiled, and ``torch.export`` cannot look into them. Registered with ``torch.library``
-they are nodes with a known shape, which ``translations.py`` writes as standard ONNX operators. Run
-in PyTorch they call mmcv's, so that a graph can be compared with the detector before it is written.
+mmcv's are compiled, so ``torch.export`` cannot trace them. These are registered with
+``torch.library``: nodes of a known shape, which ``translations.py`` writes as standard ONNX
+operators. In PyTorch they call mmcv's, so a graph can be compared with the detector before export.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from torch import Tensor
 
 @torch.library.custom_op('selnext_mm::nms_keep', mutates_args=())
 def nms_keep(boxes: Tensor, scores: Tensor, iou_threshold: float, limit: int) -> Tensor:
-    """Which boxes greedy NMS keeps, the best ``limit`` of them at most.
+    """Which boxes greedy NMS keeps, at most the best ``limit``.
 
     A box is suppressed by a better one that is kept and has an IoU above ``iou_threshold`` with it.
 
-    Shapes: boxes (B, n, 4) as x1, y1, x2, y2; scores (B, n), negative for an empty place
+    Shapes: boxes (B, n, 4) as x1, y1, x2, y2; scores (B, n), negative for an empty entry
     -> (B, n) bool.
     """
     from mmcv.ops import nms

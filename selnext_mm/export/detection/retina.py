@@ -12,8 +12,8 @@ class DenseDetections(nn.Module):
 
     Source: ``BaseDenseHead._predict_by_feat_single``, ``filter_scores_and_topk`` and
     ``_bbox_post_process`` of mmdet 3.3. Of every level mmdet takes the ``nms_pre`` best of all
-    (anchor, class) pairs. They are among the pairs of the ``nms_pre`` anchors whose best class is
-    best, so these are chosen first: a level of a large image has twelve million pairs.
+    (anchor, class) pairs. All of these belong to the ``nms_pre`` anchors with the highest best
+    score, so we choose these anchors first: a level of a large image has twelve million pairs.
     """
 
     def __init__(self, head) -> None:
@@ -33,12 +33,12 @@ class DenseDetections(nn.Module):
     def forward(
         self, maps: list[Tensor], height: int, width: int, scale: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """``scale`` (N, 4): pixels of the image per pixel of ``height`` x ``width``."""
+        """``scale`` (N, 4): pixels of the original image per pixel of the resized one."""
         classes = self.head.cls_out_channels
         scores, deltas, anchors, labels = [], [], [], []
         for i, (logits, regression) in enumerate(zip(*self.head(maps), strict=True)):
             grid = self.anchors(i, *logits.shape[2:])
-            n = logits.shape[0]  # len() would make a constant of it
+            n = logits.shape[0]  # len() would make it a constant
             score = logits.permute(0, 2, 3, 1).reshape(n, -1, classes).sigmoid()
             regression = regression.permute(0, 2, 3, 1).reshape(n, -1, 4)
             there, anchor = best(score.amax(-1), self.nms_pre)

@@ -1,4 +1,4 @@
-"""mmdet's ``SingleRoIExtractor``: every box looks at the map that fits its size."""
+"""mmdet's ``SingleRoIExtractor``: the features of a box come from the map that fits its size."""
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +9,8 @@ from selnext_mm.export.detection.support import expect_type, expect_value
 class RoIFeatures(nn.Module):
     """maps, rois (R, 5) as image, x1, y1, x2, y2 -> (R, C, size, size).
 
-    level = floor(log2(sqrt(area) / finest_scale + 1e-6)), within the levels there are, written as
-    comparisons with powers of two: ONNX has no log2.
+    level = floor(log2(sqrt(area) / finest_scale + 1e-6)), clipped to the existing levels. It is
+    computed by comparison with powers of two, because ONNX has no log2.
     Source: ``SingleRoIExtractor.forward`` and ``map_roi_levels`` of mmdet 3.3.
     """
 

@@ -1,4 +1,4 @@
-"""What of MMDetection is written as a graph; everything else is named and refused."""
+"""Checks that a part of MMDetection can be written as a graph; others are named and refused."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ INSTEAD = 'export --part backbone-neck and run the heads in PyTorch, or use seln
 
 
 def refuse(what: str, supported: str) -> UserError:
-    """An error that says ``what`` of a detector cannot be written."""
-    return UserError(f'{what}: a whole detector is written with {supported}; {INSTEAD}')
+    """The error for a part (``what``) of a detector that cannot be written."""
+    return UserError(f'{what}: exporting a whole detector needs {supported} here; {INSTEAD}')
 
 
 def expect_type(value: Any, *names: str, place: str) -> None:
-    """Raise unless the class of ``value`` is one of ``names``: a subclass may compute another
-    thing."""
+    """Raise unless the class of ``value`` is one of ``names``; a subclass might compute something
+    else."""
     name = type(value).__name__
     if name not in names:
         raise refuse(f'{place} is a {name}', ' or '.join(names))
@@ -27,8 +27,8 @@ def expect_value(value: Any, *choices: Any, place: str) -> None:
 
 
 def positive(cfg: dict, key: str, place: str) -> int:
-    """``cfg[key]``, which has to be a whole number above 0."""
+    """``cfg[key]``; raises unless it is a whole number above 0."""
     value = cfg.get(key)
     if not isinstance(value, int) or value < 1:
-        raise refuse(f'{place}.{key}={value}', 'a number above 0')
+        raise refuse(f'{place}.{key}={value}', 'a whole number above 0')
     return value

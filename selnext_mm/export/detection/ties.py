@@ -1,9 +1,9 @@
-"""What PyTorch itself finds when the thresholds of its suppression move by a hundred-thousandth.
+"""What the PyTorch model finds when its NMS thresholds move by a hundred-thousandth.
 
-NMS decides by one comparison, IoU > threshold. Two programs that compute one model differ by about
-1e-6 in their boxes, so a pair of boxes whose IoU is that close to the threshold may be decided in
-either way. Such a tie is proven here by the model alone, without the file: with its thresholds
-moved by :data:`NUDGE` it gives the other answer, too.
+NMS decides by one comparison, IoU > threshold. Two programs that run the same model differ by about
+1e-6 in their boxes, so a pair of boxes whose IoU is that close to the threshold can go either way.
+The model alone proves such a tie, without the file: with its thresholds moved by :data:`NUDGE` it
+gives the other answer itself.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ NUDGE = 1e-5  # of an IoU
 
 
 def suppressions(model: nn.Module) -> list[dict[str, Any]]:
-    """The configs of every NMS of a detector, each once: of the RPN, and of the last head."""
+    """The NMS configs of a detector, each once: that of the RPN and that of the last head."""
     found: list[dict[str, Any]] = []
     for name in ('rpn_head', 'roi_head', 'bbox_head'):
         cfg = getattr(getattr(model, name, None), 'test_cfg', None)
@@ -32,7 +32,7 @@ def suppressions(model: nn.Module) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def moved(configs: list[dict[str, Any]], shifts: tuple[float, ...]) -> Iterator[None]:
-    """The thresholds of ``configs`` plus ``shifts`` within the block."""
+    """Add ``shifts`` to the thresholds of ``configs`` within the block."""
     before = [config['iou_threshold'] for config in configs]
     try:
         for config, value, shift in zip(configs, before, shifts, strict=True):
@@ -46,7 +46,7 @@ def moved(configs: list[dict[str, Any]], shifts: tuple[float, ...]) -> Iterator[
 def answers(predictor: Predictor, path: Path) -> Iterator[list[dict]]:
     """The instances of one image for every way to move the thresholds: two, or four with an RPN.
 
-    They are computed when they are asked for.
+    Each is computed only when it is asked for.
     """
     configs = suppressions(predictor.loaded.model)
     for shifts in itertools.product((-NUDGE, NUDGE), repeat=len(configs)):

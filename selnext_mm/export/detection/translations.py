@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-# Scores of boxes are 0 or more, of empty places -1.
+# Boxes have a score of 0 or more, empty entries -1.
 LOWEST_SCORE = -0.5
 
 
 def translation_table() -> dict[Callable, Callable]:
-    """``custom_translation_table`` of ``torch.onnx.export``."""
+    """The ``custom_translation_table`` for ``torch.onnx.export``."""
     from onnx import TensorProto
     from onnxscript import opset18 as op
 
@@ -46,7 +46,7 @@ def translation_table() -> dict[Callable, Callable]:
         boxes = op.Gather(rois, ints(1, 2, 3, 4), axis=1)
         order, parts = [], []
         for i, (x, scale) in enumerate(zip(maps, scales, strict=True)):
-            # The boxes of this level only: on a map too fine a large box has hundreds of points.
+            # Only the boxes of this level: a large box on too fine a map has hundreds of points.
             places = op.Squeeze(op.NonZero(op.Equal(levels, op.Constant(value_int=i))), ints(0))
             order.append(places)
             parts.append(

@@ -8,14 +8,14 @@ from selnext_mm.export.detection.graph import INPUTS, DetectorGraph
 from selnext_mm.export.detection.translations import translation_table
 from selnext_mm.export.writers import quiet_exporter
 
-# Two images, and no map with a side of 1 down to stride 128: a 1 is taken for a constant.
+# Two images, and no map with a side of 1 down to stride 128: a 1 would become a constant.
 EXAMPLE = (2, 256, 320, 3)
-# The exporter's name for the number of detections, which no input says.
+# The exporter's name for the number of detections, which no input determines.
 UNNAMED = 'u0'
 
 
 def _name_detections(model) -> None:
-    """Call the open number of detections ``detections`` wherever the graph mentions it."""
+    """Name the dynamic number of detections ``detections`` wherever the graph mentions it."""
     import onnx_ir as ir
 
     values = [*model.graph.outputs, *(v for node in model.graph for v in node.outputs)]
@@ -30,7 +30,7 @@ def _name_detections(model) -> None:
 def write_detector(
     graph: DetectorGraph, path: Path, metadata: dict[str, str], opset: int | None = None
 ) -> None:
-    """Write ``graph`` with batch, height, width and the number of detections left open.
+    """Write ``graph`` with dynamic batch, height, width and number of detections.
 
     Inputs ``images`` and ``sizes``, outputs as :class:`DetectorGraph` gives them. ``metadata`` goes
     into the file's ``metadata_props``.

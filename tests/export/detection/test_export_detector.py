@@ -111,7 +111,7 @@ def test_arrays_files_and_broken_files(exported, broken):
     wanted = {r['file']: r.get('error') for r in predict(
         exported.config, exported.checkpoint, broken, device='cpu')}  # fmt: skip
     assert {r['file']: r.get('error') for r in records} == wanted
-    with pytest.raises(UserError, match=r'an array of float64 \(3,\) is no image'):
+    with pytest.raises(UserError, match=r'an array of float64 \(3,\) is not an image'):
         detector(np.zeros(3))
 
 
@@ -163,7 +163,7 @@ def test_thresholds_go_into_the_file(exported, pictures, tmp_path, monkeypatch, 
 
     found = [i for r in Detector(out)(pictures) for i in r['instances']]
     count = sum(i['score'] >= thresholds[i['label']] for i in found)
-    words = f'that of its class (0.12 to 0.35, from {out})'
+    words = f'the threshold of its class (0.12 to 0.35, from {out})'
     assert f'{len(found)} objects, {count} with score >= {words}\n' in drawn()
     count = sum(i['score'] >= 0.2 for i in found)
     assert f'{len(found)} objects, {count} with score >= 0.2\n' in drawn('--score-thr', '0.2')
