@@ -1,5 +1,6 @@
 """What a run writes for people to look at: scalars for other programs, images with predictions."""
 
+import functools
 import importlib
 import importlib.util
 import os
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.visualization import Visualizer
+from mmengine.visualization import MLflowVisBackend, Visualizer
 
 from selnext_mm.config.walk import iter_hooks
 from selnext_mm.errors import UserError
@@ -113,6 +114,25 @@ def name_apart(cfg: Config) -> None:
         visualizer['name'] = f'{name}_{len(Visualizer._instance_dict)}'
 
 
+@functools.cache
+def name_mlflow_images() -> None:
+    """Give the images that mmengine's backend hands to MLflow names of files.
+
+    MLflow needs a suffix, and mmengine passes the bare name on: a ValueError. The step becomes part
+    of the name, since an image would overwrite that of the evaluation before. Names that end in a
+    suffix of images are left as they are.
+    """
+    add = MLflowVisBackend.add_image
+
+    @functools.wraps(add)
+    def add_image(self, name, image, step=0, **kwargs) -> None:
+        if Path(name).suffix.lower() not in ('.png', '.jpg', '.jpeg'):
+            name = f'{name}_{step}.png'
+        add(self, name, image, step, **kwargs)
+
+    MLflowVisBackend.add_image = add_image
+
+
 def check_backends(cfg: Config) -> None:
     """Raise :class:`UserError` for a visualizer's backend whose package is not installed.
 
@@ -126,6 +146,8 @@ def check_backends(cfg: Config) -> None:
                 f'visualizer: {name} needs {package}: pip install {package}, or take it out of '
                 'visualizer.vis_backends'
             )
+        if package == 'mlflow':
+            name_mlflow_images()
 
 
 def show_in(cfg: Config, folder: str) -> None:
