@@ -52,7 +52,7 @@ def sigmoid_focal_loss_forward(
 def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Write the derivative of each loss in its score into ``grad_input`` (N, C)."""
+    """Write the derivative of each loss with respect to its score to ``grad_input`` (N, C)."""
     scores = working(input)
     p = scores.sigmoid()
     hit = target[:, None] == torch.arange(p.shape[1], device=p.device)
@@ -94,7 +94,7 @@ def softmax_focal_loss_backward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Write the derivatives of each row's loss in its scores into ``grad_input`` (N, C).
+    """Write each row's derivatives of the loss with respect to its scores to ``grad_input`` (N, C).
 
     Args:
         buff: (N,); gets p dL/dp, with which the derivative is buff (1[c is target] - softmax).
