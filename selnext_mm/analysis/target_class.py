@@ -32,5 +32,5 @@ def find_class(model: nn.Module, text: str) -> int:
         if wanted in (name, *(part.strip() for part in name.split(','))):
             return index
     likely = near(text, map(str, names), 3, 0.4)
-    hint = f'did you mean {", ".join(likely)}?' if likely else f'first: {", ".join(names[:3])}'
+    hint = f'did you mean {", ".join(likely)}?' if likely else f'such as {", ".join(names[:3])}'
     raise UserError(f'--target-class {text}: not among the {len(names)} classes; {hint}')

@@ -10,9 +10,9 @@ precedence) and a time: ``median_ms``, ``mean_ms``, ``median_s`` or ``mean_s``. 
 the name, is looked up among the models of the table and our configs; case, punctuation, folder and
 ``_in1k`` are ignored. Text after "@" or " at " names a variant of the model (``SELNeXt-T@deploy``,
 ``MobileViT-XS at 256``), which has the model's accuracy. An entry with ``options``, changed values
-of its config, is a variant, too (``SELNeXt-T, layer by layer``). ``accuracy`` in percent, and
-``params`` and ``flops`` as counts, are used for models that are not in the table; a model without
-an accuracy cannot be drawn.
+of its config, is a variant, too (``SELNeXt-T, layer by layer``). An entry with an ``accuracy`` of
+its own, in percent, is drawn with that one, and needs it if its model is not in the table;
+``params`` and ``flops``, as counts, are used only for such models.
 """
 
 import json

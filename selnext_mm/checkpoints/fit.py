@@ -25,7 +25,7 @@ class Comparison:
         missing: in the model only; they keep their initial values.
         new: also in the model only, but a checkpoint of this kind cannot have them; not counted.
         unexpected: in the checkpoint only; they are left out.
-        misshapen: in both, with different shapes: name -> (shape in file, shape in the model).
+        misshapen: in both, with different shapes: name -> (shape in the file, in the model).
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Comparison:
 
     @property
     def class_layers(self) -> list[str]:
-        """Misshapen tensors with another number of outputs only: heads for other classes."""
+        """Misshapen tensors that differ only in their number of outputs: other classes' heads."""
         return [k for k, (file, own) in self.misshapen.items() if file[1:] == own[1:] and own]
 
     def share(self, prefix: str = '') -> float:

@@ -36,7 +36,7 @@ def check_file(path: Path) -> bytes:
             else, or an archive that would unpack to many times its size.
     """
     if not path.exists():
-        raise UserError(f'{path}: no such file; check the path, relative to {Path.cwd()}')
+        raise UserError(f'{path}: no such file; check the path (working directory: {Path.cwd()})')
     if path.is_dir():
         raise UserError(f'{path} is a directory; name the checkpoint file in it')
     if not path.is_file():

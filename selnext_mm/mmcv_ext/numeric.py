@@ -31,7 +31,7 @@ def working(tensor: Tensor) -> Tensor:
 def gradients(
     function, tensors: Sequence[Tensor], grad: Tensor, wanted: Sequence[int] | None = None
 ) -> tuple[Tensor, ...]:
-    """Gradients of ``sum(grad * function(*tensors))`` with respect to all or the ``wanted``."""
+    """Gradients of ``sum(grad * function(*tensors))`` in the tensors at ``wanted`` (None: all)."""
     wanted = range(len(tensors)) if wanted is None else wanted
     leaves = [t.detach().requires_grad_(i in wanted) for i, t in enumerate(tensors)]
     with torch.enable_grad():

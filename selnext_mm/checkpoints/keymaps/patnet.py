@@ -108,7 +108,7 @@ def expected_shapes(
 
 
 def check(mapped: StateDict, target: str) -> Arch:
-    """Check ``mapped`` against the PATNet that its own keys describe, and return that PATNet.
+    """Check ``mapped`` against the PATNet that its own keys describe; return its architecture.
 
     Raises:
         UserError: see :func:`check_shapes`.

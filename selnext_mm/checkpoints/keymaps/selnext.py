@@ -165,7 +165,7 @@ def expected_shapes(
 
 
 def check_selnext(mapped: StateDict, target: str, attention: bool, head: bool = True) -> Arch:
-    """Check ``mapped`` against the SELNeXt that its own keys describe, and return that SELNeXt.
+    """Check ``mapped`` against the SELNeXt that its own keys describe; return its architecture.
 
     Widths, depths, input channels, number of classes and the presence of layer scale are read
     from the keys; everything else follows from them. ``head`` says whether a classifier must have
