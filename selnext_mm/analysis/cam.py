@@ -58,7 +58,7 @@ class ClassMap:
 
 
 def grad_cam() -> ModuleType:
-    """The library.
+    """The library grad-cam.
 
     Raises:
         UserError: if it is not installed.

@@ -42,7 +42,7 @@ PLAIN_BLOCKS = ('BasicBlock', 'PluginBasicBlock', 'Bottleneck')
 
 @dataclass(frozen=True)
 class BlockDistance:
-    """Statistics of one block over images: ``index`` counts the blocks that were measured."""
+    """Statistics of one block over the images; ``index`` is its number among the measured ones."""
 
     index: int
     block: str

@@ -88,4 +88,4 @@ def _check_archive(path: Path) -> None:
         )
     if 'data.pkl' not in names:
         inside = ', '.join(names[:3])
-        raise UserError(f'{path} is a zip archive, but not by torch.save: it contains {inside}')
+        raise UserError(f'{path} is a zip archive not written by torch.save: it has {inside}')

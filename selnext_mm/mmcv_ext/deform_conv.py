@@ -27,7 +27,7 @@ class Setting(NamedTuple):
 
 
 def places(offset: Tensor, kernel: tuple[int, int], setting: Setting) -> tuple[Tensor, Tensor]:
-    """Sampling places y and x of one image: (deform groups, kernel, H, W) each.
+    """Sampling positions y and x of one image: (deform groups, kernel, H, W) each.
 
     Args:
         offset: (deform groups * kernel * 2, H, W), y before x for each weight of the kernel.
@@ -73,7 +73,7 @@ def convolve_image(
 def convolve(
     images: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, setting: Setting
 ) -> Tensor:
-    """The convolution without bias, (B, O, H', W'). Differentiable by all four tensors.
+    """The convolution without bias, (B, O, H', W'). Differentiable in all four tensors.
 
     Args:
         images: (B, C, H, W).

@@ -38,7 +38,7 @@ def sigmoid_focal_loss_forward(
     Args:
         input: scores (N, C) before the sigmoid.
         target: classes (N,), int64.
-        weight: of the losses of each target class (C,), or empty.
+        weight: factor of the loss for each target class (C,), or empty.
     """
     scores = working(input)
     p = scores.sigmoid()
@@ -77,7 +77,7 @@ def softmax_focal_loss_forward(
     Args:
         input: softmax (N, C).
         target: classes (N,), int64.
-        weight: of the losses of each target class (C,), or empty.
+        weight: factor of the loss for each target class (C,), or empty.
     """
     p, known = target_share(working(input), target)
     loss = -alpha * (1 - p).pow(gamma) * logarithm(p) * class_weights(weight, target, p)

@@ -273,7 +273,7 @@ PAPER_FIGURES = {
     ),
     'cls/mobilenet_v3_l_seln_in1k.py': seln(
         *('5.49', '0.22', 7, (5_491_144, 216_589_760)),
-        note="by MACs; fvcore's count, which has the baseline's 0.23, is 0.2255 here, thus 0.23",
+        note="by MACs; fvcore's count, which fits the baseline's 0.23, is 0.2255 here, so 0.23",
     ),
     'cls/na_resnet50_in1k.py': na('25.557', '4.122', 1, (25_557_064, 4_121_924_096)),
     'cls/na_mobilenet_v2_in1k.py': na('3.50', '0.320', 1, (3_504_906, 320_299_008)),

@@ -86,7 +86,7 @@ def _tried(device: torch.device, dtype: torch.dtype, channels: int, tf32: bool) 
     allowed = TRIAL_ERROR_TF32 if tf32 and dtype == torch.float32 else TRIAL_ERROR[dtype]
     small, large = (5, 3), (2 * channels // 32 + 2, 33)  # the gate scales the map, and W2
     try:
-        for size in (small, large, small, large):  # the second launches are direct ones
+        for size in (small, large, small, large):  # from the third on all launches are direct
             error = _trial_error(device, dtype, channels, size)
             if not error <= allowed:
                 raise ArithmeticError(f'relative error {error:.1e}, more than {allowed:.0e}')
