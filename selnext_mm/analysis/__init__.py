@@ -1,4 +1,4 @@
 """Studies of models and runs: complexity, accuracy against cost, heat maps, gates, comparisons.
 
-Not here: drawing (``visualization/``), pages of runs (``report/``), scores (``evaluation/``).
+Not here: drawing (``visualization/``), reports of runs (``report/``), scores (``evaluation/``).
 """

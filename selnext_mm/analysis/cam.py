@@ -5,15 +5,15 @@ a class and ``y_k`` the same score after ``A_k`` is set to zero,
 
     ``w_k = (y - y_k) / |y|``,   map = ``max(0, sum_k w_k A_k)``, scaled to 0..1.
 
-The maps are made by the library grad-cam. Three things differ from calling it directly:
+The library grad-cam makes the maps. Three things differ from calling it directly:
 
-- Its ablation replaces a channel by ``min - 1e7`` where a map has negative values, as SELNeXt's
-  has everywhere; the norm before the head then sees nothing but that channel. Here it is zero, as
-  in the paper of Ablation-CAM.
-- It divides by ``y``, which turns the map inside out for a class with a negative score. Here the
-  divisor is ``|y|``; nothing changes where ``y > 0``.
-- It runs the whole model once per channel. Here the model is entered at the layer, so that the
-  last stage of SELNeXt-B costs 1024 heads and not 1024 networks.
+- Its ablation replaces a channel with ``min - 1e7`` where a map has negative values, as all maps
+  of SELNeXt have; that channel then dominates the norm before the head. Here the channel is set to
+  zero, as in the Ablation-CAM paper.
+- It divides by ``y``, which inverts the map of a class with a negative score. Here the divisor is
+  ``|y|``; nothing changes where ``y > 0``.
+- It runs the whole model once per channel. Here only the part after the layer runs, so the last
+  stage of SELNeXt-B costs 1024 passes of the head instead of 1024 of the model.
 """
 
 import re
@@ -30,7 +30,7 @@ from selnext_mm.analysis.complexity import is_detector
 from selnext_mm.errors import UserError
 from selnext_mm.text import near
 
-# name -> (class of grad-cam, title); those that need no more than a layer's map and its gradient
+# name -> (class of grad-cam, title): the methods that need only a layer's map and its gradient
 METHODS = {
     'ablation': ('AblationCAM', 'Ablation-CAM'),
     'gradcam': ('GradCAM', 'Grad-CAM'),
@@ -39,7 +39,7 @@ METHODS = {
     'layercam': ('LayerCAM', 'LayerCAM'),
 }
 STAGE = re.compile(r'stages\.\d+|layers?\.?\d+')
-STUB = 64  # side of the image that stands in where only the layer's map counts
+STUB = 64  # side of the small image that is enough where only the layer's map matters
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class ClassMap:
 
 
 def grad_cam() -> ModuleType:
-    """The library.
+    """The library grad-cam.
 
     Raises:
         UserError: if it is not installed.
@@ -76,22 +76,22 @@ def grad_cam() -> ModuleType:
 
 
 class _FromLayer(nn.Module):
-    """A model from the output of ``layer`` on: (B, C, h, w) -> logits (B, classes).
+    """The part of a model after ``layer``: (B, C, h, w) -> logits (B, classes).
 
-    The layers before it see ``picture`` (1, 3, H, W), and what they make of it is thrown away.
-    So a small stub will do for it, unless something leads around the layer.
+    The layers before it still run, on ``picture`` (1, 3, H, W), but their output is discarded. So
+    a small stub of the image will do, unless a shortcut bypasses the layer.
     """
 
     def __init__(self, model: nn.Module, layer: nn.Module) -> None:
         super().__init__()
-        self.entry = nn.Identity()  # what grad-cam takes for the layer
+        self.entry = nn.Identity()  # grad-cam hooks this instead of the layer
         self.model, self.layer = model, layer
         self.picture, self.stub = torch.empty(0), None
 
     def forward(self, maps: Tensor) -> Tensor:
         maps = self.entry(maps)
         picture = self.picture.expand(len(maps), -1, -1, -1) if self.stub is None else self.stub
-        # A copy, for what comes next may work in place.
+        # A copy, because the next layers may work in place.
         handle = self.layer.register_forward_hook(lambda *_: maps.clone())
         try:
             return self.model(picture, mode='tensor')
@@ -99,11 +99,11 @@ class _FromLayer(nn.Module):
             handle.remove()
 
     def try_stub(self, maps: Tensor, logits: Tensor) -> None:
-        """Use a corner of the image from now on if it leads to the same ``logits``."""
+        """From now on use a corner of the image, if it gives the same ``logits``."""
         self.stub = self.picture[:, :, :STUB, :STUB]
         try:
             outputs = self(maps.repeat(2, 1, 1, 1))
-        except RuntimeError:  # two sizes met, as in a shortcut around the layer
+        except RuntimeError:  # sizes do not match, as with a shortcut around the layer
             self.stub = None
             return
         tolerance = 1e-5 * logits.abs().max().item()
@@ -114,8 +114,7 @@ class _FromLayer(nn.Module):
 def find_layers(model: nn.Module, x: Tensor) -> dict[str, nn.Module]:
     """Modules of the backbone whose output is a map, in the order in which they finish.
 
-    Names are relative to the backbone. Maps of one pixel and those with the channels last do not
-    count.
+    Names are relative to the backbone. Maps of one pixel and channels-last outputs are left out.
     """
     found, handles = {}, []
 
@@ -141,11 +140,11 @@ def find_layers(model: nn.Module, x: Tensor) -> dict[str, nn.Module]:
 
 
 def choose_layer(model: nn.Module, x: Tensor, name: str | None = None) -> str:
-    """``name`` if it is a layer with a map, by default the last stage that has one.
+    """``name`` if it is a layer with a map; by default the last stage that has one.
 
     Raises:
-        UserError: for an unknown name, which the text answers with the choices; or if there is no
-            map of more than one pixel.
+        UserError: for an unknown name (the message lists the choices), or if no map has more than
+            one pixel.
     """
     layers = find_layers(model, x)
     stages = [n for n in layers if STAGE.fullmatch(n)] or list(layers)
@@ -171,20 +170,20 @@ def choose_layer(model: nn.Module, x: Tensor, name: str | None = None) -> str:
 def _check_classifier(model: nn.Module) -> None:
     if is_detector(model):
         raise UserError(
-            f'{type(model).__name__} is a detector, and class activation maps are made of '
-            'classifiers only; give a config of configs/cls'
+            f'{type(model).__name__} is a detector, but class activation maps need a classifier; '
+            'give a config of configs/cls'
         )
     if getattr(model, 'head', None) is None or not hasattr(model, 'backbone'):
-        raise UserError(f'{type(model).__name__} has no backbone with a classifier on it')
+        raise UserError(f'{type(model).__name__} is not a classifier with a backbone and a head')
 
 
 def _explainer(library: ModuleType, method: str, model: _FromLayer, batch_size: int):
-    """grad-cam's class for ``method`` on the entry of ``model``."""
+    """An object of grad-cam's class for ``method``, on the entry of ``model``."""
     cls = getattr(library, METHODS[method][0])
     if method != 'ablation':
         return cls(model, [model.entry])
 
-    # Their bases are known when grad-cam is imported, not before.
+    # Defined here because their base classes exist only after grad-cam has been imported.
     class ZeroAblation(library.ablation_layer.AblationLayer):  # type: ignore[name-defined]
         def __call__(self, x: Tensor) -> Tensor:
             rows = torch.arange(len(self.activations))
@@ -206,7 +205,7 @@ def _explainer(library: ModuleType, method: str, model: _FromLayer, batch_size: 
 
 @contextmanager
 def _without_bar(library: ModuleType) -> Iterator[None]:
-    """Ablation-CAM draws a progress bar per image, through everybody else's output."""
+    """Turn off Ablation-CAM's progress bar per image, which would clutter other output."""
     module = library.ablation_cam
     before, module.tqdm = module.tqdm, SimpleNamespace(tqdm=iter)
     try:
@@ -242,10 +241,10 @@ def class_maps(
         model: an mmpretrain classifier in eval mode.
         inputs: normalised batches (N, 3, H, W).
         method: one of ``METHODS``.
-        target: index of the class to explain; None for the one that each image is taken for.
+        target: index of the class to explain; None for the predicted class of each image.
         layer: name of a module of the backbone whose output is a map; None for the last stage.
         on_batch: called with 1 after each image.
-        ablations: channels that are ablated in one pass.
+        ablations: number of channels ablated in one pass.
 
     Raises:
         UserError: for a detector, an unknown method, class or layer, or if grad-cam is missing.

@@ -9,16 +9,16 @@ Two counts of one forward pass of one image, in eval mode, without loading weigh
     what ``mmcv.cnn.get_model_complexity_info`` counts, the counter of MMDetection 2 and of the
     FLOPs in many papers: module by module, MACs plus one operation per output of a biased
     convolution and of a ReLU, two per element of an affine norm, one per input of a pooling
-    layer. Only modules of torch's own types are seen, so matrix products, functional calls (the
-    ReLU of the RPN, SELN's linear layers, NA's weighted sum) and SyncBN do not count.
+    layer. It sees only modules of torch's own types, so it does not count matrix products,
+    functional calls (the ReLU of the RPN, SELN's linear layers, NA's weighted sum) and SyncBN.
 
-A two-stage detector is counted by MMDetection 2's convention as well: backbone, neck and RPN on
-the image, every box head on 1000 proposals, every mask head on 100 boxes. The RoI features are
-fed in that number, so the count depends on neither the weights nor the image; the RoI align
-itself has no MACs. (MMDetection 3's ``get_flops.py`` runs the mask heads of a cascade on all
+Both counts of a two-stage detector follow MMDetection 2's convention: backbone, neck and RPN on
+the image, every box head on 1000 proposals, every mask head on 100 boxes. The heads get exactly
+that number of RoI features, so the count depends on neither the weights nor the image; the RoI
+align itself has no MACs. (MMDetection 3's ``get_flops.py`` runs the mask heads of a cascade on all
 proposals and so gives more.)
 
-Nothing is computed: the pass runs on tensors that have shapes but no data.
+No values are computed: the pass runs on tensors that have shapes but no data.
 """
 
 import copy
@@ -40,10 +40,10 @@ from selnext_mm.inference.loading import is_segmentor
 
 CLASSIFIER_SHAPE = (224, 224)
 DETECTOR_SHAPE = (800, 1280)
-SEGMENTOR_SHAPE = (512, 2048)  # of the FLOPs that ADE20K's tables print
+SEGMENTOR_SHAPE = (512, 2048)  # the size at which tables for ADE20K give FLOPs
 NUM_PROPOSALS = 1000
 NUM_MASKS = 100
-# The counter knows the attention kernels of GPUs, but not the one that the CPU dispatches to.
+# The counter knows the attention kernels for GPUs, but not the one that torch uses on a CPU.
 EXTRA_COUNTS = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop(
         q, k, v
@@ -83,9 +83,9 @@ def mmcv_hooks(model: nn.Module) -> Iterator[Callable[[], int]]:
 
 
 class WithoutInitialValues(TorchFunctionMode):
-    """Within it, tensors that are made keep what is in memory: drawing numbers takes seconds."""
+    """Within it new tensors stay uninitialised: drawing random numbers takes seconds."""
 
-    # Those of nn.init hand themselves over whole, with the tensor by its name.
+    # The functions of nn.init are intercepted themselves, and get the tensor as a keyword.
     SKIPPED = frozenset(
         {Tensor.uniform_, Tensor.normal_, Tensor.erfinv_}
         | {nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_}
@@ -113,7 +113,7 @@ def is_detector(model: nn.Module) -> bool:
 
 
 def default_shape(model: nn.Module) -> tuple[int, int]:
-    """Height and width that the field counts a model of this kind at."""
+    """The usual height and width for counting a model of this kind."""
     if is_segmentor(model):
         return SEGMENTOR_SHAPE
     return DETECTOR_SHAPE if is_detector(model) else CLASSIFIER_SHAPE
@@ -131,7 +131,7 @@ def _run_heads(heads: nn.Module, extractors: nn.Module, rois: int) -> None:
 
 
 def run_once(model: nn.Module, image: Tensor) -> str:
-    """One forward pass by the convention of the module docstring; returns it in words."""
+    """One forward pass by the convention of this module's docstring; returns it in words."""
     if not hasattr(model, 'roi_head'):
         model(image, mode='tensor')
         return 'one image'

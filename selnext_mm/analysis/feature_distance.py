@@ -4,13 +4,13 @@ Equations 4 and 5 of "A Latency-Efficient Integration of Channel Attention for C
 over all C * C ordered pairs of channels, i = j included, of ``(1 - cos(X_i, X_j)) / 2``, each
 channel flattened over height and width. With unit vectors ``u_i = X_i / ||X_i||`` the sum of all
 cosines is ``||sum_i u_i||^2``, so one product of a row of ones with the C x HW matrix replaces the
-C x C comparisons, without rounding beyond float64's. A channel that is zero everywhere has cosine
-0 to all others and distance 0 to itself; its pairs count 1/2.
+C x C comparisons, with float64's rounding error only. A channel that is zero everywhere has cosine
+0 to all others and distance 0 to itself; each pair with another channel counts 1/2.
 
-Where in a block, by name:
+The places in a block where it can be measured:
 
 ``expansion``  the output of the expansion layer, activation included (Fig. 2's caption)
-``gated``      what the projection sees, that is the map after the attention
+``gated``      the input of the projection, that is the map after the attention
 ``block``      the output of the block
 """
 
@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from selnext_mm.errors import UserError
 
 PLACES = ('expansion', 'gated', 'block')
-# Values whose float64 copy is held at a time: what fits into a cache, and what does into a GPU.
+# Values converted to float64 at a time: as many as fit into a cache, and into a GPU's memory.
 CHUNK, ACCELERATOR_CHUNK = 2**18, 2**26
-# (class name, module whose output is the expanded map, module whose input is the gated one)
+# (class name, module whose output is the expanded map, module whose input is the gated map)
 BLOCKS = (
     ('SELNeXtBlock', 'act', 'pointwise_conv2'),
     ('InvertedResidual', 'expand', 'project'),
@@ -42,7 +42,7 @@ PLAIN_BLOCKS = ('BasicBlock', 'PluginBasicBlock', 'Bottleneck')
 
 @dataclass(frozen=True)
 class BlockDistance:
-    """Statistics of one block over images: ``index`` counts the blocks that were measured."""
+    """Statistics of one block over the images; ``index`` is its number among the measured ones."""
 
     index: int
     block: str
@@ -66,11 +66,11 @@ def cosine_distances(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _cosine_distances(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The same for ``x`` (N, C, HW), by one copy in float64 that is read twice."""
+    """:func:`cosine_distances` of ``x`` (N, C, HW), with one float64 copy that is read twice."""
     wide = x.double()
     if x.dtype == torch.float64:
-        # Scaled by the largest entry, so that no square under- or overflows; narrower values
-        # cannot.
+        # Divided by the largest entry, so that no square under- or overflows. Values of narrower
+        # types cannot.
         wide = wide / wide.abs().amax(2, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
     norm = torch.linalg.vector_norm(wide, dim=2)
     zero = norm == 0
@@ -88,7 +88,7 @@ def probes(model: nn.Module, place: str) -> dict[str, tuple[nn.Module, bool, boo
     Blocks without an expansion layer (MobileNetV3's first) are left out.
 
     Raises:
-        UserError: for an unknown place, or a model without blocks that are known here.
+        UserError: for an unknown place, or a model without blocks of a known kind.
     """
     if place not in PLACES:
         raise UserError(f'place {place!r}; expected one of {", ".join(PLACES)}')
@@ -156,8 +156,8 @@ def feature_distance(
     Memory does not grow with the number of images.
 
     Args:
-        model: a model with ``backbone``, or a backbone; of ours, mmpretrain's ConvNeXt and
-            MobileNetV2/V3 or timm's FasterNet; ResNets at 'block' only.
+        model: a model with ``backbone``, or a backbone: one of this package, mmpretrain's ConvNeXt
+            or MobileNetV2/V3, or timm's FasterNet; ResNets only with the place 'block'.
         inputs: normalised batches (N, 3, H, W).
         place: one of ``PLACES``.
         on_batch: called with the number of images after each batch.

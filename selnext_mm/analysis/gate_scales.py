@@ -2,7 +2,7 @@
 
 ``before`` is the raw output of the excitation (the two layers of SE, SELN and CBAM, the convolution
 of ECA, the matrices of PATNet's gate; of NA it is the context), ``after`` is what multiplies the
-channels: sigmoid, hard-sigmoid, tanh or norm of it. CBAM's gate on positions is not looked at.
+channels: sigmoid, hard-sigmoid, tanh or norm of it. CBAM's gate on positions is left out.
 """
 
 from collections.abc import Callable, Iterable
@@ -30,7 +30,7 @@ class GateScales:
 
     @property
     def spread(self) -> float:
-        """Standard deviation of ``after`` over the channels: how well they are told apart."""
+        """Standard deviation of ``after`` over the channels: how much the gate separates them."""
         return self.after.std(unbiased=False).item()
 
     @property
@@ -44,7 +44,7 @@ class _Moments:
 
     def __init__(self) -> None:
         self.count = 0
-        # Tensors (C) from the first batch on.
+        # After the first batch these are tensors (C).
         self.mean: Any = 0.0
         self.deviations: Any = 0.0
 
@@ -91,7 +91,7 @@ def _of_se_layer(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     return before.flatten(1), module.conv2.activate(before).flatten(1)
 
 
-# How the scales (N, C) before and after are read from a gate's input, by class.
+# By class: the function from a gate's input to its scales (N, C) before and after.
 READERS: dict[type, Callable] = {
     ChannelAttention: _of_channel_attention,
     NAModule: _of_na,
@@ -104,7 +104,7 @@ def _reader(module: nn.Module) -> Callable | None:
     for kind, read in READERS.items():
         if isinstance(module, kind):
             return read
-    # mmpretrain's and mmdet's, which need not be installed.
+    # The class of mmpretrain and mmdet, by its name, because they need not be installed.
     return _of_se_layer if type(module).__name__ == 'SELayer' else None
 
 
@@ -118,10 +118,10 @@ def attention_modules(model: nn.Module) -> dict[str, nn.Module]:
     found = {n: m for n, m in backbone.named_modules() if _reader(m)}
     if not found:
         raise UserError(
-            f'{type(backbone).__name__} has no channel attention that can be read. There is one '
-            'in the configs selnext_*, mobilenet_v3_l_* (but _none), na_*, se_* and patnet_*; '
-            'plain ResNet, ConvNeXt and FasterNet have none, and GC (gc_*) adds to the channels '
-            'instead of scaling them'
+            f'{type(backbone).__name__} has no channel attention that can be read. The configs '
+            'selnext_*, mobilenet_v3_l_* (except _none), na_*, se_* and patnet_* have one; plain '
+            'ResNet, ConvNeXt and FasterNet do not, and GC (gc_*) adds to the channels instead of '
+            'scaling them'
         )
     return found
 

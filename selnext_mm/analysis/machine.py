@@ -14,7 +14,7 @@ PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain', '
 
 
 def cpu_name() -> str:
-    """The processor's name as Linux tells it, else its architecture."""
+    """The processor's name as Linux reports it, else its architecture."""
     try:
         for line in Path('/proc/cpuinfo').read_text().splitlines():
             if line.startswith('model name'):
@@ -25,10 +25,10 @@ def cpu_name() -> str:
 
 
 def machine(device: torch.device | None = None) -> dict:
-    """JSON-ready facts on the machine of this process.
+    """JSON-ready facts about the machine of this process.
 
     Args:
-        device: whose accelerator is described; by default torch's own, if there is one.
+        device: the accelerator to describe; by default torch's current one, if there is one.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     facts = {'cpu': cpu_name(), 'cores': cores, 'threads': torch.get_num_threads()}
@@ -49,7 +49,7 @@ def machine(device: torch.device | None = None) -> dict:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, this package, its relatives if installed; the commit of a checkout."""
+    """Versions of Python, this package and related packages; in a checkout also its commit."""
     found = {'python': platform.python_version(), 'selnext_mm': selnext_mm.__version__}
     for name in PACKAGES:
         try:

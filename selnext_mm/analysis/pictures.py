@@ -24,7 +24,7 @@ def find_images(folder: str | Path, limit: int | None = None) -> list[Path]:
     """Images below ``folder``, sorted; ``limit`` of them, evenly spaced.
 
     Raises:
-        UserError: if it is no folder or has no images.
+        UserError: if it is not a folder or has no images.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -38,7 +38,7 @@ def find_images(folder: str | Path, limit: int | None = None) -> list[Path]:
 
 
 def read_image(path: Path, size: int) -> np.ndarray:
-    """RGB (size, size, 3): short side to ``size / 0.875`` (bicubic), then the centre.
+    """RGB (size, size, 3): short side resized to ``size / 0.875`` (bicubic), then centre-cropped.
 
     Raises:
         UserError: if the file is not a readable image.
@@ -56,7 +56,7 @@ def read_image(path: Path, size: int) -> np.ndarray:
 
 
 def _read_ahead(paths: Sequence[Path], size: int, count: int) -> Generator[np.ndarray, None, None]:
-    """The images in order, up to ``count`` of them read by threads ahead of their use."""
+    """The images in order; threads read up to ``count`` of them ahead of their use."""
     usable = getattr(os, 'sched_getaffinity', None)  # Linux: the cores of this process
     pool = ThreadPoolExecutor(len(usable(0)) if usable else os.cpu_count())
     waiting: deque[Future] = deque()
@@ -77,8 +77,8 @@ def batches(
 ) -> Iterator[Tensor]:
     """Normalised batches (N, 3, size, size) on the model's device.
 
-    While one is used the images of the next are read by threads, one per core. Mean, std and
-    order of the channels are those of ``model.data_preprocessor``.
+    While one batch is in use, threads read the images of the next, one thread per core. Mean and
+    std are those of ``model.data_preprocessor``; the channels are RGB.
     """
     device = next(model.parameters()).device
     prep = getattr(model, 'data_preprocessor', None)

@@ -1,4 +1,4 @@
-"""The class that is to be explained: from what a user types to an index, and back to a name."""
+"""The class to explain: from the user's text to its index, and from an index to its name."""
 
 from torch import nn
 
@@ -32,7 +32,5 @@ def find_class(model: nn.Module, text: str) -> int:
         if wanted in (name, *(part.strip() for part in name.split(','))):
             return index
     likely = near(text, map(str, names), 3, 0.4)
-    raise UserError(
-        f'--target-class {text}: not among the {len(names)} classes; '
-        f'{"did you mean" if likely else "they begin with"} {", ".join(likely or names[:3])}?'
-    )
+    hint = f'did you mean {", ".join(likely)}?' if likely else f'such as {", ".join(names[:3])}'
+    raise UserError(f'--target-class {text}: not among the {len(names)} classes; {hint}')

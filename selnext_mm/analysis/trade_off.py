@@ -5,14 +5,14 @@ A file of timings is what ``benchmarks/latency.py --json`` writes, or anything o
     {"command": "...", "machine": {...}, "versions": {...},
      "results": [{"name": "SELNeXt-T", "median_ms": 61.2, "mean_ms": 61.9, "std_ms": 1.1}, ...]}
 
-Only the list is needed, ``results`` or ``rows``, and in each of its entries a ``name`` (a
-``label`` goes before it) and a time: ``median_ms``, ``mean_ms``, ``median_s`` or ``mean_s``. The
-``source`` or the name is looked up among the models of the table and our configs; case,
-punctuation, folder and ``_in1k`` do not count, and what follows "@" or " at " is a variant of the
-model (``SELNeXt-T@deploy``, ``MobileViT-XS at 256``), with its accuracy; so is an entry with
-``options``, changed values of its config (``SELNeXt-T, layer by layer``). ``accuracy`` in percent,
-and ``params`` and ``flops`` as counts, are used for what is not in the table; without an accuracy
-it cannot be drawn.
+Only the list, ``results`` or ``rows``, is required. Each entry needs a ``name`` (a ``label`` takes
+precedence) and a time: ``median_ms``, ``mean_ms``, ``median_s`` or ``mean_s``. The ``source``, then
+the name, is looked up among the models of the table and our configs; case, punctuation, folder and
+``_in1k`` are ignored. Text after "@" or " at " names a variant of the model (``SELNeXt-T@deploy``,
+``MobileViT-XS at 256``), which has the model's accuracy. An entry with ``options``, changed values
+of its config, is a variant, too (``SELNeXt-T, layer by layer``). An entry with an ``accuracy`` of
+its own, in percent, is drawn with that one, and needs it if its model is not in the table;
+``params`` and ``flops``, as counts, are used only for such models.
 """
 
 import json
@@ -27,7 +27,7 @@ from selnext_mm.errors import UserError
 
 @dataclass
 class Measured:
-    """One file: name -> ``latency`` in ms and, where known, the rest of its row."""
+    """One file of timings: name -> ``latency`` in ms and, where known, the rest of its row."""
 
     label: str
     results: dict[str, dict]
@@ -35,7 +35,7 @@ class Measured:
 
 @dataclass
 class Point:
-    """One model; ``measured`` has the milliseconds of each file, by its label."""
+    """One model; ``measured`` maps the label of each file to its milliseconds."""
 
     name: str
     family: str
@@ -48,9 +48,9 @@ class Point:
 
 
 def key(name: str) -> str:
-    """``cls/selnext_t_in1k.py``, ``SELNeXt-T`` and ``selnext_t`` have the same one.
+    """The key of a name: the same for ``cls/selnext_t_in1k.py``, ``SELNeXt-T`` and ``selnext_t``.
 
-    Plus and minus between words count: "Baseline + SE - LN" is not "Baseline + SELN".
+    Plus and minus between words matter: "Baseline + SE - LN" is not "Baseline + SELN".
     """
     stem = re.sub(r'(_in1k)?(\.py)?$', '', name.strip().rsplit('/', 1)[-1].lower())
     return re.sub(r'[^a-z0-9<>]', '', stem.replace(' + ', '>').replace(' - ', '<'))
@@ -75,7 +75,7 @@ def load_measured(path: str | Path) -> Measured:
     """Read a file of timings.
 
     Raises:
-        UserError: if it cannot be read, is no JSON or has no usable entry.
+        UserError: if it cannot be read, is not JSON, or has no entries or an unusable one.
     """
     try:
         content = json.loads(Path(path).read_text(encoding='utf-8'))
@@ -110,10 +110,10 @@ def load_measured(path: str | Path) -> Measured:
 
 
 def model_and_variant(name: str, options: dict) -> tuple[str, str]:
-    """``('SELNeXt-T', 'deploy')`` of ``SELNeXt-T@deploy``; no variant is ``''``.
+    """``('SELNeXt-T', 'deploy')`` for ``SELNeXt-T@deploy``; without a variant, ``''``.
 
-    With ``options`` the model is a changed one: what its name says after a comma, else the options
-    themselves, are the variant, or a part of it.
+    With ``options`` the model is a changed one: the text after a comma in its name, else the
+    options themselves, are the variant or a part of it.
     """
     base, _, variant = re.sub(r' at (?=\d)', '@at ', name).partition('@')
     if options:
@@ -132,7 +132,7 @@ def _find(names: Iterable[str], rows: Sequence[PaperModel]) -> PaperModel | None
 
 
 def _point(name: str, values: dict, row: PaperModel | None, variant: str) -> Point | None:
-    """A new point for what was measured; None where no accuracy is known for it."""
+    """A new point for a measured model; None if its accuracy is not known."""
     accuracy = values.get('accuracy', row.accuracy if row else None)
     if accuracy is None:
         return None
@@ -146,11 +146,11 @@ def _point(name: str, values: dict, row: PaperModel | None, variant: str) -> Poi
 
 
 def trade_off(table: str, files: Sequence[Measured] = ()) -> tuple[list[Point], list[str]]:
-    """The rows of a table with what ``files`` measured, and the names that found no place.
+    """The rows of a table with the times from ``files``, and the names that cannot be drawn.
 
     Raises:
-        UserError: for an unknown table, if no name of a file found a place, or if two of its names
-            found the same one.
+        UserError: for an unknown table, if no entry of a file can be drawn, or if two of its
+            entries are the same model.
     """
     if table not in TABLES:
         raise UserError(f'table {table!r}; expected one of {", ".join(TABLES)}')

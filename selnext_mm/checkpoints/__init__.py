@@ -1,4 +1,4 @@
-"""Weights in files: reading without running code, checksums, what fits a model.
+"""Weights in files: reading without running code, checksums, which weights fit a model.
 
-Not here: which checkpoint a run goes on from (``engine/resume/``).
+Not here: which checkpoint a run resumes from (``engine/resume/``).
 """

@@ -1,4 +1,4 @@
-"""Reading checkpoints without running what is in them, and writing them whole or not at all."""
+"""Reading checkpoints without running code from them, and writing them atomically."""
 
 import io
 import json
@@ -28,9 +28,9 @@ def load_file(
 ) -> dict[str, Any]:
     """Read a checkpoint: ``.safetensors``, or any other suffix with ``torch.load``.
 
-    Pickles are read with ``weights_only=True`` and there is no other way in: what needs more
-    than tensors, plain containers and data of the standard library (paths, dates, options of
-    argparse; see ``plain_types``) is refused.
+    Pickles are always read with ``weights_only=True``. A file with more than tensors, plain
+    containers and data of the standard library (paths, dates, options of argparse; see
+    ``plain_types``) is refused.
 
     Args:
         path: the file, or ``hf://owner/repo``, see :mod:`selnext_mm.checkpoints.hub`.
@@ -49,7 +49,7 @@ def load_file(
     checkpoint = _load_pickle(path, magic, map_location, content)
     if not isinstance(checkpoint, Mapping):
         raise UserError(
-            f'{path} holds a {type(checkpoint).__name__}, not a dict of weights; save '
+            f'{path} contains a {type(checkpoint).__name__}, not a dict of weights; save '
             'model.state_dict() with torch.save and name that file'
         )
     return without_program(checkpoint)
@@ -58,8 +58,8 @@ def load_file(
 def without_program(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """``checkpoint`` without ``meta['config']``, a text that mmengine's resume would execute.
 
-    mmengine looks into it for ``gpu_ids`` of years ago, by running it as a Python config. Its own
-    runs store their config under another name (``cfg``), which nothing here executes.
+    mmengine runs it as a Python config to find the obsolete ``gpu_ids``. Its own runs store their
+    config under another name (``cfg``), which nothing here executes.
     """
     checkpoint = dict(checkpoint)
     meta = checkpoint.get('meta')
@@ -104,9 +104,9 @@ def _load_pickle(path: Path, magic: bytes, map_location: Any, content: bytes | N
         name = re.search(r'GLOBAL ([\w.]+)', str(error))
         detail = f' ({name[1]})' if name else ''
         raise UserError(
-            f'{path} was refused: its pickle holds more than weights{detail}, and reading that '
+            f'{path} was refused: its pickle contains more than weights{detail}, and reading it '
             'would run code from the file. Ask its author for a plain state dict or safetensors. '
-            'Of a file that you trust, save the weights alone: torch.save(torch.load(FILE, '
+            'If you trust the file, save its weights alone: torch.save(torch.load(FILE, '
             "weights_only=False)['state_dict'], NEW)"
         ) from error
     except Exception as error:  # torch raises KeyError, EOFError, RuntimeError, ... on damage
@@ -117,18 +117,18 @@ def _load_pickle(path: Path, magic: bytes, map_location: Any, content: bytes | N
 
 
 def take_weights(checkpoint: Mapping[str, Any], weights: str = 'auto') -> tuple[dict, str]:
-    """The state dict inside a checkpoint, and a line on where it was.
+    """The state dict inside a checkpoint, and a note on where it was found.
 
     Args:
         checkpoint: a dict with the weights under ``model``, ``state_dict`` or ``model_ema``, or
             a bare dict of tensors.
-        weights: ``raw`` for those that were not averaged, from which the papers' detectors and
-            transfer start, where the file tells them apart; ``ema`` for the averaged ones;
-            ``model`` or ``model_ema`` to insist on one name; ``auto`` for what an evaluation of
-            the file computes with: ``model``, else ``state_dict``.
+        weights: where the file has both, ``raw`` for the weights that were not averaged (the
+            papers' detectors and transfer start from them) and ``ema`` for the averaged ones;
+            ``model`` or ``model_ema`` to insist on one name; ``auto`` for the weights that an
+            evaluation of the file uses: ``model``, else ``state_dict``.
 
     Raises:
-        UserError: the wanted weights are not there.
+        UserError: if the wanted weights are not there.
     """
     if weights == 'raw' and not isinstance(checkpoint.get('model'), Mapping):
         if EMA_KEY in checkpoint:
@@ -160,7 +160,7 @@ def take_weights(checkpoint: Mapping[str, Any], weights: str = 'auto') -> tuple[
     names = ', '.join(map(str, list(checkpoint)[:5])) or 'nothing'
     raise UserError(
         f'no weights found: looked for {", ".join(WEIGHT_KEYS)} or a bare dict of tensors; '
-        f'the file holds {names}'
+        f'the file contains {names}'
     )
 
 
@@ -179,17 +179,17 @@ def save_file(
 ) -> Path:
     """Write ``state`` and ``metadata``, atomically.
 
-    ``.pth`` holds ``dict(meta=..., state_dict=...)`` as the OpenMMLab tools read it and loads
+    ``.pth`` contains ``dict(meta=..., state_dict=...)`` as the OpenMMLab tools read it and loads
     with ``weights_only=True``; ``.safetensors`` keeps the metadata in its header. The file is
     written beside ``path``, synced and then renamed: ``path`` is either as before or complete.
-    The same tensors and metadata make the same bytes.
+    The same tensors and metadata give the same bytes.
 
     Raises:
-        UserError: unknown suffix, or the disk or folder does not take the file.
+        UserError: for an unknown suffix, or if the file cannot be written.
     """
     path = check_suffix(path)
     meta = {str(key): str(value) for key, value in metadata.items()}
-    # Clones: a view would drag its whole storage into the file, and safetensors refuses sharing.
+    # Cloned: a view would be saved with its whole storage, and safetensors refuses shared memory.
     tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
     if path.suffix == '.safetensors':
         try:
@@ -198,14 +198,14 @@ def save_file(
             raise UserError(
                 f'{path} needs the safetensors package: pip install safetensors'
             ) from error
-        # Its own save_file makes files that only their owner can read.
+        # The library's save_file makes files that only their owner can read.
         content = _with_sorted_header(save(tensors, metadata=meta))
         return write_atomically(path, lambda file: file.write(content))
     return write_checkpoint({'meta': meta, 'state_dict': tensors}, path)
 
 
 def _with_sorted_header(content: bytes) -> bytes:
-    """A safetensors file with its metadata by name: the library writes them in random order.
+    """A safetensors file with its metadata sorted by name; the library's order is random.
 
     The format: eight bytes with the length of the header, little-endian; the header, JSON that
     ends in spaces; the tensors, at a multiple of eight bytes.

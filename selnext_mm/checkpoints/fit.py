@@ -1,4 +1,4 @@
-"""What of a checkpoint fits a model, in one sentence."""
+"""Which tensors of a checkpoint fit a model, reported in one sentence."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -21,11 +21,11 @@ class Comparison:
     """Names of tensors, by what becomes of them.
 
     Attributes:
-        loaded: in both, of the same shape.
+        loaded: in both, with the same shape.
         missing: in the model only; they keep their initial values.
-        new: those of ``missing`` that a checkpoint of this kind cannot have, and that do not count.
+        new: also in the model only, but a checkpoint of this kind cannot have them; not counted.
         unexpected: in the checkpoint only; they are left out.
-        misshapen: in both, of other shapes: name -> (shape in the file, shape in the model).
+        misshapen: in both, with different shapes: name -> (shape in the file, in the model).
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -36,12 +36,12 @@ class Comparison:
 
     @property
     def counted(self) -> int:
-        """Tensors of the model that the checkpoint should hold."""
+        """Number of the model's tensors that the checkpoint should contain."""
         return len(self.loaded) + len(self.missing) + len(self.misshapen)
 
     @property
     def class_layers(self) -> list[str]:
-        """Misshapen tensors that differ in the number of outputs only: heads for other classes."""
+        """Misshapen tensors that differ only in their number of outputs: other classes' heads."""
         return [k for k, (file, own) in self.misshapen.items() if file[1:] == own[1:] and own]
 
     def share(self, prefix: str = '') -> float:
@@ -87,7 +87,7 @@ def compare(
         other = state.get(name)
         if not isinstance(other, Tensor):
             is_new = any(re.match(p, name) for p in patterns)
-            # Batch norms count their batches only since torch 0.4; mmengine ignores it, too.
+            # Batch norms have this counter only since torch 0.4.1; mmengine ignores it, too.
             if not name.endswith('num_batches_tracked'):
                 (result.new if is_new else result.missing).append(name)
         elif other.shape == value.shape:
@@ -110,7 +110,7 @@ def state_dict_of(checkpoint: Mapping, source: str) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
         found = preview(map(str, checkpoint)) or 'nothing'
         raise UserError(
-            f'{source} holds no weights: no state_dict with tensors in it, but {found}. For '
+            f'{source} contains no weights: no state_dict with tensors in it, but {found}. For '
             'weights of another project see "selnext-mm convert"'
         )
     return without_wrappers(state)
@@ -119,15 +119,15 @@ def state_dict_of(checkpoint: Mapping, source: str) -> dict[str, Tensor]:
 def choose_weights(checkpoint: Mapping, weights: str = 'raw') -> tuple[dict, str]:
     """The raw or the averaged weights of a run with mmengine's ``EMAHook``, and which they are.
 
-    It stores the averaged ones as ``state_dict``, with which the run was evaluated, and the raw
-    ones under ``ema_state_dict``, as ``module.NAME``.
+    The hook stores the averaged weights, with which the run was evaluated, as ``state_dict``, and
+    the raw ones as ``ema_state_dict``, with names ``module.NAME``.
 
     Args:
         checkpoint: a runner's checkpoint or a bare state dict.
         weights: ``'raw'``, or ``'ema'`` for the averaged ones.
 
     Raises:
-        UserError: another word, or averaged weights that are not there.
+        UserError: for another value, or for averaged weights that the file does not have.
     """
     if weights not in WEIGHTS:
         raise UserError(f"weights={weights!r}; choose 'raw' or 'ema'")
@@ -149,16 +149,16 @@ def choose_weights(checkpoint: Mapping, weights: str = 'raw') -> tuple[dict, str
 def without_final_norm(
     own: Iterable[str], state: Mapping[str, Tensor], is_classifier: bool = False
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """``state`` of a classifier for a detector's maps: without its final norm; and its names.
+    """``state`` without a classifier's final norm, for a detector; and the names left out.
 
-    A classifier norms the mean of the last map, a detector all positions of several maps, with
-    norms of the same names (``norm3``). A file with the norm of one stage, for a model that has
-    several, is a classifier's.
+    A classifier normalises the mean of the last map, a detector all positions of several maps, but
+    the norms have the same names (``norm3``). A file with the norm of one stage only is taken for
+    a classifier's if the model has several.
 
     Args:
         own: names of the model.
         state: the file's.
-        is_classifier: known to be of a classifier, which a model of one map cannot tell.
+        is_classifier: the file is known to be a classifier's; needed if the model has one map only.
     """
     matches = {name: _STAGE_NORM.match(name) for name in state}
     stages = {match[1] for match in matches.values() if match}
@@ -172,16 +172,16 @@ def without_final_norm(
 def classifier_for_maps(
     own: Mapping[str, Tensor], state: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """:func:`without_final_norm` for whole models: a classifier's file, no classifier's head."""
+    """:func:`without_final_norm` by heads: the file has a classifier's, the model does not."""
     heads = (any(str(k).startswith(HEAD_OF_CLASSIFIER) for k in names) for names in (state, own))
     in_file, in_model = heads
     return without_final_norm(own, state, in_file and not in_model)
 
 
 def without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``state`` without what wrappers put into its names.
+    """``state`` without the parts that wrappers add to its names.
 
-    That is ``module.`` in front, of data-parallel training, and ``_orig_mod.`` anywhere, of
+    These are a leading ``module.`` from data-parallel training, and ``_orig_mod.`` anywhere from
     ``torch.compile``.
     """
     result = {}
@@ -196,10 +196,10 @@ def without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def without_prefix(
     own: Mapping[str, Tensor], state: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], str]:
-    """``state`` without a first part that all its names share and the model's have not, and it.
+    """``state`` without the first part of its names, and that part; unchanged and '' if it fits.
 
-    Other trainers keep the model in an attribute, ``model.`` or ``net.``. The part is taken off
-    where no name fits with it and all names of the model are there without it.
+    Other trainers keep the model in an attribute, ``model.`` or ``net.``. The part is removed if
+    all names share it, none fits with it, and all names of the model are there without it.
     """
     heads = {str(key).partition('.')[0] for key in state}
     if len(heads) == 1 and not any(key in own for key in state):
@@ -211,7 +211,7 @@ def without_prefix(
 
 
 def stored_classes(checkpoint: Mapping) -> tuple[str, ...] | None:
-    """The class names that a run stored with its weights, None if there are none."""
+    """The class names that a run stored with its weights; None if there are none."""
     meta = checkpoint.get('meta')
     dataset = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
     if not isinstance(dataset, Mapping):

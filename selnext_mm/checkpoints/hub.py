@@ -1,8 +1,8 @@
 """Weights from the Hugging Face Hub: ``hf://owner/repo[@revision][/file.safetensors]``.
 
-The library ``huggingface_hub`` fetches: it caches, goes on with a broken transfer, reads the token
-of a private repository, and without a network (``HF_HUB_OFFLINE=1``) takes what is in its cache.
-Only safetensors are read, which hold numbers and no program.
+The library ``huggingface_hub`` fetches the files: it caches them, resumes a broken transfer, uses
+a token for a private repository, and without a network (``HF_HUB_OFFLINE=1``) reads its cache.
+Only safetensors files are read, because they contain numbers and no code.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from selnext_mm.errors import UserError
 
 DEFAULT_FILE = 'model.safetensors'
 SCHEME = 'hf://'
-# A Path makes "hf:/owner/repo" of it.
+# A Path turns "hf://owner/repo" into "hf:/owner/repo".
 ADDRESS = re.compile(
     r'hf:/{1,2}(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/@]+))?(?:/(?P<file>[^@]+))?'
 )
@@ -31,19 +31,19 @@ def parse_address(source: str | Path) -> tuple[str, str | None, str]:
     """(repository, revision or None, file) of an address.
 
     Raises:
-        UserError: if it is no address, or its file is not safetensors.
+        UserError: if it is not an address, or its file is not safetensors.
     """
     match = ADDRESS.fullmatch(str(source))
     if match is None:
         raise UserError(
-            f'{source} is no address of the Hub; expected hf://OWNER/REPO, and behind it, as '
-            'needed, @REVISION and /FILE.safetensors'
+            f'{source} is not an address of the Hub; expected hf://OWNER/REPO, optionally followed '
+            'by @REVISION and /FILE.safetensors'
         )
     file = match['file'] or DEFAULT_FILE
     if not file.endswith('.safetensors'):
         raise UserError(
             f'{source}: from the Hub only .safetensors are read, because other files can run code; '
-            'name one, or fetch the file yourself and give its path'
+            'name such a file, or fetch this one yourself and give its path'
         )
     return match['repo'], match['revision'], file
 
@@ -67,11 +67,11 @@ def hub_library(purpose: str) -> ModuleType:
 def fetch(source: str | Path) -> Path:
     """The local copy of an address, fetched if it is not in the cache.
 
-    A file that the Hub stores by its SHA-256 is compared with it, every time.
+    If the Hub knows the SHA-256 of the file, the copy is checked against it every time.
 
     Raises:
-        UserError: without the library; if the address, repository, revision or file does not
-            exist or cannot be reached; if the copy is damaged.
+        UserError: if the library is missing; if the repository, revision or file does not exist
+            or cannot be reached; if the copy is damaged.
     """
     repo, revision, file = parse_address(source)
     library = hub_library(str(source))
@@ -94,7 +94,7 @@ def fetch(source: str | Path) -> Path:
         ) from error
     except errors.EntryNotFoundError as error:
         raise UserError(
-            f'{source}: {repo} has no file {file}; name one of its safetensors, as in '
+            f'{source}: {repo} has no file {file}; name one of its .safetensors files, as in '
             f'{SCHEME}{repo}/FILE.safetensors'
         ) from error
     except (OSError, ValueError) as error:
@@ -104,13 +104,13 @@ def fetch(source: str | Path) -> Path:
 
 
 def _verified(path: Path, source: str | Path) -> Path:
-    """``path``, unless it is a blob whose name, its SHA-256, is not that of its content."""
+    """``path``, after a check: a blob that is named by its SHA-256 has to have that SHA-256."""
     blob = path.resolve()
     if SHA256.fullmatch(blob.name) and sha256(blob) != blob.name:
         blob.unlink()
         raise UserError(
             f'{source}: the copy in the cache is damaged (its SHA-256 is not that of the Hub) and '
-            'was removed; start again, which fetches it again'
+            'was removed; run the command again to fetch it again'
         )
     return path
 
@@ -127,8 +127,8 @@ def sha256(path: Path) -> str:
 def local_path(source: str | Path) -> Path:
     """The file that ``source`` stands for.
 
-    That is the local copy of an address of the Hub, ``model.safetensors`` of a folder that holds
-    one, as ``selnext-mm publish`` writes it, and any other path as it is.
+    For an address of the Hub this is the local copy, for a folder with a ``model.safetensors``
+    (as ``selnext-mm publish`` writes it) that file, and for any other path the path itself.
     """
     if is_hub_address(source):
         return fetch(source)

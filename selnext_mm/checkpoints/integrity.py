@@ -1,4 +1,4 @@
-"""Checkpoints written whole or not at all, and read to the last byte."""
+"""Checkpoints written atomically, and checked to the last byte."""
 
 import struct
 import zipfile
@@ -18,15 +18,15 @@ UNREADABLE = (
 
 
 def write_checkpoint(checkpoint: Any, path: str | Path) -> Path:
-    """``torch.save``, atomically, and read back before it takes the place of ``path``."""
+    """``torch.save``, atomically; the file is read back before it replaces ``path``."""
     return write_atomically(path, lambda file: torch.save(checkpoint, file), verify=damage)
 
 
 def damage(path: str | Path) -> str | None:
     """What is wrong with a file of ``torch.save``; None if every byte is as it was written.
 
-    torch's own reader does not look at the checksums, so that a flipped bit would be loaded.
-    Files from before torch 1.6 have none: they pass if they are not empty.
+    torch's own reader ignores the checksums, so it would load a flipped bit. Files from before
+    torch 1.6 have no checksums: they pass if they are not empty.
     """
     path = Path(path)
     try:
@@ -39,7 +39,7 @@ def damage(path: str | Path) -> str | None:
 
 
 def damage_of(file: BinaryIO) -> str | None:
-    """:func:`damage` of an open file, or of one whose bytes are in memory."""
+    """:func:`damage` of an open file, on disk or in memory."""
     try:
         head = file.read(1)
         if not head:

@@ -1,4 +1,4 @@
-"""Types of the standard library that a checkpoint may hold beside its weights: data, no code."""
+"""Types of the standard library that a checkpoint may contain besides its weights: no code."""
 
 import argparse
 import collections
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 CONTAINERS = (list, dict, set, frozenset, tuple, bytearray, complex, slice, range)
-NUMBERS = (int, float, str, bool)  # what a defaultdict makes of a missing key
+NUMBERS = (int, float, str, bool)  # the usual default factories of a defaultdict
 DATES = ('date', 'datetime', 'time', 'timedelta', 'timezone')
 PATHS = ('PosixPath', 'WindowsPath', 'PurePosixPath', 'PureWindowsPath', 'Path', 'PurePath')
 
@@ -18,8 +18,8 @@ PATHS = ('PosixPath', 'WindowsPath', 'PurePosixPath', 'PureWindowsPath', 'Path',
 def plain_types() -> list[Any]:
     """For ``torch.serialization.safe_globals``: classes, and (class, name in the file).
 
-    To make an object of these runs nothing of the file: they take values and keep them. A path is
-    read as a pure one of its system, so that a file written on Windows is read elsewhere.
+    Making an object of these runs no code of the file: they only store values. A path is read as a
+    pure path of its own system, so that a file written on Windows can be read elsewhere.
     """
     listed: list[Any] = [
         argparse.Namespace,
@@ -37,15 +37,15 @@ def plain_types() -> list[Any]:
 
 
 def _without_default(factory: object = None) -> dict:
-    """An empty dict for a defaultdict, into which torch reads nothing."""
+    """A plain dict instead of a defaultdict; torch then fills in the items."""
     return {}
 
 
 def _numpy_types() -> list[Any]:
-    """Arrays and numbers of every dtype; the content of an array of objects is held to the list."""
+    """Arrays and numbers of every dtype; the objects in an array must be of allowed types, too."""
     try:
         import numpy as np
-    except ImportError:  # torch does without
+    except ImportError:  # torch works without it
         return []
     core = np._core if hasattr(np, '_core') else np.core
     functions = {name: getattr(core.multiarray, name) for name in ('_reconstruct', 'scalar')}
@@ -60,9 +60,10 @@ def _numpy_types() -> list[Any]:
 
 
 def allowed_types() -> contextlib.AbstractContextManager:
-    """Within it ``torch.load(weights_only=True)`` takes :func:`plain_types`; torch 2.6 or later.
+    """Within it ``torch.load(weights_only=True)`` takes :func:`plain_types`, from torch 2.6 on.
 
-    What is allowed already is left out: the end of the block would take it away for good.
+    Torch 2.5 takes only ``argparse.Namespace`` of them. Types that are allowed already are left
+    out, because the end of the block would disallow them for good.
     """
     safe_globals = getattr(torch.serialization, 'safe_globals', None)  # torch 2.5 or later
     if safe_globals is None:

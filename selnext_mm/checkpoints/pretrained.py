@@ -1,4 +1,4 @@
-"""Load backbone weights and tell what was loaded; refuse when too little of it fits."""
+"""Load backbone weights and report what was loaded; refuse a file of which too little fits."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ from selnext_mm.errors import UserError
 from selnext_mm.text import preview
 
 MIN_LOADED = 0.95
-# SELN holds a little under half of a backbone's tensors.
+# A little under half of a backbone's tensors belong to SELN.
 WITHOUT_ATTENTION = 0.5
 
 
@@ -59,14 +59,14 @@ def load_pretrained(
         prefix: leading part of the keys to take, e.g. ``'backbone.'``.
         map_location: as for ``torch.load``.
         min_loaded: least share of the module's tensors that must be loaded; 0 allows any.
-        weights: of a run with ``EMAHook``, ``'raw'`` for the weights that were not averaged, from
-            which the papers' detectors and transfer start, or ``'ema'`` for the averaged ones.
+        weights: for a run with ``EMAHook``: ``'raw'`` for the weights that were not averaged (the
+            papers' detectors and transfer start from them), or ``'ema'`` for the averaged ones.
 
-    The final norm of a classifier is left out where the module gives maps
+    The final norm of a classifier is left out where the module returns maps
     (``gap_before_final_norm=False``).
 
     Raises:
-        UserError: if less is loaded; the text names missing, unexpected and misshapen keys.
+        UserError: if less is loaded; the message names missing, unexpected and misshapen keys.
     """
     name = type(module).__name__
     if checkpoint is None:

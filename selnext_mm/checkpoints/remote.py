@@ -1,4 +1,4 @@
-"""Checkpoints that are not local files, read as strictly as those that are."""
+"""Checkpoints that are not local files, read as strictly as local ones."""
 
 import os
 import pickle
@@ -18,11 +18,11 @@ from selnext_mm.framework import HAS_MMENGINE
 def load_anywhere(source: str, map_location: Any = 'cpu') -> dict[str, Any]:
     """The checkpoint at ``source``: a path, ``hf://``, ``http://`` or ``https://``.
 
-    With mmengine its loader reads what has another scheme (``torchvision://``, ``s3://``, ...), as
-    strictly (:mod:`selnext_mm.compat`).
+    If mmengine is installed, its loader reads all of them and further schemes (``torchvision://``,
+    ``s3://``, ...), just as strictly (:mod:`selnext_mm.compat`).
 
     Raises:
-        UserError: it cannot be had, is refused, or its scheme needs mmengine.
+        UserError: if it cannot be fetched or is refused, or if its scheme needs mmengine.
     """
     if HAS_MMENGINE:
         from mmengine.runner import CheckpointLoader
@@ -42,10 +42,10 @@ def load_anywhere(source: str, map_location: Any = 'cpu') -> dict[str, Any]:
 def load_url(
     url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True
 ) -> dict[str, Any]:
-    """Fetch ``url`` once, into torch's own folder of downloads, and read it with restrictions.
+    """Fetch ``url`` once, into torch's own download folder, and read it with :func:`load_file`.
 
     Raises:
-        UserError: it cannot be fetched, or the file is refused by :func:`load_file`.
+        UserError: if it cannot be fetched, or :func:`load_file` refuses the file.
     """
     folder = Path(model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints'))
     name = os.path.basename(urlparse(url).path)
@@ -81,7 +81,7 @@ class RestrictedTorch(ModuleType):
             loaded = torch.load(file, *args, **kwargs)
         except pickle.UnpicklingError as error:
             raise UserError(
-                'the checkpoint was refused: its pickle holds more than weights, and reading that '
+                'the checkpoint was refused: its pickle contains more than weights, and reading it '
                 'would run code from the file. Ask its author for a plain state dict or safetensors'
             ) from error
         return without_program(loaded) if isinstance(loaded, Mapping) else loaded

@@ -1,4 +1,4 @@
-"""What is this file? Said before anything is read that could take memory or run code."""
+"""What is this file? Found out before anything is read that could fill the memory or run code."""
 
 import zipfile
 from pathlib import Path
@@ -7,10 +7,10 @@ from selnext_mm.errors import UserError
 
 # What torch.save writes: a zip archive, or a pickle before torch 1.6.
 ZIP, PICKLE = b'PK\x03\x04', b'\x80'
-# Uncompressed over stored size from which on an archive is refused. torch stores without
-# compression, and weights packed again by another program shrink by a few percent.
+# Ratio of unpacked to stored size above which an archive is refused. torch does not compress, and
+# weights that another program has compressed shrink by a few percent only.
 MAX_RATIO = 20
-SLACK = 1 << 20  # bytes that an archive of whatever ratio may unpack to
+SLACK = 1 << 20  # an archive of any ratio may unpack to this many bytes
 HEAD = 64
 
 KNOWN = {
@@ -32,15 +32,15 @@ def check_file(path: Path) -> bytes:
     """The first bytes of a regular file that may be a checkpoint.
 
     Raises:
-        UserError: no such file, no regular file, unreadable, empty, recognised as something else,
-            or an archive that would unpack to many times its size.
+        UserError: no such file, not a regular file, unreadable, empty, recognised as something
+            else, or an archive that would unpack to many times its size.
     """
     if not path.exists():
-        raise UserError(f'{path}: no such file; check the path, it counts from {Path.cwd()}')
+        raise UserError(f'{path}: no such file; check the path (working directory: {Path.cwd()})')
     if path.is_dir():
         raise UserError(f'{path} is a directory; name the checkpoint file in it')
     if not path.is_file():
-        raise UserError(f'{path} is not a regular file; copy what it gives into one and name that')
+        raise UserError(f'{path} is not a regular file; copy its content to one and name that')
     try:
         with open(path, 'rb') as file:
             head = file.read(HEAD)
@@ -51,7 +51,7 @@ def check_file(path: Path) -> bytes:
     if not head:
         raise UserError(f'{path} is empty; fetch or copy it again')
     if not head.strip(b'\0'):
-        raise UserError(f'{path} begins with zeros: it was not written to its end; fetch it again')
+        raise UserError(f'{path} begins with zeros: it was not written completely; fetch it again')
     for magic, what in KNOWN.items():
         if head.lstrip().startswith(magic):
             raise UserError(f'{path} is {what}')
@@ -59,7 +59,7 @@ def check_file(path: Path) -> bytes:
     if looks_safe and path.suffix != '.safetensors':
         raise UserError(f'{path} is a safetensors file; rename it to {path.stem}.safetensors')
     if path.suffix == '.safetensors' and not looks_safe and head.startswith((ZIP, PICKLE)):
-        raise UserError(f'{path} is a file of torch.save, not safetensors; rename it to .pth')
+        raise UserError(f'{path} is written by torch.save, not as safetensors; rename it to .pth')
     if head.startswith(ZIP):
         _check_archive(path)
     return head
@@ -71,7 +71,7 @@ def _check_archive(path: Path) -> None:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise UserError(
-            f'{path} is truncated or damaged: it begins as a checkpoint and has no end; fetch or '
+            f'{path} is truncated or damaged: it begins like a checkpoint but has no end; fetch or '
             'copy it again'
         ) from error
     names = [entry.filename.rpartition('/')[2] for entry in entries]
@@ -79,8 +79,8 @@ def _check_archive(path: Path) -> None:
     total = sum(entry.file_size for entry in entries)
     if total > MAX_RATIO * stored + SLACK:
         raise UserError(
-            f'{path} was refused: an archive of {stored:,} bytes that unpacks to {total:,}; no '
-            'program writes weights like that'
+            f'{path} was refused: it is an archive of {stored:,} bytes that unpacks to {total:,}; '
+            'no program writes weights like that'
         )
     if 'constants.pkl' in names:
         raise UserError(
@@ -88,4 +88,4 @@ def _check_archive(path: Path) -> None:
         )
     if 'data.pkl' not in names:
         inside = ', '.join(names[:3])
-        raise UserError(f'{path} is a zip archive, but not one of torch.save: it holds {inside}')
+        raise UserError(f'{path} is a zip archive not written by torch.save: it has {inside}')

@@ -1,4 +1,4 @@
-"""Weighted sums of bilinear samples, for sampling places that are learnt."""
+"""Weighted sums of bilinear samples, at sampling positions that are learnt."""
 
 import torch
 import torch.nn.functional as F
@@ -8,16 +8,16 @@ from torch import Tensor
 def corners(
     y: Tensor, x: Tensor, height: Tensor | int, width: Tensor | int
 ) -> tuple[Tensor, Tensor]:
-    """The four pixels around positions of a map, which is 0 outside.
+    """The four pixels around positions in a map, which is 0 outside.
 
-    Differentiable by ``y`` and ``x``; at a whole pixel the derivative is that to its right, or to
-    the pixel below.
+    Differentiable in ``y`` and ``x``. Exactly at a pixel the derivative is the one towards the next
+    pixel, to the right or below.
 
     Args:
         y, x: positions (...), in pixels.
 
     Returns:
-        tuple: pixels (..., 4) as y * width + x, and their weights, 0 outside.
+        tuple: pixels (..., 4) as y * width + x, and their weights, which are 0 outside.
     """
     top, left = y.detach().floor(), x.detach().floor()
     inside = (y > -1) & (y < height) & (x > -1) & (x < width)
@@ -33,5 +33,5 @@ def corners(
 
 
 def weighted_rows(rows: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-    """sum_k weights[n, k] rows[index[n, k]]: (N, C). Differentiable by rows and weights."""
+    """sum_k weights[n, k] rows[index[n, k]]: (N, C). Differentiable in rows and weights."""
     return F.embedding_bag(index, rows, per_sample_weights=weights, mode='sum')

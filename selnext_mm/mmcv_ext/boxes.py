@@ -17,8 +17,8 @@ def with_area(boxes: Tensor, offset: float) -> Tensor:
 def overlaps(first: Tensor, second: Tensor, offset: float, mode: int = IOU) -> Tensor:
     """Intersection over union (or over ``first``) of boxes in the form of :func:`with_area`.
 
-    The order of operations is that of mmcv's kernel, so that equal boxes give equal bits and the
-    same boxes are on either side of a threshold. Two boxes without area give nan.
+    The order of operations is that of mmcv's kernel, so that the results are equal bit by bit and
+    the same boxes exceed a threshold. Two boxes without area give nan.
 
     Args:
         first: (5, M, 1) for all pairs, or (5, N).

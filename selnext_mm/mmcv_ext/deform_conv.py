@@ -1,8 +1,8 @@
 """Deformable convolution (Dai et al., 2017) and its modulated form (Zhu et al., 2019).
 
-Every weight of the kernel sees the map at its own place plus an offset, bilinearly, and times a
-mask in the modulated form. The sampled columns are weighted sums of rows of the map, a product with
-the weights does the rest, and torch differentiates both. On a GPU torchvision's operator computes.
+Every weight of the kernel samples the map bilinearly at its own place plus an offset; the modulated
+form multiplies the sample by a mask. The samples are weighted sums of rows of the map, a product
+with the weights does the rest, and torch differentiates both. A GPU uses torchvision's operator.
 """
 
 from functools import partial
@@ -27,7 +27,7 @@ class Setting(NamedTuple):
 
 
 def places(offset: Tensor, kernel: tuple[int, int], setting: Setting) -> tuple[Tensor, Tensor]:
-    """Sampling places y and x of one image: (deform groups, kernel, H, W) each.
+    """Sampling positions y and x of one image: (deform groups, kernel, H, W) each.
 
     Args:
         offset: (deform groups * kernel * 2, H, W), y before x for each weight of the kernel.
@@ -73,7 +73,7 @@ def convolve_image(
 def convolve(
     images: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, setting: Setting
 ) -> Tensor:
-    """The convolution without bias, (B, O, H', W'). Differentiable by all four tensors.
+    """The convolution without bias, (B, O, H', W'). Differentiable in all four tensors.
 
     Args:
         images: (B, C, H, W).
@@ -93,9 +93,9 @@ def convolve(
 def tensor_gradients(
     tensors: tuple[Tensor, ...], setting: Setting, grad: Tensor, wanted: tuple[int, ...]
 ) -> list[Tensor]:
-    """Gradients of :func:`convolve` by those of its ``tensors`` that are ``wanted``.
+    """Gradients of :func:`convolve` with respect to ``tensors[i]`` for each i in ``wanted``.
 
-    One image at a time, because the sampled columns of all would need the most memory.
+    One image at a time, because the samples of all images together need the most memory.
     """
     images, offset, mask, weight = tensors
 
@@ -112,7 +112,7 @@ def tensor_gradients(
 
 
 def ones_for(offset: Tensor) -> Tensor:
-    """The mask that leaves a convolution with ``offset`` unmodulated."""
+    """A mask of ones for a convolution with ``offset``, which is then not modulated."""
     return offset.new_ones(len(offset), offset.shape[1] // 2, *offset.shape[2:])
 
 
@@ -201,7 +201,7 @@ def deform_conv_backward_parameters(
     """Write ``scale`` times the gradient of the weights into ``gradWeight``."""
     pairs = (dH, dW), (padH, padW), (dilationH, dilationW)
     offset, setting = working(offset), Setting(*pairs, group, deformable_group)
-    # Of the kernel's values only its shape matters here.
+    # Only the shape of the kernel matters here, not its values.
     tensors = (working(input), offset, ones_for(offset), working(gradWeight))
     (found,) = tensor_gradients(tensors, setting, working(gradOutput), (3,))
     gradWeight.copy_(found * scale)
@@ -263,7 +263,7 @@ def modulated_deform_conv_backward(
     deformable_group: int,
     with_bias: bool,
 ) -> None:
-    """Write the gradients into ``grad_input`` to ``grad_mask``."""
+    """Write the gradients into the five tensors from ``grad_input`` to ``grad_mask``."""
     pairs = (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w)
     setting, grad = Setting(*pairs, group, deformable_group), working(grad_output)
     tensors = tuple(map(working, (input, offset, mask, weight)))

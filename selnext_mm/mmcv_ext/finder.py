@@ -11,8 +11,8 @@ NAME = 'mmcv._ext'
 class OperatorFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Makes ``mmcv._ext`` out of :mod:`selnext_mm.mmcv_ext.module`.
 
-    It stands last in ``sys.meta_path``: it is asked only after all others have found nothing, so
-    that a compiled module, and a file of :mod:`~selnext_mm.mmcv_ext.install`, come first.
+    It stands last in ``sys.meta_path`` and is asked only if no other finder has found the module.
+    So a compiled module, or a file of :mod:`~selnext_mm.mmcv_ext.install`, comes first.
     """
 
     def find_spec(self, fullname, path=None, target=None):
@@ -30,5 +30,5 @@ def provide() -> None:
     """Let ``import mmcv._ext`` succeed from now on. Calling it again changes nothing."""
     if not any(isinstance(finder, OperatorFinder) for finder in sys.meta_path):
         sys.meta_path.append(OperatorFinder())
-        # mmcv.ops may have been tried before; what was not found is remembered.
+        # Python may remember that an earlier import of mmcv.ops did not find it.
         importlib.invalidate_caches()

@@ -1,7 +1,7 @@
 """Focal losses (Lin et al., 2017, eq. 5) over a sigmoid or a softmax, and their gradients.
 
--alpha (1 - p)^gamma log p for the class that is the target; over a sigmoid also
--(1 - alpha) p^gamma log(1 - p) for each of the others. A target that is no class is background.
+-alpha (1 - p)^gamma log p for the target class; over a sigmoid also
+-(1 - alpha) p^gamma log(1 - p) for each of the others. A target outside the classes is background.
 """
 
 import torch
@@ -38,7 +38,7 @@ def sigmoid_focal_loss_forward(
     Args:
         input: scores (N, C) before the sigmoid.
         target: classes (N,), int64.
-        weight: of the losses of each target class (C,), or empty.
+        weight: factor of the loss for each target class (C,), or empty.
     """
     scores = working(input)
     p = scores.sigmoid()
@@ -52,7 +52,7 @@ def sigmoid_focal_loss_forward(
 def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Write the derivative of each loss by its score into ``grad_input`` (N, C)."""
+    """Write the derivative of each loss with respect to its score to ``grad_input`` (N, C)."""
     scores = working(input)
     p = scores.sigmoid()
     hit = target[:, None] == torch.arange(p.shape[1], device=p.device)
@@ -63,7 +63,7 @@ def sigmoid_focal_loss_backward(
 
 
 def target_share(softmax: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The share of the target class, and whether it is a class: (N,) each."""
+    """The softmax of the target class, and whether the target is a class: (N,) each."""
     index = target.clamp(0, softmax.shape[1] - 1)
     return softmax.gather(1, index[:, None])[:, 0], is_class(target, softmax.shape[1])
 
@@ -77,7 +77,7 @@ def softmax_focal_loss_forward(
     Args:
         input: softmax (N, C).
         target: classes (N,), int64.
-        weight: of the losses of each target class (C,), or empty.
+        weight: factor of the loss for each target class (C,), or empty.
     """
     p, known = target_share(working(input), target)
     loss = -alpha * (1 - p).pow(gamma) * logarithm(p) * class_weights(weight, target, p)
@@ -94,7 +94,7 @@ def softmax_focal_loss_backward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Write the derivative of each row's loss by its scores into ``grad_input`` (N, C).
+    """Write each row's derivatives of the loss with respect to its scores to ``grad_input`` (N, C).
 
     Args:
         buff: (N,); gets p dL/dp, with which the derivative is buff (1[c is target] - softmax).

@@ -1,11 +1,11 @@
 """The operators as a file in the environment's mmcv, for programs that import mmcv first.
 
-mmdet's ``tools/test.py`` and its inferencers import ``mmcv.ops`` before a config, and with it this
-package, can be loaded. ``mmcv/_ext.py`` imports the operators then. Python prefers a compiled
-``_ext`` beside it, so that an mmcv with operators, installed later, is not hidden.
+mmdet's ``tools/test.py`` and its inferencers import ``mmcv.ops`` before they load a config, which
+imports this package. For them ``mmcv/_ext.py`` imports the operators. Python prefers a compiled
+``_ext`` beside it, so an mmcv with operators that is installed later is not hidden.
 
-The file is entered into the list of files of the installed mmcv (``RECORD``), so that pip removes
-it together with mmcv.
+The file is added to the list of files of the installed mmcv (``RECORD``), so that pip removes it
+together with mmcv.
 """
 
 import importlib.util
@@ -16,7 +16,7 @@ from selnext_mm.errors import UserError
 
 FILE = '_ext.py'
 MARK = '# Put here by selnext_mm'
-TEXT = f'''{MARK}: "selnext-mm ops --remove" takes it away again.
+TEXT = f'''{MARK}: "selnext-mm ops --remove" removes it.
 """Operators of mmcv in torch. A compiled _ext in this folder is preferred to this file."""
 
 try:
@@ -34,7 +34,7 @@ fill(globals())
 
 
 def mmcv_folder(site_packages: str | Path | None = None) -> Path:
-    """The folder of the mmcv in ``site_packages``, or of the one that Python would import.
+    """The folder of the mmcv in ``site_packages``, by default of the one that Python would import.
 
     Raises:
         UserError: if there is none.
@@ -51,7 +51,7 @@ def mmcv_folder(site_packages: str | Path | None = None) -> Path:
 
 
 def compiled_file(folder: Path) -> Path | None:
-    """The compiled ``_ext`` of an mmcv."""
+    """The compiled ``_ext`` in an mmcv's folder; None if it has none."""
     found = sorted(path for path in folder.glob('_ext.*') if path.suffix in ('.so', '.pyd'))
     return found[0] if found else None
 
@@ -78,7 +78,7 @@ def read(path: Path) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     draft = path.with_name(f'{path.name}.{os.getpid()}.tmp')
     try:
         with open(draft, 'w', encoding='utf-8', newline='') as file:
@@ -89,7 +89,7 @@ def write(path: Path, text: str) -> None:
 
 
 def install(site_packages: str | Path | None = None) -> Path:
-    """Write ``mmcv/_ext.py``. Doing it again changes nothing.
+    """Write ``mmcv/_ext.py``. A second call changes nothing.
 
     Returns:
         Path: the file.
@@ -101,7 +101,7 @@ def install(site_packages: str | Path | None = None) -> Path:
     folder = mmcv_folder(site_packages)
     path = folder / FILE
     if compiled := compiled_file(folder):
-        raise UserError(f'{compiled}: this mmcv has compiled operators, nothing is needed')
+        raise UserError(f'{compiled}: this mmcv has compiled operators, so nothing is needed')
     if path.exists() and not is_ours(path):
         raise UserError(f'{path} is not from selnext_mm; move it away first')
     try:
@@ -119,13 +119,13 @@ def install(site_packages: str | Path | None = None) -> Path:
 
 
 def remove(site_packages: str | Path | None = None) -> Path | None:
-    """Take ``mmcv/_ext.py`` away again, its entry in pip's list and Python's cache of it.
+    """Remove ``mmcv/_ext.py``, its entry in pip's list and Python's cache of it.
 
     Returns:
         Path: the removed file, None if there was none.
 
     Raises:
-        UserError: if there is no mmcv, the file is from somebody else, or it cannot be removed.
+        UserError: if there is no mmcv, the file is not from this package or cannot be removed.
     """
     folder = mmcv_folder(site_packages)
     path = folder / FILE

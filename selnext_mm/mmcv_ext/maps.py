@@ -1,8 +1,8 @@
 """Windows of feature maps, with the channels next to each other.
 
-BLAS takes the window of an image that is stored as (H, W C) as it is, and a product over whole
-rows of it runs over all channels. Maps come as (C, H, W). Where windows cover less than the map,
-they are turned one by one, otherwise the map is, once.
+BLAS can use a window of an image stored as (H, W C) without a copy, and one product with its rows
+covers all channels. Maps come as (C, H, W). If the windows together cover less than the maps, each
+window is transposed, otherwise the maps are.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ Span = Sequence[int]  # image, y0, y1, x0, x1
 
 
 def is_sparse(maps: Tensor, spans: Sequence[Span]) -> bool:
-    """Do all windows together have fewer pixels than the maps?"""
+    """Whether all windows together have fewer pixels than the maps."""
     area = sum((y1 - y0) * (x1 - x0) for _, y0, y1, x0, x1 in spans)
     return area < maps.shape[0] * maps.shape[2] * maps.shape[3]
 
@@ -25,7 +25,7 @@ def channels_last(maps: Tensor) -> Tensor:
     if not turned.is_contiguous():
         turned = maps.new_empty(turned.shape)
         for source, target in zip(maps, turned, strict=True):
-            # A matrix: torch transposes these in blocks that fit the caches.
+            # As a matrix, because torch transposes matrices in blocks that fit the caches.
             target.view(-1, channels).copy_(source.reshape(channels, -1).T)
     return turned.reshape(batch, height, width * channels)
 
@@ -46,7 +46,7 @@ class Windows:
 
 
 class WindowSums:
-    """Adds matrices (h, w C) to windows of maps that start at 0."""
+    """Adds matrices (h, w C) to windows of ``maps``, which are set to 0 first."""
 
     def __init__(self, maps: Tensor, spans: Sequence[Span]) -> None:
         self.maps, self.spans, self.channels = maps.zero_(), spans, maps.shape[1]
@@ -65,7 +65,7 @@ class WindowSums:
             self.maps[image, :, y0:y1, x0:x1] += sums.permute(2, 0, 1)
 
     def finish(self) -> None:
-        """Let ``maps`` hold all sums."""
+        """Complete the sums in ``maps``, after the last call of :meth:`add`."""
         if self.rows is None:
             return
         for source, target in zip(self.rows, self.maps, strict=True):

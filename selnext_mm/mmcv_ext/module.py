@@ -5,7 +5,7 @@ import importlib
 from selnext_mm.errors import UserError
 
 DOC = 'Operators of mmcv in torch, by selnext_mm.mmcv_ext, instead of the compiled module.'
-# room -> the names that it computes
+# module of this package -> the operators in it
 COMPUTED = {
     'boxes': ('bbox_overlaps',),
     'deform_conv': (
@@ -58,7 +58,7 @@ COMPILED_ONLY = tuple(_OTHERS.split())
 
 
 def compiled_only(name: str):
-    """A function that says what it takes to call ``name``."""
+    """A function that raises an error with the way to get the operator ``name``."""
 
     def call(*args, **kwargs):
         raise UserError(
@@ -80,7 +80,7 @@ def get_compiling_cuda_version() -> str:
 
 
 def fill(namespace: dict) -> None:
-    """Put all names of ``mmcv._ext`` into the namespace of a module."""
+    """Add all names of ``mmcv._ext`` to the namespace of a module."""
     namespace['__doc__'] = DOC
     namespace['get_compiler_version'] = get_compiler_version
     namespace['get_compiling_cuda_version'] = get_compiling_cuda_version

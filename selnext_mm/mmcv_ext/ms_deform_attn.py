@@ -1,7 +1,7 @@
 """Multi-scale deformable attention (Zhu et al., 2021, eq. 3): a weighted sum of bilinear samples.
 
 All samples of a query and a head, over all levels, are one weighted sum of rows of the values.
-On a CPU mmcv does not call these operators: it has a composition of its own.
+On a CPU mmcv does not call these operators: it composes them from torch's own.
 """
 
 import torch
@@ -14,14 +14,14 @@ from selnext_mm.mmcv_ext.numeric import exact, gradients, working
 def attend(
     value: Tensor, locations: Tensor, weights: Tensor, shapes: Tensor, starts: Tensor
 ) -> Tensor:
-    """The attention, (B, Q, M, D). Differentiable by value, locations and weights.
+    """The attention, (B, Q, M, D). Differentiable in value, locations and weights.
 
     Args:
         value: (B, K, M, D), K keys of all levels and M heads.
         locations: (B, Q, M, L, P, 2), x and y of P points, from 0 to 1 over each of L levels.
         weights: (B, Q, M, L, P).
         shapes: (L, 2), height and width of each level.
-        starts: (L,), its first key.
+        starts: (L,), the first key of each level.
     """
     batch, keys, heads, _ = value.shape
     height, width = (size[:, None] for size in shapes.unbind(1))

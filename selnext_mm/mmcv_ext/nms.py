@@ -7,7 +7,7 @@ from selnext_mm.mmcv_ext.boxes import overlaps, with_area
 from selnext_mm.mmcv_ext.numeric import exact, working
 from selnext_mm.mmcv_ext.torchvision_ops import chosen
 
-BLOCK = 128  # boxes that are decided together; the fastest of 32 to 256 for 1000 to 9000 boxes
+BLOCK = 128  # boxes decided together; the fastest of 32 to 256, measured with 1000 to 9000 boxes
 
 
 def greedy(suppresses: Tensor) -> Tensor:
@@ -16,8 +16,8 @@ def greedy(suppresses: Tensor) -> Tensor:
     Args:
         suppresses: (N, N), True at (i, j) if box i, when kept, suppresses box j; used for i < j.
 
-    Starting from all, "not suppressed by one that is kept" is applied until nothing changes.
-    After k steps the first k boxes are as the sequential algorithm has them.
+    Starting from all boxes, those that a kept box suppresses are dropped, again and again until
+    nothing changes. After k steps the first k boxes are as in the sequential algorithm.
     """
     suppresses = suppresses.triu(1)
     kept = suppresses.new_ones(len(suppresses))
@@ -30,8 +30,8 @@ def greedy(suppresses: Tensor) -> Tensor:
 def sorted_nms(boxes: Tensor, order: Tensor, threshold: float, offset: int) -> Tensor:
     """Those indices of ``order`` whose boxes are kept, in blocks of :data:`BLOCK`.
 
-    A block is decided by :func:`greedy`; then what its kept boxes suppress is removed from the
-    rest. So no more pairs are looked at than one box after the other would take.
+    :func:`greedy` decides a block; then the boxes that its kept boxes suppress are removed from
+    the rest. So later blocks contain only boxes that no earlier block suppresses.
     """
     columns, kept = with_area(boxes[order], offset), []
     while len(order):
@@ -47,15 +47,15 @@ def sorted_nms(boxes: Tensor, order: Tensor, threshold: float, offset: int) -> T
 
 
 def rounded(threshold: float) -> float:
-    """``threshold`` as the compiled operators have it, in float32."""
+    """``threshold`` rounded to float32, as in the compiled operators."""
     return torch.tensor(threshold, dtype=torch.float32).item()
 
 
 @exact
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Indices of the kept boxes (K,), by falling score.
+    """Indices of the kept boxes (K,), by descending score.
 
-    A box goes if its overlap with a kept box of higher score is above ``iou_threshold``.
+    A box is removed if its overlap with a kept box of higher score is above ``iou_threshold``.
 
     Args:
         boxes: (N, 4).
@@ -67,7 +67,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
         return torch.empty(0, dtype=torch.long, device=boxes.device)
     order = scores.sort(descending=True).indices
     if offset == 0 and chosen('nms', boxes):
-        # torchvision's own sort keeps equal scores in their order, mmcv's does not.
+        # Ranks, not scores: torchvision would sort equal scores in another order than mmcv.
         ranks = torch.arange(len(order), 0, -1, dtype=boxes.dtype, device=boxes.device)
         return order[torch.ops.torchvision.nms(boxes[order], ranks, threshold)]
     return sorted_nms(boxes, order, threshold, offset)
@@ -75,7 +75,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
 
 @exact
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
-    """Groups of indices: a kept box and those that it suppresses, each by falling score.
+    """Groups of indices: a kept box and those that it suppresses, each by descending score.
 
     A box is suppressed if the overlap is ``iou_threshold`` or more.
 
@@ -87,7 +87,7 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     columns, groups = with_area(dets[order, :4], 0), []
     while len(order):
         matched = overlaps(columns[:, :1], columns, 0) >= threshold
-        matched[0] = True  # nan for a box without area
+        matched[0] = True  # a box without area overlaps itself by nan
         groups.append(order[matched].tolist())
         columns, order = columns[:, ~matched], order[~matched]
     return groups
@@ -102,9 +102,9 @@ def decay(iou: Tensor, method: int, threshold: float, sigma: float) -> Tensor:
 
 
 def best_score(scores: Tensor) -> int:
-    """The first place of the highest score. The nan of a box without area wins at place 0 alone.
+    """Index of the first highest score. A nan, of a box without area, wins only at index 0.
 
-    So it is if one score after the other is compared with the best before it.
+    This is what comparing each score with the best one before it gives.
     """
     if scores[0].isnan():
         return 0
@@ -114,8 +114,8 @@ def best_score(scores: Tensor) -> int:
 def removals(places: list[int], end: int) -> tuple[list[tuple[int, int]], int]:
     """How ``places`` are removed from a list of ``end`` entries, and how many are left.
 
-    As the compiled operator does it: the last entry takes the place of the removed one, and goes
-    itself if it is to be removed, too. The order of equal scores depends on it.
+    As in the compiled operator, the last entry moves to the place of the removed one, unless it is
+    to be removed itself. The order of equal scores depends on this.
 
     Returns:
         Moves (from, to), and the new end.
@@ -142,15 +142,15 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Choose the box of highest score, lower those of its neighbours, and so on.
+    """Choose the box with the highest score, lower the scores of its neighbours, and so on.
 
     Scores are multiplied by 0 (``method`` 0) or 1 - iou (1) where iou >= ``iou_threshold``, by
-    exp(-iou^2 / sigma) (2) everywhere; a box goes when its score falls below ``min_score``.
+    exp(-iou^2 / sigma) (2) everywhere. A box is dropped when its score falls below ``min_score``.
 
     Args:
         boxes: (N, 4).
         scores: (N,).
-        dets: (N, 5); the first K rows become the chosen boxes with their last scores.
+        dets: (N, 5); the first K rows become the chosen boxes with their lowered scores.
 
     Returns:
         Tensor: indices (K,) of the chosen boxes.

@@ -1,4 +1,4 @@
-"""The numbers that the operators work in."""
+"""The floating-point types that the operators compute in, and their gradients."""
 
 import functools
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def exact(function):
-    """Run ``function`` without gradients and without autocast, as a compiled operator runs.
+    """Run ``function`` without gradients and without autocast, as a compiled operator does.
 
     mmcv calls the operators from ``torch.autograd.Function``, where autocast is still on: it
     would turn the products of float32 boxes and weights into half precision. The first argument
@@ -24,14 +24,14 @@ def exact(function):
 
 
 def working(tensor: Tensor) -> Tensor:
-    """``tensor`` in float64 if it is that, else in float32."""
+    """``tensor`` itself if it is float64, else in float32."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def gradients(
     function, tensors: Sequence[Tensor], grad: Tensor, wanted: Sequence[int] | None = None
 ) -> tuple[Tensor, ...]:
-    """Gradients of ``sum(grad * function(*tensors))`` by ``tensors``, or those at ``wanted``."""
+    """Gradients of ``sum(grad * function(*tensors))`` in the tensors at ``wanted`` (None: all)."""
     wanted = range(len(tensors)) if wanted is None else wanted
     leaves = [t.detach().requires_grad_(i in wanted) for i, t in enumerate(tensors)]
     with torch.enable_grad():

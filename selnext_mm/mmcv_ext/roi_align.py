@@ -2,10 +2,10 @@
 
 A bin averages bilinear samples on a regular grid, so its weights are those along y times those
 along x: for a box and a channel out = A_y X A_x^T and grad X = A_y^T G A_x, with a row of A_y and
-A_x for each bin. Pixels outside the window of a box have the weight 0 and are left out. The maximum
-of samples is taken from products with a row for each sample.
+A_x for each bin. Pixels outside the window of a box have the weight 0 and are left out. For the
+maximum of the samples, the matrices have a row for each sample.
 
-On a GPU, where launches would take longer than they compute, torchvision's operator averages.
+On a GPU many small products would be slow to launch, so torchvision's operator averages there.
 """
 
 from collections.abc import Iterator
@@ -118,13 +118,13 @@ def roi_align_forward(
         rois: boxes (R, 5), each (image, x1, y1, x2, y2).
         output: (R, C, aligned_height, aligned_width).
         argmax_y, argmax_x: in mode 0 like ``output``, where the highest samples lie.
-        spatial_scale: of the boxes to the maps.
+        spatial_scale: factor from the boxes' coordinates to those of the maps.
         sampling_ratio: samples per bin and axis, 0 for one per pixel.
         pool_mode: 0 for the highest sample, 1 for the mean.
         aligned: see :func:`~selnext_mm.mmcv_ext.roi_samples.sample`.
 
     Raises:
-        RuntimeError: for boxes of negative or undefined size (not where torchvision computes).
+        RuntimeError: for boxes of negative or undefined size (not with torchvision's operator).
     """
     maps, rois = working(input), working(rois).to(working(input))
     bins = aligned_height, aligned_width

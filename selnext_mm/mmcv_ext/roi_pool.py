@@ -1,7 +1,7 @@
-"""RoIPool: the highest value of each bin of a box, bins ending at whole pixels.
+"""RoIPool: the highest value of each bin of a box; bins end at whole pixels.
 
-mmcv's bins are not rounded before they are divided, as torchvision's are, so torchvision's operator
-would give other features.
+torchvision's operator would give other features: it rounds a box before dividing it into bins,
+mmcv does not.
 """
 
 import torch
@@ -11,7 +11,7 @@ from selnext_mm.mmcv_ext.numeric import exact, working
 
 
 def edges(start: Tensor, end: Tensor, bins: int, size: int) -> tuple[Tensor, Tensor]:
-    """First and last + 1 pixel of each bin along an axis, clipped to the map: (R, bins) each."""
+    """First and last + 1 pixel of each bin along an axis, clipped to the map; (R, bins) each."""
     step = ((end - start) / bins)[:, None]
     number = torch.arange(bins, device=start.device)
     first = (number * step + start[:, None]).floor()
@@ -32,7 +32,7 @@ def pool(window: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor,
         rows: (P, h), which rows belong to a bin.
         columns: (Q, w).
 
-    Of equal values the first counts, row by row. Bins without pixels give -inf.
+    Of equal values the first one counts, row by row. Bins without pixels give -inf.
     """
     lines, x = window[:, :, None].masked_fill(~columns, -torch.inf).max(3)  # (C, h, Q)
     lines, x = lines.transpose(1, 2), x.transpose(1, 2)
@@ -56,8 +56,8 @@ def roi_pool_forward(
         input: maps (B, C, H, W).
         rois: boxes (R, 5), each (image, x1, y1, x2, y2), which include their last pixel.
         output: (R, C, pooled_height, pooled_width).
-        argmax: int32, like ``output``: y * W + x of the highest value, -1 without one.
-        spatial_scale: of the boxes to the maps.
+        argmax: int32, like ``output``: y * W + x of the highest value, -1 if there is none.
+        spatial_scale: factor from the boxes' coordinates to those of the maps.
     """
     maps, (height, width) = working(input), input.shape[2:]
     boxes = working(rois).to(maps)

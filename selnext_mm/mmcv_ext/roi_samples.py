@@ -56,8 +56,8 @@ def sample(
     """The samples along y and x of boxes (R, 5), each (image, x1, y1, x2, y2).
 
     A box has ``bins`` bins of ``ratio`` samples along each axis; with ``ratio`` 0 a bin has a
-    sample per pixel. ``aligned`` takes pixels to have their values in their middles; without it
-    boxes are at least one pixel wide and high.
+    sample per pixel. With ``aligned`` the value of a pixel is at its centre; without it boxes are
+    at least one pixel wide and high.
 
     Raises:
         RuntimeError: for boxes of negative or undefined size.
@@ -96,7 +96,7 @@ def sample_weights(axis: Axis) -> Tensor:
 
 
 def pixel_range(axis: Axis) -> tuple[Tensor, Tensor]:
-    """The first and the last + 1 pixel that each box looks at, at least one: (R,) each."""
+    """The first and the last + 1 pixel that each box uses, at least one pixel: (R,) each."""
     if axis.at.shape[2] == 0:  # no box has a sample
         first = torch.zeros_like(axis.counts, dtype=torch.long)
         return first, first + 1
@@ -108,5 +108,5 @@ def pixel_range(axis: Axis) -> tuple[Tensor, Tensor]:
 
 
 def spans(rois: Tensor, y: Axis, x: Axis) -> list[list[int]]:
-    """(image, y0, y1, x0, x1) of the window that each box looks at."""
+    """(image, y0, y1, x0, x1) of the window that each box uses."""
     return torch.stack([rois[:, 0].long(), *pixel_range(y), *pixel_range(x)], 1).tolist()

@@ -1,7 +1,7 @@
 """Which compiled operators of torchvision can be used, and on which devices.
 
-On a GPU they are what mmcv compiles itself. On a CPU only NMS is faster than the code here
-(``benchmarks/mmcv_ops.py``), so nothing else is asked for there.
+On a GPU they are equivalent to mmcv's own kernels. On a CPU only NMS is faster than the code here
+(``benchmarks/mmcv_ops.py``), so only NMS is used there.
 """
 
 import functools
@@ -46,10 +46,10 @@ ON_CPU = {'nms'}
 
 @functools.cache
 def works(name: str, device: str) -> bool:
-    """Does torchvision's operator ``name`` give the right answer on this type of device?
+    """Whether torchvision's operator ``name`` gives the right answer on this type of device.
 
     A torchvision that was built for another torch has no kernels, or kernels for other devices;
-    some of the operators are private. So a small case is computed before one is used.
+    some of the operators are private. So each is tried on a small case before it is used.
     """
     try:
         importlib.import_module('torchvision')
@@ -59,12 +59,12 @@ def works(name: str, device: str) -> bool:
 
 
 def chosen(name: str, tensor: Tensor) -> bool:
-    """Is torchvision's operator ``name`` to be used for ``tensor``?"""
+    """Whether torchvision's operator ``name`` is used for ``tensor``."""
     device = tensor.device.type
     return (device != 'cpu' or name in ON_CPU) and works(name, device)
 
 
 def in_use() -> list[str]:
-    """torchvision's operators that are taken on the device at hand: a CUDA card, else the CPU."""
+    """torchvision's operators that are used on this machine: on a CUDA GPU, else on the CPU."""
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     return [name for name in sorted(TRIES if device != 'cpu' else ON_CPU) if works(name, device)]

@@ -1,4 +1,4 @@
-"""Fused operations on tensors; they know no module, no config and no file.
+"""Fused operations on tensors, independent of modules, configs and files.
 
-A whole SELNeXt block is in ``seln_block/``; the layers that call these are in ``models/``.
+The complete SELNeXt block is in ``seln_block/``; the layers that call these are in ``models/``.
 """

@@ -1,4 +1,4 @@
-"""What this build of torch can do, found out once by trying it, and who is watching."""
+"""What this build of torch can do, found out once by a trial; who records or hooks the calls."""
 
 import functools
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.modules import module as nn_module
 
-# Errors of a private operator that is missing, has another signature, or refuses the machine.
+# Raised by a private operator that is missing, has another signature, or refuses the machine.
 PRIVATE_ERRORS = (AttributeError, NotImplementedError, RuntimeError, TypeError)
 
 
@@ -39,7 +39,7 @@ def _try_fused_linear(dtype: torch.dtype) -> bool:
 
 
 def has_fused_linear(dtype: torch.dtype) -> bool:
-    """Whether oneDNN's linear layer with a fused GELU or sum is there and computes it rightly.
+    """Whether oneDNN's linear layer with a fused GELU or sum exists and gives correct results.
 
     The operators are private to torch (``torch.ops.mkldnn``), so they are tried on a small case
     and compared with the public functions before anything relies on them.
@@ -47,7 +47,7 @@ def has_fused_linear(dtype: torch.dtype) -> bool:
     return _try_fused_linear(dtype)
 
 
-# What torch.compiler.assume_constant_result does, which would import the whole compiler.
+# As torch.compiler.assume_constant_result does it, which would import the whole compiler.
 has_fused_linear._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
@@ -58,7 +58,7 @@ def has_bfloat16_instructions() -> bool:
 
 
 def autocast_dtype(device_type: str) -> torch.dtype | None:
-    """The dtype that autocast asks for on a device, None where it is off."""
+    """The dtype of autocast on a device, None where autocast is off."""
     try:
         enabled = torch.is_autocast_enabled(device_type)
     except TypeError:  # torch < 2.4 has a function per device
@@ -73,7 +73,7 @@ def tf32_is_allowed() -> bool:
     """Whether products of a GPU may be computed in TF32."""
     try:
         return torch.backends.cuda.matmul.allow_tf32
-    except RuntimeError:  # set through the newer fp32_precision, which forbids to read this one
+    except RuntimeError:  # set through the newer fp32_precision, which forbids reading this one
         return torch.backends.cuda.matmul.fp32_precision == 'tf32'
 
 
@@ -86,7 +86,7 @@ def is_compiling() -> bool:
 
 
 def is_recorded() -> bool:
-    """Whether a graph of single operators is being written down or counted.
+    """Whether single operators are being recorded or counted.
 
     ``torch.jit.trace``, the ONNX exporters, ``torch.export``, functional transforms (``vmap``,
     ``torch.func.grad``), forward-mode differentiation and dispatch modes (fake tensors, FLOP
@@ -105,7 +105,7 @@ def is_recorded() -> bool:
 
 
 def hook_dicts(module: nn.Module) -> tuple[dict, ...]:
-    """The hooks on the calls of ``module``: dicts that stay the same as long as it lives."""
+    """The hooks on the calls of ``module``: dicts that are never replaced while it lives."""
     return (
         *(module._forward_hooks, module._forward_pre_hooks),
         *(module._backward_hooks, module._backward_pre_hooks),
@@ -118,7 +118,7 @@ def is_watched(module: nn.Module) -> bool:
 
 
 def all_modules_are_watched() -> bool:
-    """True if a hook on the calls of every module is registered."""
+    """True if a global hook, on the calls of every module, is registered."""
     return bool(
         nn_module._global_forward_hooks
         or nn_module._global_forward_pre_hooks

@@ -1,9 +1,9 @@
 """Layer normalisation over the channels of a channels-last map, in one pass, on a GPU.
 
 Under autocast torch computes the norm in float32 in three passes: a copy in float32, the norm, and
-a copy in the narrower dtype for the layer after it. Here it is one, with the same float32
-arithmetic inside, and where a convolution with stride = kernel follows it, the result stands in
-the order of that convolution's matrix product.
+a copy in the narrower dtype for the layer after it. Here it takes one pass, with the same float32
+arithmetic inside. If a convolution with stride = kernel follows, the result is laid out for that
+convolution's matrix product.
 """
 
 import functools
@@ -18,7 +18,7 @@ from .triton_launch import Launcher, are_aligned, current_stream, on_device
 
 
 def to_patches(rows: Tensor, patch: int) -> Tensor:
-    """(N, H, W, C) as (N, H // patch, W // patch, patch * patch * C); the rest is left out."""
+    """(N, H, W, C) as (N, H // patch, W // patch, patch * patch * C); cut to full patches."""
     n, height, width, channels = rows.shape
     height, width = height // patch, width // patch
     rows = rows[:, : height * patch, : width * patch]
@@ -29,13 +29,13 @@ def to_patches(rows: Tensor, patch: int) -> Tensor:
 def channel_norm_reference(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float, patch: int = 1
 ) -> Tensor:
-    """The norm of (N, C, H, W), channels-last rows out, in patches."""
+    """The norm of (N, C, H, W); the result is channels-last, in patches: :func:`to_patches`."""
     out = F.layer_norm(x.permute(0, 2, 3, 1), weight.shape, weight, bias, eps)
     return to_patches(out, patch)
 
 
 def has_channel_norm(x: Tensor, weight: Tensor) -> bool:
-    """Whether :func:`channel_norm` is for this case: autocast on a GPU, without a compiler."""
+    """Whether :func:`channel_norm` supports this case: autocast on a GPU, without a compiler."""
     if x.device.type != 'cuda' or autocast_dtype('cuda') is None or is_recorded():
         return False
     if is_compiling() or torch.version.hip or x.numel() == 0 or x.ndim != 4:
@@ -46,7 +46,7 @@ def has_channel_norm(x: Tensor, weight: Tensor) -> bool:
 def channel_norm(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype, patch: int = 1
 ) -> Tensor:
-    """:func:`channel_norm_reference` in ``dtype``, of (N, C, H, W), best channels-last."""
+    """:func:`channel_norm_reference` in ``dtype``; ``x`` (N, C, H, W) is fastest channels-last."""
     return _ChannelNorm.apply(x, weight, bias, eps, dtype, patch)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .capabilities import PRIVATE_ERRORS, autocast_dtype, is_plain, is_recorded
 
-# name -> (function, oneDNN's word)
+# name -> (function, oneDNN's name)
 ACTIVATIONS = {
     None: (lambda x: x, 'none'),
     'ReLU': (F.relu_, 'relu'),
@@ -18,7 +18,7 @@ ACTIVATIONS = {
 
 @functools.cache
 def has_fused_convolution() -> bool:
-    """Whether oneDNN's convolution with a fused activation is there and computes it rightly.
+    """Whether oneDNN's convolution with a fused activation exists and gives correct results.
 
     The operator is private to torch, so it is tried on a small case first.
     """

@@ -1,20 +1,20 @@
-"""The gradients of a depth-wise convolution, without oneDNN's slow one of the weights.
+"""The gradients of a depth-wise convolution, without oneDNN's slow weight gradient.
 
 With ``y[p] = sum_k W[k] x[p + k]`` per channel, both gradients are depth-wise convolutions::
 
-    dW[k] = sum_p g[p] x[p + k]          an image of x, the image of g being the kernel
-    dx[p] = sum_k W[k] g[p - k]          g with the kernel turned around
+    dW[k] = sum_p g[p] x[p + k]          each image of x, with the image of g as the kernel
+    dx[p] = sum_k W[k] g[p - k]          g, with the flipped W as the kernel
 
-oneDNN's convolution takes kernels of any size, and for these it is four to twenty times as fast
-as its gradient of the weights.
+oneDNN's convolution takes kernels of any size, and with these it is four to twenty times as fast
+as its weight gradient.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Terms that are added up in one call. With more of them rounding grows (float32 sums in a row),
-# and the rows of the map leave the cache.
+# Terms that are summed in one call. With more of them the rounding error grows (float32 sums one
+# after another), and the rows of the map no longer fit into the cache.
 POSITIONS = 4096
 
 
@@ -50,8 +50,8 @@ def depthwise_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor,
     """Gradients of ``x`` and ``weight`` of ``F.conv2d(x, weight, padding=k // 2, groups=C)``.
 
     Shapes: ``grad`` and ``x`` (N, C, H, W), fastest channels-last; ``weight`` (C, 1, k, k), k odd.
-    All of one dtype, but the gradient of a bfloat16 ``weight``, the sum over the images, is
-    float32. Records nothing for autograd.
+    All have one dtype, except that on a CPU the gradient of a bfloat16 ``weight``, a sum over the
+    images, is float32. Records nothing for autograd.
     """
     fast = x.device.type == 'cpu' and x.dtype in (torch.float32, torch.bfloat16)
     if not fast or not torch.backends.mkldnn.is_available():

@@ -1,4 +1,4 @@
-"""What an operator returns for tensors without data, in every torch that the package runs with."""
+"""What an operator returns for tensors without data, for every torch that this package supports."""
 
 from collections.abc import Callable
 
@@ -8,12 +8,12 @@ import torch
 def fake_of(library: torch.library.Library, name: str) -> Callable[[Callable], Callable]:
     """Decorator: the function gives shapes, strides and types of the results of ``name``.
 
-    torch 2.4 has ``register_fake`` for it, 2.2 called it ``impl_abstract``; before that the kernel
-    of the device ``meta`` is what a trace runs.
+    torch 2.4 and later register it with ``register_fake``, torch 2.2 with ``impl_abstract``; in
+    older versions a trace runs the kernel of the device ``meta``.
 
     Args:
-        library: that has defined the operator.
-        name: of the operator, without the namespace.
+        library: the one that has defined the operator.
+        name: the operator's, without the namespace.
     """
     register = getattr(torch.library, 'register_fake', None) or getattr(
         torch.library, 'impl_abstract', None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .capabilities import has_fused_linear
 
-# For so many rows a packed weight is laid out; it serves any other number as well.
+# A packed weight is laid out for this number of rows; it works with any other number, too.
 ROWS = 1024
 
 
@@ -19,7 +19,7 @@ def _fused(x: Tensor) -> bool:
 
 
 def pack_weight(weight: Tensor) -> Tensor:
-    """``weight`` (out, in) in the blocked layout that oneDNN's linear layer wants.
+    """``weight`` (out, in) in the blocked layout of oneDNN's linear layer.
 
     Without the private operators it is ``weight`` itself.
     """
@@ -29,7 +29,7 @@ def pack_weight(weight: Tensor) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x W^T + b``, by oneDNN where it can be had; ``weight`` may be a transposed view."""
+    """``x W^T + b``, with oneDNN where possible; ``weight`` may be a transposed view."""
     if _fused(x):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, 'none', [], '')
     return F.linear(x, weight, bias)
@@ -53,7 +53,7 @@ def linear_add_reference(x: Tensor, weight: Tensor, bias: Tensor, other: Tensor)
 
 
 def linear_add(x: Tensor, weight: Tensor, bias: Tensor, other: Tensor) -> Tensor:
-    """``other + x W^T + b`` in one pass; ``other`` may have a wider dtype, which is the sum's."""
+    """``other + x W^T + b`` in one pass; if ``other`` has a wider dtype, so has the sum."""
     if not _fused(x):
         return linear_add_reference(x, weight, bias, other)
     if other.dtype != x.dtype:

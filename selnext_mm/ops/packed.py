@@ -1,4 +1,4 @@
-"""Weights in another form, kept between calls for as long as they do not change."""
+"""Weights in another form, kept between calls until they change."""
 
 import itertools
 import weakref
@@ -11,12 +11,12 @@ Form = TypeVar('Form')
 
 
 class PackedOnce:
-    """What a function makes of weights: made at the first call, again if a weight has changed.
+    """The result of a function of weights: computed once, and again after a weight has changed.
 
-    Belongs to one module in one process: a copied or pickled module starts without. A write
-    through ``tensor.data`` is not counted by torch and so not seen.
+    Belongs to one module in one process: a copied or pickled module starts without a result.
+    torch does not count a write through ``tensor.data``, so such a change goes unnoticed.
 
-    ``number`` stands for it in the graph of a compiled model, see :meth:`numbered`.
+    ``number`` stands for this object in the graph of a compiled model, see :meth:`numbered`.
     """
 
     _numbers = itertools.count()
@@ -29,7 +29,7 @@ class PackedOnce:
 
     @classmethod
     def numbered(cls, number: int) -> 'PackedOnce | None':
-        """The one with this number, None if it is gone."""
+        """The object with this number; None if it no longer exists."""
         return cls._all.get(number)
 
     def __reduce__(self):

@@ -1,9 +1,9 @@
-"""Launching Triton kernels at little cost to the processor.
+"""Launching Triton kernels with little CPU overhead.
 
-Triton looks at every argument, its own options and the environment at each launch; on a slow host
-that takes longer than the kernel. A :class:`Launcher` does so at the first launch of a family of
-calls, which differ in addresses and sizes alone, and afterwards hands the addresses to the compiled
-kernel.
+Triton inspects every argument, its own options and the environment at each launch; on a slow host
+that takes longer than the kernel. A :class:`Launcher` leaves this to Triton only at the first
+launch of a family of calls, which differ in addresses and sizes only. After that it passes the
+addresses directly to the compiled kernel.
 """
 
 import functools
@@ -27,14 +27,14 @@ def current_stream(device: torch.device) -> int:
 
 
 def on_device(x: Tensor) -> AbstractContextManager:
-    """Kernels run on the current device, which has to be that of ``x``."""
+    """Within it the device of ``x`` is the current one, on which kernels run."""
     if x.device.type != 'cuda' or torch.cuda.current_device() == x.device.index:
         return nullcontext()
     return torch.cuda.device(x.device)
 
 
 def are_aligned(*tensors: Tensor | None) -> bool:
-    """Whether all addresses are multiples of :data:`ALIGNMENT`, which kernels count on."""
+    """Whether all addresses are multiples of :data:`ALIGNMENT`, which compiled kernels rely on."""
     address = 0
     for tensor in tensors:
         if tensor is not None:
@@ -46,7 +46,7 @@ def are_aligned(*tensors: Tensor | None) -> bool:
 def can_relaunch() -> bool:
     """Whether compiled kernels may be launched directly.
 
-    Not in Triton's interpreter, and not before Triton 3.4, which took other arguments.
+    Not in Triton's interpreter, and not before Triton 3.4, whose launches had other arguments.
     """
     import triton
 
@@ -55,9 +55,9 @@ def can_relaunch() -> bool:
 
 
 class Launcher:
-    """A kernel that is launched over and over.
+    """A kernel that is launched repeatedly.
 
-    ``direct`` can be switched off for all, so that Triton itself makes every launch.
+    ``Launcher.direct = False`` makes Triton itself do every launch of all launchers.
 
     Args:
         kernel: the Triton function; its constants come last among its parameters.
@@ -81,13 +81,13 @@ class Launcher:
         """Launch the kernel.
 
         Args:
-            family: stands for the device, the dtypes of all tensors, which arguments are None,
+            family: identifies the device, the dtypes of all tensors, which arguments are None,
                 whether all addresses are aligned, and the values of the integers on which the
                 kernel is specialised.
-            stream: of :func:`current_stream`; the kernel runs on the current device.
-            grid: programs.
+            stream: from :func:`current_stream`; the kernel runs on the current device.
+            grid: number of programs along each axis.
             constants: the values of the kernel's constants, in their order.
-            arguments: all others, in their order.
+            arguments: all other arguments, in their order.
         """
         known = self.compiled.get((family, constants)) if Launcher.direct else None
         if known is None:

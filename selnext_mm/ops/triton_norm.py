@@ -1,9 +1,9 @@
 """Triton kernels of layer normalisation over the channels of a channels-last map.
 
-The result, and the gradient that comes back, may be in patches: with ``PATCH`` 2 the four positions
-of each 2 x 2 window stand side by side, (N, H // 2, W // 2, 2, 2, C), which is the input of a 2 x 2
-convolution with stride 2 as a matrix. Rows and columns that such a convolution leaves out get no
-result and no gradient.
+The result and its gradient may be in patches: with ``PATCH`` 2 the four positions of each 2 x 2
+window stand side by side, (N, H // 2, W // 2, 2, 2, C). As a matrix this is the input of a 2 x 2
+convolution with stride 2. Rows and columns that such a convolution leaves out get no result and a
+gradient of 0.
 """
 
 import triton
@@ -12,7 +12,7 @@ import triton.language as tl
 
 @triton.jit
 def _patch_row(row, height, width, PATCH: tl.constexpr):
-    """Where position ``row`` of (N, H, W) stands in patches, and whether it stands there at all."""
+    """The index of position ``row`` of (N, H, W) in patches, and whether it is in one at all."""
     if PATCH == 1:
         return row, row >= 0
     column, line = row % width, row // width
@@ -57,7 +57,7 @@ def channel_norm_gradient_kernel(
     grad, x, weight, statistics, d_x, sums, rows, height, width, channels, rows_of_program,
     PATCH: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """The gradient of ``x``; ``sums`` (programs, 2, C) gets those of weight and bias in parts."""
+    """The gradient of ``x``, and parts of those of weight and bias in ``sums`` (programs, 2, C)."""
     c = tl.arange(0, BLOCK_C)
     c_in = c < channels
     scale = tl.load(weight + c, mask=c_in, other=0.0).to(tl.float32)

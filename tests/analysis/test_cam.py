@@ -118,7 +118,7 @@ def test_wrong_arguments_are_answered_with_the_choices(monkeypatch):
     with pytest.raises(UserError, match='no images'):
         class_maps(model, [])
     model.bbox_head = nn.Identity()
-    with pytest.raises(UserError, match='classifiers only'):
+    with pytest.raises(UserError, match='need a classifier'):
         class_maps(model, [x])
     monkeypatch.setitem(sys.modules, 'pytorch_grad_cam', None)
     with pytest.raises(UserError, match=r"pip install 'selnext_mm\[analysis\]'"):

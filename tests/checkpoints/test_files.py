@@ -176,7 +176,7 @@ def test_missing_paths_directories_and_lists_are_said_so(tmp_path):
     with pytest.raises(UserError, match='is a directory'):
         load_file(tmp_path)
     torch.save([torch.zeros(1)], tmp_path / 'list.pth')
-    with pytest.raises(UserError, match='holds a list'):
+    with pytest.raises(UserError, match='contains a list'):
         load_file(tmp_path / 'list.pth')
 
 
@@ -279,7 +279,7 @@ def test_weights_are_found_where_projects_put_them(state):
 def test_missing_weights_are_said_so(state):
     with pytest.raises(UserError, match=r"--weights model_ema: .* no 'model_ema', only model"):
         take_weights({'model': state}, 'model_ema')
-    with pytest.raises(UserError, match='holds epoch, optimizer'):
+    with pytest.raises(UserError, match='contains epoch, optimizer'):
         take_weights({'epoch': 1, 'optimizer': {}})
-    with pytest.raises(UserError, match='holds nothing'):
+    with pytest.raises(UserError, match='contains nothing'):
         take_weights({})

@@ -53,7 +53,7 @@ def test_weights_are_found_without_the_prefix_of_a_wrapper():
     'content', [{}, {'state_dict': {}}, {'state_dict': [1]}, {'epoch': 1}, {'model': dict(OWN)}]
 )
 def test_a_file_without_weights_is_told(content):
-    with pytest.raises(UserError, match='holds no weights'):
+    with pytest.raises(UserError, match='contains no weights'):
         state_dict_of(content, 'f.pth')
 
 

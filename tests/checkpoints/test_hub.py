@@ -40,8 +40,8 @@ def test_addresses(source, parts):
 @pytest.mark.parametrize(
     ('source', 'words'),
     [
-        ('hf://net', 'is no address of the Hub; expected hf://OWNER/REPO'),
-        ('hf://me/net@', 'is no address'),
+        ('hf://net', 'is not an address of the Hub; expected hf://OWNER/REPO'),
+        ('hf://me/net@', 'is not an address'),
         ('hf://me/net/model.bin', r'only .safetensors are read, because other files can run code'),
         ('hf://me/net/pytorch_model.pth', 'only .safetensors are read'),
     ],
@@ -101,7 +101,7 @@ def test_a_damaged_copy_is_removed_and_fetched_anew(hub):
     blob = fetch('hf://me/net').resolve()
     content = blob.read_bytes()
     blob.write_bytes(content[:-1] + b'\x07')
-    with pytest.raises(UserError, match=r'damaged .* was removed; start again'):
+    with pytest.raises(UserError, match=r'damaged .* was removed; run the command again'):
         fetch('hf://me/net')
     assert hashlib.sha256(fetch('hf://me/net').read_bytes()).hexdigest() == blob.name
 

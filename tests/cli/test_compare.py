@@ -56,12 +56,12 @@ def test_runs_are_made_once_and_tabled(drawn, tmp_path, capsys):
 
     # The second seed is new, the first one is not made again.
     text = compare(capsys, *options, 1, 2)
-    assert '2 runs, 1 finished before' in text
+    assert '2 runs, 1 already finished' in text
     text = compare(capsys, *options, 1, 2, 3, '--table-only')
     assert '| 1 2 (not run: 3) |' in text
     assert not list(out.glob('runs/*seed3'))
     text = compare(capsys, *options, 1, 2)
-    assert '2 runs, 2 finished before' in text
+    assert '2 runs, 2 already finished' in text
     assert '| mobilenet_v3_l_none_cifar10 |' in text
     assert json.loads((folder / 'result.json').read_text()) == before
     table = json.loads((out / 'comparison.json').read_text())
@@ -90,7 +90,7 @@ def test_an_interrupted_set_goes_on_within_the_run(drawn, tmp_path, capsys, monk
     # What is finished is tabled even then.
     assert 'not run' in (tmp_path / 'comparison.md').read_text()
     text = compare(capsys, *options)
-    assert '1 runs, 0 finished before' in text
+    assert '1 runs, 0 already finished' in text
     run = json.loads(next(tmp_path.glob('runs/*/result.json')).read_text())
     assert run['resumed'] is True
     assert len(seen) in (20, 21)  # the epoch of the interruption may be made again, no more
@@ -105,7 +105,7 @@ def test_the_quick_recipe_by_two_processes(drawn, tmp_path, capsys):
     (row,) = json.loads((tmp_path / 'out' / 'comparison.json').read_text())['rows']
     assert row['seeds'] == [0, 1]
     assert row['distance_block'] > 0
-    with pytest.raises(UserError, match=r'holds runs with quick_batch_size 10 \(now 7\)'):
+    with pytest.raises(UserError, match=r'contains runs with quick_batch_size 10 \(now 7\)'):
         compare(capsys, *options, '--size', 32, '--seeds', 0, '--batch-size', 7)
 
 

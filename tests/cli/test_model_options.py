@@ -204,7 +204,7 @@ def test_bad_options_of_cam_end_in_one_message(models, pictures, tmp_path, extra
     [
         ([], 'no model: give configs, or --model'),
         (['--model', 'x.py'], '--model x.py; expected NAME=CONFIG'),
-        (['mask_rcnn/selnext_t_1x_coco.py'], 'classifiers only'),
+        (['mask_rcnn/selnext_t_1x_coco.py'], 'need a classifier'),
     ],
 )
 def test_what_is_no_classifier_is_refused(models, message, pictures, tmp_path, capsys):

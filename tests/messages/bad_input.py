@@ -707,7 +707,7 @@ REMEDIES = {
     'checkpoint: hostile, as a start': 'Ask its author for',
     'checkpoint: other model': 'Use the config that trained it',
     'checkpoint: nothing to resume': 'drop --resume',
-    'checkpoint: pipe': 'copy what it gives',
+    'checkpoint: pipe': 'copy its content',
     'checkpoint: bomb, resumed by itself': 'Name another file with --resume PATH',
 }
 

@@ -77,7 +77,7 @@ def test_a_compiled_module_beside_it_comes_first(site):
     name = f'_ext{importlib.machinery.EXTENSION_SUFFIXES[0]}'
     (site / 'mmcv' / name).write_bytes(b'not a library')
     assert name in run(site, 'from mmcv import _ext', ROOT)
-    with pytest.raises(UserError, match='compiled operators, nothing is needed'):
+    with pytest.raises(UserError, match='compiled operators, so nothing is needed'):
         install(site)
     assert remove(site)
 

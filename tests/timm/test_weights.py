@@ -88,5 +88,5 @@ def test_backbone_weights_alone_leave_the_head_as_it_is(tmp_path):
     state = classifier_weights(backbone.state_dict(), model)
     missing, unexpected = model.load_state_dict(state, strict=False)
     assert (missing, unexpected) == (['head.fc.weight', 'head.fc.bias'], [])
-    with pytest.raises(UserError, match='holds no weights'):
+    with pytest.raises(UserError, match='contains no weights'):
         classifier_weights(dict(epoch=1), model)

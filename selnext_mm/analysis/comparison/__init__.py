@@ -1,1 +1,1 @@
-"""``selnext-mm compare``: what is to be run (``plan``), running it (``runs``), its ``table``."""
+"""``selnext-mm compare``: what to run (``plan``), running it (``runs``), the ``table``."""

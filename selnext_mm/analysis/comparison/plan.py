@@ -20,12 +20,12 @@ from selnext_mm.disk import write_json
 from selnext_mm.errors import UserError
 
 PLACES = ('expansion', 'block')
-MIN_ITERATIONS = 20  # fewer are no training, and leave the schedule no warm-up
+MIN_ITERATIONS = 20  # fewer hardly train anything, and leave no iterations for the warm-up
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How much is trained and tested; ``epochs`` and ``size`` None mean the configs' own."""
+    """How much is trained and tested; None for ``epochs`` or ``size`` means the configs' own."""
 
     train_images: int
     all_train_images: int
@@ -62,7 +62,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Model:
-    """One config of the comparison; ``digest`` tells whether a result is of this very config."""
+    """One config of the comparison; ``digest`` shows whether a result is of exactly this config."""
 
     label: str
     cfg: Config
@@ -99,7 +99,7 @@ def resizes(cfg: Config) -> list[ConfigDict]:
 
 
 def input_size(cfg: Config) -> int:
-    """Side of the squares that the model gets: the preprocessor's, else that of a ``Resize``."""
+    """Side of the model's square input, from the preprocessor, else from a ``Resize``."""
     size = cfg.data_preprocessor.get('size')
     return size or resizes(cfg)[0].scale[0]
 
@@ -113,7 +113,7 @@ def set_input_size(cfg: Config, size: int) -> None:
 
 
 def load_models(names: Sequence[str], quick_batch_size: int | None = None) -> list[Model]:
-    """Read and build every config, with the quick recipe if its batch is given.
+    """Read and build every config, with the quick recipe if its batch size is given.
 
     Raises:
         UserError: for a config that cannot be used, or two of the same name.
@@ -126,7 +126,7 @@ def load_models(names: Sequence[str], quick_batch_size: int | None = None) -> li
             use_quick_recipe(cfg, quick_batch_size)
         label = Path(cfg.filename).stem
         if label in [m.label for m in models]:
-            raise UserError(f'{label} is named twice; the runs are kept by the name of the config')
+            raise UserError(f'{label} is named twice; runs are stored by the name of the config')
         text = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
         with quiet():
             params = sum(p.numel() for p in build_model(cfg).parameters())
@@ -137,10 +137,10 @@ def load_models(names: Sequence[str], quick_batch_size: int | None = None) -> li
 
 
 def check_config(name: str, cfg: Config) -> None:
-    """What length, size and data are set through has to be there.
+    """Check that a config has the entries through which length, size and data are set.
 
     Raises:
-        UserError: naming what is missing.
+        UserError: if one is missing; the message names it.
     """
     dataset = cfg.get('train_dataloader', {}).get('dataset', {})
     kinds = [s.get('type') for s in cfg.get('param_scheduler') or []]
@@ -177,7 +177,7 @@ def plan(
     """The runs of a comparison, seed by seed, after all checks; writes the lists of images.
 
     Raises:
-        UserError: for data, numbers or an ``out`` that do not fit.
+        UserError: for unusable data or numbers, or an ``out`` with runs of another protocol.
     """
     splits: dict[str, tuple[Split, Split]] = {}
     for name, number in (('train', train_images), ('test', test_images)):
@@ -217,7 +217,7 @@ def plan(
             for k in {**facts, **before}
             if before.get(k) != facts.get(k)
         )
-        raise UserError(f'{out} holds runs with {other}; give another --out')
+        raise UserError(f'{out} contains runs with {other}; give another --out')
     for name, (_, chosen) in splits.items():
         write_annotations(chosen, out / f'{name}.txt')
     runs = [
@@ -234,7 +234,7 @@ def finished(run: Run) -> dict | None:
     """The result of a finished run, else None.
 
     Raises:
-        UserError: if the config was another one then.
+        UserError: if the config has changed since.
     """
     path = run.folder / 'result.json'
     if not path.is_file():

@@ -1,9 +1,9 @@
 """The quick recipe of a comparison: images decoded once, augmented a batch at a time on the device.
 
-Ours, no paper prints it: 20 epochs of one cycle in batches of 512, AdamW with lr
+Our own recipe, from no paper: 20 epochs of one cycle in batches of 512, AdamW with lr
 ``1e-3 * sqrt(512 / 64)`` (the rule of ``docs/recipes.md``), 64 pixels, layer scale 1 (1e-6 keeps
 the blocks of a short training near the identity), bfloat16 on a GPU that has it. Crop and flip are
-those of the small comparison: 4 pixels of zeros around, then a crop of the image's own size.
+those of the small comparison: 4 pixels of zero padding, then a crop of the image's own size.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from selnext_mm.errors import UserError
 EPOCHS = 20
 SIZE = 64
 BATCH_SIZE = 512
-BASE_BATCH_SIZE = 64  # the batch that the lr of configs/cls/cifar10 is meant for
+BASE_BATCH_SIZE = 64  # the batch size that the lr of configs/cls/cifar10 is meant for
 PADDING = 4
 
 
@@ -37,7 +37,7 @@ def use_quick_recipe(cfg: Config, batch_size: int = BATCH_SIZE) -> None:
     Args:
         cfg: a config with ``data_preprocessor`` (mean, std of RGB), one ``OneCycleLR`` and
             ``CustomDataset``s.
-        batch_size: images per update; the lr follows its square root.
+        batch_size: images per update; the lr scales with its square root.
     """
     lr = cfg.optim_wrapper.optimizer.lr * math.sqrt(batch_size / BASE_BATCH_SIZE)
     cfg.optim_wrapper.optimizer.lr = cfg.param_scheduler[0].eta_max = lr
@@ -65,21 +65,21 @@ def use_quick_recipe(cfg: Config, batch_size: int = BATCH_SIZE) -> None:
     parameters = inspect.signature(MODELS.get(backbone.type)).parameters
     if 'layer_scale_init_value' in parameters:
         default = parameters['layer_scale_init_value'].default
-        if backbone.get('layer_scale_init_value', default):  # 0 leaves it out
+        if backbone.get('layer_scale_init_value', default):  # 0 means no layer scale
             backbone.layer_scale_init_value = 1.0
 
 
 @FUNCTIONS.register_module()
 def take_batch(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The batch that :class:`DecodedImages` has made already."""
+    """Collate function that keeps the batch: :class:`DecodedImages` has made it already."""
     return batch
 
 
 def decode(paths: Sequence[Path], file: Path) -> None:
-    """Write the images as one array (N, 3, height, width) of uint8, RGB, in the form of numpy.
+    """Write the images to a ``.npy`` file: one uint8 array (N, 3, height, width), RGB.
 
     Raises:
-        UserError: for a file that is no image, images of several sizes, or a full disk.
+        UserError: for a file that is not an image, images of several sizes, or a full disk.
     """
     first: tuple[int, int] | None = None
     pixels = None
@@ -104,7 +104,7 @@ def decode(paths: Sequence[Path], file: Path) -> None:
 
 @DATASETS.register_module()
 class DecodedImages(Dataset):
-    """Images and labels of a list, decoded once into a file beside it that all runs map.
+    """Images and labels of a list, decoded once into a file beside it that all runs memory-map.
 
     Args:
         data_root, data_prefix: the folder of the images is ``data_root/data_prefix``.
@@ -144,9 +144,9 @@ class CropFlipPreprocessor(BaseDataPreprocessor):
 
     Args:
         mean, std: of RGB, in 0..255.
-        size: side of the squares that the model gets, by bilinear interpolation.
+        size: side of the model's square input, reached by bilinear interpolation.
         padding: pixels of zeros around an image before it is cropped to its own size.
-        batch_augments: taken and not used; mmpretrain's classifiers give it to every one.
+        batch_augments: ignored; mmpretrain's classifiers pass it to every preprocessor.
     """
 
     def __init__(
@@ -179,9 +179,9 @@ class CropFlipPreprocessor(BaseDataPreprocessor):
 
 
 def crop_and_flip(images: Tensor, padding: int) -> Tensor:
-    """Images (B, C, H, W) padded with zeros, cropped to (H, W) anywhere, half of them mirrored.
+    """Images (B, C, H, W) padded with zeros, cropped back to (H, W), and perhaps mirrored.
 
-    Every image has a place and a side of its own, drawn with equal probability.
+    The place of the crop is uniform and the chance of a flip 1/2, both drawn for each image.
     """
     count, _, height, width = images.shape
     padded = torch.nn.functional.pad(images, (padding,) * 4)

@@ -1,7 +1,7 @@
 """Executing the runs of a comparison.
 
-A second call repeats nothing that is finished, goes on with what was interrupted, and leaves
-alone what another process holds, so that several processes can share the work.
+A second call skips finished runs, resumes interrupted ones and leaves the runs of other processes
+alone, so that several processes can share the work.
 """
 
 import logging
@@ -27,7 +27,7 @@ from selnext_mm.errors import UserError
 
 @RUNNERS.register_module()
 class QuietRunner(ConciseRunner):
-    """The runner with its log in the file only; errors still reach the screen."""
+    """A runner that logs to the file only; errors still reach the screen."""
 
     def build_logger(self, *args, **kwargs) -> logging.Logger:
         logger = super().build_logger(*args, **kwargs)
@@ -38,7 +38,7 @@ class QuietRunner(ConciseRunner):
 
 
 def run_config(run: Run, protocol: Protocol, root: Path, out: Path, workers: int | None) -> Config:
-    """The runner's config: the model's with data, length, seed and folder of this run."""
+    """The model's config with the data, length, seed and folder of this run."""
     cfg = Config(run.model.cfg.to_dict())
     epochs = protocol.epochs or cfg.train_cfg.max_epochs
     cfg.train_cfg.update(max_epochs=epochs, val_interval=epochs)
@@ -54,7 +54,7 @@ def run_config(run: Run, protocol: Protocol, root: Path, out: Path, workers: int
         if protocol.quick_batch_size or (workers is None and get_device() == 'cpu'):
             count = 0
         loader.update(num_workers=count, persistent_workers=count > 0)
-    # The test set is looked at once, after the last epoch.
+    # The test set is evaluated only once, after the last epoch.
     cfg.update(val_dataloader=None, val_cfg=None, val_evaluator=None)
     cfg.default_hooks.checkpoint = dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=1)
     cfg.randomness = dict(seed=run.seed, deterministic=False)
@@ -120,9 +120,9 @@ def run_all(
     workers: int | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Execute what is not finished, with a line before and after each run."""
+    """Execute the unfinished runs; report a line before and after each of them."""
     todo = [run for run in runs if not finished(run)]
-    say(f'{len(runs)} runs, {len(runs) - len(todo)} finished before')
+    say(f'{len(runs)} runs, {len(runs) - len(todo)} already finished')
     spent: list[float] = []
     for i, run in enumerate(todo):
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def run_all(
                 say(f'[{i + 1}/{len(todo)}] {run} ...')
                 result = execute(session, run)
         except WorkDirBusyError:
-            say(f'{run}: another process works on it')
+            say(f'{run}: another process is working on it')
             continue
         spent.append(result['seconds'])
         left = sum(not finished(r) for r in todo)

@@ -14,17 +14,17 @@ COLUMNS = ('model', 'params', 'seeds', 'top1', 'top1_std',
            'distance_expansion', 'distance_expansion_std',
            'distance_block', 'distance_block_std', 'seconds', 'missing')  # fmt: skip
 
-SMALLEST = 32  # the side at which a network of stride 32 ends in one position
+SMALLEST = 32  # input side at which a network of stride 32 ends in a single position
 
 
 def spread(values: Sequence[float | None]) -> tuple[float | None, float | None]:
-    """Mean and sample standard deviation; None for what there are too few values for."""
+    """Mean and sample standard deviation; None where there are too few values."""
     known = [v for v in values if v is not None]
     return (mean(known) if known else None, stdev(known) if len(known) > 1 else None)
 
 
 def collect(runs: Sequence[Run]) -> tuple[list[dict], list[dict]]:
-    """(one row per model, all results): a row names the seeds that were not run."""
+    """(one row per model, all results); a row also lists the seeds that were not run."""
     by_model: dict[str, list[Run]] = {}
     for run in runs:
         by_model.setdefault(run.model.label, []).append(run)
@@ -50,10 +50,10 @@ def shown(value: float | None, std: float | None, digits: int) -> str:
 
 
 def resolved(rows: Sequence[dict]) -> float | None:
-    """Half the width of the 95 % interval of a difference of two means, in points of top-1.
+    """Half the width of the 95 % confidence interval of a difference of two means, in top-1 points.
 
-    ``t * s * sqrt(1 / n + 1 / m)`` with Student's t, ``s`` the standard deviation within the models
-    (pooled), and ``n`` and ``m`` the fewest seeds of two models. None with fewer than two models
+    ``t * s * sqrt(1 / n + 1 / m)`` with Student's t, ``s`` the pooled standard deviation within the
+    models, and ``n`` and ``m`` the two smallest numbers of seeds. None with fewer than two models
     of several seeds: there is nothing to compare.
     """
     several = [row for row in rows if row['top1_std'] is not None]
@@ -68,7 +68,7 @@ def resolved(rows: Sequence[dict]) -> float | None:
 
 
 def distinct(results: Sequence[dict], key: str) -> str:
-    """All different values of a dict that every result has, as text."""
+    """The distinct values of a dict that every result has, as text."""
     texts = {', '.join(f'{k} {v}' for k, v in r[key].items()) for r in results}
     return '; '.join(sorted(texts)) or 'nothing was run'
 
@@ -98,15 +98,15 @@ def markdown(
     lines += [
         '',
         'Mean ± sample standard deviation over the seeds. Feature cosine distance on the test '
-        'pictures, mean over the blocks: after the expansion layer, and of the block; - where a '
+        'images, mean over the blocks: after the expansion layer, and of the block; - where a '
         'model has no expansion layers.',
     ]
     smallest = resolved(rows)
     if smallest is not None:
         lines.append(
-            f'Two models whose top-1 differ by {smallest:.1f} points or more are told apart (95 % '
-            'interval of a difference, by the deviation that all models share); a smaller '
-            'difference is not resolved.'
+            f'A difference in top-1 of {smallest:.1f} points or more is significant (95 % '
+            'confidence interval, with the standard deviation pooled over the models); a smaller '
+            'one is not resolved.'
         )
     elif protocol.reduced:
         lines.append(

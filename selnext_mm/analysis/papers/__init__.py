@@ -1,1 +1,1 @@
-"""The papers' printed figures and how a measured number is held against one; no own results."""
+"""The papers' printed figures, and how to compare a count with them; no results of our own."""

@@ -1,4 +1,4 @@
-"""Parameters and FLOPs as the papers print them, with the rounding that the print implies."""
+"""Parameters and FLOPs as the papers print them, with the rounding that their digits imply."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,20 +15,20 @@ class PaperFigure:
     Attributes:
         params: printed parameters in millions, digit for digit.
         flops: printed FLOPs in billions, digit for digit.
-        source: table of "A Latency-Efficient Integration of Channel Attention for ConvNets"; with
-            "NA, " before it of "Attention Meets Normalization and Beyond", with "PATNet, " of
-            "Partial Convolution Meets Visual Attention".
-        counter: which of the two counts of :mod:`selnext_mm.analysis.complexity` the print is
-            compared with, ``'macs'`` or ``'flops_mmcv'``.
+        source: table of "A Latency-Efficient Integration of Channel Attention for ConvNets"; after
+            "NA, " of "Attention Meets Normalization and Beyond", after "PATNet, " of "Partial
+            Convolution Meets Visual Attention".
+        counter: which of the two counts of :mod:`selnext_mm.analysis.complexity` the printed FLOPs
+            are compared with, ``'macs'`` or ``'flops_mmcv'``.
         exact_params, exact_flops: the accepted counts; the model must have exactly these, whether
             they reproduce the printed ones or not.
-        params_counter: ``'params'``, or ``'trainable_params'`` where the print leaves out what
-            is frozen.
-        params_reason, flops_reason: why this figure cannot be met; empty where it must be.
-        note: what a reader of the row has to know besides.
-        config, options: where a paper prints a model that is no config of ours: the config, and
-            the values of ``cfg.model`` to change in it, by dotted key.
-        requires: an optional package that the model is built with.
+        params_counter: ``'params'``, or ``'trainable_params'`` where the paper leaves out frozen
+            parameters.
+        params_reason, flops_reason: why the printed figure cannot be met; empty where it must be.
+        note: what else a reader of the row has to know.
+        config, options: for a printed model that has no config of its own: the config to start
+            from, and the values of ``cfg.model`` to change in it, by dotted key.
+        requires: an optional package that is needed to build the model.
     """
 
     params: str
@@ -73,24 +73,24 @@ def seln_detector(
 
 
 def swin_cascade(params: str, flops: str, exact: tuple[int, int], macs: str) -> PaperFigure:
-    """Swin's own publication, from which Table 5 has the cascades, does not say how it counted."""
-    reason = f"Swin's published figure; {macs} by MACs, products of the attention among them"
+    """Table 5 takes the cascades from Swin's own paper, which does not say how it counted."""
+    reason = f"Swin's published figure; {macs} by MACs, including the products of the attention"
     return seln_detector(params, flops, exact, reason)
 
 
 def na(params: str, flops: str, table: int, exact: tuple[int, int]) -> PaperFigure:
-    """A row of "Attention Meets Normalization and Beyond", all of them mmcv's count.
+    """A row of "Attention Meets Normalization and Beyond", which uses mmcv's count throughout.
 
-    Table 4 has only the parameters that are trained (stem and first stage are not).
+    Table 4 gives only the trained parameters (the stem and the first stage are frozen).
     """
     counted = 'trainable_params' if table == 4 else 'params'
     return PaperFigure(params, flops, f'NA, Table {table}', 'flops_mmcv', *exact, counted)
 
 
-# PATNet's tables were counted on merged models (docs/patnet.md): Conv-BN pairs for the parameters,
-# PAT_sp's convolution too for the MACs. A config describes the model that is trained.
-MERGED_MACS = 'the print is of the deployed model'
-MERGED_PARAMS = 'the print is of the model with Conv-BN merged'
+# PATNet's tables count merged models (docs/patnet.md): with Conv-BN merged for the parameters, and
+# PAT_sp's convolution too for the MACs. A config describes the model before merging, as trained.
+MERGED_MACS = 'printed for the deployed model'
+MERGED_PARAMS = 'printed for the model with Conv-BN merged'
 OTHER_DETECTOR_COUNT = "Table 2's count is not stated (its ResNet-50 has 253 G, ours 259)"
 
 
@@ -128,8 +128,8 @@ def patnet_detector(params: str, flops: str, exact: tuple[int, int], reason: str
 
 
 def fasternet(params: str, flops: str, exact: tuple[int, int], fvcore='', **known) -> PaperFigure:
-    """PATNet's baseline in its Table 9, whose counts have the batch norms; all six fit fvcore's."""
-    reason = f'the print has the batch norms, too, as fvcore counts them ({fvcore})'
+    """PATNet's baseline in its Table 9, which counts batch norms, too; all six fit fvcore's."""
+    reason = f'the printed count includes the batch norms, as fvcore counts them ({fvcore})'
     known['flops_reason'] = reason if fvcore else ''
     return PaperFigure(params, flops, 'PATNet, Table 9', 'macs', *exact, **known, requires='timm')
 
@@ -180,7 +180,7 @@ PATNET_FIGURES = {
     'cls/fasternet_t2_in1k.py': fasternet('15.0', '1.91', (14_982_888, 1_904_334_848), '1.911'),
     'cls/fasternet_s_in1k.py': fasternet(
         *('31.1', '4.56', (31_181_032, 4_549_740_544), '4.560'),
-        params_reason='31.18 is printed cut off (with Conv-BN merged 31.16)',
+        params_reason='31.18 is printed cut off, not rounded (with Conv-BN merged 31.16)',
     ),
     'cls/fasternet_m_in1k.py': fasternet('53.5', '8.74', (53_521_464, 8_721_938_432), '8.741'),
     'cls/fasternet_l_in1k.py': fasternet('93.5', '15.52', (93_465_192, 15_494_383_616), '15.520'),
@@ -195,7 +195,7 @@ PATNET_FIGURES = {
     ),
     'mask_rcnn/patnet_s_1x_coco.py': patnet_detector(
         *('46.9', '216', (46_989_096, 228_941_905_748)),
-        'with Conv-BN merged 46.970 M: the print seems cut off',
+        'with Conv-BN merged 46.970 M: printed cut off instead of rounded, it seems',
     ),
     'mask_rcnn/patnet_m_1x_coco.py': patnet_detector(
         *('78.2', '295', (79_176_328, 315_123_801_524)),
@@ -273,7 +273,7 @@ PAPER_FIGURES = {
     ),
     'cls/mobilenet_v3_l_seln_in1k.py': seln(
         *('5.49', '0.22', 7, (5_491_144, 216_589_760)),
-        note="by MACs; fvcore's count, which has the baseline's 0.23, is 0.2255 here, thus 0.23",
+        note="by MACs; fvcore's count, which fits the baseline's 0.23, is 0.2255 here, so 0.23",
     ),
     'cls/na_resnet50_in1k.py': na('25.557', '4.122', 1, (25_557_064, 4_121_924_096)),
     'cls/na_mobilenet_v2_in1k.py': na('3.50', '0.320', 1, (3_504_906, 320_299_008)),

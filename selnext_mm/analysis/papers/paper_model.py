@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class PaperModel:
     """One printed row: millions of parameters, billions of FLOPs, milliseconds, top-1 percent.
 
-    ``family`` joins the sizes of one architecture; ``config`` is ours, empty for the peers.
+    ``family`` joins the sizes of one architecture; ``config`` is ours, empty for other models.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """Table 1 of PATNet, which its Fig. 1 (b) draws: ImageNet-1k accuracy and what it costs.
 
-Digits as printed in "Partial Convolution Meets Visual Attention", cells that its text garbles from
-its Table 9. Throughput in images of 224 x 224 a second on a V100 and an MI250, latency of one
-image on a CPU in milliseconds.
+Digits as printed in "Partial Convolution Meets Visual Attention"; cells that are garbled in its
+text are from its Table 9. Throughput in images of 224 x 224 per second on a V100 and an MI250,
+latency of one image on a CPU in milliseconds.
 """
 
 from selnext_mm.analysis.papers.paper_model import PaperModel
@@ -56,7 +56,7 @@ def _family(name: str) -> str:
     return next((f for f in FAMILIES if name.startswith(f)), name)
 
 
-# An image's share of a second on the V100, and the CPU's latency.
+# Milliseconds per image: 1000 / throughput on the V100, and the latency on the CPU.
 PATNET_GPU = tuple(
     PaperModel(name, _family(name), params, flops, round(1000 / v100, 4), accuracy)
     for name, params, flops, v100, _, _, accuracy in TABLE1

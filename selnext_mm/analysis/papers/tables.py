@@ -1,8 +1,8 @@
 """Tables 2, 7 and 9 of the SELNeXt paper: ImageNet-1k accuracy and what it costs.
 
 Digits as printed in "A Latency-Efficient Integration of Channel Attention for ConvNets". Latency:
-one forward pass on an RTX 2080 Ti, fp32; Table 2's of 96 images of 224 x 224, which the paper
-does not repeat for the other two.
+one forward pass on an RTX 2080 Ti, fp32; in Table 2 of 96 images of 224 x 224, while the paper
+does not give number and size for the other two.
 """
 
 from selnext_mm.analysis.papers.paper_model import PaperModel
@@ -12,7 +12,7 @@ Row = tuple[float, float, float, float]  # params, FLOPs, latency, accuracy
 
 
 def _sizes(family: str, sizes: str, rows: tuple[Row, ...], config: str = '') -> list[PaperModel]:
-    """The rows of a family; ``{}`` in it stands for the size."""
+    """The rows of a family; ``{}`` in its name stands for the size."""
     return [
         PaperModel(family.format(f'-{size}'), family.format(''), *row, config.format(size.lower()))
         for size, row in zip(sizes, rows, strict=True)
@@ -85,7 +85,7 @@ TITLES = {
     'table2': 'Table 2',
     'table7': 'Table 7',
     'table9': 'Table 9',
-    'patnet-gpu': "PATNet's Table 1 (ms: 1000 / images a second on a V100)",
+    'patnet-gpu': "PATNet's Table 1 (ms: 1000 / images per second on a V100)",
     'patnet-cpu': "PATNet's Table 1 (ms: on a CPU)",
 }
 # The model that the paper compares with in each table.

@@ -1,4 +1,4 @@
-"""Other projects' weights under our names: one file per source, and the table in ``sources``.
+"""Other projects' weights under our names: one file per source, and a table in ``sources``.
 
-How a map is written is in ``rules``.
+``rules`` has what all of them share.
 """

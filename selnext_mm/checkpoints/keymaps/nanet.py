@@ -1,9 +1,9 @@
 """Published NA-ResNet and NA-MobileNetV2 classification weights, under our names.
 
 The published names are torchvision's plus ``layerS.B.na.weight2``/``bias2`` (ResNet) and
-``features.N.na.weight2``/``bias2`` (MobileNetV2), all of them after ``module.`` where the file was
-written by a parallel run. The other variants in that repository (a spatial gate, embeddings) have
-other keys and are refused.
+``features.N.na.weight2``/``bias2`` (MobileNetV2). All of them start with ``module.`` if a parallel
+run wrote the file. The other variants in that repository (a spatial gate, embeddings) have other
+keys and are refused.
 """
 
 from selnext_mm.checkpoints.keymaps.rules import (
@@ -21,7 +21,7 @@ from selnext_mm.checkpoints.keymaps.rules import (
 )
 from selnext_mm.errors import UserError
 
-# depth -> (is it of bottlenecks, blocks per stage)
+# depth -> (whether the blocks are bottlenecks, blocks per stage)
 RESNETS = {
     18: (False, (2, 2, 2, 2)),
     34: (False, (3, 4, 6, 3)),
@@ -69,7 +69,7 @@ def mobilenet_rules() -> Rules:
         renames.append((rf'features\.{number}\.1\.{BATCH_NORM}', rf'backbone.{name}.bn.\1'))
     for number, stage, block, expansion, _ in mobilenet_blocks():
         theirs, ours = rf'features\.{number}\.', f'backbone.layer{stage}.{block}.conv.'
-        # Convolution and norm are one module before an activation; the last pair stands alone.
+        # Convolution and norm before an activation are one module; the last pair is two modules.
         last = 1 if expansion == 1 else 2
         renames += [
             (rf'{theirs}conv\.([0-{last - 1}])\.0\.weight', rf'{ours}\g<1>.conv.weight'),
@@ -144,7 +144,7 @@ def expected_mobilenet(num_classes: int | None = None) -> Expected:
 
 
 def read_depth(mapped: StateDict) -> int:
-    """The depth of the NA-ResNet whose blocks ``mapped`` has.
+    """The depth of the NA-ResNet, from the blocks in ``mapped``.
 
     Raises:
         UserError: if no depth has these blocks.
@@ -156,13 +156,13 @@ def read_depth(mapped: StateDict) -> int:
         if arch == (bottleneck, blocks):
             return depth
     raise UserError(
-        f'no NA-ResNet has {blocks} blocks in its stages, so blocks are missing or too many; '
-        f'the depths are {", ".join(map(str, RESNETS))}'
+        f'no NA-ResNet has {blocks} blocks in its stages: some are missing or surplus; the '
+        f'depths are {", ".join(map(str, RESNETS))}'
     )
 
 
 def map_nanet(state: StateDict, target: str) -> KeyMapping:
-    """Published NA-ResNet and NA-MobileNetV2 weights; a detector takes them without the head."""
+    """Published NA-ResNet and NA-MobileNetV2 weights; for a detector without the head."""
     if state and all(key.startswith(PARALLEL_PREFIX) for key in state):
         state = {key[len(PARALLEL_PREFIX) :]: value for key, value in state.items()}
     mobilenet = any(key.startswith('features.') for key in state)

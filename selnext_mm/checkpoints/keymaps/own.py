@@ -19,21 +19,21 @@ from selnext_mm.errors import UserError
 
 OWN_RULES = Rules(renames=((r'((backbone|neck|head)\..+)', r'\1'),))
 HEAD_ONLY = ((r'(neck|head)\..+', 'classification neck and head: a detector has none'),)
-# What a block of SELNeXt may have or not have: its norm, and any attention.
+# Optional parts of a SELNeXt block: its norm and its attention, of any kind.
 _EXCHANGEABLE = re.compile(r'backbone\.stages\.\d+\.\d+\.(norm|attention)\.')
 
 
 def map_own(state: StateDict, target: str) -> KeyMapping:
-    """A classifier of ours; for a detector without final norm, neck and head.
+    """A classifier of this package; for a detector without final norm, neck and head.
 
-    The names and shapes of a SELNeXt are held against its arch, but for attention and block norm,
-    which a config may exchange. Other backbones are taken by their names.
+    The names and shapes of a SELNeXt are checked against its arch, except attention and block norm,
+    which a config may exchange. Of other backbones only the names are checked.
     """
     mapped, dropped = rename(state, OWN_RULES, 'classifier')
     if not any(key.startswith('backbone.') for key in mapped):
         raise UserError(
-            'the backbone is missing: no key starts with "backbone.", so this is no classifier of '
-            'this package; check --from'
+            'the backbone is missing: no key starts with "backbone.", so this is not a classifier '
+            'of this package; check --from'
         )
     selnext = any('.depthwise_conv.' in key for key in mapped)
     if target == 'detection':

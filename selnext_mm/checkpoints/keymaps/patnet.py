@@ -1,4 +1,4 @@
-"""The published PATNet checkpoints ("PartialNet"): names, shapes, and ours for them."""
+"""The published PATNet checkpoints ("PartialNet"): their names, our names, and the shapes."""
 
 from selnext_mm.checkpoints.keymaps.rules import (
     BATCH_NORM,
@@ -20,7 +20,7 @@ HEAD_WIDTH = 1280
 
 
 def _stage_rules() -> list[tuple[str, str]]:
-    """Stages have even numbers in the source, the merging layers before them odd ones."""
+    """In the source, stages have even numbers and the merging layers before them odd ones."""
     rules = []
     for i in range(NUM_STAGES):
         if i:
@@ -53,7 +53,7 @@ PARTIALNET_RULES = Rules(
         (r'patch_embed\.proj\.(weight)', r'backbone.downsample_layers.0.0.\1'),
         (rf'patch_embed\.norm\.{BATCH_NORM}', r'backbone.downsample_layers.0.1.\1'),
         *_stage_rules(),
-        # Detection backbones: the norm of stage 2i in the source, of output i here.
+        # Detection backbones: the norm of stage 2i in the source is that of output i here.
         *((rf'norm{2 * i}\.{BATCH_NORM}', rf'backbone.norm{i}.\1') for i in range(NUM_STAGES)),
         (r'avgpool_pre_head\.1\.(weight)', r'neck.conv.\1'),
         (r'head\.(weight|bias)', r'head.fc.\1'),
@@ -108,7 +108,7 @@ def expected_shapes(
 
 
 def check(mapped: StateDict, target: str) -> Arch:
-    """Hold ``mapped`` against the PATNet that its own keys describe, and return that one.
+    """Check ``mapped`` against the PATNet that its own keys describe; return its architecture.
 
     Raises:
         UserError: see :func:`check_shapes`.
@@ -145,8 +145,8 @@ def check(mapped: StateDict, target: str) -> Arch:
 def map_partialnet(state: StateDict, target: str) -> KeyMapping:
     """Published PATNet weights (``patch_embed``, ``stages.0.blocks.0.spatial_mixing``, ...).
 
-    Classification checkpoints for both targets; detection backbones, which have their output
-    norms and no head, for detection.
+    Classification checkpoints serve both targets. Detection backbones, which have output norms and
+    no head, serve detection only.
     """
     taken, dropped = {}, {}
     for key, tensor in state.items():
@@ -158,7 +158,7 @@ def map_partialnet(state: StateDict, target: str) -> KeyMapping:
             dropped[key] = OUTPUT_NORM_ONLY
         else:
             taken[key] = tensor
-    # Nothing more is to be left out: the head is gone, and norm3 is no classifier's norm here.
+    # As for a classifier, which drops nothing more: the head is gone, and norm3 is an output's.
     mapped, _ = rename(taken, PARTIALNET_RULES, 'classifier')
     arch = check(mapped, target)
     new_norms = target == 'detection' and not any(k.startswith('backbone.norm') for k in mapped)

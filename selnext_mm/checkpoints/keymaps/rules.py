@@ -1,8 +1,8 @@
-"""What the key maps share: renaming by rules, and holding the result against a model's shapes.
+"""What the key maps share: renaming by rules, and checking the result against a model's shapes.
 
 A key map neither reads files nor imports torch. It renames, checks and reports; a tensor is
-anything with ``shape`` and ``reshape``. No key disappears in silence: a key is mapped, dropped
-with a reason, or an error.
+anything with ``shape`` and ``reshape``. No key disappears silently: a key is mapped, dropped with
+a reason, or an error.
 """
 
 import re
@@ -25,7 +25,7 @@ BATCH_NORM = rf'({"|".join((*BATCH_NORM_PARTS, COUNTER))})'
 
 @dataclass(frozen=True)
 class Arch:
-    """The model that a checkpoint describes, read off its keys and shapes."""
+    """The model that a checkpoint describes, read from its keys and shapes."""
 
     depths: Shape
     channels: Shape
@@ -66,7 +66,7 @@ class Rules:
 CLASSIFIER_ONLY = (
     (
         rf'backbone\.norm3\.{PARAM}',
-        'final norm of the classifier, after global pooling: detection norms whole maps instead',
+        'final norm of the classifier, after global pooling: a detector has norms of its own',
     ),
     (rf'head\.fc\.{PARAM}', 'classification head: a detector has none'),
 )
@@ -85,7 +85,7 @@ def rename(state: StateDict, rules: Rules, target: str) -> tuple[StateDict, dict
     For ``target='detection'`` the final norm and the head are dropped.
 
     Raises:
-        UserError: naming up to five keys that no rule knows, or that are no tensors.
+        UserError: if keys match no rule or are not tensors; the message names up to five.
     """
     mapped, dropped, unknown = {}, {}, []
     for key, tensor in state.items():
@@ -103,7 +103,7 @@ def rename(state: StateDict, rules: Rules, target: str) -> tuple[StateDict, dict
             unknown.append(key)
     if unknown:
         raise UserError(
-            f'{len(unknown)} of {len(state)} keys are not of this source: {preview(unknown)}; '
+            f'{len(unknown)} of {len(state)} keys are not from this source: {preview(unknown)}; '
             'check --from'
         )
     return mapped, dropped
@@ -117,14 +117,13 @@ def size(tensor: Any, axis: int = 0) -> int:
 def check_shapes(
     mapped: StateDict, expected: dict[str, Shape], model: str, widths: Iterable[int] = ()
 ) -> None:
-    """Hold ``mapped`` against the names and shapes of ``model``.
+    """Check ``mapped`` against the names and shapes of ``model``.
 
-    Counters of batch norms that ``expected`` lacks may be there. With a 0 among ``widths``, where
-    no key gives a width, and keys are missing, shapes are not reported: all of that stage would
-    look wrong.
+    Extra counters of batch norms are accepted. Shapes are not reported if keys are missing and
+    ``widths`` has a 0, because no key gives that width: all shapes of that stage would look wrong.
 
     Raises:
-        UserError: naming up to five missing, surplus and misshapen keys each.
+        UserError: naming up to five missing, unexpected and misshapen keys each.
     """
     missing = [key for key in expected if key not in mapped]
     surplus = [k for k in mapped if k not in expected and not k.endswith(f'.{COUNTER}')]
@@ -133,7 +132,7 @@ def check_shapes(
         for key, shape in expected.items()
         if key in mapped and tuple(mapped[key].shape) != shape and (all(widths) or not missing)
     ]
-    problems = {'missing': missing, 'too many': surplus, 'of another shape': wrong}
+    problems = {'missing': missing, 'unexpected': surplus, 'of another shape': wrong}
     texts = [f'{len(keys)} {text}: {preview(keys)}' for text, keys in problems.items() if keys]
     if texts:
-        raise UserError(f'not a whole {model}; ' + '; '.join(texts))
+        raise UserError(f'not a complete {model}; ' + '; '.join(texts))

@@ -1,4 +1,4 @@
-"""From the weight names of SELNeXt's authors, and of three projects' ConvNeXt, to ours."""
+"""Our names for the weights of SELNeXt's authors and of ConvNeXt from three projects."""
 
 import re
 from functools import partial
@@ -22,7 +22,7 @@ REDUCTION = 16  # squeeze ratio of SELN, on the expanded width 4C
 _BLOCK = r'stages\.\d+\.\d+\.'
 
 
-# Meta's names of ConvNeXt's parts, which the authors of SELNeXt keep, and DINOv3.
+# Meta's names of ConvNeXt's parts, which SELNeXt's authors and DINOv3 keep.
 _META_RENAMES = (
     (rf'(downsample_layers\.[0-3]\.[01]\.{PARAM})', r'backbone.\1'),
     (rf'({_BLOCK}gamma)', r'backbone.\1'),
@@ -105,7 +105,7 @@ def flatten_pointwise(mapped: StateDict) -> StateDict:
 
 
 def read_arch(mapped: StateDict) -> tuple[Shape, Shape]:
-    """Depths and widths of the four stages, 0 where the keys do not tell."""
+    """Depths and widths of the four stages, 0 where the keys do not show them."""
     depths = [0] * NUM_STAGES
     for key in mapped:
         if match := re.match(r'backbone\.stages\.(\d+)\.(\d+)\.', key):
@@ -165,10 +165,10 @@ def expected_shapes(
 
 
 def check_selnext(mapped: StateDict, target: str, attention: bool, head: bool = True) -> Arch:
-    """Hold ``mapped`` against the SELNeXt that its own keys describe, and return that one.
+    """Check ``mapped`` against the SELNeXt that its own keys describe; return its architecture.
 
     Widths, depths, input channels, number of classes and the presence of layer scale are read
-    from the keys; everything else follows from them. ``head`` says whether a classifier has to have
+    from the keys; everything else follows from them. ``head`` says whether a classifier must have
     its head.
 
     Raises:

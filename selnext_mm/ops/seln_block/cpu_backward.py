@@ -3,14 +3,14 @@
 ``h = W1 y + b1`` is kept for small maps and recomputed for large ones.
 
 With ``g`` the gradient of the output (P positions, C channels, one image), ``V = diag(gamma) W2``
-and ``B = g^T u`` (C, E), all that concerns the gate can be had from ``B``:
+and ``B = g^T u`` (C, E), all gradients that involve the gate follow from ``B``:
 
     ds = sum_c V * B,   dW2 = gamma * (B diag(s)),   dgamma = sum_e W2 * (B diag(s)) + b2 * sum_p g
     du = g (V diag(s)) + dmean / P,   dh = du * gelu'(h),   dW1 = dh^T y,   dy = dh W1
 
-so that, where an image has more positions than W2 rows, no pass over (P, E) is needed for it.
-Elsewhere ``s * u`` is written out. A few images are worked on at a time, so that what is of size
-(P, E) stays in the cache.
+so the gate needs no pass over (P, E) in images with many positions (``gate_goes_into_w2``). In
+others ``s * u`` is computed. A few images are processed at a time, so that buffers of size (P, E)
+stay in the cache.
 """
 
 import torch
@@ -55,7 +55,7 @@ class _Gate:
         return d_hidden @ self.w.fc1_weight
 
     def weight_gradients(self) -> tuple[Tensor, ...]:
-        """Those of fc1, fc2 and the norm, weight and bias each; after all images."""
+        """Gradients of fc1, fc2 and the norm, weight and bias each; call it after all images."""
         _, d_weight, d_bias = self._norm_backward(slice(None), [False, True, True])
         return (
             *(self.d_hidden.t() @ self.means, self.d_hidden.sum(0)),
@@ -132,7 +132,11 @@ def block_backward(
     eps: float,
     scale: float,
 ) -> list[Tensor]:
-    """Gradients of ``x`` without the residual's and of all weights, from images (N, C, H, W)."""
+    """Gradients of ``x``, without the residual's part, and of all weights.
+
+    ``grad``, ``x`` and ``y`` are (N, C, H, W), the other arguments as for
+    :func:`gated_mlp_backward`.
+    """
     grad = grad.contiguous(memory_format=torch.channels_last)
     d_y, d_weights = gated_mlp_backward(rows_of(grad), rows_of(y), means, w, eps, scale, hidden)
     d_x, d_weight = depthwise_backward(images_of(d_y, x), x, w.dw_weight)

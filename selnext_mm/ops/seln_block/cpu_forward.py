@@ -1,10 +1,10 @@
-"""The block's forward pass on a CPU, on rows: in which order it is computed.
+"""The block's forward pass on a CPU, on rows.
 
-The block is bound by the traffic of ``u``, which has four times the channels of ``x``. So few
-images are worked on at a time that their ``u`` stays in the cache between the first layer, the
-mean, the gate and the second layer. Exact regrouping saves further passes: the gate is multiplied
-into W2 (``W2 (s * u) = (W2 diag(s)) u``) where W2 has fewer entries than an image's ``u``.
-``gamma`` goes into W2 there, too, and into packed weights; elsewhere it multiplies the rows.
+The block is bound by the memory traffic of ``u``, which has four times the channels of ``x``. So
+only a few images are processed at a time, whose ``u`` stays in the cache between the first layer,
+the mean, the gate and the second layer. Exact regrouping saves further passes: the gate is
+multiplied into W2 (``W2 (s * u) = (W2 diag(s)) u``) if that is cheaper. ``gamma`` is multiplied
+into W2 as well then, and into packed weights; otherwise it multiplies the rows.
 """
 
 from typing import NamedTuple
@@ -16,8 +16,9 @@ from torch import Tensor
 from ..gelu_linear import linear, linear_add, linear_gelu
 from .equations import BlockWeights, gate_goes_into_w2, seln_gate
 
-# Bytes of ``u`` that are worked on at a time. Small enough for the cache and for malloc to reuse
-# the memory instead of mapping and zeroing new pages; large enough that calls do not count.
+# Bytes of ``u`` that are processed at a time. Small enough for the cache and for malloc to reuse
+# the memory instead of mapping and zeroing new pages; large enough that the overhead of the calls
+# does not matter.
 CHUNK_BYTES = 5 * 2**20
 # Rows of bfloat16 that are summed into one row of bfloat16.
 SUMMED_ROWS = 32
@@ -43,8 +44,8 @@ def depthwise(x: Tensor, w: BlockWeights) -> Tensor:
 def spatial_sums(u: Tensor) -> Tensor:
     """Sums over the positions of (N, P, E), (N, E) in float32.
 
-    A sum of bfloat16 that asks for float32 converts a copy of ``u`` first. Sums of few rows each
-    do without: they are rounded to bfloat16 once, and the rounding errors of many average out.
+    Summing bfloat16 in float32 would first make a float32 copy of ``u``. Sums of a few rows in
+    bfloat16 avoid it: each is rounded once, and the rounding errors of many sums average out.
     """
     if u.dtype == torch.float32:
         return u.sum(1)
@@ -67,13 +68,13 @@ def gated_mlp(
     """``x + scale * gamma * (W2 (s * gelu(W1 y + b1)) + b2)`` on rows.
 
     Args:
-        y: (N, P, C), what the depth-wise convolution gave, in the dtype to compute in.
+        y: (N, P, C), the output of the depth-wise convolution, in the dtype to compute in.
         x: (N, P, C), the residual; the sum has its dtype.
         w: the weights as :meth:`BlockWeights.cast` gives them for the dtype of ``y``.
         eps: of the gate's norm.
         scale: a factor on the branch.
         packed: weights kept from an earlier call; only with ``scale`` 1.
-        hidden: ``W1 y + b1``, (N, P, E), if it is there; only where the gate does not go into W2.
+        hidden: ``W1 y + b1``, (N, P, E), if known; only where the gate does not go into W2.
 
     Returns (N, P, C) and the means of ``u``, (N, E) in float32.
     """

@@ -1,4 +1,4 @@
-"""The block on a CPU as operators of torch, and with its gradient.
+"""The block on a CPU as operators of torch, without and with its gradient.
 
 Registered with torch, so that ``torch.compile`` takes each block as one node of its graph instead
 of breaking the graph at it.
@@ -17,7 +17,7 @@ from .equations import BlockWeights, gate_goes_into_w2, images_of, rows_of
 
 
 def _select(x: Tensor, images: Tensor | None) -> Tensor:
-    """The ``images`` of ``x``, all for None, channels-last."""
+    """The ``images`` of ``x`` (all if None), channels-last."""
     x = x if images is None else x[images]
     return x.contiguous(memory_format=torch.channels_last)
 
@@ -39,7 +39,7 @@ def _forward(
     packed: PackedWeights | None = None,
     keep_hidden: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """The output, ``y``, the means and ``h``; all but the first only of images not dropped."""
+    """The output, ``y``, the means and ``h``; all but the output skip images that are dropped."""
     with torch.autocast('cpu', enabled=False):
         images, scale = _computed_images(branch_scale)
         chosen = _select(x, images)
@@ -73,7 +73,7 @@ def _inference(
 
 
 def _hidden_is_kept(x: Tensor) -> bool:
-    """Whether ``h`` is kept for the backward pass: for small maps, where it does not take much."""
+    """Whether ``h`` is kept for the backward pass: for small maps, where it takes little memory."""
     return not gate_goes_into_w2(x.shape[2] * x.shape[3], x.shape[1])
 
 
@@ -88,7 +88,7 @@ def _training(
         hidden = x.new_empty((0,))
     missing = len(x) - len(y)
     if missing:
-        # Of a fixed size, because a graph cannot know how many images are dropped.
+        # Padded to a fixed size, because a graph cannot know how many images are dropped.
         y = torch.cat((y, y.new_zeros((missing, *y.shape[1:])))).contiguous(
             memory_format=torch.channels_last
         )
@@ -165,8 +165,8 @@ def _(grad, x, y, means, hidden, weights, eps, branch_scale):
 
 
 class SelnBlock(torch.autograd.Function):
-    """Saves ``x``, ``y`` and the means, and for small maps ``h``: 2 C values per position, or 6 C,
-    where ConvNeXt's block keeps 12 C.
+    """Saves ``x``, ``y`` and the means, 2 C values per position, and for small maps also ``h``, 6 C
+    in all. ConvNeXt's block keeps 12 C.
     """
 
     @staticmethod
@@ -188,7 +188,7 @@ class SelnBlock(torch.autograd.Function):
 
 @torch.no_grad()
 def pack_block(w: BlockWeights, dtype: torch.dtype) -> PackedWeights:
-    """Weights in the layout and dtype of the fast layers, to be kept while they do not change."""
+    """Weights in the layout and dtype of the fast layers, to be kept until they change."""
     w = w.cast(dtype)
     w1 = pack_weight(w.w1)
     w2 = pack_weight((w.w2 * w.gamma[:, None]).to(dtype))

@@ -1,7 +1,7 @@
-"""The SELNeXt block as one differentiable call, and the choice of what computes it.
+"""The SELNeXt block as one differentiable call, and the choice of its kernel.
 
-:data:`KERNELS` is the table of what there is, in the order in which it is asked. :func:`plan_block`
-returns what computes a block, or None where that is left to its layers.
+:data:`KERNELS` lists the kernels in the order in which they are tried. :func:`plan_block` returns
+the plan for a block, or None if its layers have to compute it.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class Request(NamedTuple):
-    """What is asked of a kernel: ``dtype`` is that of the products, ``own`` of the weights."""
+    """What a kernel has to support: ``dtype`` is that of the products, ``own`` of the weights."""
 
     device: torch.device
     own: torch.dtype
@@ -41,7 +41,7 @@ class Request(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A key of :data:`KERNELS`, the dtype of the products, whether with gradient."""
+    """A key of :data:`KERNELS`, the dtype of the products, whether a gradient is needed."""
 
     kernel: str
     dtype: torch.dtype
@@ -91,7 +91,7 @@ def _gpu_supports(r: Request) -> bool:
     tf32 = tf32_is_allowed()
     if not (r.allow_untimed or gpu_reason(r.device, r.dtype, tf32)):
         return False
-    # A compiler takes a string for a constant.
+    # For torch.compile a string is a constant, a device is not.
     device = str(r.device) if r.compiling else r.device
     return gpu_block_works(device, r.dtype, r.channels, tf32)
 
@@ -110,7 +110,7 @@ def _run_on_gpu(call: Call) -> Tensor:
 
 
 def _recompute_supports(r: Request) -> bool:
-    """Training in bfloat16 on a CPU; elsewhere it has not been timed."""
+    """Whether it is training in bfloat16 on a CPU; other cases have not been timed."""
     if not r.training or r.compiling:
         return False
     return r.allow_untimed or (r.device.type == 'cpu' and r.dtype == torch.bfloat16)
@@ -132,10 +132,10 @@ def needs_gradient(x: Tensor, w: BlockWeights) -> bool:
 
 
 def plan_block(x: Tensor, w: BlockWeights, allow_untimed: bool = False) -> Plan | None:
-    """What computes the block, None where its layers have to.
+    """The plan for the block, None if its layers have to compute it.
 
-    ``allow_untimed`` allows what is right but has not been timed on the device. What is known to
-    be slower than the layers is never chosen.
+    ``allow_untimed`` allows kernels that are correct but have not been timed on the device. A
+    kernel that is known to be slower than the layers is never chosen.
     """
     if is_recorded() or x.device.type not in ('cpu', 'cuda') or x.ndim != 4 or x.numel() == 0:
         return None
@@ -146,13 +146,13 @@ def plan_block(x: Tensor, w: BlockWeights, allow_untimed: bool = False) -> Plan 
     for t in w:
         if t.dtype is not own or t.device != device or not is_plain(t):
             return None
-    # Under autocast the layer before may have given the narrower dtype.
+    # Under autocast the layer before may have returned the narrower dtype.
     if not is_plain(x) or x.dtype not in (own, dtype):
         return None
     training = needs_gradient(x, w)
     if training and not (own == torch.float32 and all(t.requires_grad for t in w[:-1])):
         return None
-    channels = w.b2.shape[0]  # of a parameter: a constant for a compiler
+    channels = w.b2.shape[0]  # read from a parameter, so that it is a constant for torch.compile
     request = Request(device, own, dtype, training, is_compiling(), allow_untimed, channels)
     for name, kernel in KERNELS.items():
         if kernel.supports(request):
@@ -168,7 +168,7 @@ def run_block(
     branch_scale: Tensor | None = None,
     packed: PackedOnce | None = None,
 ) -> Tensor:
-    """The block as :func:`plan_block` has planned it; arguments as for :func:`seln_block`."""
+    """The block by a plan of :func:`plan_block`; other arguments as for :func:`seln_block`."""
     return KERNELS[plan.kernel].run(Call(x, w, eps, branch_scale, packed, *plan[1:]))
 
 
@@ -182,20 +182,20 @@ def seln_block(
 ) -> Tensor:
     """``x + branch_scale * gamma * W2 SELN(gelu(W1 dwconv(x)))``, (N, C, H, W) -> (N, C, H, W).
 
-    Fast on CPUs, with the gradient where one is needed, in float32, and without a gradient in
-    bfloat16 too (autocast included): channels-last in and out, branches that stochastic depth
-    drops are not computed, and the backward pass recomputes what has 4 C channels. Fast on NVIDIA
-    GPUs in float32, bfloat16 and float16; there the result has the dtype of the products. Training
-    under bfloat16 autocast on a CPU is :func:`.recompute.recompute_block`. All else is
+    Fast on CPUs in float32 with and without a gradient, and in bfloat16 (autocast included) without
+    one. Input and output are channels-last, branches that stochastic depth drops are not computed,
+    and the backward pass recomputes large maps of 4 C channels. Fast on NVIDIA GPUs in float32,
+    bfloat16 and float16; there the result has the dtype of the products. Training under bfloat16
+    autocast on a CPU uses :func:`.recompute.recompute_block`, all other cases
     :func:`block_reference`.
 
     Args:
         x: the input.
         w: the parameters; ``gamma`` may be a constant 1.
         eps: of the gate's norm.
-        branch_scale: (N), the factor of each image's branch: 0 or, the same for all others,
-            1 / (1 - rate).
-        packed: keeps the packed form of ``w`` between calls without gradient.
+        branch_scale: (N), the factor of each image's branch: 0 for a dropped branch, and for all
+            others the same 1 / (1 - rate).
+        packed: keeps the packed form of ``w`` between calls without a gradient.
         allow_untimed: see :func:`plan_block`.
     """
     plan = plan_block(x, w, allow_untimed)

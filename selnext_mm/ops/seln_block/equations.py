@@ -1,4 +1,4 @@
-"""The SELNeXt block as the paper has it, its parameters, and the two layouts of its maps.
+"""The SELNeXt block as in the paper, its parameters, and the two layouts of its maps.
 
 out = x + gamma * (W2 (s * u) + b2),   u = gelu(W1 y + b1),   y = dwconv(x),   s = gate(mean u)
 """
@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# PyTorch's default; the norms around it in SELNeXt use 1e-6, and unifying them changes the model.
+# PyTorch's default. Other norms in SELNeXt use 1e-6; using one value for all changes the model.
 GATE_NORM_EPS = 1e-5
 
 
 class BlockWeights(NamedTuple):
-    """Parameters of a block: C channels, E expanded ones, R in the gate's hidden layer."""
+    """Parameters of a block: C channels, E expanded channels, R in the gate's hidden layer."""
 
     dw_weight: Tensor  # (C, 1, k, k)
     dw_bias: Tensor
@@ -31,7 +31,7 @@ class BlockWeights(NamedTuple):
     gamma: Tensor  # (C)
 
     def cast(self, dtype: torch.dtype) -> 'BlockWeights':
-        """Large layers that see positions in ``dtype``, the gate and what is folded in float32."""
+        """The depth-wise and the first layer in ``dtype``, the gate and the rest in float32."""
         low = {name: getattr(self, name).to(dtype) for name in ('dw_weight', 'dw_bias', 'w1', 'b1')}
         return self._replace(**{k: v.float() for k, v in self._asdict().items()} | low)
 
@@ -46,7 +46,7 @@ def seln_gate(mean: Tensor, w: BlockWeights, eps: float) -> Tensor:
 def block_reference(
     x: Tensor, w: BlockWeights, eps: float, branch_scale: Tensor | None = None
 ) -> Tensor:
-    """The block as it is written in the paper: (N, C, H, W) -> (N, C, H, W)."""
+    """The block as in the paper: (N, C, H, W) -> (N, C, H, W)."""
     y = F.conv2d(x, w.dw_weight, w.dw_bias, padding=w.dw_weight.shape[-1] // 2, groups=x.shape[1])
     u = F.gelu(F.linear(y.permute(0, 2, 3, 1), w.w1, w.b1))
     u = u * seln_gate(u.mean((1, 2)), w, eps)[:, None, None]

@@ -1,7 +1,7 @@
 """The block's backward pass on a GPU, from ``x``, ``y``, the gate's state and for small maps ``h``.
 
-The equations are those of :mod:`.cpu_backward`; products by cuBLAS, the gradient of the depth-wise
-weights by cuDNN, the rest in Triton kernels. ``dt`` is the gradient of ``s * u``.
+The equations are those of :mod:`.cpu_backward`. cuBLAS computes the products, cuDNN the gradient of
+the depth-wise weights, and Triton kernels the rest. ``dt`` is the gradient of ``s * u``.
 """
 
 import torch
@@ -30,7 +30,7 @@ from .triton_gate_gradient import (
 from .triton_maps import gated_sum_kernel, gelu_gradient_kernel
 from .triton_weights import first_layer_kernel, second_layer_kernel
 
-SPLIT = 512  # channels of a part of the gradient of the gate's hidden layer
+SPLIT = 512  # channels per part, in the gradient of the gate's hidden layer
 
 SCALE_GRADIENT = Launcher(scale_gradient_kernel, num_warps=4)
 GATED_SUM = Launcher(gated_sum_kernel, num_warps=8)
@@ -79,7 +79,7 @@ def _gated_and_sums(
 def _gate_backward(
     site: Site, sums: Tensor, state: Tensor, w: BlockWeights, unit: Tensor
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The buffer with the gradients inside the gate, and those of its weights in their order."""
+    """The buffer with the gradients inside the gate, and the gradients of its weights in order."""
     n, parts, wide = sums.shape
     squeezed, splits, groups = site.squeezed, cdiv(wide, SPLIT), cdiv(n, 16)
     d_state = state.new_empty(n * (3 * wide + splits * squeezed))

@@ -1,4 +1,4 @@
-"""Where the GPU's kernels are used: proved right by a trial, known to be fast by a measurement."""
+"""Where the GPU kernels are used: correct in a trial, fast by a measurement or a prediction."""
 
 import functools
 import logging
@@ -13,8 +13,8 @@ from selnext_mm.framework import print_log
 from ..triton_launch import Launcher, can_relaunch
 from .equations import BlockWeights, block_reference
 
-# Largest relative error of the output and of the gradients in a trial: a wrong kernel is off by
-# much more, the rounding of one product by less. With TF32 ten bits are left.
+# Largest allowed relative error of the output and the gradients in a trial. A wrong kernel is off
+# by much more, the rounding of one product by less. TF32 keeps only ten mantissa bits.
 TRIAL_ERROR = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
 TRIAL_ERROR_TF32 = 1e-2
 
@@ -38,7 +38,7 @@ REASONS = tuple(
 
 
 def gpu_reason(device: torch.device, dtype: torch.dtype, tf32: bool) -> str | None:
-    """Why the kernels are used there, None if nothing speaks for it."""
+    """Why the kernels are used in this case, None if there is no reason to use them."""
     if device.type != 'cuda' or torch.version.hip:
         return None
     return _reason(device.index, dtype, tf32)
@@ -65,10 +65,10 @@ def interpreter_is_on() -> bool:
 def gpu_block_works(
     device: torch.device | str, dtype: torch.dtype, channels: int, tf32: bool
 ) -> bool:
-    """Whether the kernels compile and compute rightly there: tried once, on small maps."""
+    """Whether the kernels compile and give correct results there: tried once, on small maps."""
     found = _tried(torch.device(device), dtype, channels, tf32)
     if found and Launcher.direct and can_relaunch():
-        # Another version of Triton may want its launches otherwise.
+        # Direct launches may not work with this version of Triton.
         Launcher.direct = False
         found = _tried(torch.device(device), dtype, channels, tf32)
     if found:
@@ -84,9 +84,9 @@ def gpu_block_works(
 def _tried(device: torch.device, dtype: torch.dtype, channels: int, tf32: bool) -> str:
     """What is wrong with the kernels, empty if nothing is."""
     allowed = TRIAL_ERROR_TF32 if tf32 and dtype == torch.float32 else TRIAL_ERROR[dtype]
-    small, large = (5, 3), (2 * channels // 32 + 2, 33)  # the gate in the map, and in W2
+    small, large = (5, 3), (2 * channels // 32 + 2, 33)  # the gate scales the map, and W2
     try:
-        for size in (small, large, small, large):  # the second time launched directly
+        for size in (small, large, small, large):  # from the third on all launches are direct
             error = _trial_error(device, dtype, channels, size)
             if not error <= allowed:
                 raise ArithmeticError(f'relative error {error:.1e}, more than {allowed:.0e}')
@@ -95,7 +95,7 @@ def _tried(device: torch.device, dtype: torch.dtype, channels: int, tf32: bool) 
     return ''
 
 
-# What torch.compiler.assume_constant_result does, which would import the whole compiler.
+# As torch.compiler.assume_constant_result does it, which would import the whole compiler.
 gpu_block_works._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 

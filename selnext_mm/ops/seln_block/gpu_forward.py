@@ -1,4 +1,4 @@
-"""The block's forward pass on a GPU: products by cuBLAS, the rest in a few Triton kernels.
+"""The block's forward pass on a GPU: cuBLAS for the products, a few Triton kernels for the rest.
 
     y = dwconv(x)                      one kernel, each value of x loaded once per tile
     u = gelu(W1 y + b1), sums of u     narrow blocks: one kernel; else cuBLAS and one pass in place
@@ -7,8 +7,8 @@
     LN(raw) * gelu(h), then W2 u       elsewhere: one pass over h = W1 y + b1, cuBLAS
     out = x + gamma (W2 u + b2)        one memory pass
 
-All maps are channels-last and in the dtype of the products, ``x`` and the result, too: nothing is
-promoted to float32 on the way. The gate is float32.
+All maps, ``x`` and the result included, are channels-last and in the dtype of the products; none
+is stored in float32 on the way. The gate is float32.
 """
 
 from collections.abc import Hashable
@@ -24,14 +24,14 @@ from .triton_gate import excite_kernel, raw_scales_kernel, scale_weight_kernel
 from .triton_maps import expand_kernel, gelu_scale_kernel, gelu_sum_kernel, residual_kernel
 from .triton_weights import prepare_kernel
 
-# A pass over a map is cut into about so many programs, which fill any GPU of today several times.
+# A pass over a map is cut into about this many programs, which fill any current GPU several times.
 PROGRAMS = 2048
 # Launch parameters, chosen by a sweep on an H100: docs/performance.md.
 BLOCK_P, BLOCK_E = 32, 128
 EXPAND = (128, 64, 32)
-MAX_EXPANDED_CHANNELS = 256  # above, cuBLAS and a pass of its own are faster than the one kernel
+MAX_EXPANDED_CHANNELS = 256  # above this, cuBLAS and a separate pass beat the single kernel
 PREFETCH = False  # of the depth-wise kernel's columns; not yet timed
-SPLIT = 256  # channels of a part of the gate's first product
+SPLIT = 256  # channels per part, in the gate's first product
 
 PREPARE = Launcher(prepare_kernel, num_warps=4)
 DEPTHWISE = Launcher(depthwise_kernel, num_warps=1)
@@ -73,7 +73,7 @@ def site_of(x: Tensor, w: BlockWeights, dtype: torch.dtype, branch_scale: Tensor
 
 
 class LowWeights(NamedTuple):
-    """The weights in the form of the kernels; gradients are divided by ``unit``."""
+    """The weights as the kernels need them; gradients inside the block are divided by ``unit``."""
 
     taps: Tensor  # (k * k, C) float32, of the depth-wise layer
     w1: Tensor  # (E, C) in the dtype of the products
@@ -127,7 +127,7 @@ def prepare_weights(w: BlockWeights, dtype: torch.dtype) -> LowWeights:
 
 
 def depthwise_tile(site: Site, backward: bool) -> tuple[int, int, int, int]:
-    """Rows, columns unrolled, and channels of a tile of the depth-wise kernel, and its columns."""
+    """Rows, unrolled columns, channels and columns of a tile of the depth-wise kernel."""
     block_c = 64 if site.channels % 64 == 0 else 32
     rows = 2 if backward else 4
     unroll = 2 if site.width > 14 and not (backward and block_c == 64) else 1
@@ -167,7 +167,7 @@ def run_depthwise(
 
 
 def parts_of(site: Site) -> tuple[int, int]:
-    """Into how many parts, of how many positions, a pass over (images, positions, E) is cut."""
+    """Number of parts, and positions per part, of each image in a pass over its positions."""
     per_part = max(1, site.images * cdiv(site.wide, BLOCK_E))
     parts = min(cdiv(PROGRAMS, per_part), cdiv(site.positions, BLOCK_P))
     rows = BLOCK_P * cdiv(site.positions, parts * BLOCK_P)
@@ -175,7 +175,7 @@ def parts_of(site: Site) -> tuple[int, int]:
 
 
 def gelu_and_sums(site: Site, h: Tensor, u: Tensor | None) -> Tensor:
-    """Sums over parts of the positions of ``gelu(h)``, (N, parts, E), which goes to ``u``, too."""
+    """Write ``gelu(h)`` into ``u``, if given; return its sums in parts, (N, parts, E)."""
     parts, rows = parts_of(site)
     sums = h.new_empty((site.images, parts, site.wide), dtype=torch.float32)
     GELU_SUM(
@@ -206,7 +206,7 @@ def expand(site: Site, y: Tensor, low: LowWeights, keep: bool) -> tuple[Tensor, 
 
 
 def gate_state(site: Site, sums: Tensor, w: BlockWeights) -> Tensor:
-    """The gate up to its norm, from the sums of ``u``; its statistics are still to be filled."""
+    """The gate up to its norm, from the sums of ``u``; a later kernel fills in the statistics."""
     n, parts, wide = sums.shape
     squeezed, splits = site.squeezed, cdiv(wide, SPLIT)
     state = sums.new_empty(n * (2 * wide + squeezed + 2))
@@ -287,7 +287,7 @@ def gpu_forward(
     branch_scale: Tensor | None,
     training: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-    """Output (N, C, H, W), ``y``, ``h`` (rows) where it is to be kept, and the gate's state.
+    """Output (N, C, H, W), ``y``, ``h`` (rows; None if it is not kept), and the gate's state.
 
     ``x`` is channels-last and in the dtype of the products.
     """

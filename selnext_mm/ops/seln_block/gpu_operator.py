@@ -1,4 +1,4 @@
-"""The block on a GPU as operators of torch, and with its gradient.
+"""The block on a GPU as operators of torch, without and with its gradient.
 
 Registered with torch, so that ``torch.compile`` takes each block as one node of its graph. Without
 a compiler the same functions are called directly, which saves the dispatcher's time.
@@ -44,7 +44,7 @@ def gpu_inference(
 def gpu_training(
     x: Tensor, weights: list[Tensor], eps: float, branch_scale: Tensor | None, dtype: torch.dtype
 ) -> tuple[Tensor, list[Tensor | None]]:
-    """The output and what the backward pass needs; None is an input of this function."""
+    """The output and what the backward pass needs; None stands for an input of this function."""
     w = BlockWeights(*weights)
     with on_device(x):
         low = prepare_weights(w, dtype)
@@ -110,7 +110,7 @@ class GpuBlock(torch.autograd.Function):
         return d_x, None, None, None, *d_weights
 
 
-# --- for torch.compile: an operator returns no inputs and no None, but empty tensors for them ----
+# --- for torch.compile: an operator may not return inputs or None; empty tensors stand for them --
 
 
 def _operator_training(x, weights, eps, branch_scale, dtype):
@@ -186,7 +186,7 @@ def _(grad, x, saved, weights, eps, branch_scale, dtype):
 
 
 class CompiledGpuBlock(torch.autograd.Function):
-    """The same through the operators, for a compiler."""
+    """:class:`GpuBlock` through the operators, for ``torch.compile``."""
 
     @staticmethod
     def forward(ctx, x, eps, branch_scale, dtype, *weights):

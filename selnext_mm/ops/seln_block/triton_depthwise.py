@@ -29,13 +29,13 @@ def depthwise_kernel(
     """A depth-wise K x K convolution of ``ROWS`` rows, some columns and ``BLOCK_C`` channels.
 
     A thread keeps the K * K weights of its channels and walks over the columns. Each value of
-    ``x`` is loaded once for all the outputs of the tile that it goes into; with ``PREFETCH`` one
-    column ahead of its use. (What is stored may be what is loaded next, for all that the compiler
-    knows, so that it does not load ahead by itself.)
+    ``x`` is loaded once for all outputs of the tile that use it; with ``PREFETCH`` one column
+    ahead of its use. (The compiler does not load ahead by itself, because for all it knows a store
+    may change what is loaded next.)
 
     ``weight`` is (K * K, C) in float32. Forward: ``y = conv(x) + bias``. ``BACKWARD``: the weights
-    are turned around, ``y = residual + factor * conv(x)``, and ``sums`` (tiles, 2, C) gets the
-    sums over the tile of ``x`` and of ``branch_scale * residual``.
+    are flipped, ``y = residual + factor * conv(x)``, and ``sums`` (tiles, 2, C) gets the sums over
+    the tile of ``x`` and of ``branch_scale * residual``.
     """
     PAD: tl.constexpr = K // 2
     groups, segments = tl.cdiv(height, ROWS), tl.cdiv(width, segment_width)
@@ -121,7 +121,7 @@ def depthwise_kernel(
                 for m in tl.static_range(1, K):
                     acc = acc + (after[t * K + m],)
                 acc = acc + (zero,)
-    # What is left when the map ends before the window does.
+    # The outputs that are still pending because the map ends inside their window.
     last = start + tl.cdiv(end - start, UNROLL) * UNROLL
     for m in tl.static_range(PAD):
         done = last - PAD + m

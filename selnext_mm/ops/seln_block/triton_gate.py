@@ -1,8 +1,8 @@
 """The gate of the block in Triton, forward: means, two small layers, norm.
 
-What it leaves for its gradient is one buffer in float32, ``state``: the raw scales (images, E), the
-means (images, E), the hidden layer (images, R), and of the norm of the raw scales mean and
-1 / standard deviation (images, 2). Products are computed in full float32.
+For its gradient it leaves one float32 buffer, ``state``: the raw scales (images, E), the means
+(images, E), the hidden layer (images, R), and the statistics of the norm of the raw scales, mean
+and 1 / standard deviation (images, 2). Products are computed in full float32.
 """
 
 import triton
@@ -13,7 +13,7 @@ import triton.language as tl
 def _sum_of_parts(
     sums, n, n_in, e, e_in, parts, wide, BLOCK_N: tl.constexpr, BLOCK_E: tl.constexpr
 ):
-    """The sum over the parts of (images, parts, E): eight loads at a time are under way."""
+    """The sum over the parts of (images, parts, E), with eight loads in flight at a time."""
     total = tl.zeros((BLOCK_N, BLOCK_E), tl.float32)
     base = n.to(tl.int64)[:, None] * parts * wide + e[None, :]
     for first in range(0, parts, 8):
@@ -92,7 +92,7 @@ def statistics_of(state, images, wide, squeezed):
 
 @triton.jit
 def _row_statistics(state, image, images, wide, squeezed, eps, store, BLOCK: tl.constexpr):
-    """Mean and 1 / standard deviation of the raw scales of one image, kept if ``store``."""
+    """Mean and 1 / standard deviation of the raw scales of one image; saved if ``store``."""
     e = tl.arange(0, BLOCK)
     value = tl.load(state + image * wide + e, mask=e < wide, other=0.0)
     mu = tl.sum(value, 0) / wide
@@ -118,14 +118,14 @@ def new_scales(
     state, image, images, cols, mask, wide, squeezed, norm_weight, norm_bias, eps, store,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The gate's scales of one image; the norm's statistics are kept if ``store``."""
+    """The gate's scales of one image; the norm's statistics are saved if ``store``."""
     mu, rstd = _row_statistics(state, image, images, wide, squeezed, eps, store, BLOCK)
     return _normalised(state, image, cols, mask, wide, mu, rstd, norm_weight, norm_bias)
 
 
 @triton.jit
 def kept_scales(state, image, images, cols, mask, wide, squeezed, norm_weight, norm_bias):
-    """The gate's scales of one image, with the statistics that the forward pass has kept."""
+    """The gate's scales of one image, with the statistics that the forward pass has saved."""
     statistics = statistics_of(state, images, wide, squeezed)
     mu, rstd = tl.load(statistics + 2 * image), tl.load(statistics + 2 * image + 1)
     return _normalised(state, image, cols, mask, wide, mu, rstd, norm_weight, norm_bias)

@@ -1,6 +1,6 @@
 """The gradient of the block's gate in Triton, in four launches.
 
-``state`` is that of :mod:`.triton_gate`. ``d_state``, in float32 too, holds the gradients of the
+``state`` is that of :mod:`.triton_gate`. ``d_state``, in float32 too, contains the gradients of the
 scales ``ds``, of the raw scales and of the means, (images, E) each, then that of the hidden layer
 in parts, (splits, images, R).
 """
@@ -39,7 +39,7 @@ def scale_gradient_kernel(
 def norm_gradient_kernel(
     sums, state, norm_weight, d_state, images, parts, wide, squeezed, BLOCK: tl.constexpr
 ):
-    """Through the gate's norm, one image a program: ``ds``, in parts in ``sums``, and ``d_raw``."""
+    """Through the gate's norm, an image per program: ``ds``, the sum of ``sums``, and ``d_raw``."""
     image = tl.program_id(0)
     e = tl.arange(0, BLOCK)
     e_in = e < wide
@@ -106,7 +106,7 @@ def gate_gradients_kernel(
     images, wide, squeezed,
     SPLITS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_E: tl.constexpr,
 ):  # fmt: skip
-    """Through the gate's first layer to the means, and the gradients of all its weights.
+    """Through the gate's first layer to the means, and the gradients of all weights of the gate.
 
     The gradient of the means is still divided by ``unit``, those of the weights are not.
     """

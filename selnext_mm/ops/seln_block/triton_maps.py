@@ -16,9 +16,9 @@ def gelu_sum_kernel(
     h, u, sums, positions, wide, parts, rows_of_part,
     STORE: tl.constexpr, EXACT: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_E: tl.constexpr,
 ):  # fmt: skip
-    """``u = gelu(h)``, which may be ``h`` itself, and its sums over the positions of a part.
+    """``u = gelu(h)`` and its sums over the positions of a part; ``u`` may be ``h`` itself.
 
-    ``sums`` is (images, parts, E). Without ``STORE`` only the sums are made.
+    ``sums`` is (images, parts, E). Without ``STORE`` only the sums are computed.
     """
     image, part = tl.program_id(0) // parts, tl.program_id(0) % parts
     cols = tl.program_id(1) * BLOCK_E + tl.arange(0, BLOCK_E)
@@ -45,7 +45,7 @@ def expand_kernel(
 ):  # fmt: skip
     """``u = gelu(W1 y + b1)`` of a tile, and its sums; with ``KEEP`` ``h = W1 y + b1``, too.
 
-    For narrow blocks, whose product is bound by what it writes. Not for float32.
+    For narrow blocks, whose product is bound by memory writes. Not for float32.
     """
     image = tl.program_id(2).to(tl.int64)
     cols = tl.program_id(0) * BLOCK_E + tl.arange(0, BLOCK_E)
@@ -79,7 +79,7 @@ def gelu_scale_kernel(
     images, positions, wide, squeezed, parts, rows_of_part, eps,
     EXACT: tl.constexpr, BLOCK: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_E: tl.constexpr,
 ):  # fmt: skip
-    """``u = s * gelu(h)``, which may be ``h`` itself, of the positions of a part; s = LN(raw)."""
+    """``u = s * gelu(h)`` of the positions of a part, s = LN(raw); ``u`` may be ``h`` itself."""
     image, part = tl.program_id(0) // parts, tl.program_id(0) % parts
     cols = tl.program_id(1) * BLOCK_E + tl.arange(0, BLOCK_E)
     col_in = cols < wide
@@ -157,7 +157,7 @@ def gelu_gradient_kernel(
     GATED: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr, EXACT: tl.constexpr,
     BLOCK_P: tl.constexpr, BLOCK_E: tl.constexpr,
 ):  # fmt: skip
-    """``dh = (a dt + d_mean / P) gelu'(h)``, which may be ``dt`` itself, and its sums over a part.
+    """``d_h = (a dt + d_mean / P) gelu'(h)`` and its sums over a part; ``d_h`` may be ``dt``.
 
     ``a`` is ``branch_scale s``, or 1 without ``GATED``, where the gate is in the weights already.
     """

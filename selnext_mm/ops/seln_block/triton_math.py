@@ -35,7 +35,7 @@ def normal_tail(a):
 
 @triton.jit
 def gelu(x, EXACT: tl.constexpr):
-    """``x Phi(x)``; NaN and infinities as torch has them. ``EXACT`` for float32 results."""
+    """``x Phi(x)``; NaN and infinities as in torch. ``EXACT`` for float32 results."""
     if EXACT:
         return 0.5 * x * (1.0 + tl.erf(x * SQRT_HALF))
     a = tl.minimum(tl.abs(x), 60.0)

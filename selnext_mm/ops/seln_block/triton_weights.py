@@ -1,4 +1,4 @@
-"""What the block's kernels make of its weights, and the gradients of the weights, in Triton.
+"""The block's weights prepared for the kernels, and the gradients of the weights, in Triton.
 
 In float16 layer scale (1e-6 at first) folded into a weight would be out of range. There
 ``gamma = unit * factor`` with ``unit = max |gamma|``: gradients inside the block are divided by
@@ -40,7 +40,7 @@ def prepare_kernel(
     CAST: tl.constexpr, NORMALISE: tl.constexpr, KK: tl.constexpr, BLOCK_K: tl.constexpr,
     BLOCK_G: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The weights as the other kernels want them, in one launch.
+    """The weights as the other kernels need them, in one launch.
 
     ``taps`` (KK, C) in float32 from ``dw_weight`` (C, KK); with ``CAST`` the pointwise weights in
     another dtype; with ``NORMALISE`` ``unit = max |gamma|`` and ``factor = gamma / unit``.
@@ -91,11 +91,11 @@ def second_layer_kernel(
     GATED: tl.constexpr, HAS_BRANCH_SCALE: tl.constexpr, KK: tl.constexpr, BLOCK_K: tl.constexpr,
     BLOCK_T: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of W2, b2, gamma and of the depth-wise layer, one channel c a program.
+    """Gradients of W2, b2, gamma and of the depth-wise layer, one channel c per program.
 
     With ``O = g^T (branch_scale s u)``, (C, E), and ``total = sum branch_scale g``:
     ``dW2 = gamma O``, ``dgamma = sum_e W2 O + b2 total``, ``db2 = gamma total``. ``outer`` is O,
-    or without ``GATED`` ``B = g^T u`` of each image. ``sums`` is what the depth-wise kernel gives.
+    or without ``GATED`` ``B = g^T u`` of each image. ``sums`` is from the depth-wise kernel.
     """
     c = tl.program_id(0)
     e = tl.arange(0, BLOCK)

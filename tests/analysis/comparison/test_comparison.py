@@ -133,7 +133,7 @@ def test_a_run_that_another_process_holds_is_left_to_it(runs, monkeypatch, tmp_p
     other.acquire()
     run_all(runs, REDUCED, tmp_path, tmp_path, say=said.append)
     assert executed == free
-    assert said[1] == f'{held}: another process works on it'
+    assert said[1] == f'{held}: another process is working on it'
     other.release()
     run_all(runs, REDUCED, tmp_path, tmp_path, say=said.append)
     assert executed == [*free, held]
@@ -175,7 +175,7 @@ def test_run_config_carries_the_protocol(model, data, tmp_path):
 
 def test_another_protocol_needs_another_folder(model, data, tmp_path):
     plan([model], [0], data, tmp_path / 'out', epochs=20)
-    with pytest.raises(UserError, match=r'holds runs with epochs 20 \(now 30\); give another'):
+    with pytest.raises(UserError, match=r'contains runs with epochs 20 \(now 30\); give another'):
         plan([model], [0], data, tmp_path / 'out', epochs=30)
 
 

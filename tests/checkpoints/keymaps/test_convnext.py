@@ -92,5 +92,5 @@ def test_dinov3_has_its_final_norm_twice_and_no_head(peer):
 @pytest.mark.parametrize('source', ['timm-convnext', 'dinov3-convnext'])
 def test_a_convnext_of_version_2_is_not_taken_for_one(source):
     model = timm_convnext.ConvNeXt(depths=DEPTHS, dims=WIDTHS, use_grn=True, ls_init_value=None)
-    with pytest.raises(UserError, match=r'not of this source: .*; check --from'):
+    with pytest.raises(UserError, match=r'not from this source: .*; check --from'):
         convert_keys(model.state_dict(), source)
