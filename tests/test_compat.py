@@ -1,6 +1,7 @@
 """The work-arounds do their job here and are inert elsewhere."""
 
 import json
+import pkgutil
 import subprocess
 import sys
 import textwrap
@@ -12,6 +13,7 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
+from selnext_mm import compat
 from selnext_mm.checkpoints.files import load_file
 from selnext_mm.config_files import find_config
 
@@ -310,3 +312,22 @@ def test_a_package_that_is_missing_is_still_named():
         pytest.skip('mmocr is installed; take a package of mmengine that is not')
     with pytest.raises(ModuleNotFoundError, match='mmocr is not installed'):
         Config.fromstring("_base_ = 'mmocr::_base_/x.py'", '.py')
+
+
+def test_mmengine_looks_for_mmcv_where_python_has_no_find_loader(monkeypatch):
+    """Python 3.14 has dropped it; a training asks for it when it wraps the model."""
+    from mmengine.utils.dl_utils.misc import mmcv_full_available
+
+    before = mmcv_full_available()
+    monkeypatch.delattr(pkgutil, 'find_loader', raising=False)
+    compat.provide_find_loader()
+    assert mmcv_full_available() == before
+    assert pkgutil.find_loader('json') is not None
+    assert pkgutil.find_loader('mmcv.no_such_module') is None
+
+
+def test_a_python_that_has_find_loader_keeps_it(monkeypatch):
+    own = object()
+    monkeypatch.setattr(pkgutil, 'find_loader', own, raising=False)
+    compat.provide_find_loader()
+    assert pkgutil.find_loader is own

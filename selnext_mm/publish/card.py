@@ -38,8 +38,8 @@ def tested_scores(run: Run) -> tuple[dict[str, float], str]:
     found = sorted(run.folder.glob('*.json'), key=lambda p: p.stat().st_mtime)
     for path in reversed(found):
         try:
-            content = json.loads(path.read_text())
-        except ValueError:
+            content = json.loads(path.read_text(encoding='utf-8'))
+        except (OSError, ValueError):
             continue
         if not isinstance(content, dict):
             continue
