@@ -74,6 +74,53 @@ def test_the_package_alone_does_not_load_torchvision(tmp_path):
     assert out.splitlines()[-2:] == ['False', 'SourceFileLoader True']
 
 
+def test_torchvision_does_not_load_the_compiler(tmp_path):
+    """It takes a second; compiling works afterwards, and torchvision asks the real function."""
+    out = python(
+        """
+        import sys
+        import selnext_mm, torch, torchvision.ops
+        print('torch._dynamo' in sys.modules)
+        asked = torchvision.ops.roi_align.__globals__['is_compile_supported']
+        print(asked('cpu'), 'torch._dynamo.convert_frame' in sys.modules)
+        from torch._dynamo.utils import is_compile_supported
+        print(is_compile_supported is not asked, is_compile_supported('cpu'))
+        print(torch._dynamo.config.cache_size_limit > 0)
+        print(torch.compile(lambda x: x + 1, backend='eager')(torch.ones(2)).tolist())
+        """,
+        tmp_path,
+    )
+    first, answer, other, config, compiled = out.splitlines()
+    assert first == 'False'
+    assert answer == f'{other.split()[1]} True'
+    assert (other.split()[0], config, compiled) == ('True', 'True', '[2.0, 2.0]')
+
+
+@pytest.mark.parametrize(
+    'asks',
+    [
+        'import torch._dynamo; torch._dynamo.disable',
+        'import torch; torch._dynamo.disable',
+        'from torch._dynamo import disable',
+        'from torch._dynamo.utils import counters',
+        'import torch._dynamo.config',
+    ],
+)
+def test_a_torchvision_that_wants_more_of_the_compiler_gets_it(asks, tmp_path):
+    (tmp_path / 'torchvision').mkdir()
+    (tmp_path / 'torchvision' / '__init__.py').write_text(f'{asks}\n')
+    out = python(
+        """
+        import sys
+        sys.path.insert(0, '.')
+        import selnext_mm, torchvision, torch
+        print(type(sys.modules['torch._dynamo']).__name__, callable(torch._dynamo.disable))
+        """,
+        tmp_path,
+    )
+    assert out == 'module True\n'
+
+
 def test_another_error_of_torchvision_is_not_hidden(tmp_path):
     (tmp_path / 'torchvision').mkdir()
     (tmp_path / 'torchvision' / '__init__.py').write_text('raise RuntimeError("broken disk")\n')
