@@ -1,5 +1,6 @@
 """mmengine's runner with a short log and strict checkpoints."""
 
+import copy
 import re
 from dataclasses import replace
 from itertools import takewhile
@@ -64,6 +65,8 @@ class ConciseRunner(Runner):
 
     def __init__(self, *args, **kwargs) -> None:
         self._handed_over: dict[str | None, dict | None] = {}
+        # load_from and resume as the config had them, where --resume set others.
+        self.own_start: dict = {}
         super().__init__(*args, **kwargs)
 
     def hand_over(self, filename: str | None, checkpoint: dict | None) -> None:
@@ -158,14 +161,19 @@ class ConciseRunner(Runner):
         """Write the config into the work dir, or beside the log if a training's is there.
 
         That of a test starts from the tested checkpoint and may write files where only this test
-        wants them; the one in the work dir is there to train and test by again.
+        wants them; the one in the work dir is there to train and test by again, so it does not
+        name the checkpoint that a resumed run went on from.
         """
         name = Path(self.cfg.filename).name if self.cfg.filename else f'{self.timestamp}.py'
         kept = Path(self.work_dir, name)
         path = kept if trains or not kept.exists() else Path(self._log_dir, name)
         # A config that was written for this run says at its head why it is as it is.
         head = leading_comments(path) if path.suffix == '.py' and path.exists() else ''
-        self.cfg.dump(path)
+        cfg = self.cfg
+        if trains and self.own_start:
+            cfg = copy.deepcopy(cfg)
+            cfg.merge_from_dict(self.own_start)
+        cfg.dump(path)
         if head:
             write_text(path, head + path.read_text(encoding='utf-8'))
 

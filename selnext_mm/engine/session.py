@@ -165,6 +165,7 @@ class Session:
         make_safe(cfg)
         model = build_model(cfg)
         check_arguments(cfg, model)
+        start = dict(load_from=cfg.get('load_from'), resume=cfg.get('resume', False))
         newest = set_resume(cfg, 'auto' if resume is True else resume, model)
         if newest:
             lines += newest.lines()
@@ -180,6 +181,8 @@ class Session:
             if hook and hook.get('type') == HOOK:
                 claim(cfg.work_dir, (newest.path, content['meta']) if newest else None)
             runner = self._build(cfg, content)
+            if newest and isinstance(runner, ConciseRunner):
+                runner.own_start = start
             del content, newest  # the runner holds it until it has loaded it
             with self.lock():  # of a folder that the runner has made
                 for line in lines:

@@ -70,6 +70,9 @@ def test_a_resumed_run_reads_its_checkpoint_once(trained, shapes_root, monkeypat
     assert len(read) == 1
     assert [p.name for p in opened if p.suffix == '.pth'] == ['epoch_1.pth']
     assert not again.runner._handed_over
+    # What is kept to train by again does not go on from a file of this run.
+    kept = Config.fromfile(Path(session.cfg.work_dir, Path(CONFIG).name))
+    assert (kept.load_from, kept.resume, kept.train_cfg.max_epochs) == (None, False, 2)
 
 
 def test_a_test_reads_its_checkpoint_once(trained, monkeypatch):
