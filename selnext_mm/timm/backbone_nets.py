@@ -1,7 +1,10 @@
 """SELNeXt, PATNet and MobileNetV3-Large with SELN in timm's registry."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
+import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor
@@ -139,9 +142,23 @@ default_cfgs = generate_default_cfgs(
 )
 
 
-def _create(model_cls: type, variant: str, pretrained: bool, **kwargs: Any) -> Classifier:
+def _placed(model_cls: type[Classifier]) -> Callable[..., Classifier]:
+    """``model_cls`` with timm's arguments ``device`` and ``dtype``."""
+
+    def build(
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None, **kwargs: Any
+    ) -> Classifier:
+        with nullcontext() if device is None else torch.device(device):
+            return model_cls(**kwargs).to(dtype=dtype)
+
+    return build
+
+
+def _create(
+    model_cls: type[Classifier], variant: str, pretrained: bool, **kwargs: Any
+) -> Classifier:
     return build_model_with_cfg(
-        model_cls,
+        _placed(model_cls),
         variant,
         pretrained,
         pretrained_filter_fn=classifier_weights,
@@ -150,7 +167,7 @@ def _create(model_cls: type, variant: str, pretrained: bool, **kwargs: Any) -> C
     )
 
 
-def _register(model_cls: type, variant: str, **fixed: Any) -> None:
+def _register(model_cls: type[Classifier], variant: str, **fixed: Any) -> None:
     """Register ``variant`` with timm, and add its function to this module."""
 
     def build(pretrained: bool = False, **kwargs: Any) -> Classifier:
