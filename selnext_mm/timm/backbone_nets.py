@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from selnext_mm.models.backbones.mobilenet_v3 import AttentionMobileNetV3
 from selnext_mm.models.backbones.patnet import ARCHS as PATNETS
@@ -68,14 +68,20 @@ class TimmSELNeXt(Classifier):
         self.backbone.gap_before_final_norm = bool(global_pool)
 
     def pooled(self, x: Tensor) -> Tensor:
+        if not hasattr(self.backbone, self.norm_name):  # pruned
+            return super().pooled(x)
         return self.backbone.output(len(self.backbone.stages) - 1, x)
 
     def final_map(self, x: Tensor) -> Tensor:
-        name = f'norm{len(self.backbone.stages) - 1}'
-        return getattr(self.backbone, name)(x) if hasattr(self.backbone, name) else x
+        return getattr(self.backbone, self.norm_name, nn.Identity())(x)
 
     def prune_norm(self) -> None:
-        delattr(self.backbone, f'norm{len(self.backbone.stages) - 1}')
+        delattr(self.backbone, self.norm_name)
+
+    @property
+    def norm_name(self) -> str:
+        """The backbone's name for the norm of its last map."""
+        return f'norm{len(self.backbone.stages) - 1}'
 
 
 class TimmPATNet(Classifier):
