@@ -89,7 +89,7 @@ def row(leaf: str, count_flops: bool = True) -> dict:
         metadata['FLOPs'] = counts.flops_mmcv if dense else counts.macs
         metadata['Input Size'] = '{}x{}'.format(*counts.shape)
     metadata['Trained Here'] = trained_here(leaf)
-    first = (config_root() / leaf).read_text().splitlines()[0]
+    first = (config_root() / leaf).read_text(encoding='utf-8').splitlines()[0]
     entry = {
         'Name': first.removeprefix('# long name:').split()[0],
         'In Collection': collection(leaf)['Name'],
@@ -127,7 +127,7 @@ def trained_here(leaf: str) -> str:
     """Whether a model has been trained with this code."""
     if leaf in OURS:
         return 'yes'
-    shortened = {row['model'] for row in json.loads(SHORTENED.read_text())['rows']}
+    shortened = {row['model'] for row in json.loads(SHORTENED.read_text(encoding='utf-8'))['rows']}
     return 'by a shortened recipe' if Path(leaf).stem in shortened else 'not run'
 
 
@@ -135,7 +135,7 @@ def reported(leaf: str) -> dict[str, float]:
     """What a paper reports, from the row of the config in the README of its folder."""
     folder, _, name = leaf.partition('/')
     header: list[str] = []
-    for line in (config_root() / folder / 'README.md').read_text().splitlines():
+    for line in (config_root() / folder / 'README.md').read_text(encoding='utf-8').splitlines():
         cells = [cell.strip() for cell in line.strip('|').split('|')]
         if cells[0] == 'config':
             header = cells

@@ -78,8 +78,8 @@ def page() -> str:
     names = ('config', 'long name', 'data', 'epochs', 'params (M)', 'operations (G)', 'size')
     header = '| ' + ' | '.join((*names, 'paper', 'ours')) + ' |'
     folders = {
-        Path(name).parent.name: yaml.safe_load((ROOT / name).read_text())
-        for name in yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
+        Path(name).parent.name: yaml.safe_load((ROOT / name).read_text(encoding='utf-8'))
+        for name in yaml.safe_load((ROOT / 'model-index.yml').read_text(encoding='utf-8'))['Import']
     }
     for folder in sorted(folders, key=[*TITLES].index):
         content = folders[folder]
