@@ -95,10 +95,21 @@ def test_a_long_name_is_unique_and_finds_its_config():
     assert len(names) == len(config_leaves())
     assert {model['Name']: leaf for leaf, model in MODELS.items()} == names
     for name, leaf in names.items():
+        assert re.fullmatch('[a-z0-9._-]+', name), leaf
         assert name not in {Path(other).stem for other in config_leaves() if other != leaf}
     leaf = 'cascade_mask_rcnn/selnext_t_1x_coco.py'
     name = MODELS[leaf]['Name']
     assert find_config(name) == find_config(f'{name}.py') == config_root() / leaf
+
+
+def test_a_name_that_runs_into_its_note_is_refused(tmp_path, monkeypatch):
+    tool = module(ROOT / 'dev' / 'metafiles.py')
+    monkeypatch.setattr(tool, 'config_root', lambda: tmp_path)
+    (tmp_path / 'a.py').write_text('# long name: a-b_1xb2_coco   (Table 6)\n')
+    (tmp_path / 'b.py').write_text('# long name: a-b_1xb2_coco(Table 6)\n')
+    assert tool.long_name('a.py') == 'a-b_1xb2_coco'
+    with pytest.raises(ValueError, match='expected "# long name: NAME'):
+        tool.long_name('b.py')
 
 
 def test_the_wheel_has_a_file_by_each_long_name(tmp_path):
