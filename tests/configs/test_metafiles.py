@@ -49,7 +49,7 @@ def test_every_entry_is_complete():
         assert all(re.search(r' \((?:paper|paper: .+|ours)\)$', key) for key in metrics(leaf))
         has_ours = any(key.endswith('(ours)') for key in metrics(leaf))
         assert has_ours == (data['Trained Here'] == 'yes'), leaf
-        assert 'Weights' not in model  # there are none
+        assert 'Weights' not in model  # those in weights/ are of no listed config
 
 
 @pytest.mark.parametrize('leaf', config_leaves())
@@ -88,6 +88,19 @@ def test_the_page_is_current():
     assert tool.PAGE.read_text() == tool.page(), 'run dev/model_zoo.py'
     rows = [line for line in tool.page().splitlines() if line.startswith('| `')]
     assert len(rows) == len(MODELS)
+
+
+def test_the_pages_name_the_weights_that_there_are():
+    folders = [p.parent for p in (ROOT / 'weights').glob('*/model.safetensors')]
+    assert folders
+    for page in ('model_zoo.md', 'mim.md'):
+        text = (ROOT / 'docs' / page).read_text()
+        assert '(weights.md)' in text, page
+        for folder in folders:
+            assert f'`weights/{folder.name}`' in text, page
+    for folder in folders:  # made by "train --data", whose configs are not listed
+        assert not any(folder.name in model['Name'] for model in MODELS.values())
+        assert '--data' in (folder / 'README.md').read_text()
 
 
 def test_a_long_name_is_unique_and_finds_its_config():
