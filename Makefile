@@ -46,6 +46,8 @@ docs: setup
 
 lint: setup
 	$(BIN)/ruff check .
+	@# A preview rule: without an encoding, Windows reads and writes text in that of its region.
+	$(BIN)/ruff check --preview --select PLW1514 selnext_mm tools dev benchmarks
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 

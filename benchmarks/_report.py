@@ -55,7 +55,7 @@ def read_json(
         UserError: for anything else.
     """
     try:
-        result = json.loads(Path(path).read_text())
+        result = json.loads(Path(path).read_text(encoding='utf-8'))
         for key in keys:
             result[key]
     except OSError as error:

@@ -192,7 +192,9 @@ def main() -> None:
     if args.synthetic:
         content, results = synthesize(args.synthetic)
     else:
-        content, results = (json.loads(Path(p).read_text()) for p in (args.ann, args.results))
+        content, results = (
+            json.loads(Path(p).read_text(encoding='utf-8')) for p in (args.ann, args.results)
+        )
     results = fill(content, results, args.detections)
     content, results = multiply(content, results, args.copies)
     quiet = io.StringIO()
@@ -215,7 +217,7 @@ def main() -> None:
     )
     print(json.dumps(report, indent=2))
     if args.out:
-        Path(args.out).write_text(json.dumps(report, indent=2) + '\n')
+        Path(args.out).write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
 
 
 if __name__ == '__main__':

@@ -130,7 +130,7 @@ def run_step(step: Step, result: Path, log: Path, limit_s: float) -> None:
 
 
 def last_line(log: Path, begin: int) -> str:
-    with open(log, errors='replace') as file:
+    with open(log, encoding='utf-8', errors='replace') as file:
         file.seek(begin)
         lines = [line.strip() for line in file if line.strip()]
     return lines[-1][:300] if lines else 'it printed nothing'
@@ -180,7 +180,7 @@ class Call:
 
     def do(self, context, step: Step, state: State, limit_s: float) -> None:
         """Run ``step`` in a process of its own; set ``state``."""
-        with open(self.log, 'a') as file:
+        with open(self.log, 'a', encoding='utf-8') as file:
             file.write(f'\n===== {step.name}\n')
         begin, started = self.log.stat().st_size, time.monotonic()
         arguments = (step, self.path(step.name), self.log, limit_s)
@@ -232,7 +232,9 @@ class Call:
             **self.head,
             'complete': self.complete,
             'steps': [asdict(state) for state in self.states],
-            'results': {name: json.loads(self.path(name).read_text()) for name in names},
+            'results': {
+                name: json.loads(self.path(name).read_text(encoding='utf-8')) for name in names
+            },
         }
         write_json(self.args.out / 'gpu.json', content)
         write_text(self.args.out / 'targets.md', page(content))

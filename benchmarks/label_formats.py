@@ -172,7 +172,7 @@ def by_datumaro(kind: str, folder: Path, out: Path) -> Path:
 
 def compare(path: Path, images: int) -> dict:
     """How much of the training split is in a COCO file as it was written."""
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding='utf-8'))
     names = {c['id']: c['name'] for c in content['categories']}
     files = {i['id']: Path(i['file_name']).name for i in content['images']}
     found: dict[str, list] = {name: [] for name in files.values()}
@@ -194,7 +194,7 @@ def compare(path: Path, images: int) -> dict:
 
 def memory(key: str) -> int:
     """A line of /proc/self/status in KiB: VmRSS now, VmHWM at most."""
-    lines = Path('/proc/self/status').read_text().splitlines()
+    lines = Path('/proc/self/status').read_text(encoding='utf-8').splitlines()
     return int(next(line for line in lines if line.startswith(key)).split()[1])
 
 
@@ -208,7 +208,9 @@ def child(tool: str, kind: str, folder: Path, out: Path, images: int) -> None:
         Path(warm, 'out').mkdir()
         convert(kind, Path(warm, 'set'), Path(warm, 'out'))
     before = memory('VmRSS')
-    Path('/proc/self/clear_refs').write_text('5')  # Linux: the peak counts from here
+    Path('/proc/self/clear_refs').write_text(
+        '5', encoding='utf-8'
+    )  # Linux: the peak counts from here
     started = time.perf_counter()
     path = convert(kind, folder, out)
     seconds = time.perf_counter() - started
@@ -277,7 +279,7 @@ def main() -> None:
         child(tool, kind, Path(folder), Path(out), args.images)
         return
     if args.show:
-        print(table(json.loads(Path(args.show).read_text())['rows']))
+        print(table(json.loads(Path(args.show).read_text(encoding='utf-8'))['rows']))
         return
 
     from selnext_mm.analysis.machine import machine
@@ -289,7 +291,7 @@ def main() -> None:
     report = dict(command=command, images=args.images, machine=machine(), rows=rows)
     print(table(rows))
     if args.out:
-        Path(args.out).write_text(json.dumps(report, indent=2) + '\n')
+        Path(args.out).write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
 
 
 if __name__ == '__main__':

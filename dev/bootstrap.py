@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make the project's environment: ``.venv`` with torch, the OpenMMLab stack and this package.
 
-Needs Python 3.10-3.13 with venv, and nothing else; uses the standard library only. No compiler is
+Needs Python 3.10-3.14 with venv, and nothing else; uses the standard library only. No compiler is
 needed: mmcv-lite is installed, whose operators selnext_mm computes with torch and torchvision.
 Environment variables:
 
@@ -44,7 +44,7 @@ ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin' / 'python'
 STAMP = VENV / 'selnext_mm.json'
-SUPPORTED = ((3, 10), (3, 13))
+SUPPORTED = ((3, 10), (3, 14))
 # mmcv first, as programs that do not know this package do.
 FIRST_IMPORT = ('mmcv.ops', 'mmdet.apis', 'mmdet.models', 'mmpretrain.models', 'selnext_mm.cli')
 CPU_INDEX = 'https://download.pytorch.org/whl/cpu'
@@ -63,10 +63,12 @@ def say(message: str) -> None:
 def run(*command: str, **kwargs) -> None:
     """Run a command; on failure show the end of its output and stop."""
     log = Path(tempfile.gettempdir(), f'selnext_mm_setup_{os.getuid()}.log')
-    with open(log, 'w') as file:
+    with open(log, 'w', encoding='utf-8') as file:
         code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, **kwargs).returncode
     if code:
-        sys.stderr.write(''.join(log.read_text(errors='replace').splitlines(True)[-30:]))
+        sys.stderr.write(
+            ''.join(log.read_text(encoding='utf-8', errors='replace').splitlines(True)[-30:])
+        )
         stop(f'"{" ".join(map(str, command))}" failed with status {code}; all output: {log}')
 
 
@@ -103,7 +105,7 @@ def find_python() -> str:
         if candidate and not subprocess.run([candidate, '-V'], capture_output=True).returncode:
             return candidate
     return stop(
-        f'Python {platform.python_version()} is not supported and no python3.10 to 3.13 is '
+        f'Python {platform.python_version()} is not supported and no python3.10 to 3.14 is '
         'on PATH. Install one, or name it: make setup PYTHON=/path/to/python3.13'
     )
 
@@ -273,14 +275,14 @@ def install_compiled(facts: dict, choice: str) -> None:
 
 
 def stack() -> list[str]:
-    lines = (ROOT / 'requirements' / 'openmmlab.txt').read_text().splitlines()
+    lines = (ROOT / 'requirements' / 'openmmlab.txt').read_text(encoding='utf-8').splitlines()
     return [x for x in lines if x.startswith(('mmengine==', 'mmdet==', 'mmpretrain=='))]
 
 
 def earlier() -> dict:
     """The fingerprint of the environment that is there; {} without."""
     try:
-        return json.loads(STAMP.read_text())
+        return json.loads(STAMP.read_text(encoding='utf-8'))
     except (OSError, ValueError):
         return {}
 

@@ -296,7 +296,7 @@ def main() -> int:
         versions = {m.__name__: m.__version__ for m in (selnext_mm, torch, mmcv, mmdet)}
         command = ' '.join(['dev/chaos.py', *sys.argv[1:]])
         content = dict(command=command, machine=machine(), versions=versions, **asdict(report))
-        Path(args.out).write_text(json.dumps(content, indent=1) + '\n')
+        Path(args.out).write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
     for text in (*report.failed_lives, *report.damaged_checkpoints):
         print(text, file=sys.stderr)
     return 0 if report.passed(args.every_iters) else 1

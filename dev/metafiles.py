@@ -109,7 +109,7 @@ def long_name(leaf: str) -> str:
     Raises:
         ValueError: if it cannot be the name of a file and of a model.
     """
-    first = (config_root() / leaf).read_text().splitlines()[0]
+    first = (config_root() / leaf).read_text(encoding='utf-8').splitlines()[0]
     match = re.match(r'# long name: ([a-z0-9._-]+)(?: |$)', first)
     if match is None:
         raise ValueError(f'{leaf} begins with {first!r}; expected "# long name: NAME   (note)"')
@@ -139,7 +139,7 @@ def trained_here(leaf: str) -> str:
     """Whether a model has been trained with this code."""
     if leaf in OURS:
         return 'yes'
-    shortened = {row['model'] for row in json.loads(SHORTENED.read_text())['rows']}
+    shortened = {row['model'] for row in json.loads(SHORTENED.read_text(encoding='utf-8'))['rows']}
     return 'by a shortened recipe' if Path(leaf).stem in shortened else 'not run'
 
 
@@ -147,7 +147,7 @@ def reported(leaf: str) -> dict[str, float]:
     """What a paper reports, from the row of the config in the README of its folder."""
     folder, _, name = leaf.partition('/')
     header: list[str] = []
-    for line in (config_root() / folder / 'README.md').read_text().splitlines():
+    for line in (config_root() / folder / 'README.md').read_text(encoding='utf-8').splitlines():
         cells = [cell.strip() for cell in line.strip('|').split('|')]
         if cells[0] == 'config':
             header = cells

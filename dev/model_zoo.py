@@ -81,8 +81,8 @@ def page() -> str:
     names = ('config', 'long name', 'data', 'epochs', 'params (M)', 'operations (G)', 'size')
     header = '| ' + ' | '.join((*names, 'paper', 'ours')) + ' |'
     contents = {
-        Path(name).parent.name: yaml.safe_load((ROOT / name).read_text())
-        for name in yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
+        Path(name).parent.name: yaml.safe_load((ROOT / name).read_text(encoding='utf-8'))
+        for name in yaml.safe_load((ROOT / 'model-index.yml').read_text(encoding='utf-8'))['Import']
     }
     for folder in sorted(contents, key=[*TITLES].index):
         content = contents[folder]

@@ -95,7 +95,7 @@ def main() -> int:
     header = ['asked for', f'python / {" / ".join(SHOWN)}', *checks(Path('python'))]
     print(f'| {" | ".join(header)} |\n|{" --- |" * len(header)}', flush=True)
     status = 0
-    with open(args.log, 'w') as log:
+    with open(args.log, 'w', encoding='utf-8') as log:
         for combination in args.combinations:
             cells = try_one(combination, args.wheel, log)
             status |= 'FAILED' in cells or 'not installable' in cells

@@ -11,6 +11,7 @@ import pickle
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 
 def declare_torchvision_ops() -> bool:
@@ -278,7 +279,24 @@ def provide_pkg_resources() -> None:
     provide()
 
 
+def provide_find_loader() -> None:
+    """``pkgutil.find_loader``, which Python 3.14 has dropped; mmengine and mmcv call it.
+
+    Inert where pkgutil has it.
+    """
+    import pkgutil
+
+    def find_loader(name: str) -> Any:
+        spec = importlib.util.find_spec(name)
+        return spec and spec.loader
+
+    module: Any = pkgutil
+    if not hasattr(module, 'find_loader'):
+        module.find_loader = find_loader
+
+
 def apply() -> None:
+    provide_find_loader()
     switch_off_multimodal_models()
     provide_mmcv_operators()
     provide_pkg_resources()

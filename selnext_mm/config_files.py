@@ -27,7 +27,7 @@ def long_names() -> dict[str, str]:
     """Unique name in OpenMMLab's style, as ``mim search`` lists it -> one of the leaves."""
     names = {}
     for leaf in config_leaves():
-        first = (config_root() / leaf).read_text().split('\n', 1)[0]
+        first = (config_root() / leaf).read_text(encoding='utf-8').split('\n', 1)[0]
         names[first.removeprefix('# long name:').split()[0]] = leaf
     return names
 

@@ -1,11 +1,18 @@
-"""The import of torchvision where its compiled operators cannot be loaded; nothing before that."""
+"""The import of torchvision: without torch's compiler, and where its operators cannot be loaded.
 
+Nothing is imported before torchvision itself is.
+"""
+
+import contextlib
+import importlib
 import importlib.abc
 import importlib.machinery
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 
 NAME = 'torchvision'
+DYNAMO, UTILS = 'torch._dynamo', 'torch._dynamo.utils'
 # What its module-level registrations ask for.
 SCHEMAS = (
     'nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
@@ -18,6 +25,49 @@ _kept_libraries: list = []
 def declared() -> bool:
     """Whether the schemas had to be declared here."""
     return bool(_kept_libraries)
+
+
+class Later(ModuleType):
+    """Stands for a module that is imported when something of it is asked for."""
+
+    def __getattr__(self, name: str):
+        # Asked of every module by the import system and by inspect; UTILS is no package.
+        if name.startswith('__') and (self.__name__, name) != (DYNAMO, '__path__'):
+            raise AttributeError(name)
+        return getattr(_real(self.__name__), name)
+
+
+def _real(name: str) -> ModuleType:
+    for other in (UTILS, DYNAMO):
+        if isinstance(sys.modules.get(other), Later):
+            del sys.modules[other]
+    return importlib.import_module(name)
+
+
+def is_compile_supported(device_type: str) -> bool:
+    """torch's own answer, which loads its compiler."""
+    return _real(UTILS).is_compile_supported(device_type)
+
+
+@contextlib.contextmanager
+def compiler_later() -> Iterator[None]:
+    """Within it, what torchvision imports of torch's compiler is not loaded yet.
+
+    ``torchvision.ops.roi_align`` imports one function that only ``torch.compile`` needs, and with
+    it the whole compiler: a fifth of what a command of this package takes to start. Inert where
+    the compiler is loaded; whoever asks for something else of it gets it.
+    """
+    if DYNAMO in sys.modules:
+        yield
+        return
+    sys.modules[DYNAMO], sys.modules[UTILS] = Later(DYNAMO), Later(UTILS)
+    vars(sys.modules[UTILS])['is_compile_supported'] = is_compile_supported
+    try:
+        yield
+    finally:
+        for name in (UTILS, DYNAMO):
+            if isinstance(sys.modules.get(name), Later):
+                del sys.modules[name]
 
 
 class MendingLoader(importlib.abc.Loader):
@@ -37,6 +87,10 @@ class MendingLoader(importlib.abc.Loader):
         module.__loader__ = self.loader
         if module.__spec__ is not None:
             module.__spec__.loader = self.loader
+        with compiler_later():
+            self._exec(module)
+
+    def _exec(self, module: ModuleType) -> None:
         try:
             self.loader.exec_module(module)
         except RuntimeError as error:

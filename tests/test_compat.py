@@ -1,6 +1,7 @@
 """The work-arounds do their job here and are inert elsewhere."""
 
 import json
+import pkgutil
 import subprocess
 import sys
 import textwrap
@@ -12,6 +13,7 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
+from selnext_mm import compat
 from selnext_mm.checkpoints.files import load_file
 from selnext_mm.config_files import find_config
 
@@ -70,6 +72,53 @@ def test_the_package_alone_does_not_load_torchvision(tmp_path):
         tmp_path,
     )
     assert out.splitlines()[-2:] == ['False', 'SourceFileLoader True']
+
+
+def test_torchvision_does_not_load_the_compiler(tmp_path):
+    """It takes a second; compiling works afterwards, and torchvision asks the real function."""
+    out = python(
+        """
+        import sys
+        import selnext_mm, torch, torchvision.ops
+        print('torch._dynamo' in sys.modules)
+        asked = torchvision.ops.roi_align.__globals__['is_compile_supported']
+        print(asked('cpu'), 'torch._dynamo.convert_frame' in sys.modules)
+        from torch._dynamo.utils import is_compile_supported
+        print(is_compile_supported is not asked, is_compile_supported('cpu'))
+        print(torch._dynamo.config.cache_size_limit > 0)
+        print(torch.compile(lambda x: x + 1, backend='eager')(torch.ones(2)).tolist())
+        """,
+        tmp_path,
+    )
+    first, answer, other, config, compiled = out.splitlines()
+    assert first == 'False'
+    assert answer == f'{other.split()[1]} True'
+    assert (other.split()[0], config, compiled) == ('True', 'True', '[2.0, 2.0]')
+
+
+@pytest.mark.parametrize(
+    'asks',
+    [
+        'import torch._dynamo; torch._dynamo.disable',
+        'import torch; torch._dynamo.disable',
+        'from torch._dynamo import disable',
+        'from torch._dynamo.utils import counters',
+        'import torch._dynamo.config',
+    ],
+)
+def test_a_torchvision_that_wants_more_of_the_compiler_gets_it(asks, tmp_path):
+    (tmp_path / 'torchvision').mkdir()
+    (tmp_path / 'torchvision' / '__init__.py').write_text(f'{asks}\n')
+    out = python(
+        """
+        import sys
+        sys.path.insert(0, '.')
+        import selnext_mm, torchvision, torch
+        print(type(sys.modules['torch._dynamo']).__name__, callable(torch._dynamo.disable))
+        """,
+        tmp_path,
+    )
+    assert out == 'module True\n'
 
 
 def test_another_error_of_torchvision_is_not_hidden(tmp_path):
@@ -310,3 +359,22 @@ def test_a_package_that_is_missing_is_still_named():
         pytest.skip('mmocr is installed; take a package of mmengine that is not')
     with pytest.raises(ModuleNotFoundError, match='mmocr is not installed'):
         Config.fromstring("_base_ = 'mmocr::_base_/x.py'", '.py')
+
+
+def test_mmengine_looks_for_mmcv_where_python_has_no_find_loader(monkeypatch):
+    """Python 3.14 has dropped it; a training asks for it when it wraps the model."""
+    from mmengine.utils.dl_utils.misc import mmcv_full_available
+
+    before = mmcv_full_available()
+    monkeypatch.delattr(pkgutil, 'find_loader', raising=False)
+    compat.provide_find_loader()
+    assert mmcv_full_available() == before
+    assert pkgutil.find_loader('json') is not None
+    assert pkgutil.find_loader('mmcv.no_such_module') is None
+
+
+def test_a_python_that_has_find_loader_keeps_it(monkeypatch):
+    own = object()
+    monkeypatch.setattr(pkgutil, 'find_loader', own, raising=False)
+    compat.provide_find_loader()
+    assert pkgutil.find_loader is own

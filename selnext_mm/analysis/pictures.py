@@ -72,13 +72,24 @@ def _read_ahead(paths: Sequence[Path], size: int, count: int) -> Generator[np.nd
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _takes_bgr(preprocessor: nn.Module | None) -> bool:
+    """Does the model get the channels as OpenCV reads them, blue first?
+
+    mmpretrain's and mmengine's preprocessors say whether they swap what OpenCV has read.
+    """
+    for name in ('to_rgb', '_channel_conversion'):
+        if hasattr(preprocessor, name):
+            return not getattr(preprocessor, name)
+    return False
+
+
 def batches(
     paths: Sequence[Path], model: nn.Module, size: int = 224, batch_size: int = 32
 ) -> Iterator[Tensor]:
     """Normalised batches (N, 3, size, size) on the model's device.
 
     While one batch is in use, threads read the images of the next, one thread per core. Mean and
-    std are those of ``model.data_preprocessor``; the channels are RGB.
+    std are those of ``model.data_preprocessor``, and so is the order of the channels.
     """
     device = next(model.parameters()).device
     prep = getattr(model, 'data_preprocessor', None)
@@ -86,9 +97,10 @@ def batches(
     std = getattr(prep, 'std', None)
     mean = torch.tensor(MEAN).view(3, 1, 1) if mean is None else mean
     std = torch.tensor(STD).view(3, 1, 1) if std is None else std
-    mean, std = mean.to(device), std.to(device)
+    mean, std, bgr = mean.to(device), std.to(device), _takes_bgr(prep)
     images = _read_ahead(paths, size, batch_size)
     with closing(images):
         while batch := list(islice(images, batch_size)):
             x = torch.from_numpy(np.stack(batch)).to(device).permute(0, 3, 1, 2).float()
+            x = x.flip(1) if bgr else x
             yield (x - mean) / std

@@ -65,9 +65,8 @@ def _positive(value: object) -> float | None:
 def _latency(row: dict) -> float | None:
     """Milliseconds of an entry, the median first."""
     for name, factor in (('median_ms', 1), ('mean_ms', 1), ('median_s', 1e3), ('mean_s', 1e3)):
-        if name in row:
-            value = _positive(row[name])
-            return value and value * factor
+        if value := _positive(row.get(name)):
+            return value * factor
     return None
 
 

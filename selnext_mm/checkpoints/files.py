@@ -89,8 +89,13 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         return {}
     from safetensors import safe_open
 
-    with safe_open(path, 'pt') as file:
-        return dict(file.metadata() or {})
+    try:
+        with safe_open(path, 'pt') as file:
+            return dict(file.metadata() or {})
+    except Exception as error:  # SafetensorError is private to the extension module
+        raise UserError(
+            f'{path} is truncated or not a safetensors file ({error}); fetch or copy it again'
+        ) from error
 
 
 def _load_pickle(path: Path, magic: bytes, map_location: Any, content: bytes | None) -> Any:

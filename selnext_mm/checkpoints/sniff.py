@@ -52,12 +52,13 @@ def check_file(path: Path) -> bytes:
         raise UserError(f'{path} is empty; fetch or copy it again')
     if not head.strip(b'\0'):
         raise UserError(f'{path} begins with zeros: it was not written completely; fetch it again')
-    for magic, what in KNOWN.items():
-        if head.lstrip().startswith(magic):
-            raise UserError(f'{path} is {what}')
+    # First: a header's length may have the bytes of a magic number.
     looks_safe = head[8:9] == b'{' and int.from_bytes(head[:8], 'little') < 100_000_000
     if looks_safe and path.suffix != '.safetensors':
         raise UserError(f'{path} is a safetensors file; rename it to {path.stem}.safetensors')
+    for magic, what in KNOWN.items():
+        if not looks_safe and head.lstrip().startswith(magic):
+            raise UserError(f'{path} is {what}')
     if path.suffix == '.safetensors' and not looks_safe and head.startswith((ZIP, PICKLE)):
         raise UserError(f'{path} is written by torch.save, not as safetensors; rename it to .pth')
     if head.startswith(ZIP):

@@ -201,7 +201,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f'\n{LEGEND}')
     if args.json:
         try:
-            Path(args.json).write_text(as_json(rows) + '\n')
+            Path(args.json).write_text(as_json(rows) + '\n', encoding='utf-8')
         except OSError as error:
             raise UserError(f'{args.json} could not be written: {error.strerror}') from error
     return int(args.check and any(row.failures for row in rows))

@@ -122,7 +122,7 @@ def train(
         run('train', *arguments)
         write_text(work / MARKER, json.dumps(dict(wanted, finished=True), indent=2) + '\n')
     try:
-        checkpoint = Path(pointer.read_text().strip())
+        checkpoint = Path(pointer.read_text(encoding='utf-8').strip())
     except OSError as error:
         raise UserError(f'{pointer} names no checkpoint: {error.strerror}; {AGAIN}') from error
     if not checkpoint.is_file():
@@ -135,7 +135,7 @@ def draw(data: Path, predictions: Path, panel: Path) -> None:
     """The ground truth beside the predictions, which a short training may not have."""
     ann, images = data / 'annotations' / 'instances_val2017.json', data / 'val2017'
     where = ['--ann', str(ann), '--images', str(images)]
-    if json.loads(predictions.read_text()):
+    if json.loads(predictions.read_text(encoding='utf-8')):
         run('panel', *where, '--results', str(predictions), '--out', str(panel))
         return
     # The command takes an empty file for a mistake, which it mostly is.
@@ -163,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     where = ['--data-root', str(data), '--work-dir', str(work)]
     run('test', str(config), str(checkpoint), *where, '--out', str(results))
     draw(data, work / 'results.segm.json', panel)
-    metrics = json.loads(results.read_text())['metrics']
+    metrics = json.loads(results.read_text(encoding='utf-8'))['metrics']
     print(
         CLOSING.format(
             bbox=metrics['coco/bbox_mAP'],

@@ -29,7 +29,7 @@ from selnext_mm.doctor.remedies import (
 )
 from selnext_mm.doctor.run import Told, run_probes
 
-OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 14)
 OLDEST_TORCH = '2.1'
 
 

@@ -38,7 +38,7 @@ from selnext_mm.evaluation.empty_results import evaluate_empty_results
 
 def leading_comments(path: Path) -> str:
     """The lines at the beginning of a file of Python that are comments."""
-    lines = path.read_text().splitlines(keepends=True)
+    lines = path.read_text(encoding='utf-8').splitlines(keepends=True)
     return ''.join(takewhile(lambda line: line.startswith('#'), lines))
 
 
@@ -141,7 +141,9 @@ class ConciseRunner(Runner):
     def _log_env(self, env_cfg: dict) -> None:
         if is_main_process():
             lines = [f'{k}: {v}' for k, v in {**describe_environment(), **env_cfg}.items()]
-            Path(self._log_dir, 'environment.txt').write_text('\n'.join(lines) + '\n')
+            Path(self._log_dir, 'environment.txt').write_text(
+                '\n'.join(lines) + '\n', encoding='utf-8'
+            )
 
     def build_log_processor(self, log_processor):
         if isinstance(log_processor, dict) and log_processor.get('type') in (None, 'LogProcessor'):
@@ -165,7 +167,7 @@ class ConciseRunner(Runner):
         head = leading_comments(path) if path.suffix == '.py' and path.exists() else ''
         self.cfg.dump(path)
         if head:
-            write_text(path, head + path.read_text())
+            write_text(path, head + path.read_text(encoding='utf-8'))
 
     def val(self):
         self._keep_config(trains=False)
@@ -206,7 +208,7 @@ class ConciseRunner(Runner):
 
     @master_only
     def _write_hooks(self, text: str) -> None:
-        with open(Path(self._log_dir, 'environment.txt'), 'a') as file:
+        with open(Path(self._log_dir, 'environment.txt'), 'a', encoding='utf-8') as file:
             file.write(f'\nhooks:\n{text}\n')
 
     def get_hooks_info(self) -> str:

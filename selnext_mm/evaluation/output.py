@@ -145,7 +145,7 @@ class OutputFiles:
         elif (self._folder / f'{self.out.stem}{ENDING}').is_file():
             content['results'] = {'classes': f'{self.out.stem}{ENDING}'}
         text = json.dumps(content, indent=2, default=float) + '\n'
-        (self._folder / self.out.name).write_text(text)
+        (self._folder / self.out.name).write_text(text, encoding='utf-8')
 
     def __exit__(self, kind, *_) -> None:
         with self._place:

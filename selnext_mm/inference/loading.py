@@ -233,7 +233,9 @@ def load_for_inference(
     if deployed:
         deploy(model, dtype)
         if dtype == 'bfloat16' and where.type == 'cpu' and not has_bfloat16_instructions():
-            print_log('this processor has no bfloat16 instructions: float32 would be faster')
+            print_log(
+                'this processor has no bfloat16 instructions: float32 would be faster', 'current'
+            )
     return LoadedModel(model.to(where), cfg, str(checkpoint), names, source)
 
 

@@ -99,7 +99,7 @@ def command_of(work_dir: Path) -> str | None:
     For a resumed run it is the command without ``--resume``, which leads to the same weights.
     """
     config = work_dir / CONFIG
-    first = config.read_text().partition('\n')[0] if config.is_file() else ''
+    first = config.read_text(encoding='utf-8').partition('\n')[0] if config.is_file() else ''
     if not first.startswith(f'{WRITTEN_BY}selnext-mm '):
         return None
     words = first.removeprefix(WRITTEN_BY).replace(' --resume', '')

@@ -84,7 +84,9 @@ def best_checkpoint(folder: Path) -> Path:
     if found:
         return found[-1]
     pointer = folder / POINTER
-    last = Path(pointer.read_text().strip()) if pointer.is_file() else folder / 'none'
+    last = (
+        Path(pointer.read_text(encoding='utf-8').strip()) if pointer.is_file() else folder / 'none'
+    )
     if not last.is_file():
         raise UserError(f'{folder} holds no checkpoint; was the training stopped? --resume goes on')
     return last

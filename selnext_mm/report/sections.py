@@ -177,16 +177,16 @@ def section(
     images = next((t.images for t in shown if t.images and t.images.is_dir()), None)
     if images is None:
         out['notes'].append('the images were not found; give their folder with --images DIR')
-    out['doubted'] = []
+    out['doubted'], unread = [], []
     for name, o in judged.get(kind, {}).items():
-        # Images that cannot be read are named by the gallery, if it chose them too.
-        cards, _ = errors.doubted_labels(content, images, o, num, max(score_thr, BELIEVED))
+        cards, missing = errors.doubted_labels(content, images, o, num, max(score_thr, BELIEVED))
         if cards:
             out['doubted'].append({'name': name, 'cards': cards})
+        unread += missing
     if images is not None and shown:
         say(f'images from {images}')
-        entries, unread = gallery.build(content, images, matches, ids, num)
-        if unread:
+        entries, missing = gallery.build(content, images, matches, ids, num)
+        if unread := list(dict.fromkeys([*missing, *unread])):
             more = f' and {len(unread) - 3} more' if len(unread) > 3 else ''
             out['notes'].append('left out: ' + '; '.join(unread[:3]) + more)
         names = {c['id']: c['name'] for c in content['categories']}

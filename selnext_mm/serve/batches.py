@@ -52,16 +52,18 @@ class Batches:
         self.model, self.size, self.on_batch = model, size, on_batch
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._closed = False
+        self._lock = threading.Lock()  # no job may come after the end
         self._thread = threading.Thread(target=self._work, name='model', daemon=True)
         self._thread.start()
 
     async def find(self, prepared: np.ndarray, size: tuple[int, int]) -> list[dict]:
         """The results for one image. Cancelling the call takes the image out of the queue."""
-        if self._closed:
-            raise RefusedError(503, 'the server is stopping', 5)
         loop = asyncio.get_running_loop()
         job = Job(prepared, size, loop.create_future(), loop)
-        self._waiting.put(job)
+        with self._lock:
+            if self._closed:
+                raise RefusedError(503, 'the server is stopping', 5)
+            self._waiting.put(job)
         return await job.future
 
     def _take(self) -> list[Job] | None:
@@ -97,6 +99,7 @@ class Batches:
 
     def close(self) -> None:
         """Answer the requests that wait, then stop."""
-        self._closed = True
-        self._waiting.put(None)
+        with self._lock:
+            self._closed = True
+            self._waiting.put(None)
         self._thread.join(60)

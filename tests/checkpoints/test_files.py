@@ -283,3 +283,10 @@ def test_missing_weights_are_said_so(state):
         take_weights({'epoch': 1, 'optimizer': {}})
     with pytest.raises(UserError, match='contains nothing'):
         take_weights({})
+
+
+def test_metadata_of_a_damaged_file(tmp_path, state):
+    path = save_file(state, tmp_path / 'a.safetensors', dict(format='pt'))
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(UserError, match=r'a\.safetensors is truncated'):
+        read_metadata(path)

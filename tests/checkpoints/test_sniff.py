@@ -168,3 +168,14 @@ def test_a_damaged_checkpoint_is_read_or_is_a_message(tmp_path_factory, places, 
         assert isinstance(load_file(path), dict)
     except UserError as error:
         assert '\n' not in str(error)  # noqa: PT017 - either outcome is fine
+
+
+def test_a_header_as_long_as_the_first_letters_of_a_page(tmp_path):
+    """Its length, 0x3C20 bytes, is " <" in the file; a page begins with spaces and <, too."""
+    path = tmp_path / 'a.safetensors'
+    note = 15_000
+    for _ in range(2):
+        save_file(STATE, path, {'note': 'x' * note})
+        note += 0x3C20 - int.from_bytes(path.read_bytes()[:8], 'little')
+    assert path.read_bytes()[:2] == b' <'
+    assert load_file(path)['b'].tolist() == [1, 1, 1, 1]

@@ -17,8 +17,8 @@ from selnext_mm.cli.publish import main
 from selnext_mm.config.load import load_config
 from selnext_mm.errors import UserError
 from selnext_mm.inference.loading import load_for_inference
-from selnext_mm.publish.card import wilson
 from selnext_mm.publish.folder import portable
+from selnext_mm.publish.results import wilson
 from tests.small_models import CONFIGS, save_model
 
 SCORES = {'coco/bbox_mAP': 0.512, 'coco/bbox_mAP_l': -1.0, 'time': 3.0}

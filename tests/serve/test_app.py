@@ -1,5 +1,6 @@
 """Answers and refusals of the server, over HTTP."""
 
+import asyncio
 import io
 import json
 import re
@@ -16,6 +17,7 @@ from PIL import Image
 
 from selnext_mm.errors import UserError
 from selnext_mm.serve import Limits
+from selnext_mm.serve.batches import Batches
 from selnext_mm.serve.limits import RefusedError
 from selnext_mm.serve.places import Places
 from tests.serve.echo import ask, create_app, png, post, serving, write_echo
@@ -177,6 +179,31 @@ def test_an_answer_that_takes_too_long_is_given_up(model):
         assert (status, content['detail']) == (503, 'no answer within 0.3 s')
         gate.set()
         assert post(port, png())[0] == 200
+
+
+def test_a_request_that_comes_as_the_server_stops_is_answered(model):
+    """Between its look whether the server runs and its place in the queue, the server stops."""
+    batches = Batches(model, 4, lambda size: None)
+    stopping = threading.Thread(target=batches.close)
+    queue = batches._waiting
+
+    class Queue:
+        get = queue.get
+
+        def put(self, job):
+            if job is not None and not stopping.ident:
+                stopping.start()
+                stopping.join(0.5)
+            queue.put(job)
+
+    batches._waiting = Queue()
+    prepared = model.prepare(np.zeros((8, 8, 3), np.uint8))
+
+    async def ask_once():
+        return await asyncio.wait_for(batches.find(prepared, (8, 8)), 20)
+
+    assert isinstance(asyncio.run(ask_once()), list)
+    stopping.join()
 
 
 def test_places_are_given_back():

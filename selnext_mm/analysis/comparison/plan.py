@@ -210,7 +210,7 @@ def plan(
     path = out / 'protocol.json'
     if not path.exists():
         write_json(path, facts)
-    before = json.loads(path.read_text())
+    before = json.loads(path.read_text(encoding='utf-8'))
     if before != facts:
         other = ', '.join(
             f'{k} {before.get(k)} (now {facts.get(k)})'
@@ -239,7 +239,7 @@ def finished(run: Run) -> dict | None:
     path = run.folder / 'result.json'
     if not path.is_file():
         return None
-    result = json.loads(path.read_text())
+    result = json.loads(path.read_text(encoding='utf-8'))
     if result['config_digest'] != run.model.digest:
         raise UserError(
             f'{run.folder} was made when {run.model.label} had other values; remove that folder '

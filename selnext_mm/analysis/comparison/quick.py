@@ -102,6 +102,15 @@ def decode(paths: Sequence[Path], file: Path) -> None:
         np.save(part, pixels)
 
 
+def _changed(path: Path) -> int:
+    """When a file was last changed or put in its place, in ns; 0 for one that is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0
+    return max(found.st_mtime_ns, found.st_ctime_ns)
+
+
 @DATASETS.register_module()
 class DecodedImages(Dataset):
     """Images and labels of a list, decoded once into a file beside it that all runs memory-map.
@@ -115,15 +124,17 @@ class DecodedImages(Dataset):
     def __init__(
         self, data_root: str, data_prefix: str, ann_file: str, metainfo: dict | None = None
     ) -> None:
-        text = Path(ann_file).read_text()
+        text = Path(ann_file).read_text(encoding='utf-8')
         rows = [line.rsplit(' ', 1) for line in text.splitlines()]
         self.metainfo = dict(metainfo or {})
         self.labels = torch.tensor([int(label) for _, label in rows])
         folder = Path(data_root, data_prefix)
+        paths = [folder / name for name, _ in rows]
         key = hashlib.sha256(f'{folder}\n{text}'.encode()).hexdigest()[:8]
         file = Path(ann_file).with_suffix(f'.{key}.npy')
-        if not file.exists():
-            decode([folder / name for name, _ in rows], file)
+        # Images that were replaced since are decoded again.
+        if not file.exists() or _changed(file) < max(map(_changed, paths), default=0):
+            decode(paths, file)
         self.images = np.load(file, mmap_mode='r')
 
     def __len__(self) -> int:

@@ -150,5 +150,5 @@ class BannerHook(Hook):
         for warning in schedule_warnings(runner.cfg, loop.max_epochs, loop.max_iters):
             runner.logger.warning(warning)
         lines = ''.join(f'run {what}: {text}\n' for what, text in rows if what)
-        with open(Path(runner.log_dir, 'environment.txt'), 'a') as file:
+        with open(Path(runner.log_dir, 'environment.txt'), 'a', encoding='utf-8') as file:
             file.write(f'\n{lines}')

@@ -45,7 +45,11 @@ def resolve_resume(work_dir: str, resume: str) -> Newest | None:
         newest = find_newest(work_dir) if Path(work_dir).is_dir() else None
         if newest is None and resume == 'auto':
             pointer = Path(work_dir, 'last_checkpoint')
-            gone = f' (it points to {pointer.read_text().strip()})' if pointer.is_file() else ''
+            gone = (
+                f' (it points to {pointer.read_text(encoding="utf-8").strip()})'
+                if pointer.is_file()
+                else ''
+            )
             raise UserError(
                 f'--resume: no checkpoint in {work_dir}{gone}; name one (--resume PATH), give the '
                 "run's folder (--work-dir DIR), or drop --resume to start from scratch"

@@ -73,7 +73,7 @@ def meta_of(checkpoint: dict) -> dict:
 def _pointed(work_dir: Path) -> Path | None:
     """The file that the pointer names; beside the pointer if the folder was moved."""
     try:
-        path = Path((work_dir / POINTER).read_text().strip())
+        path = Path((work_dir / POINTER).read_text(encoding='utf-8').strip())
     except OSError:
         return None
     moved = work_dir / path.name
@@ -85,7 +85,7 @@ def _pointed(work_dir: Path) -> Path | None:
 def _lineage(work_dir: Path) -> dict[str, float]:
     """run id -> last iteration that belongs to the present run; {} if nobody wrote it down."""
     try:
-        runs = json.loads((work_dir / LINEAGE).read_text())['runs']
+        runs = json.loads((work_dir / LINEAGE).read_text(encoding='utf-8'))['runs']
         return {r['id']: float('inf') if r['until'] is None else r['until'] for r in runs}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

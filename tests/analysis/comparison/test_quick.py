@@ -1,6 +1,7 @@
 """The quick recipe: what a batch is made of, against the steps that a config's pipeline has."""
 
 import math
+import os
 
 import numpy as np
 import pytest
@@ -49,6 +50,18 @@ def test_images_are_decoded_once_and_read_by_the_batch(listed):
         assert batch['inputs'].dtype == torch.uint8
         np.testing.assert_array_equal(batch['inputs'], pixels[[3, 0]].transpose(0, 3, 1, 2))
         assert batch['labels'].tolist() == [1, 0]
+
+
+def test_replaced_images_are_decoded_again(listed):
+    folder, pixels = listed
+    data_set(folder)
+    other = folder / 'other.png'
+    Image.fromarray(255 - pixels[2]).save(other)
+    os.utime(other, (0, 0))  # older than what it replaces, as from an archive
+    other.replace(folder / 'train' / '2.png')
+    found = data_set(folder).__getitems__([1, 2])['inputs']
+    np.testing.assert_array_equal(found[0], pixels[1].transpose(2, 0, 1))
+    np.testing.assert_array_equal(found[1], 255 - pixels[2].transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+"""The results on a model card: the APs of a test have intervals where its predictions are there."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from selnext_mm.cli.publish import main
+from selnext_mm.evaluation.coco_scores import run_coco_eval, scores_of
+from tests.publish.test_publish import as_run
+
+
+def predictions(content):
+    """Most of the objects, some of them a little beside their place."""
+    random = np.random.default_rng(0)
+    found = []
+    for one in content['annotations']:
+        if random.random() < 0.8:
+            box = [float(v + random.normal(0, 2)) for v in one['bbox']]
+            ids = {k: one[k] for k in ('image_id', 'category_id')}
+            found.append(dict(ids, bbox=box, score=float(random.random())))
+    return found
+
+
+@pytest.fixture
+def tested(tmp_path, detector, annotations):
+    """(work dir, COCO results, AP and AP50) of a detector that was tested on the shapes."""
+    content = json.loads(annotations.read_text())
+    found = predictions(content)
+    scores = scores_of(run_coco_eval(content, found, 'bbox', None))
+    metrics = {
+        'coco/bbox_mAP': round(scores['AP'], 3),
+        'coco/bbox_mAP_50': round(scores['AP50'], 3),
+    }
+    folder = as_run(tmp_path / 'shapes', detector, metrics)
+    file = dict(metrics=metrics, annotations=str(annotations), results=dict(bbox='a.bbox.json'))
+    (folder / 'results.json').write_text(json.dumps(file))
+    (folder / 'a.bbox.json').write_text(json.dumps(found))
+    return folder, found, metrics
+
+
+def rows(folder, tmp_path):
+    assert main([str(folder), '--to', str(tmp_path / 'out')]) == 0
+    card = (tmp_path / 'out' / 'README.md').read_text()
+    return dict(re.findall(r'^\| (coco/\S+) \| \S+ \| (.*) \|$', card, re.M))
+
+
+def test_aps_have_an_interval(tested, tmp_path):
+    folder, _, metrics = tested
+    found = rows(folder, tmp_path)
+    assert found.keys() == metrics.keys()
+    for key, text in found.items():
+        low, high = map(float, text.split(' to '))
+        assert 0 < low < metrics[key] < high < 1
+        assert high - low < 0.5
+
+
+@pytest.mark.parametrize('other', ['predictions of another test', 'no annotations', 'no JSON'])
+def test_without_the_predictions_of_the_test_there_is_none(tested, tmp_path, other):
+    folder, results, _ = tested
+    if other == 'predictions of another test':
+        (folder / 'a.bbox.json').write_text(json.dumps(results[::2]))
+    elif other == 'no JSON':
+        (folder / 'a.bbox.json').write_text('[')
+    else:
+        content = json.loads((folder / 'results.json').read_text())
+        (folder / 'results.json').write_text(json.dumps(dict(content, annotations='gone.json')))
+    assert set(rows(folder, tmp_path).values()) == {'not computed'}
