@@ -1,4 +1,6 @@
 """``selnext-mm doctor``: what is installed, whether it works, and the line that fixes it.
 
 Must start where neither torch nor OpenMMLab can be imported: imports nothing else of the package.
+
+Not here: checks of a config or of data (``engine/preflight/``, ``datasets/check/``).
 """
