@@ -89,9 +89,8 @@ def row(leaf: str, count_flops: bool = True) -> dict:
         metadata['FLOPs'] = counts.flops_mmcv if dense else counts.macs
         metadata['Input Size'] = '{}x{}'.format(*counts.shape)
     metadata['Trained Here'] = trained_here(leaf)
-    first = (config_root() / leaf).read_text(encoding='utf-8').splitlines()[0]
     entry = {
-        'Name': first.removeprefix('# long name:').split()[0],
+        'Name': long_name(leaf),
         'In Collection': collection(leaf)['Name'],
         'Config': f'configs/{leaf}',
         'Metadata': metadata,
@@ -102,6 +101,19 @@ def row(leaf: str, count_flops: bool = True) -> dict:
         data = metadata['Training Data']
         entry['Results'] = [{'Task': task, 'Dataset': data, 'Metrics': metrics}]
     return entry
+
+
+def long_name(leaf: str) -> str:
+    """The name in the first line of a config, which a blank separates from what follows it.
+
+    Raises:
+        ValueError: if it cannot be the name of a file and of a model.
+    """
+    first = (config_root() / leaf).read_text(encoding='utf-8').splitlines()[0]
+    match = re.match(r'# long name: ([a-z0-9._-]+)(?: |$)', first)
+    if match is None:
+        raise ValueError(f'{leaf} begins with {first!r}; expected "# long name: NAME   (note)"')
+    return match[1]
 
 
 def architecture(cfg: Config) -> list[str]:

@@ -32,7 +32,9 @@ All configs of the package, as their metafiles have them; `dev/model_zoo.py` wri
 - Parameters and operations (in 10^9) are counted here from the config, for one image of the size
   beside them ([complexity](commands.md#complexity)). As the papers count: multiply-accumulates of
   a classifier, the FLOPs of MMDetection 2 of a detector or segmentor.
-- Weights: none are published. `selnext-mm publish` makes a run of yours fit for the Hub.
+- Weights: none of these configs has any. A small detector, of a config that `train --data` made,
+  is in WEIGHTS ([how it was built](weights.md)).
+  `selnext-mm publish` makes a run of yours fit for the Hub.
 
 `selnext-mm train`, `test` and `mim` take the file of a config and the long name with `.py` behind
 it; the latter is unique ([mim](mim.md)).
@@ -74,15 +76,16 @@ def row(model: dict, folder: str) -> str:
 
 def page() -> str:
     """What the page should hold."""
-    lines = [HEAD]
+    folders = sorted(path.parent.name for path in (ROOT / 'weights').glob('*/model.safetensors'))
+    lines = [HEAD.replace('WEIGHTS', ', '.join(f'`weights/{name}`' for name in folders))]
     names = ('config', 'long name', 'data', 'epochs', 'params (M)', 'operations (G)', 'size')
     header = '| ' + ' | '.join((*names, 'paper', 'ours')) + ' |'
-    folders = {
+    contents = {
         Path(name).parent.name: yaml.safe_load((ROOT / name).read_text(encoding='utf-8'))
         for name in yaml.safe_load((ROOT / 'model-index.yml').read_text(encoding='utf-8'))['Import']
     }
-    for folder in sorted(folders, key=[*TITLES].index):
-        content = folders[folder]
+    for folder in sorted(contents, key=[*TITLES].index):
+        content = contents[folder]
         lines += [f'## {TITLES[folder]}', '']
         for group in content['Collections']:
             paper, code = group['Paper'], group['Code']

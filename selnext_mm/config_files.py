@@ -1,5 +1,6 @@
 """Find the package's configs, in a checkout or in an installed wheel."""
 
+import re
 from pathlib import Path
 
 from selnext_mm.errors import UserError
@@ -31,6 +32,20 @@ def long_names() -> dict[str, str]:
     return names
 
 
+def refuse_address(name: str | Path) -> None:
+    """Raise :class:`UserError` for an ``hf://`` address: a config from there is not run."""
+    match = re.match('hf:/{1,2}([^/@]+/[^/@]+)(?:@([^/]+))?', str(name))
+    if match is not None:
+        repo, revision = match.groups()
+        pinned = f' --revision {revision}' if revision else ''
+        raise UserError(
+            f'{name}: a config is a program, and none is taken from the Hub, only weights. Fetch '
+            f'the folder (hf download {repo}{pinned} --local-dir DIR), read its config.py, and '
+            'give DIR instead ("selnext-mm predict DIR IMAGES"); or give a config of your own, and '
+            'the address as its checkpoint'
+        )
+
+
 def find_config(name: str | Path) -> Path:
     """Path of a config: as given, or relative to :func:`config_root`, or by its long name.
 
@@ -39,8 +54,10 @@ def find_config(name: str | Path) -> Path:
     stands for the ``config.py`` in it.
 
     Raises:
-        UserError: if there is no such file; the text names the nearest configs.
+        UserError: for an address of the Hub, and if there is no such file; the text names the
+            nearest configs.
     """
+    refuse_address(name)
     path = Path(name).expanduser()
     for own in (path, path / OWN_CONFIG):
         if own.is_file():

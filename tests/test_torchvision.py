@@ -1,6 +1,7 @@
 """SELNeXt in torchvision's detectors."""
 
 import inspect
+import re
 import sys
 
 import pytest
@@ -15,6 +16,7 @@ from selnext_mm.errors import UserError
 from selnext_mm.mmcv_ext.torchvision_ops import works
 from selnext_mm.models import AttentionMobileNetV3, PATNet, SELNeXt
 from selnext_mm.torchvision import with_fpn
+from tests.repo.test_docs import PAGES
 
 SMALL = dict(depths=[1, 1, 1, 1], channels=[16, 24, 32, 48])
 SIZES = dict(min_size=96, max_size=128)
@@ -80,6 +82,22 @@ def test_detectors_train_and_predict(kind):
         (prediction,) = detector.eval()([image])
     assert prediction['boxes'].shape[1:] == (4,)
     assert ('masks' in prediction) == (kind is MaskRCNN)
+
+
+@pytest.mark.parametrize('kind', [FasterRCNN, MaskRCNN])
+def test_the_lines_of_the_documentation_train(kind):
+    (block,) = (b for b in PAGES['elsewhere.md'] if 'import with_fpn' in b.text)
+    # With a small network and small images, the last detector of the block or the one before.
+    lines = block.text.replace("'tiny'", repr(SMALL)).replace('num_classes=91', '**OPTIONS')
+    lines = lines if kind is MaskRCNN else re.sub('.* MaskRCNN\\(.*\n', '', lines)
+    few = dict(rpn_pre_nms_top_n_train=20, box_batch_size_per_image=8)
+    names = dict(OPTIONS=dict(num_classes=2, **few, **SIZES))
+    exec(lines, names)
+    assert type(names['detector']) is kind
+    losses = names['detector']([scene()[0]], [scene()[1]])
+    assert ('loss_mask' in losses) == (kind is MaskRCNN)
+    sum(losses.values()).backward()
+    assert names['backbone'].stages[0][0].pointwise_conv1.weight.grad.abs().sum() > 0
 
 
 def test_pyramid_reads_the_normed_maps_of_the_backbone():

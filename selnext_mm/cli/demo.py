@@ -28,8 +28,8 @@ box mAP {bbox:.3f}, mask mAP {segm:.3f} on {val} held-out images ({time})
   data          {data}
 
 What to try next
-  the cascade   tools/train.py configs/cascade_mask_rcnn/selnext_atto_shapes.py
-  COCO          tools/train.py configs/mask_rcnn/selnext_t_3x_coco.py --data-root DIR
+  the cascade   selnext-mm train cascade_mask_rcnn/selnext_atto_shapes.py
+  COCO          selnext-mm train mask_rcnn/selnext_t_3x_coco.py --data-root DIR
   your data     the same line with your COCO-format DIR; README.md, "Your own data"
   your project  custom_imports = dict(imports=['selnext_mm']), backbone type 'SELNeXt'
 ==============================================================================="""

@@ -145,11 +145,13 @@ def take_folder(args: argparse.Namespace) -> None:
     """``FOLDER IMAGES`` as ``CONFIG CHECKPOINT IMAGES``, in place.
 
     Raises:
-        UserError: if no checkpoint is given, and CONFIG is no folder that holds one.
+        UserError: if no checkpoint is given, and CONFIG is no folder that holds one, or if CONFIG
+            is an address of the Hub.
     """
     from selnext_mm.checkpoints.hub import is_hub_address, local_path
-    from selnext_mm.config_files import OWN_CONFIG
+    from selnext_mm.config_files import OWN_CONFIG, refuse_address
 
+    refuse_address(args.config)
     word = args.checkpoint
     folder = Path(args.config, OWN_CONFIG).is_file() and local_path(args.config).is_file()
     named = word and (is_hub_address(word) or local_path(word).suffix in CHECKPOINTS)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.fx import Proxy
 
 from .capabilities import autocast_dtype, is_compiling, is_plain, is_recorded
 from .triton_launch import Launcher, are_aligned, current_stream, on_device
@@ -35,8 +36,13 @@ def channel_norm_reference(
 
 
 def has_channel_norm(x: Tensor, weight: Tensor) -> bool:
-    """Whether :func:`channel_norm` supports this case: autocast on a GPU, without a compiler."""
-    if x.device.type != 'cuda' or autocast_dtype('cuda') is None or is_recorded():
+    """Whether :func:`channel_norm` supports this case: autocast on a GPU, without a compiler.
+
+    ``x`` may be the placeholder that ``torch.fx`` traces with.
+    """
+    if isinstance(x, Proxy) or x.device.type != 'cuda':
+        return False
+    if autocast_dtype('cuda') is None or is_recorded():
         return False
     if is_compiling() or torch.version.hip or x.numel() == 0 or x.ndim != 4:
         return False

@@ -21,7 +21,19 @@ except ModuleNotFoundError as error:
         "selnext_mm.timm needs timm, which is not installed: pip install 'timm>=1.0.17'"
     ) from error
 
+from timm.models import register_notrace_module
+
+from selnext_mm.models.attention.na import NAModule
+from selnext_mm.models.backbones.mobilenet_v3 import InvertedResidual
+from selnext_mm.models.backbones.patnet import PATNetBlock
+from selnext_mm.models.backbones.selnext import SELNeXtBlock
+
 from . import attention_nets, backbone_nets
+
+# They look at the shape, dtype and device of their input, which timm's feature extraction by
+# torch.fx does not know: they are single nodes of its graphs.
+for _module in (SELNeXtBlock, PATNetBlock, InvertedResidual, NAModule):
+    register_notrace_module(_module)
 
 __all__ = ['MODELS']
 

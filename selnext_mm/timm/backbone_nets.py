@@ -1,10 +1,13 @@
 """SELNeXt, PATNet and MobileNetV3-Large with SELN in timm's registry."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
+import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from selnext_mm.models.backbones.mobilenet_v3 import AttentionMobileNetV3
 from selnext_mm.models.backbones.patnet import ARCHS as PATNETS
@@ -65,14 +68,20 @@ class TimmSELNeXt(Classifier):
         self.backbone.gap_before_final_norm = bool(global_pool)
 
     def pooled(self, x: Tensor) -> Tensor:
+        if not hasattr(self.backbone, self.norm_name):  # pruned
+            return super().pooled(x)
         return self.backbone.output(len(self.backbone.stages) - 1, x)
 
     def final_map(self, x: Tensor) -> Tensor:
-        name = f'norm{len(self.backbone.stages) - 1}'
-        return getattr(self.backbone, name)(x) if hasattr(self.backbone, name) else x
+        return getattr(self.backbone, self.norm_name, nn.Identity())(x)
 
     def prune_norm(self) -> None:
-        delattr(self.backbone, f'norm{len(self.backbone.stages) - 1}')
+        delattr(self.backbone, self.norm_name)
+
+    @property
+    def norm_name(self) -> str:
+        """The backbone's name for the norm of its last map."""
+        return f'norm{len(self.backbone.stages) - 1}'
 
 
 class TimmPATNet(Classifier):
@@ -139,9 +148,23 @@ default_cfgs = generate_default_cfgs(
 )
 
 
-def _create(model_cls: type, variant: str, pretrained: bool, **kwargs: Any) -> Classifier:
+def _placed(model_cls: type[Classifier]) -> Callable[..., Classifier]:
+    """``model_cls`` with timm's arguments ``device`` and ``dtype``."""
+
+    def build(
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None, **kwargs: Any
+    ) -> Classifier:
+        with nullcontext() if device is None else torch.device(device):
+            return model_cls(**kwargs).to(dtype=dtype)
+
+    return build
+
+
+def _create(
+    model_cls: type[Classifier], variant: str, pretrained: bool, **kwargs: Any
+) -> Classifier:
     return build_model_with_cfg(
-        model_cls,
+        _placed(model_cls),
         variant,
         pretrained,
         pretrained_filter_fn=classifier_weights,
@@ -150,7 +173,7 @@ def _create(model_cls: type, variant: str, pretrained: bool, **kwargs: Any) -> C
     )
 
 
-def _register(model_cls: type, variant: str, **fixed: Any) -> None:
+def _register(model_cls: type[Classifier], variant: str, **fixed: Any) -> None:
     """Register ``variant`` with timm, and add its function to this module."""
 
     def build(pretrained: bool = False, **kwargs: Any) -> Classifier:

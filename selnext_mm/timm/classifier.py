@@ -95,7 +95,8 @@ class Classifier(nn.Module):
     of ``selnext-mm train`` loads as it is.
 
     ``forward_features`` returns the last map (N, C, h, w), ``forward_head`` pools it and
-    classifies. With ``global_pool=''``, which needs ``num_classes=0``, it returns the map.
+    classifies. With ``global_pool=''`` it classifies each position, (N, num_classes, h, w), as
+    timm's ConvNeXt does; with ``num_classes=0``, too, it returns the map.
 
     Args:
         backbone: with ``run_stage`` and ``stages``.
@@ -107,7 +108,7 @@ class Classifier(nn.Module):
         global_pool: 'avg' or ''.
 
     Raises:
-        ValueError: for another pooling, or classes without one.
+        ValueError: for another pooling.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.neck = neck
-        self.head: nn.Module = head
+        self.head = head
         self.in_chans = in_chans
         self.num_features = channels[-1]
         self.head_hidden_size = head.num_features
@@ -139,8 +140,6 @@ class Classifier(nn.Module):
     def _set_classes(self, num_classes: int, global_pool: str) -> None:
         if global_pool not in POOLS:
             raise ValueError(f'global_pool={global_pool!r}; expected one of {POOLS}')
-        if num_classes and not global_pool:
-            raise ValueError(f"num_classes={num_classes} with global_pool=''; give num_classes=0")
         self.num_classes, self.global_pool = num_classes, global_pool
 
     @torch.jit.ignore
@@ -172,12 +171,14 @@ class Classifier(nn.Module):
         return self.head.last
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by an untrained one for ``num_classes``; 0 gives the features."""
+        """Replace the classifier by an untrained one for ``num_classes``; 0 gives the features.
+
+        The pooling stays as it is for ``global_pool=None``.
+        """
         self._set_classes(num_classes, self.global_pool if global_pool is None else global_pool)
-        if isinstance(self.head, LinearHead):
-            weight = next(self.backbone.parameters())
-            self.head.reset(num_classes)
-            self.head.to(weight.device, weight.dtype)
+        weight = next(self.backbone.parameters())
+        self.head.reset(num_classes)
+        self.head.last.to(weight.device, weight.dtype).train(self.training)
 
     def final_map(self, x: Tensor) -> Tensor:
         """The model's output if nothing is pooled, from the last map."""
@@ -193,9 +194,15 @@ class Classifier(nn.Module):
         return x
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        if not self.global_pool:
+        if self.global_pool:
+            return self.head(self.pooled(x), pre_logits)
+        if not self.num_classes:
             return self.final_map(x)
-        return self.head(self.pooled(x), pre_logits)
+        positions = x.permute(0, 2, 3, 1)
+        # Each as an image of one pixel, whose mean is itself.
+        features = self.pooled(positions.flatten(0, 2)[..., None, None]).flatten(1)
+        logits = self.head(features.unflatten(0, positions.shape[:3]), pre_logits)
+        return logits.permute(0, 3, 1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
@@ -227,7 +234,10 @@ class Classifier(nn.Module):
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Remove what the maps of ``indices`` do not need; returns them, counted from 0."""
+        """Remove what the maps of ``indices`` do not need; returns them, counted from 0.
+
+        ``reset_classifier`` gives a model without its head a linear one.
+        """
         net = self.backbone
         take, highest = feature_take_indices(len(net.stages), indices)
         if prune_norm or highest < len(net.stages) - 1:
@@ -237,7 +247,9 @@ class Classifier(nn.Module):
             net.downsample_layers = net.downsample_layers[: highest + 1]
         if prune_head:
             self._set_classes(0, '')
-            self.neck, self.head = None, nn.Identity()
+            self.num_features = self.head_hidden_size = self.feature_info[highest]['num_chs']
+            head = LinearHead(self.num_features, 0, self.head.drop_rate)
+            self.neck, self.head = None, head.train(self.training)
         return take
 
     def prune_norm(self) -> None:

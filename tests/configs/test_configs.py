@@ -111,7 +111,7 @@ def test_every_leaf_has_its_row_in_metafile_and_readme():
         readme = (config_root() / Path(name).parts[0] / 'README.md').read_text()
         assert f'({Path(*Path(name).parts[1:])})' in readme, name
         first = (config_root() / name).read_text().splitlines()[0]
-        assert re.match(r'# long name: \S+', first), name
+        assert re.match(r'# long name: [a-z0-9._-]+(?: |$)', first), name
         assert first.split()[3] == rows[name]['Name']
 
 

@@ -49,7 +49,7 @@ def test_every_entry_is_complete():
         assert all(re.search(r' \((?:paper|paper: .+|ours)\)$', key) for key in metrics(leaf))
         has_ours = any(key.endswith('(ours)') for key in metrics(leaf))
         assert has_ours == (data['Trained Here'] == 'yes'), leaf
-        assert 'Weights' not in model  # there are none
+        assert 'Weights' not in model  # those in weights/ are of no listed config
 
 
 @pytest.mark.parametrize('leaf', config_leaves())
@@ -90,15 +90,39 @@ def test_the_page_is_current():
     assert len(rows) == len(MODELS)
 
 
+def test_the_pages_name_the_weights_that_there_are():
+    folders = [p.parent for p in (ROOT / 'weights').glob('*/model.safetensors')]
+    assert folders
+    for page in ('model_zoo.md', 'mim.md'):
+        text = (ROOT / 'docs' / page).read_text()
+        assert '(weights.md)' in text, page
+        for folder in folders:
+            assert f'`weights/{folder.name}`' in text, page
+    for folder in folders:  # made by "train --data", whose configs are not listed
+        assert not any(folder.name in model['Name'] for model in MODELS.values())
+        assert '--data' in (folder / 'README.md').read_text()
+
+
 def test_a_long_name_is_unique_and_finds_its_config():
     names = long_names()
     assert len(names) == len(config_leaves())
     assert {model['Name']: leaf for leaf, model in MODELS.items()} == names
     for name, leaf in names.items():
+        assert re.fullmatch('[a-z0-9._-]+', name), leaf
         assert name not in {Path(other).stem for other in config_leaves() if other != leaf}
     leaf = 'cascade_mask_rcnn/selnext_t_1x_coco.py'
     name = MODELS[leaf]['Name']
     assert find_config(name) == find_config(f'{name}.py') == config_root() / leaf
+
+
+def test_a_name_that_runs_into_its_note_is_refused(tmp_path, monkeypatch):
+    tool = module(ROOT / 'dev' / 'metafiles.py')
+    monkeypatch.setattr(tool, 'config_root', lambda: tmp_path)
+    (tmp_path / 'a.py').write_text('# long name: a-b_1xb2_coco   (Table 6)\n')
+    (tmp_path / 'b.py').write_text('# long name: a-b_1xb2_coco(Table 6)\n')
+    assert tool.long_name('a.py') == 'a-b_1xb2_coco'
+    with pytest.raises(ValueError, match='expected "# long name: NAME'):
+        tool.long_name('b.py')
 
 
 def test_the_wheel_has_a_file_by_each_long_name(tmp_path):

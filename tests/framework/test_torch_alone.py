@@ -5,7 +5,7 @@ import torch
 from selnext_mm.models import AttentionMobileNetV3, PATNet, SELNeXt
 from selnext_mm.models.attention import NAModule
 
-from .without import ALL_BUT_TORCH, run_without
+from .without import ALL_BUT_TORCH, link_with_requirements, requirements_of, run_in, run_without
 
 SMALL = dict(depths=[1, 1, 2, 1], channels=[16, 24, 32, 48])
 CASES = {
@@ -45,7 +45,8 @@ print('ended with', sorted(known & set(sys.argv[2].split(','))))
 """
 
 
-def test_same_tensors_same_start_and_same_numbers_as_with_mmengine(tmp_path):
+def store_cases(path):
+    """What the models of :data:`CASES` are and compute here, with mmengine."""
     stored = []
     for number, (kind, options) in enumerate(CASES.values()):
         model = kind(**options)
@@ -62,11 +63,37 @@ def test_same_tensors_same_start_and_same_numbers_as_with_mmengine(tmp_path):
         outputs = result if isinstance(result, tuple) else (result,)
         state = model.state_dict()
         stored.append((kind.__name__, options, number, initial, state, x, outputs))
-    torch.save(stored, tmp_path / 'cases.pth')
+    torch.save(stored, path)
+    return path
+
+
+def test_same_tensors_same_start_and_same_numbers_as_with_mmengine(tmp_path):
+    store_cases(tmp_path / 'cases.pth')
     result = run_without(
         ALL_BUT_TORCH, CODE, tmp_path / 'cases.pth', ','.join(ALL_BUT_TORCH), cwd=tmp_path
     )
     assert result.stdout == 'ended with []\n', result.stderr
+
+
+def test_an_environment_with_torch_and_its_own_requirements_only(tmp_path):
+    """Not hidden, but not there: numpy neither, which torch does not require."""
+    folder = link_with_requirements('torch', tmp_path / 'packages')
+    assert {'torch', 'sympy', 'jinja2'} <= requirements_of('torch')
+    names = [*ALL_BUT_TORCH, 'numpy', 'yaml', 'packaging']
+    names = sorted(set(names) - {path.name for path in folder.iterdir()})
+    assert 'numpy' in names
+    assert 'mmengine' in names
+    code = f"""
+from importlib.util import find_spec
+assert [name for name in {names} if find_spec(name)] == []
+{CODE}
+import selnext_mm
+print(selnext_mm.__file__)
+"""
+    cases = store_cases(tmp_path / 'cases.pth')
+    result = run_in(folder, code, cases, ','.join(names), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f'ended with []\n{folder}/selnext_mm/__init__.py\n'
 
 
 def test_pretrained_weights_load_and_are_counted(tmp_path):

@@ -72,6 +72,51 @@ def test_a_detector_comes_back_with_weights_classes_and_predictions(
     assert 'bbox_mAP_l' not in card  # no object is that large
 
 
+def sections(card):
+    """Heading -> text of a card, without the block between the dashes."""
+    parts = re.split(r'^## (.+)\n', card.split('---\n', 2)[2], flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize('repo', ['me/cells', None])
+def test_the_card_has_every_section_with_its_content(run, tmp_path, repo):
+    first = (run / 'config.py').read_text()
+    trained = 'selnext-mm train --data cells --epochs 3 --seed 7'
+    more = 'randomness = dict(seed=7)\n'
+    (run / 'config.py').write_text(f'# Written by: {trained}\n{first}\n{more}')
+    words = ['--repo', repo] if repo else []
+    main([str(run), '--to', str(tmp_path / 'out'), '--licence', 'cc-by-4.0', *words])
+    found = sections((tmp_path / 'out' / 'README.md').read_text())
+    assert list(found) == ['Use', 'Data and recipe', 'Results', 'Limits', 'Files', 'Licence']
+
+    weights = f'hf://{repo}' if repo else 'FOLDER'
+    commands = re.search('```bash\n(.+?)```', found['Use'], re.S)[1].splitlines()
+    assert [c.split(' #')[0].split(' IMAGES')[0].strip() for c in commands] == [
+        *(
+            ('pip install selnext_mm[mm,hub]', f'hf download {repo} --local-dir model')
+            if repo
+            else ('pip install selnext_mm[mm]',)
+        ),
+        f'selnext-mm predict {"model" if repo else "FOLDER"}',
+        f'selnext-mm train --data DIR --weights {weights}',
+    ]
+    cfg = load_config(run / 'config.py')
+    recipe = found['Data and recipe']
+    assert re.search(r'^- data: CocoDataset, 6 classes; ', recipe, re.M)
+    schedule = re.search('^- schedule: (.+)$', recipe, re.M)[1]
+    assert f'{cfg.train_cfg.max_epochs} epochs' in schedule
+    assert f'lr {cfg.optim_wrapper.optimizer.lr:g}' in schedule
+    assert '- start: random weights\n' in recipe
+    assert re.search(r'^- precision: .+; seed 7$', recipe, re.M)
+    assert f'- command: `{trained}`\n' in recipe
+    assert '| coco/bbox_mAP | 0.512 |' in found['Results']
+    for words in ('only its classes', 'not calibrated', 'not tested for differences'):
+        assert words in found['Limits']
+    assert found['Licence'].strip() == (
+        'Weights: cc-by-4.0, as their publisher chose. Code: Apache-2.0.'
+    )
+
+
 def test_no_path_of_this_machine_is_given_away(run, tmp_path):
     with open(run / 'config.py', 'a') as file:
         file.write("\nwork_dir = '/home/me/secret/run'\nload_from = '/home/me/x.pth'\n")

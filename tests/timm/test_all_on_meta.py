@@ -128,8 +128,8 @@ def test_weight_decay_leaves_out_tables_and_vectors(name):
 def test_wrong_arguments_are_told():
     with pytest.raises(ValueError, match="global_pool='max'; expected one of"):
         on_meta('selnext_atto', global_pool='max')
-    with pytest.raises(ValueError, match="num_classes=5 with global_pool=''"):
-        on_meta('patnet_t0', num_classes=5, global_pool='')
+    with pytest.raises(ValueError, match="global_pool='catavgmax'; expected one of"):
+        on_meta('patnet_t0').reset_classifier(5, 'catavgmax')
     with pytest.raises(ValueError, match="output_fmt='NLC'"):
         on_meta('selnext_atto').forward_intermediates(images(), output_fmt='NLC')
     with pytest.raises(RuntimeError, match='No pretrained weights exist'):

@@ -1,6 +1,7 @@
-"""What timm's own tests ask of a model: forward, backward, features, scripts, export, checkpoints.
+"""What timm and its users ask of a model: forward, backward, features, tracing, export.
 
-They are not in timm's package, so they are written anew here.
+Values are compared here. timm's own tests, which its wheel does not contain, are run by
+``test_timms_own.py`` where its source distribution is at hand.
 """
 
 import re

@@ -5,6 +5,7 @@ import weakref
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from selnext_mm.models.attention.seln import SELN
 from selnext_mm.ops.capabilities import (
@@ -107,7 +108,7 @@ def images_for_stem(x: Tensor, first_block: nn.Module) -> Tensor:
     On a CPU that is channels-last. The images are copied, so that the stem's output, twice the
     data, need not be.
     """
-    if x.device.type != 'cpu' or x.ndim != 4 or is_recorded():
+    if isinstance(x, Proxy) or x.device.type != 'cpu' or x.ndim != 4 or is_recorded():
         return x
     if first_block.impl == 'reference' or parts_of(first_block) is None:
         return x
@@ -133,9 +134,9 @@ def fused_norm(norm: nn.Module, x: Tensor, impl: str, patch: int = 1) -> Tensor 
 
 def fused_stem(conv: nn.Module, norm: nn.Module, x: Tensor, impl: str) -> Tensor | None:
     """The stem as a matrix product and one pass; None where the modules have to compute it."""
-    if impl == 'reference' or not _is_patch_conv(conv) or x.requires_grad:
+    if impl == 'reference' or not _is_patch_conv(conv):
         return None
-    if not has_channel_norm(x, conv.weight) or all_modules_are_watched():
+    if not has_channel_norm(x, conv.weight) or x.requires_grad or all_modules_are_watched():
         return None
     (patch, _), (n, channels, height, width) = conv.kernel_size, x.shape
     height, width = height // patch, width // patch
