@@ -32,7 +32,7 @@ test: setup
 		-m 'not documentation and not realdata' --durations=30 --durations-min=5 $(ARGS)
 
 quick: setup
-	$(PYTEST) -n $(JOBS) --maxprocesses 2 -m 'not integration and not realdata' \
+	$(PYTEST) -p tests.no_processes -n $(JOBS) --maxprocesses 2 -m 'not integration and not realdata' \
 		$(QUICK) $(ARGS)
 
 realdata: setup

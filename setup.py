@@ -105,6 +105,8 @@ setup(
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,
     classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Science/Research',
         'License :: OSI Approved :: Apache Software License',
         'Programming Language :: Python :: 3',
         'Programming Language :: Python :: 3.10',

@@ -1,4 +1,7 @@
-"""Command line of the package: one module per command, each with ``main(argv) -> int``."""
+"""Command line of the package: one module per command, each with ``main(argv) -> int``.
+
+Not here: the work itself, which is done in other rooms: a command parses, calls and prints.
+"""
 
 # name -> (module, one line of help); modules are imported only when their command runs,
 # so that ``doctor`` starts in an environment where the others cannot be imported.

@@ -34,7 +34,7 @@ def parse_args(argv: list[str] | None):
     )
     add = parser.add_argument
     add('--out', dest='work_dir', metavar='DIR', help='the same as --work-dir')
-    add('--epochs', type=int, metavar='N', help='what the config counts in epochs stretches along')
+    add('--epochs', type=int, metavar='N', help='everything counted in epochs is scaled to match')
     add('--batch-size', type=int, metavar='N', help='images per update and process; the lr follows')
     add('--lr', type=float, metavar='RATE', help='the highest learning rate')
     add('--image-size', type=int, metavar='PIXELS', help='longer side; of a classifier the square')
@@ -44,7 +44,7 @@ def parse_args(argv: list[str] | None):
         '--patience',
         type=int,
         metavar='N',
-        help='stop after so many evaluations without a better metric; 0: never',
+        help='stop after this many evaluations without improvement; 0: never',
     )
     add('--weights', metavar='FILE|URL', help='start from a backbone or a whole model')
     add('--val', metavar='FRACTION|DIR', help=argparse.SUPPRESS)

@@ -39,7 +39,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--patience',
         type=int,
         metavar='EPOCHS',
-        help='stop after so many without a better metric; 0: never',
+        help='stop after this many without improvement; 0: never',
     )
     add(
         '--weights', metavar='FILE|URL', help='start from a backbone or a detector; hf://OWNER/REPO'

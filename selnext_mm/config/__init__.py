@@ -1,1 +1,4 @@
-"""From a config to what runs: read, walk, summarise, build. What a run checks is engine's."""
+"""From a config to what runs: read, walk, summarise, build.
+
+Not here: what is checked before a run (``engine/preflight/``).
+"""

@@ -35,7 +35,7 @@ def load_config(name: str | Path, options: dict | None = None) -> Config:
         raise UserError(f'cannot read the config {path}: {reason}') from error
     cfg = merge_options(cfg, options)
     if 'model' not in cfg:
-        raise UserError(f'{path} defines no model; it is a base, name a leaf of configs/')
+        raise UserError(f'{path} defines no model: it is a base config; name one that inherits it')
     return cfg
 
 
@@ -60,7 +60,7 @@ def merge_options(cfg: Config, options: dict | None) -> Config:
 
 
 def expand_home(cfg: Config) -> None:
-    """Write out the ``~`` of every path that a runner opens, in place."""
+    """Expand the ``~`` in every path that a runner opens, in place."""
     nodes = [(cfg, ('load_from', 'work_dir'))]
     nodes += [(dataset, ('data_root', 'ann_file')) for _, dataset in iter_datasets(cfg)]
     nodes += [(metric, ('ann_file', 'outfile_prefix')) for _, metric in iter_evaluators(cfg)]
@@ -92,7 +92,7 @@ def apply_pretrained(cfg: Config) -> None:
 
 
 def default_work_dir(config_path: str | Path) -> str:
-    """``work_dirs/<folder>/<stem>``: two folders hold configs of the same name."""
+    """``work_dirs/<folder>/<stem>``: configs in different folders may share a name."""
     path = Path(config_path)
     parts = path.with_suffix('').parts
     if 'configs' in parts:

@@ -1,4 +1,7 @@
-"""Scores of predictions: metrics of COCO and what is read off them. Registered on import."""
+"""Scores of predictions: metrics of COCO and what is read off them. Registered on import.
+
+Not here: drawing scores (``visualization/``), pages about them (``report/``).
+"""
 
 from selnext_mm.evaluation.class_predictions import ClassPredictions
 from selnext_mm.evaluation.faster_coco import FasterCocoMetric

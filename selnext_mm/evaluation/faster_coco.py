@@ -32,7 +32,7 @@ def _plain_ids(truth) -> bool:
 def _numbered(truth, found) -> tuple:
     """(image id -> number, category id -> number), and both ``COCO`` objects with the numbers.
 
-    In the order of the ids, by which pycocotools orders predictions of one score.
+    Numbers follow the sorted ids, because pycocotools breaks ties of score by id.
     """
     numbers = tuple(
         {key: n for n, key in enumerate(sorted(ids), 1)} for ids in (truth.imgs, truth.cats)

@@ -3,6 +3,8 @@
 With torch alone ``from selnext_mm.models import SELNeXt`` gives the same classes over the bases
 of :mod:`selnext_mm.framework.plain`: same arguments, same names of tensors, same numbers. With
 mmengine they are registered in its root registry and derive from its ``BaseModule``.
+
+Not here: modules and layers (``models/``), nor anything of mmdet and mmpretrain.
 """
 
 try:

@@ -1,4 +1,7 @@
-"""Run a trained model on images: ``predict`` returns plain data, ``Predictor`` runs batches."""
+"""Run a trained model on images: ``predict`` returns plain data, ``Predictor`` runs batches.
+
+Not here: exported files (``runtime/``), scores against labels (``evaluation/``).
+"""
 
 __all__ = ['Predictor', 'predict']
 

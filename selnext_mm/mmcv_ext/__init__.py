@@ -8,4 +8,6 @@ compiled module raises an error that says how to get it (:mod:`~selnext_mm.mmcv_
 :mod:`~selnext_mm.mmcv_ext.finder` provides the module as soon as ``selnext_mm`` is imported,
 :mod:`~selnext_mm.mmcv_ext.install` for programs that import mmcv first. A compiled module, where
 there is one, is always preferred.
+
+Not here: operators of our own (``ops/``).
 """

@@ -1,6 +1,8 @@
 """Attention modules, backbones and necks; importing them registers every class.
 
 With mmengine that is its root registry, with torch alone the one of :mod:`selnext_mm.framework`.
+
+Not here: heads and whole models, which are mmdet's and mmpretrain's; fused operations (``ops/``).
 """
 
 from . import attention, backbones, necks

@@ -1,4 +1,5 @@
 """Fused operations on tensors, independent of modules, configs and files.
 
-The complete SELNeXt block is in ``seln_block/``; the layers that call these are in ``models/``.
+The complete SELNeXt block is in ``seln_block/``. Not here: the layers that call these
+(``models/``).
 """

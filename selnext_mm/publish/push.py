@@ -50,8 +50,8 @@ def push(folder: str | Path, repo: str, files: Sequence[str], private: bool = Fa
         private: create a private repository, and send nothing to a public one.
 
     Raises:
-        UserError: as :func:`check_push`, and if the Hub cannot be reached, does not take the
-            token, or refuses the repository or a file.
+        UserError: as :func:`check_push`, and if the Hub cannot be reached, rejects the token, or
+            refuses the repository or a file.
     """
     check_push(repo)
     from huggingface_hub import HfApi
@@ -100,7 +100,8 @@ def _refusal(repo: str, error) -> str:
     owner, status = repo.split('/')[0], getattr(error.response, 'status_code', None)
     said = getattr(error, 'server_message', None) or _first_line(error)
     if status == 401:
-        return f'{repo}: the Hub does not know the token ({said}); make {WRITE_TOKEN}: {TOKEN_HELP}'
+        remedy = f'make {WRITE_TOKEN}: {TOKEN_HELP}'
+        return f'{repo}: the Hub does not recognise the token ({said}); {remedy}'
     if status in (402, 403):
         return (
             f'{repo}: the token may not write there ({said}); it needs write access to {owner!r}, '

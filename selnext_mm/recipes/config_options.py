@@ -1,4 +1,4 @@
-"""The options of ``train CONFIG`` that ``train --data`` has, too: what each changes in a config."""
+"""Options that ``train CONFIG`` shares with ``train --data``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,13 +32,13 @@ class ConfigOptions:
     """What a user may set of a config's training; None leaves the config's value.
 
     Attributes:
-        epochs: passes over the training images; what the config counts in epochs stretches along.
+        epochs: passes over the training images; everything counted in epochs is scaled to match.
         batch_size: images per update and process.
         lr: the highest learning rate.
         image_size: longer side in pixels (detectors), side of the square (classifiers).
         workers: processes that load images, for each loader.
         seed: of weights, order and augmentation.
-        patience: stop when so many evaluations brought no better metric; 0 never stops early.
+        patience: stop after this many evaluations without improvement; 0 never stops early.
         weights: file or address to start from: of a backbone, or of a whole model.
     """
 
@@ -66,7 +66,7 @@ def set_options(cfg: Config, options: ConfigOptions) -> list[str]:
     """Put ``options`` into ``cfg``, in place; return one line for each that changed something.
 
     Raises:
-        UserError: for an option that this config has no place for.
+        UserError: for an option this config does not support.
     """
     lines = []
     if options.epochs is not None:
@@ -112,7 +112,7 @@ def _set_epochs(cfg: Config, epochs: int) -> str:
         )
 
     def stretched(value: int) -> int:
-        # The end of the run stays its end, and what comes within it does not fall on its start.
+        # The last epoch stays last; earlier marks stay at 1 or later.
         return min(epochs, max(1, round(value * epochs / before))) if value else value
 
     loop['max_epochs'] = epochs
@@ -130,14 +130,14 @@ def _set_epochs(cfg: Config, epochs: int) -> str:
     saving: dict[str, Any] = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     if saving.get('interval', -1) > epochs and saving.get('by_epoch', True):
         saving['interval'] = epochs
-    return f'{epochs} epochs (was {before}); what the config counts in epochs stretches along'
+    return f'{epochs} epochs (was {before}); everything counted in epochs is scaled to match'
 
 
 def _stretch(node: Any, stretched: Any) -> None:
     for key in EPOCH_KEYS:
         value = node.get(key)
         if isinstance(value, list | tuple):
-            # Short runs may put two milestones into one epoch, of which one is enough.
+            # In a short run two milestones may fall in one epoch; one is kept.
             node[key] = sorted({stretched(item) for item in value})
         elif isinstance(value, int):
             node[key] = stretched(value)
@@ -161,9 +161,11 @@ def _set_lr(cfg: Config, lr: float) -> str:
 def _scale_lr(cfg: Config) -> str:
     base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
     if not base:
-        return 'the lr stays: the config does not say for which batch it is meant (--lr)'
+        return (
+            'the lr is unchanged: the config does not say for which batch size it was chosen (--lr)'
+        )
     cfg.auto_scale_lr.enable = True
-    return f'the lr follows the batch, from {base} on in proportion (--lr)'
+    return f'the lr scales with the batch size, relative to {base} (--lr)'
 
 
 def _set_patience(cfg: Config, patience: int) -> str:
@@ -200,7 +202,7 @@ def _metric(cfg: Config) -> str:
         if kind.endswith('IoUMetric'):
             return 'mIoU'
     raise UserError(
-        f'--patience: no metric of {cfg.filename} is known to be better where it is greater; name '
+        f'--patience: no metric of {cfg.filename} is known to be higher-is-better; name '
         'one: --cfg-options default_hooks.checkpoint.save_best=METRIC'
     )
 

@@ -19,7 +19,7 @@ class Options:
         image_size: longer side in pixels (detectors), side of the square (classifiers).
         workers: processes that load images.
         seed: of weights, order and augmentation, and of the choice of a validation split.
-        patience: stop when so many epochs brought no better metric; 0 never stops early.
+        patience: stop after this many epochs without improvement; 0 never stops early.
         weights: file or address to start from: of a backbone, or of a whole detector.
         freeze: the first so many of the backbone's four stages keep the values of ``weights``.
         multi_scale: train on images from half to one and a half times ``image_size``.

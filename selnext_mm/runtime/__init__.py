@@ -4,6 +4,8 @@
 >>> records = Detector('model.onnx')(['photo.jpg', 'holiday/'])
 
 Needs numpy, OpenCV, Pillow, and onnxruntime or OpenVINO: ``pip install 'selnext_mm[runtime]'``.
+
+Not here: making these files (``export/``), HTTP (``serve/``).
 """
 
 from .models import Classifier, Detector, open_model

@@ -32,7 +32,7 @@ class FileModel:
     """
 
     part: str  # what the metadata call this kind of model
-    key: str  # where a record has the results
+    key: str  # key of a record's results
     thresholds: tuple[float, ...] | None = None  # lowest score of each class, if the file has them
 
     def __init__(
@@ -173,9 +173,10 @@ class Detector(FileModel):
     """A detector from a file of ``selnext-mm export --to onnx`` or ``--to openvino``.
 
     ``detector(images)`` gives dicts with ``instances``: ``category``, ``label``, ``score``,
-    ``bbox`` (x, y, w, h in pixels) and, with a mask head, ``segmentation`` (compressed RLE). They
-    go down to the model's own lowest score. ``detector.thresholds`` has for each class the lowest
-    score that is worth showing, if ``selnext-mm export --thresholds`` stored them; else it is None.
+    ``bbox`` (x, y, w, h in pixels) and, with a mask head, ``segmentation`` (compressed RLE).
+    All instances above the model's own score threshold are returned. ``detector.thresholds`` has
+    for each class the lowest score that is worth showing, if ``selnext-mm export --thresholds``
+    stored them; else it is None.
     """
 
     part, key = 'detector', 'instances'

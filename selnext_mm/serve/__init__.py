@@ -5,6 +5,8 @@
 >>> app = create_app(open_model('model.onnx'))    # for any ASGI server
 
 Needs FastAPI, uvicorn and prometheus-client: ``pip install 'selnext_mm[serve]'``.
+
+Not here: opening and running the files (``runtime/``).
 """
 
 from .limits import Limits

@@ -47,7 +47,7 @@ def _united(a: Piece, b: Piece) -> dict[str, Any]:
     outer += [max(p) for p in zip(first[2:], second[2:], strict=True)]
     ends = [(first, a.cut), (second, b.cut)]
     cut = tuple(
-        # Of two that end at the same place, one that is not cut there says that the object ends.
+        # Where two pieces share an edge, one that is not cut there shows that the object ends.
         all(sides[k] for corners, sides in ends if abs(corners[k] - edge) <= NEAR_PIXELS)
         for k, edge in enumerate(outer)
     )
@@ -111,11 +111,11 @@ def _merge_class(pieces: list[Piece], threshold: float) -> list[Piece]:
 
 
 def merge(pieces: list[Piece], threshold: float = 0.5) -> list[dict]:
-    """The objects that ``pieces`` are of, best first.
+    """The objects the ``pieces`` belong to, best first.
 
     Class by class, from the best score on, a piece takes those of other slices that overlap it:
 
-    - two that no slice cuts are the same object from an IoU of ``threshold`` on, and the better one
+    - two uncut pieces are one object if their IoU is at least ``threshold``, and the better one
       stays (non-maximum suppression);
     - if a slice cuts one of them, from an intersection of ``threshold`` of the smaller one on. The
       one that is whole stays; of two parts box and mask are joined, and the result takes further

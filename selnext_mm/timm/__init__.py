@@ -6,6 +6,8 @@ model: features, layer-wise lr decay, other numbers of classes and channels (doc
 SELNeXt, PATNet and MobileNetV3 are this package's classes behind timm's interface. Their tensors
 have the names of MMPretrain's classifiers. NA-ResNet and NA-MobileNetV2 are timm's own networks
 with :class:`NAModule` in them.
+
+Not here: the backbones and attention modules themselves (``models/``).
 """
 
 from selnext_mm.errors import UserError

@@ -55,6 +55,7 @@ def write_with_limit(path, queue):
         queue.put(str(error))
 
 
+@pytest.mark.integration
 def test_a_file_size_limit_leaves_the_old_file(path):
     """The limit of the kernel, in a process of its own."""
     queue = multiprocessing.get_context('fork').SimpleQueue()
@@ -106,6 +107,7 @@ def write_slowly(path):
     write_atomically(path, write)
 
 
+@pytest.mark.integration
 def test_a_kill_during_the_write_leaves_the_old_file(path):
     process = multiprocessing.get_context('fork').Process(target=write_slowly, args=(path,))
     process.start()

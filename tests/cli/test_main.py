@@ -32,6 +32,19 @@ def test_an_unknown_command_names_the_choices(capsys):
     assert 'train' in capsys.readouterr().err
 
 
+def test_the_list_of_commands_does_not_wait_for_torch():
+    """It has to come within half a second."""
+    script = sys.executable.rpartition('/')[0] + '/selnext-mm'
+    for command in ([script], ['-m', 'selnext_mm']):
+        result = subprocess.run(
+            [sys.executable, '-X', 'importtime', *command, '--help'], capture_output=True, text=True
+        )
+        assert '  check-data  ' in result.stdout
+        imported = {line.rpartition('|')[2].strip() for line in result.stderr.splitlines()}
+        assert 'selnext_mm.cli' in imported
+        assert not imported & {'torch', 'numpy', 'mmengine', 'mmcv'}
+
+
 def test_script_and_module_are_the_same():
     script = sys.executable.rpartition('/')[0] + '/selnext-mm'
     for command in ([script], [sys.executable, '-m', 'selnext_mm']):

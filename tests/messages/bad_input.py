@@ -290,7 +290,7 @@ CONFIGS = {
         'train mine.txt', ('mine.txt', '.py, .yaml or .json'), config('', 'mine.txt')
     ),
     'broken yaml': Case('train mine.yaml', ('mine.yaml', 'read'), config('a: [', 'mine.yaml')),
-    'a base': Case('train _base_/coco_runtime.py', ('defines no model', 'leaf')),
+    'a base': Case('train _base_/coco_runtime.py', ('defines no model', 'inherits it')),
     'missing import': Case(
         'train mine.py',
         ('no_such_module',),

@@ -84,7 +84,7 @@ def test_nothing_private_is_sent_to_a_public_repository(login, folder):
 @pytest.mark.parametrize(
     ('repo', 'token', 'words'),
     [
-        ('me/net', 'hf_old', r'the Hub does not know the token .*hf auth login'),
+        ('me/net', 'hf_old', r'the Hub does not recognise the token .*hf auth login'),
         ('you/net', 'hf_me', r"may not write there .*needs write access to 'you'"),
     ],
 )

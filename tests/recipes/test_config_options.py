@@ -29,7 +29,7 @@ def test_nothing_wished_changes_nothing():
 
 def test_milestones_stretch_with_the_epochs():
     cfg, lines = changed(DETECTOR, epochs=12)
-    assert lines == ['12 epochs (was 36); what the config counts in epochs stretches along']
+    assert lines == ['12 epochs (was 36); everything counted in epochs is scaled to match']
     warmup, steps = (node for _, node in iter_schedulers(cfg))
     assert steps['milestones'] == [9, 11]
     assert (steps['begin'], steps['end']) == (0, 12)
@@ -50,7 +50,7 @@ def test_the_lr_follows_the_batch_unless_it_is_named():
     cfg, lines = changed(DETECTOR, batch_size=4)
     assert cfg.train_dataloader.batch_size == 4
     assert cfg.auto_scale_lr.enable
-    assert lines[-1] == 'the lr follows the batch, from 16 on in proportion (--lr)'
+    assert lines[-1] == 'the lr scales with the batch size, relative to 16 (--lr)'
     cfg, lines = changed(DETECTOR, batch_size=4, lr=3e-4)
     assert not cfg.auto_scale_lr.enable
     assert cfg.optim_wrapper.optimizer.lr == 3e-4

@@ -1,5 +1,7 @@
 """The source distribution builds, and the wheel that is built from it has all files of the tree."""
 
+import ast
+import re
 import subprocess
 import sys
 import tarfile
@@ -7,6 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from selnext_mm.doctor.checks import NEWEST_PYTHON, OLDEST_PYTHON
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = 'from setuptools import build_meta as b; import sys; print(b.build_{kind}(sys.argv[1]))'
@@ -79,3 +83,23 @@ def test_the_extra_mm_names_the_whole_stack(built):
     names = {x.split(':')[1].strip().split(';')[0].split('=')[0].split('>')[0] for x in lines}
     assert names >= {'torch', 'mmengine', 'mmcv-lite', 'mmdet', 'mmpretrain', 'pycocotools'}
     assert 'mmcv' not in names
+
+
+def keyword(name):
+    """The literal that ``setup(...)`` is given as ``name``."""
+    for node in ast.walk(ast.parse((ROOT / 'setup.py').read_text())):
+        if isinstance(node, ast.keyword) and node.arg == name:
+            return ast.literal_eval(node.value)
+    raise AssertionError(f'setup.py gives no {name}')
+
+
+def test_all_places_name_the_same_versions_of_python():
+    bootstrap = (ROOT / 'dev' / 'bootstrap.py').read_text()
+    supported = ast.literal_eval(re.search(r'^SUPPORTED = (.+)$', bootstrap, re.M)[1])
+    assert supported == (OLDEST_PYTHON, NEWEST_PYTHON)
+    assert keyword('python_requires') == '>={}.{}'.format(*OLDEST_PYTHON)
+    classifiers = keyword('classifiers')
+    assert len([c for c in classifiers if c.startswith('Development Status ::')]) == 1
+    listed = [re.fullmatch(r'Programming Language :: Python :: 3\.(\d+)', c) for c in classifiers]
+    minors = [int(match[1]) for match in listed if match]
+    assert minors == list(range(OLDEST_PYTHON[1], NEWEST_PYTHON[1] + 1))

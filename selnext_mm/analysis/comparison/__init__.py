@@ -1,1 +1,4 @@
-"""``selnext-mm compare``: what to run (``plan``), running it (``runs``), the ``table``."""
+"""``selnext-mm compare``: what to run (``plan``), running it (``runs``), the ``table``.
+
+Not here: the comparison of finished runs on a page (``report/``).
+"""

@@ -1,4 +1,7 @@
-"""Labels of any format the field uses, found by looking and converted once to COCO files."""
+"""Labels of any format the field uses, found by looking and converted once to COCO files.
+
+Not here: whether the labels are fit to train on (``datasets/check/``).
+"""
 
 from selnext_mm.datasets.formats.detect import FORMATS
 from selnext_mm.datasets.formats.find import find_dataset

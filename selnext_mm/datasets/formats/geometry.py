@@ -1,4 +1,4 @@
-"""Boxes and masks: the precision of written fractions, what lies outside, turned images."""
+"""Boxes and masks: decimal precision, clipping, EXIF rotation."""
 
 import math
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ TEXTS = {
     'or far outside, run lengths of another size)',
     'turned': 'images turned by their EXIF entry and labelled as they are stored, whose labels '
     'were turned with them',
-    'mirrored': 'images turned by 180 degrees or mirrored by their EXIF entry, which no size can '
-    'tell, whose labels were taken as made on the image as it is shown',
+    'mirrored': 'images turned by 180 degrees or mirrored by their EXIF entry, which the image '
+    'size cannot reveal; their labels are taken to refer to the image as displayed',
 }
 
 
@@ -39,7 +39,7 @@ def shortest(value: float, error: float) -> float:
     """The decimal of fewest digits (at most 3) within ``error`` of ``value``.
 
     A grid is tried only where it is at least four times as wide as ``error``, so that a number on
-    it is found again without doubt. None fits: ``value`` itself.
+    it is found again without doubt. If none fits, ``value`` is returned.
     """
     for digits in range(DECIMALS + 1):
         if error >= 0.25 * 10.0**-digits:
@@ -74,7 +74,7 @@ def polygon_box(polygons: Sequence[Sequence[float]]) -> list[float]:
 
 
 def is_finite(numbers) -> bool:
-    """Are all of ``numbers`` finite numbers? True and False are none."""
+    """Are all of ``numbers`` finite numbers? True and False do not count."""
     try:
         return bool not in set(map(type, numbers)) and all(map(math.isfinite, numbers))
     except (TypeError, OverflowError):  # text; an integer beyond float's range
@@ -84,7 +84,8 @@ def is_finite(numbers) -> bool:
 def usable_mask(mask, width: int, height: int) -> list | dict | None:
     """The part of a COCO segmentation that can be drawn, None if there is none.
 
-    pycocotools dies of numbers that are not finite or far outside, so such polygons are no masks.
+    pycocotools crashes on numbers that are not finite or far outside, so such polygons are not
+    masks.
     """
     if isinstance(mask, dict):
         counts, size = mask.get('counts'), mask.get('size')

@@ -1,1 +1,4 @@
-"""Hooks of the runner, one per file. Those that save and resume are in ``resume/``."""
+"""Hooks of the runner, one per file.
+
+Not here: those that save and resume (``engine/resume/``).
+"""

@@ -1,4 +1,4 @@
-"""Images with predictions of every evaluation, where the run's scalars go."""
+"""Draws predictions in each evaluation, for the loggers that get the scalars."""
 
 import inspect
 import re
@@ -24,7 +24,7 @@ class PredictionImagesHook(Hook):
     the epoch, or the iteration of a training that counts those.
 
     Args:
-        num: how many images; in the first process, of its share of the set.
+        num: number of images, from the first process's share.
         score_thr: predictions below it are not drawn.
     """
 

@@ -1,4 +1,7 @@
-"""Attention modules, one per file; each takes ``in_channels`` first."""
+"""Attention modules, one per file; each takes ``in_channels`` first.
+
+Not here: the blocks that use them (``models/backbones/``), fused operations (``ops/``).
+"""
 
 from selnext_mm.models.attention.cbam import CBAM
 from selnext_mm.models.attention.eca import EfficientChannelAttention

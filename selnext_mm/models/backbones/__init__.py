@@ -1,4 +1,7 @@
-"""Backbones for classification and detection."""
+"""Backbones for classification and detection.
+
+Not here: attention modules (``models/attention/``), a fused block's kernels (``ops/``).
+"""
 
 from . import lazy
 from .fasternet import FasterNet

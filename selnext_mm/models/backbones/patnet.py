@@ -104,10 +104,11 @@ class PATNet(Backbone):
     stride 2 and BN. Stages 1 to 3 mix by PAT_ch, stage 4 by PAT_sf; all of them end in PAT_sp.
     Stages above ``max(out_indices)`` are not built, so every parameter gets a gradient.
 
-    Input (N, in_channels, H, W), sides from 32 on. Output: a tuple with one map (N, C_i, H_i,
-    W_i) per index of ``out_indices``, of stride 4, 8, 16, 32. For detection each goes through
-    its own BN, the next stage gets it without; for classification the last map is returned as
-    it is, and the neck :class:`PooledProjection` makes the 1280 features of the classifier.
+    Input (N, in_channels, H, W), at least 32 pixels per side. Output: a tuple with one map (N, C_i,
+    H_i, W_i) per index of ``out_indices``, of stride 4, 8, 16, 32. For detection each goes through
+    its own BN, and the next stage gets the map without it; for classification the last map is
+    returned as it is, and the neck :class:`PooledProjection` makes the 1280 features of the
+    classifier.
 
     Source: "Partial Convolution Meets Visual Attention", section 3 and Table 6, in the
     configuration whose parameters are the printed ones (docs/patnet.md). Parameters of the

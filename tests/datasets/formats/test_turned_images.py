@@ -108,7 +108,7 @@ def test_square_images_alone_are_taken_as_shown_and_told(tmp_path):
     info = find_dataset(write_voc({'train': contents['train']}, tmp_path / 'set', make))
     for found, true in found_and_true(info):
         assert found == true
-    assert any('which no size can tell' in c for c in info.choices)
+    assert any('which the image size cannot reveal' in c for c in info.choices)
 
 
 def test_yolo_s_fractions_are_of_the_image_as_shown(tmp_path):
