@@ -5,6 +5,14 @@ import copy
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 
+# Of mmengine's wrapper and torch's SyncBN: neither runs on these.
+WITHOUT_AMP = ('cpu', 'mps')
+
+
+def has_amp(device: str) -> bool:
+    """Whether ``AmpOptimWrapper`` and ``SyncBN`` run on devices of this type."""
+    return device not in WITHOUT_AMP
+
 
 def _replace_types(node, old: str, new: str) -> int:
     """Replace ``type=old`` in nested dicts and lists in place; return how many."""
@@ -20,9 +28,9 @@ def _replace_types(node, old: str, new: str) -> int:
 
 
 def adapt_to_device(cfg: Config, device: str | None = None) -> list[str]:
-    """Replace, in place, what only an accelerator can do; return one line per kind of change.
+    """Replace, in place, what a CPU or MPS cannot do; return one line per kind of change.
 
-    - ``AmpOptimWrapper`` becomes ``AutoAmpOptimWrapper`` (which is float32 on a CPU);
+    - ``AmpOptimWrapper`` becomes ``AutoAmpOptimWrapper`` (which is float32 there);
     - ``SyncBN`` becomes ``BN``;
     - the ``nccl`` backend becomes ``gloo``;
     - persistent workers are switched off where there are no workers (any device).
@@ -36,24 +44,26 @@ def adapt_to_device(cfg: Config, device: str | None = None) -> list[str]:
         loader = cfg.get(name)
         if loader and not loader.get('num_workers') and loader.get('persistent_workers'):
             loader['persistent_workers'] = False
-    if (device or get_device()) != 'cpu':
+    device = device or get_device()
+    if has_amp(device):
         return lines
+    why = 'no accelerator' if device == 'cpu' else device
     if cfg.get('optim_wrapper') and _replace_types(
         cfg.optim_wrapper, 'AmpOptimWrapper', 'AutoAmpOptimWrapper'
     ):
-        lines.append('no accelerator: AmpOptimWrapper becomes AutoAmpOptimWrapper')
+        lines.append(f'{why}: AmpOptimWrapper becomes AutoAmpOptimWrapper')
     if cfg.get('model'):
         # Sharing of sub-dicts between heads would make a change appear twice.
         cfg.model = ConfigDict(copy.deepcopy(cfg.model.to_dict()))
         count = _replace_types(cfg.model, 'SyncBN', 'BN')
         if count:
-            lines.append(f'no accelerator: SyncBN becomes BN in {count} places')
+            lines.append(f'{why}: SyncBN becomes BN in {count} places')
     dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
     distributed = cfg.get('launcher', 'none') != 'none'
     if dist_cfg.get('backend') == 'nccl':
         dist_cfg['backend'] = 'gloo'
         if distributed:
-            lines.append('no accelerator: backend nccl becomes gloo')
+            lines.append(f'{why}: backend nccl becomes gloo')
     if distributed:
         # By default mmengine gives the wrapper a GPU's number.
         wrapper = cfg.get('model_wrapper_cfg') or dict(

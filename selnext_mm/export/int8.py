@@ -7,14 +7,14 @@ them.
 """
 
 import ast
-import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
+from selnext_mm.config.build import quiet
 from selnext_mm.errors import UserError
 
 LAYERS = ('Conv', 'ConvTranspose', 'MatMul', 'Gemm')
@@ -44,16 +44,6 @@ def float_nodes(model, modules: Iterable[str]) -> list[str]:
         if chosen.intersection(ast.literal_eval(text)):
             result.append(node.name)
     return result
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence onnxruntime.quantization, which logs to the root logger."""
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def quantize(
@@ -89,7 +79,7 @@ def quantize(
     left = [n.name for n in model.graph.node if n.op_type in LAYERS and n.name not in set(kept)]
     if not left:
         raise UserError('--int8: the model has no layer that could compute in int8')
-    with _quiet():
+    with quiet(logging.WARNING):  # onnxruntime.quantization logs to the root logger
         quantization.quantize_static(
             model,
             path,

@@ -66,8 +66,6 @@ def choose_device(name: str = 'auto') -> torch.device:
     """
     if name == 'auto':
         name = get_device()
-        # mmcv has no operators for Apple's GPUs.
-        name = 'cpu' if name == 'mps' else name
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

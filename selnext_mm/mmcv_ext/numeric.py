@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from selnext_mm.ops.capabilities import without_autocast
+
 
 def exact(function):
     """Run ``function`` without gradients and without autocast, as a compiled operator does.
@@ -17,7 +19,7 @@ def exact(function):
 
     @functools.wraps(function)
     def call(first: Tensor, *args, **kwargs):
-        with torch.no_grad(), torch.autocast(first.device.type, enabled=False):
+        with torch.no_grad(), without_autocast(first.device.type):
             return function(first, *args, **kwargs)
 
     return call

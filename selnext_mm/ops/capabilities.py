@@ -1,6 +1,7 @@
 """What this build of torch can do, found out once by a trial; who records or hooks the calls."""
 
 import functools
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -67,6 +68,18 @@ def autocast_dtype(device_type: str) -> torch.dtype | None:
             return None
         return torch.get_autocast_cpu_dtype() if cpu else torch.get_autocast_gpu_dtype()
     return torch.get_autocast_dtype(device_type) if enabled else None
+
+
+def without_autocast(device_type: str) -> AbstractContextManager:
+    """Autocast switched off; nothing to switch off on the meta device, and on MPS before 2.5."""
+    if device_type == 'meta' or (device_type == 'mps' and not _mps_has_autocast()):
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)
+
+
+def _mps_has_autocast() -> bool:
+    tell = getattr(torch.amp, 'is_autocast_available', None)
+    return tell is not None and tell('mps')
 
 
 def tf32_is_allowed() -> bool:

@@ -269,6 +269,13 @@ def test_the_device_is_mmengines_unless_it_is_named(models, pictures, tmp_path, 
     assert used == ['meta'] * 2 + ['cpu'] * 2
 
 
+def test_mps_is_chosen_where_torch_has_it(monkeypatch):
+    monkeypatch.setattr(loading, 'get_device', lambda: 'mps')
+    monkeypatch.setattr(loading.torch, 'empty', lambda *size, device: None)  # no MPS in the tests
+    assert loading.choose_device() == torch.device('mps')
+    assert loading.choose_device('cpu') == torch.device('cpu')
+
+
 def test_left_over_tensors_are_refused(models, pictures, tmp_path, capsys):
     """A model without its attention would load the rest, and give other numbers."""
     (plain, _), (_, seln) = models

@@ -25,9 +25,10 @@ def config():
     )
 
 
-def test_cpu_gets_what_a_cpu_can_do():
+@pytest.mark.parametrize('device', ['cpu', 'mps'])
+def test_a_device_gets_what_it_can_do(device):
     cfg = config()
-    lines = adapt_to_device(cfg, 'cpu')
+    lines = adapt_to_device(cfg, device)
     assert [h['norm_cfg']['type'] for h in cfg.model.head] == ['BN', 'BN']
     assert cfg.model.neck.norm_cfg.type == 'GN'
     assert cfg.optim_wrapper.type == 'AutoAmpOptimWrapper'
@@ -35,6 +36,8 @@ def test_cpu_gets_what_a_cpu_can_do():
     assert cfg.model_wrapper_cfg.device_ids is None
     assert len(lines) == 3
     assert 'SyncBN becomes BN in 2 places' in lines[1]
+    why = dict(cpu='no accelerator: ', mps='mps: ')[device]
+    assert all(line.startswith(why) for line in lines)
 
 
 def test_an_accelerator_keeps_the_config():
@@ -51,7 +54,9 @@ def test_workers_persist_only_where_there_are_some():
     assert cfg.val_dataloader.persistent_workers
 
 
-@pytest.mark.parametrize(('device', 'kind'), [('cpu', OptimWrapper), ('cuda', AmpOptimWrapper)])
+@pytest.mark.parametrize(
+    ('device', 'kind'), [('cpu', OptimWrapper), ('mps', OptimWrapper), ('cuda', AmpOptimWrapper)]
+)
 def test_mixed_precision_follows_the_device(monkeypatch, device, kind):
     monkeypatch.setattr(amp, 'get_device', lambda: device)
     # Stands for the accelerator, which this test does not have.

@@ -1,5 +1,6 @@
 """int8 files: what is quantised and what stays in float, and that bad ones are not kept."""
 
+import logging
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from selnext_mm.cli import export as command
 from selnext_mm.cli.export_int8 import labels_of
+from selnext_mm.config.build import quiet
 from selnext_mm.errors import UserError
 from selnext_mm.export import int8
 from selnext_mm.inference import Predictor
@@ -57,7 +59,9 @@ def test_layers_are_quantised_per_channel_and_the_gate_is_not(tmp_path):
     source, path = write_small(tmp_path / 'f.onnx'), tmp_path / 'q.onnx'
     rng = np.random.default_rng(1)
     feeds = [dict(images=rng.normal(size=(1, 3, 9, 7)).astype(np.float32)) for _ in range(8)]
-    assert int8.quantize(source, path, feeds, ['block.gate']) == 2
+    with quiet():
+        assert int8.quantize(source, path, feeds, ['block.gate']) == 2
+        assert logging.root.manager.disable == logging.INFO
     model = onnx.load(path)
     made_by = {name: node for node in model.graph.node for name in node.output}
     arrays = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}

@@ -26,11 +26,18 @@ from selnext_mm.engine.hooks.progress import memory_text
 import selnext_mm.analysis.comparison.runs, selnext_mm.engine.signals
 from tests.engine.toy import build
 
+class Trained(mmengine.hooks.Hook):
+    iters = []
+
+    def before_train_iter(self, runner, **rest):
+        self.iters.append(runner.iter)
+
 lock = WorkDirLock(sys.argv[1])
 lock.acquire()
-runner = build(sys.argv[1], iters=int(sys.argv[2]), val=False)
+runner = build(sys.argv[1], [Trained()], iters=int(sys.argv[2]), val=False)
 runner._resume = len(sys.argv) > 3
 runner.train()
+print(Trained.iters)
 print(runner.iter, *sorted(p.name for p in Path(sys.argv[1]).glob('*.pth')), memory_text())
 lock.release()
 """
@@ -62,10 +69,14 @@ def python(code, *arguments):
 
 @pytest.mark.integration
 def test_two_iterations_are_trained_saved_and_resumed(tmp_path):
-    iteration, *files, size, unit = python(TRAIN, tmp_path, 2)[-1].split()
+    trained, line = python(TRAIN, tmp_path, 2)[-2:]
+    assert trained == '[0, 1]'
+    iteration, *files, size, unit = line.split()
     assert (iteration, files, unit) == ('2', ['iter_2.pth'], 'MB')
     assert 100 < int(size) < 10_000
-    iteration, *files, _, _ = python(TRAIN, tmp_path, 4, 'resume')[-1].split()
+    trained, line = python(TRAIN, tmp_path, 4, 'resume')[-2:]
+    assert trained == '[2, 3]'
+    iteration, *files, _, _ = line.split()
     assert iteration == '4'
     assert 'iter_4.pth' in files
 

@@ -1,6 +1,5 @@
 """From labels of any format to COCO files: which classes, which task, which split, then writing."""
 
-import difflib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from selnext_mm.datasets.formats.spool import Spool
 from selnext_mm.datasets.formats.stratify import choose_validation
 from selnext_mm.datasets.formats.write import CocoWriter
 from selnext_mm.errors import UserError
+from selnext_mm.text import near
 
 MASK_SHARE = 0.99  # of the objects have to have a mask for the task to be masks
 LINES = {
@@ -123,9 +123,9 @@ class Conversion:
         for split in ('val', 'test'):
             extra = sorted(set(used.get(split, ())) - set(names))
             if extra:
-                near = difflib.get_close_matches(extra[0], names, n=1, cutoff=0.6)
-                near = near or [n for n in names if n.casefold() == extra[0].casefold()]
-                hint = f' (did you mean {near[0]!r}?)' if near else ''
+                found = near(extra[0], names, count=1)
+                found = found or [n for n in names if n.casefold() == extra[0].casefold()]
+                hint = f' (did you mean {found[0]!r}?)' if found else ''
                 raise UserError(
                     f'the class names differ between the splits: {split} has '
                     f'{preview([repr(e) for e in extra])}{hint}, train has only {preview(names)}; '

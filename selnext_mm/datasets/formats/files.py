@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES
 from selnext_mm.errors import UserError
 
-SUFFIXES = (
-    '.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm',
-)  # fmt: skip
+# mmdet reads with OpenCV, which before 4.11 cannot decode a GIF.
+SUFFIXES = tuple(s for s in IMAGE_SUFFIXES if s != '.gif')
 LABELS = ('.json', '.xml', '.txt', '.yaml', '.yml', '.names', '.csv')
 MAX_YAML = 4 << 20  # bytes; LVIS's 1203 names take 40,000
 SPLIT_WORDS = {

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 
 from selnext_mm.config.build import near_parameter, quiet
 from selnext_mm.config.walk import OPTIMIZER, iter_evaluators, iter_schedulers, loader_parts
+from selnext_mm.engine.device import has_amp
 from selnext_mm.errors import UserError
 
 LOADERS = ('train_dataloader', 'val_dataloader')
@@ -151,7 +152,7 @@ def _check_optimizer(cfg: Config, model: nn.Module) -> None:
     if not optimizer and 'constructor' not in node:
         return  # optimizers that are there already
     wrapper_cfg = copy.deepcopy(node)
-    if get_device() == 'cpu' and wrapper_cfg.get('type') == 'AmpOptimWrapper':
+    if not has_amp(get_device()) and wrapper_cfg.get('type') == 'AmpOptimWrapper':
         wrapper_cfg.type = 'AutoAmpOptimWrapper'  # as adapt_to_device() will
     with _told(cfg, 'optim_wrapper', node):
         wrapper = build_optim_wrapper(model, wrapper_cfg)

@@ -1,16 +1,12 @@
 """COCO AP of an exported file and of its PyTorch model on the same images."""
 
-import contextlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
-
+from selnext_mm.datasets.coco_content import load_coco
 from selnext_mm.errors import UserError
+from selnext_mm.evaluation.coco_scores import run_coco_eval, scores_of
 from selnext_mm.inference.categories import Ids, find_ids
 from selnext_mm.inference.output import coco_content
 from selnext_mm.inference.predictor import Predictor
@@ -33,10 +29,10 @@ class Scores:
         return abs(self.torch - self.file) <= LARGEST_DIFFERENCE
 
 
-def coco_ap(truth: COCO, records: list[dict], ids: Ids, kind: str) -> float:
+def coco_ap(truth: dict, records: list[dict], ids: Ids, kind: str) -> float:
     """AP in percent of ``records``, as ``predict`` returns them, on the images that they name.
 
-    It is 0 if nothing was detected.
+    It is 0 if nothing was detected. ``truth`` is the content of a COCO file.
     """
     numbers, new = ids.number_images([r['file'] for r in records])
     if new:
@@ -45,13 +41,9 @@ def coco_ap(truth: COCO, records: list[dict], ids: Ids, kind: str) -> float:
     _, results = coco_content(records, ids)
     if not results:
         return 0.0
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(truth, truth.loadRes(results), kind)
-        evaluation.params.imgIds = numbers
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return float(100 * np.maximum(evaluation.stats[0], 0))
+    named = set(numbers)
+    seen = dict(truth, images=[i for i in truth['images'] if i['id'] in named])
+    return 100 * (scores_of(run_coco_eval(seen, results, kind, None))['AP'] or 0.0)
 
 
 def compare_ap(
@@ -73,8 +65,7 @@ def compare_ap(
             AP is 0: an equal AP would then prove nothing about the file.
     """
     ids = find_ids(predictor.loaded.cfg, predictor.classes, annotations)
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(annotations)
+    truth = load_coco(annotations)
     both = [predictor(images), detector(images)]
     for record in both[0]:
         if 'error' in record:

@@ -1,18 +1,20 @@
 """What the channel attentions share: data formats, the wide mean, the gate in float32."""
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selnext_mm.ops.capabilities import without_autocast
+
 DATA_FORMATS = ('channels_last', 'channels_first')
 
 
 def full_precision(device: torch.device) -> AbstractContextManager:
-    """Autocast switched off; shape inference on the meta device knows no autocast."""
-    return nullcontext() if device.type == 'meta' else torch.autocast(device.type, enabled=False)
+    """Autocast switched off."""
+    return without_autocast(device.type)
 
 
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:

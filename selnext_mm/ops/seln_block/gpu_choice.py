@@ -11,7 +11,7 @@ from torch import Tensor
 from selnext_mm.framework import print_log
 
 from ..triton_launch import Launcher, can_relaunch
-from .equations import BlockWeights, block_reference
+from .equations import GATE_NORM_EPS, BlockWeights, block_reference
 
 # Largest allowed relative error of the output and the gradients in a trial. A wrong kernel is off
 # by much more, the rounding of one product by less. TF32 keeps only ten mantissa bits.
@@ -105,6 +105,7 @@ def _trial_error(
     """Largest relative error of the output and all gradients."""
     from .gpu_operator import GpuBlock
 
+    eps = GATE_NORM_EPS
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
@@ -129,7 +130,7 @@ def _trial_error(
         torch.enable_grad(),
         torch.autocast(device.type, enabled=False),
     ):
-        exact = both_passes(lambda x, w: block_reference(x, w, 1e-5), torch.float64)
-        found = both_passes(lambda x, w: GpuBlock.apply(x, 1e-5, None, dtype, *w), torch.float32)
+        exact = both_passes(lambda x, w: block_reference(x, w, eps), torch.float64)
+        found = both_passes(lambda x, w: GpuBlock.apply(x, eps, None, dtype, *w), torch.float32)
     errors = [(a.double() - b).norm() / b.norm() for a, b in zip(found, exact, strict=True)]
     return float(torch.stack(errors).max().detach())

@@ -12,6 +12,8 @@ from torch import nn
 from selnext_mm.config.build import build_model
 from selnext_mm.config.load import load_config
 from selnext_mm.config_files import config_leaves
+from selnext_mm.engine.optimizers import amp
+from selnext_mm.engine.preflight import constructors
 from selnext_mm.engine.preflight.constructors import check_arguments
 from selnext_mm.engine.preflight.values import check_types
 from selnext_mm.engine.safe_defaults import make_safe
@@ -58,6 +60,14 @@ def test_weights_and_logging_are_as_before():
     with pytest.raises(UserError):
         check_arguments(*small(param_scheduler=dict(type='MultiStepLR')))
     assert logging.root.manager.disable == 0
+
+
+@pytest.mark.parametrize('device', ['cpu', 'mps'])
+def test_mixed_precision_passes_where_it_becomes_float32(monkeypatch, device):
+    for module in (amp, constructors):
+        monkeypatch.setattr(module, 'get_device', lambda: device)
+    wrapper = dict(type='AmpOptimWrapper', optimizer=dict(type='SGD', lr=0.1))
+    check_arguments(*small(optim_wrapper=wrapper))
 
 
 def test_schedules_that_count_iterations_need_no_end():

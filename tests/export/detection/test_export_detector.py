@@ -1,5 +1,6 @@
 """``selnext-mm export`` of whole detectors: the file beside the graph, and the command."""
 
+import copy
 import itertools
 import json
 import shutil
@@ -244,6 +245,13 @@ def test_ap_of_the_file_is_that_of_pytorch(exported, pictures, tmp_path):
             return records
 
     assert not any(s.equal for s in compare(exported, Worse(), pictures, labels))
+    # What pycocotools stops at, and what it counts wrongly: the annotation id 0.
+    odd = copy.deepcopy(content)
+    for place, annotation in enumerate(odd['annotations']):
+        annotation['id'] = place
+        del annotation['iscrowd']
+    labels.write_text(json.dumps(odd), encoding='utf-8-sig')
+    assert compare(exported, detector, pictures, labels) == scores
     content['annotations'] = content['annotations'][:1]
     content['annotations'][0] |= dict(bbox=[0, 0, 1, 1], area=1)
     labels.write_text(json.dumps(content))

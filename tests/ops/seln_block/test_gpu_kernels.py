@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from selnext_mm.ops import triton_launch
-from selnext_mm.ops.seln_block import gpu_choice
+from selnext_mm.ops.seln_block import dispatch, gpu_choice
 
 ROOT = Path(__file__).resolve().parents[3]
 needs_triton = pytest.mark.skipif(
@@ -141,6 +141,25 @@ def test_a_version_of_triton_that_launches_otherwise_still_works(monkeypatch, di
     monkeypatch.setattr(gpu_choice, '_trial_error', error)
     assert works()
     assert not triton_launch.Launcher.direct
+
+
+@pytest.mark.parametrize(('works', 'fused'), [(True, 'gpu'), (False, 'recompute')])
+def test_without_a_reason_the_kernels_are_used_on_request(monkeypatch, works, fused):
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda index: (7, 5))
+    monkeypatch.setattr(dispatch, 'gpu_block_works', lambda *args: works)
+    gpu_choice._reason.cache_clear()
+
+    def chosen(allow_untimed, training):
+        request = dispatch.Request(
+            *(torch.device('cuda', 0), torch.float32, torch.float16, training),
+            *(False, allow_untimed, 96),
+        )
+        return next((n for n, k in dispatch.KERNELS.items() if k.supports(request)), None)
+
+    assert chosen(False, True) is chosen(False, False) is None
+    assert chosen(True, True) == fused
+    assert chosen(True, False) == ('gpu' if works else None)
+    gpu_choice._reason.cache_clear()
 
 
 def test_every_reason_is_measured_or_predicted(monkeypatch):
