@@ -16,6 +16,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from selnext_mm.doctor.pairing import fits, release_for
 from selnext_mm.doctor.probes import PROBES, Facts
 from selnext_mm.doctor.remedies import (
     PINS,
@@ -30,7 +31,6 @@ from selnext_mm.doctor.remedies import (
 from selnext_mm.doctor.run import Told, run_probes
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 14)
-LAST_PAIRED = 14  # of torch 2.N, whose torchvision is 0.(N + 15)
 OLDEST_TORCH = '2.1'
 
 
@@ -103,32 +103,23 @@ def check_torch(facts: Facts, remedies: Remedies) -> Row:
 
 
 def check_torchvision(facts: Facts, torch: Facts, remedies: Remedies) -> Row:
-    """The release made for this torch: that its metadata names; else 0.(N + 15) for 2.N.
-
-    The numbers run apart from torch 2.15 on, which 0.29.2 is made for.
-    """
-    torch_version = str(torch.get('version', ''))
-    match = re.match(r'2\.(\d+)', torch_version)
-    if match is None:
-        line = remedies.after(str(facts.get('error', '')), remedies.torch())
-        return Row('torchvision', shown(facts), 'the release made for torch', False, line)
-    release = f'0.{int(match[1]) + 15}'
-    public = torch_version.split('+')[0]
-    # A wrong pair may not be importable: then the version comes from its source.
-    version = str(facts.get('version') or source_version('torchvision'))
+    """The release made for this torch."""
+    version = str(torch.get('version', ''))
     error = str(facts.get('error', ''))
-    made_for = facts.get('made_for')
-    paired = made_for == public if made_for else version.startswith(f'{release}.')
-    wanted = f'{release}.* for torch {torch_version}'
-    line = remedies.pip(f'torchvision=={release}.*', options='--no-deps --force-reinstall')
-    if int(match[1]) > LAST_PAIRED:
-        wanted = f'the release made for torch {torch_version}'
-        line = remedies.pip(f'torch=={public}', 'torchvision')
+    if not version.startswith('2.'):
+        line = remedies.after(error, remedies.torch())
+        return Row('torchvision', shown(facts), 'the release made for torch', False, line)
+    # A wrong pair may not be importable: then the version comes from its source.
+    own = str(facts.get('version') or source_version('torchvision'))
+    paired, release = fits(own, version), release_for(version)
+    line = remedies.pip(f'torch=={version.split("+")[0]}', 'torchvision')
+    if release:
+        line = remedies.pip(f'torchvision=={release}', options='--no-deps --force-reinstall')
     if error and not paired:
         remedies.lines[error] = line
     remedy = remedies.after(error, '' if paired and not error else line)
-    found = '; '.join(filter(None, (version, error)))
-    return Row('torchvision', found, wanted, not remedy, remedy)
+    wanted = f'{release or "the release made"} for torch {version}'
+    return Row('torchvision', '; '.join(filter(None, (own, error))), wanted, not remedy, remedy)
 
 
 def check_torchvision_ops(facts: Facts) -> Row:

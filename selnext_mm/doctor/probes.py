@@ -10,11 +10,9 @@ binary or a wrong mixture of versions raises there, which may be anything, is wh
 """
 
 import importlib
-import importlib.metadata
 import importlib.util
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -109,28 +107,12 @@ def probe_torch() -> Iterator[Facts]:
         yield {'cuda_computes': True}
 
 
-def made_for(version: str) -> str:
-    """The release of torch that torchvision's metadata asks for; '' if that is of another version.
-
-    ``torch==2.13.0``, or ``torch (==2.13.0)`` as older wheels write it.
-    """
-    try:
-        if importlib.metadata.version('torchvision').split('+')[0] != version.split('+')[0]:
-            return ''
-        asked = importlib.metadata.requires('torchvision') or []
-    except importlib.metadata.PackageNotFoundError:
-        return ''
-    pinned = re.compile(r'torch\s*\(?==([\d.]+)\)?\s*(;.*)?')
-    return next((match[1] for line in asked if (match := pinned.fullmatch(line))), '')
-
-
 def probe_torchvision() -> Iterator[Facts]:
     yield load_compat()
     import torchvision
 
     loaded = torchvision.extension._has_ops()
-    version = torchvision.__version__
-    yield {'version': version, 'compiled_ops': loaded, 'made_for': made_for(version)}
+    yield {'version': torchvision.__version__, 'compiled_ops': loaded}
 
 
 def probe_mmengine() -> Iterator[Facts]:
