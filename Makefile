@@ -1,4 +1,4 @@
-# make demo    set-up, synthetic data, training, evaluation, images: about 10 minutes on 2 cores,
+# make demo    set-up, synthetic data, training, evaluation, images: 10 to 15 minutes on 2 cores,
 #              after the first set-up (under a minute and its downloads; no compiler)
 # make test    set-up and the test suite; ARGS="-k seln", JOBS=0 (one process)
 # make quick   unit tests alone, under a minute: no process is started, nothing is trained

@@ -216,7 +216,7 @@ ERRORS = {
     'images': (['RUN', '--images', 'no'], '--images no'),
     'predictions': (['RUN', '--predictions', 'no.json'], 'no predictions no.json'),
     'thresholds': (['RUN', '--thresholds', 'b.json'], 'nothing to choose from: no predictions'),
-    'thresholds of two': (['RUN', '.', '--thresholds', 'b.json'], 'for a single work dir; 2 are given'),
+    'thresholds of two': (['RUN', '.', '--thresholds', 'b.json'], 'a single work dir; 2 are given'),
     'file of thresholds': (['RUN', '--thresholds', 'b.txt'], 'ends in .json'),
 }
 
