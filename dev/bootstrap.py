@@ -66,9 +66,8 @@ def run(*command: str, **kwargs) -> None:
     with open(log, 'w', encoding='utf-8') as file:
         code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, **kwargs).returncode
     if code:
-        sys.stderr.write(
-            ''.join(log.read_text(encoding='utf-8', errors='replace').splitlines(True)[-30:])
-        )
+        text = log.read_text(encoding='utf-8', errors='replace')
+        sys.stderr.write(''.join(text.splitlines(True)[-30:]))
         stop(f'"{" ".join(map(str, command))}" failed with status {code}; all output: {log}')
 
 

@@ -1,20 +1,13 @@
 """``selnext-mm report``: its options, and its page in a real browser."""
 
 import json
-import os
-import re
-import shutil
-import subprocess
-from urllib.parse import unquote
 
 import pytest
 
 from selnext_mm.__main__ import call
 from selnext_mm.cli.report import main
+from tests.browser import answer_of, find_browser
 from tests.report.conftest import degrade, make_run
-
-BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome')
-
 
 # The answer of the page in the frame goes into the document, which the browser prints when all is
 # quiet.
@@ -25,20 +18,10 @@ addEventListener('message', (e) => { document.getElementById('answer').textConte
 <iframe src="%s" style="width:1280px;height:900px;border:0"></iframe>"""
 
 
-def find_browser() -> str:
-    """Path of a browser; without one the test is skipped, or fails where one was promised."""
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        text = f'no browser on PATH; install one of {", ".join(BROWSERS)} to run this'
-        # .ci/run sets it where it finds a browser.
-        (pytest.fail if os.environ.get('SELNEXT_MM_REQUIRE_BROWSER') else pytest.skip)(text)
-    return browser
-
-
 @pytest.fixture
 def browse(tmp_path):
     """Open a page in headless Chromium, run a script in it; its answer, and the console."""
-    browser = find_browser()
+    find_browser()
 
     def run(page, script):
         probed, outer = page.with_name('tested.html'), page.with_name('outer.html')
@@ -51,21 +34,7 @@ def browse(tmp_path):
         head, _, end = page.read_text().rpartition('</body>')
         probed.write_text(head + tail + end)
         outer.write_text(FRAME % probed.name)
-        result = subprocess.run(
-            [
-                *(browser, '--headless', '--no-sandbox', '--disable-gpu', '--dump-dom'),
-                *('--enable-logging=stderr', '--v=0', '--virtual-time-budget=20000'),
-                *(f'--user-data-dir={tmp_path / "profile"}', '--window-size=1300,1000'),
-                outer.as_uri(),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-        console = [line for line in result.stderr.splitlines() if ':CONSOLE' in line]
-        found = re.search(r'<pre id="answer">(.+?)</pre>', result.stdout, re.S)
-        assert found, (console, result.stderr[-1000:])
-        return json.loads(unquote(found[1])), console
+        return answer_of(outer, tmp_path / 'profile', 'answer', timeout=240)
 
     return run
 

@@ -1,16 +1,13 @@
 """Both kinds of report page, on a desktop and a phone, in light and dark, in a real browser."""
 
 import json
-import re
-import subprocess
 from itertools import product
 from types import SimpleNamespace
-from urllib.parse import unquote
 
 import pytest
 
 from selnext_mm.cli.report import main
-from tests.cli.test_report import find_browser
+from tests.browser import answer_of
 from tests.report.conftest import degrade, make_run
 from tests.report.test_classification import ROWS
 from tests.report.test_classification import write as write_classes
@@ -124,21 +121,8 @@ def seen(pages, tmp_path_factory):
         (folder / f'{name}.html').write_text(head + PROBE.replace('SCREEN', name) + end)
         frames.append(f'<iframe src="{name}.html" style="width: {width}px"></iframe>')
     (folder / 'outer.html').write_text(OUTER + '\n'.join(frames))
-    result = subprocess.run(
-        [
-            *(find_browser(), '--headless', '--no-sandbox', '--disable-gpu', '--dump-dom'),
-            *('--enable-logging=stderr', '--v=0', '--virtual-time-budget=20000'),
-            *(f'--user-data-dir={tmp_path_factory.mktemp("profile")}', '--window-size=1300,1000'),
-            (folder / 'outer.html').as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    console = [line for line in result.stderr.splitlines() if ':CONSOLE' in line]
-    found = re.search(r'<pre id="answers">(.+?)</pre>', result.stdout, re.S)
-    assert found, (console, result.stderr[-1000:])
-    return json.loads(unquote(found[1])), console
+    profile = tmp_path_factory.mktemp('profile')
+    return answer_of(folder / 'outer.html', profile, 'answers', timeout=120)
 
 
 @pytest.mark.parametrize('screen', SCREENS)

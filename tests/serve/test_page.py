@@ -1,12 +1,11 @@
 """The page in a real browser: an image is chosen, and what is in it is shown."""
 
-import subprocess
 from html import unescape
 from importlib.resources import files
 
 import pytest
 
-from tests.cli.test_report import find_browser
+from tests.browser import dump, find_browser
 from tests.serve.echo import create_app, png, serving
 
 # What a user does, as a script: choose a file, move the slider.
@@ -54,7 +53,7 @@ addEventListener('load', async () => {
 def test_a_picture_is_chosen_and_its_objects_are_shown(model, tmp_path):
     from fastapi import Response
 
-    browser = find_browser()
+    find_browser()
     page = files('selnext_mm.serve').joinpath('page.html').read_text()
     page = page.replace('</head>', '<script src="drive.js" defer></script></head>')
     app = create_app(model)
@@ -66,17 +65,8 @@ def test_a_picture_is_chosen_and_its_objects_are_shown(model, tmp_path):
         answer = Response(content, media_type=kind)
         app.add_route(path, lambda request, answer=answer: answer)
     with serving(app) as port:
-        done = subprocess.run(
-            [
-                *(browser, '--headless', '--no-sandbox', '--disable-gpu', '--dump-dom'),
-                *('--enable-logging=stderr', '--v=0', '--virtual-time-budget=20000'),
-                *(f'--user-data-dir={tmp_path / "profile"}', '--window-size=500,900'),
-                f'http://127.0.0.1:{port}/driven',
-            ],
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
+        address = f'http://127.0.0.1:{port}/driven'
+        done = dump(address, tmp_path / 'profile', '500,900', timeout=240)
     assert '<pre id="answer">' in done.stdout, done.stderr[-2000:]
     lines = unescape(done.stdout.partition('<pre id="answer">')[2].partition('</pre>')[0])
     assert lines.splitlines() == [
