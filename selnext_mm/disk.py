@@ -201,6 +201,24 @@ def write_text(path: str | Path, text: str) -> Path:
     return write_atomically(path, lambda file: file.write(text.encode()))
 
 
+def write_output(option: str, path: str | Path, text: str) -> None:
+    """``text`` into the file that ``option`` names, atomically if it is a file.
+
+    A device or a pipe (``/dev/stdout``) stays what it is, and no folder is made.
+    """
+    target = Path(path).expanduser().resolve()
+    try:
+        if target.is_file() or not target.exists():
+            sync_folder(target.parent)  # says what is wrong with the folder
+            write_text(target, text)
+        else:
+            target.write_text(text, encoding='utf-8')
+    except OSError as error:
+        raise UserError(
+            f'{option} {path} could not be written: {error.strerror}; name a writable file'
+        ) from None
+
+
 def write_json(path: str | Path, value, indent: int | None = 1) -> Path:
     """``path`` with ``value`` as JSON in it, atomically; ValueError for NaN and infinities."""
     return write_text(path, json.dumps(value, indent=indent, allow_nan=False) + '\n')
@@ -229,31 +247,64 @@ def new_file(out: Path, option: str = '', *beside: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def new_folder(out: Path, option: str = '') -> Iterator[Path]:
-    """A folder to write into; what is in it moves to ``out`` when the block ends well.
-
-    What else is in ``out`` stays. ``option`` begins the message as in :func:`new_file`.
-    """
+def new_folder(out: Path, option: str = '', existing: str = 'merge') -> Iterator[Path]:
+    """As :func:`fresh_folder`; ``option`` begins the message as in :func:`new_file`."""
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(dir=out.parent, prefix=f'.{out.name}.'))
+        with fresh_folder(out, existing) as place:
+            yield place
     except OSError as error:
         raise UserError(f'{option} {out}: {error.strerror or error}'.strip()) from error
+
+
+@contextlib.contextmanager
+def fresh_folder(out: Path, existing: str = 'merge') -> Iterator[Path]:
+    """A folder to write into, beside ``out``, that becomes ``out`` when the block ends well.
+
+    If the block fails, ``out`` is as it was, and folders that were made above it are gone.
+
+    Args:
+        out: the folder to make.
+        existing: what becomes of an ``out`` that is there: ``'merge'`` replaces the parts that
+            have the same name and leaves the rest; ``'keep'`` leaves it and drops the new one,
+            which is right where several processes make the same; ``'replace'`` removes it.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    made = [p for p in out.parents if not p.exists()]  # nearest first
+    place = old = None
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(dir=out.parent, prefix=f'.{out.name}.', suffix='.tmp'))
         yield place
-        if out.exists():
+        place.chmod(0o777 & ~_umask())
+        if existing == 'merge' and out.exists():
             for item in place.iterdir():
                 target = out / item.name
                 if target.is_dir():
                     shutil.rmtree(target)
                 os.replace(item, target)
-        else:
-            place.chmod(0o777 & ~_umask())
+            return
+        if existing == 'replace' and out.exists():
+            old = place.with_suffix('.old')
+            os.replace(out, old)
+        try:
             os.replace(place, out)
-    except OSError as error:
-        raise UserError(f'{option} {out}: {error.strerror or error}'.strip()) from error
+        except OSError:
+            if existing != 'keep' or not out.is_dir():
+                raise
+    except BaseException:
+        if old and old.exists() and not out.exists():
+            os.replace(old, out)
+        if place:
+            shutil.rmtree(place, ignore_errors=True)
+        for parent in made:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        for folder in filter(None, (place, old)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_folder(option: str, path: str | os.PathLike) -> None:

@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
     from selnext_mm.datasets.check.config import check_config
     from selnext_mm.datasets.check.findings import table_lines
     from selnext_mm.datasets.formats import find_dataset
-    from selnext_mm.disk import write_text
+    from selnext_mm.disk import write_output
     from selnext_mm.engine.preflight.model_keys import check_model_keys
     from selnext_mm.engine.preflight.paths import check_paths
     from selnext_mm.recipes.check import counts_table, is_labels, labels_config
@@ -134,14 +134,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.json == '-':
             print(text)
             return int(bool(errors))
-        path = Path(args.json).resolve()
-        try:
-            if path.exists() and not path.is_file():  # a device or a pipe stays what it is
-                path.write_text(text + '\n', encoding='utf-8')
-            else:
-                write_text(path, text + '\n')
-        except OSError as error:
-            raise UserError(f'--json {args.json}: {error.strerror}; name a writable file') from None
+        write_output('--json', args.json, text + '\n')
     show(table_lines(reports))
     if info and (table := counts_table(info)):
         print('\n'.join(['', *table, '']))

@@ -14,6 +14,7 @@ from selnext_mm.cli.parser import Parser
 from selnext_mm.config.build import quiet
 from selnext_mm.config.load import load_config
 from selnext_mm.config_files import config_root, find_config
+from selnext_mm.disk import write_output
 from selnext_mm.errors import UserError
 
 HEADER = ('config', 'shape', 'params M', 'paper', 'MACs G', 'FLOPs G', 'paper', 'status')
@@ -200,8 +201,5 @@ def main(argv: list[str] | None = None) -> int:
     print(table(rows))
     print(f'\n{LEGEND}')
     if args.json:
-        try:
-            Path(args.json).write_text(as_json(rows) + '\n', encoding='utf-8')
-        except OSError as error:
-            raise UserError(f'{args.json} could not be written: {error.strerror}') from error
+        write_output('--json', args.json, as_json(rows) + '\n')
     return int(args.check and any(row.failures for row in rows))

@@ -10,15 +10,14 @@ import sys
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 
 from selnext_mm import __version__
 from selnext_mm.cli.parser import Parser
 from selnext_mm.cli.terminal import STYLES, show
+from selnext_mm.disk import write_output
 from selnext_mm.doctor.checks import Row, inspect_environment
 from selnext_mm.doctor.probes import PROBES
 from selnext_mm.doctor.run import Told
-from selnext_mm.errors import UserError
 
 HEADER = ('check', 'state', 'found', 'wanted')
 GAP = 2
@@ -138,10 +137,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.json == '-':
             print(text)
             return status
-        try:
-            Path(args.json).write_text(text + '\n', encoding='utf-8')
-        except OSError as error:
-            raise UserError(f'--json {args.json}: {error.strerror}; name a writable file') from None
+        write_output('--json', args.json, text + '\n')
     width = min(shutil.get_terminal_size((100, 24)).columns, MAX_WIDTH)
     chosen = [row for row in rows if row.remedy] if args.quiet else rows
     if chosen:

@@ -2,12 +2,14 @@
 
 import argparse
 import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from selnext_mm.cli.parser import Parser
+from selnext_mm.disk import write_output
 from selnext_mm.errors import UserError
 
 
@@ -122,15 +124,11 @@ def run_models(args: argparse.Namespace, measure: Callable) -> tuple[dict[str, A
 
 def write_rows(args: argparse.Namespace, rows: list[dict]) -> None:
     """The rows as ``--csv`` and ``--json`` ask."""
-    for path in filter(None, (args.csv, args.json)):
-        try:
-            with open(path, 'w', newline='', encoding='utf-8') as file:
-                if path == args.json:
-                    json.dump(rows, file, indent=2)
-                    file.write('\n')
-                else:
-                    writer = csv.DictWriter(file, rows[0])
-                    writer.writeheader()
-                    writer.writerows(rows)
-        except OSError as error:
-            raise UserError(f'{path} could not be written: {error.strerror or error}') from error
+    if args.csv:
+        table = io.StringIO()
+        writer = csv.DictWriter(table, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+        write_output('--csv', args.csv, table.getvalue())
+    if args.json:
+        write_output('--json', args.json, json.dumps(rows, indent=2) + '\n')

@@ -1,14 +1,12 @@
 """Images in ``train/<class>/`` and ``test/<class>/``: unpacking, checks, balanced subsets."""
 
-import os
-import shutil
 import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, is_image
-from selnext_mm.disk import write_text
+from selnext_mm.disk import fresh_folder, write_text
 from selnext_mm.errors import UserError
 
 SPLITS = ('train', 'test')
@@ -50,10 +48,9 @@ def unpack(archive: str | Path, folder: str | Path) -> Path:
             f'this Python cannot unpack {archive} safely (it lacks tarfile.data_filter, a fix of '
             'the last 3.10 and 3.11 releases); unpack it yourself and give the folder'
         )
-    temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
     try:
-        temporary.mkdir(parents=True)
-        with tarfile.open(archive) as tar:
+        # Another process that unpacks the same archive may be faster.
+        with fresh_folder(folder, existing='keep') as temporary, tarfile.open(archive) as tar:
             total = 0
             for member in tar:
                 total += member.size
@@ -64,20 +61,12 @@ def unpack(archive: str | Path, folder: str | Path) -> Path:
                         else f'{archive} was refused: more than {MAX_BYTES >> 30} GiB unpacked'
                     )
                 tar.extract(member, temporary, filter='data')
-        try:
-            os.replace(temporary, folder)
-        except OSError:
-            # Another process that unpacks the same archive was faster.
-            if not folder.is_dir():
-                raise
     except tarfile.FilterError as error:
         raise UserError(f'{archive} was refused: {error}') from error
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise UserError(f'{archive} is damaged or no tar archive: {error}') from error
     except OSError as error:
         raise UserError(f'{archive} could not be unpacked: {error.strerror or error}') from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 

@@ -6,7 +6,6 @@ smaller one, and the same call writes the same bytes.
 
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 import cv2
 
 from selnext_mm.datasets.shape_scene import CLASSES, REFERENCE_SIZE, SPLITS, Scene, draw_scene
+from selnext_mm.disk import fresh_folder
 from selnext_mm.errors import UserError
 
 __all__ = ['CLASSES', 'SPLITS', 'Scene', 'Summary', 'draw_scene', 'write_shapes']
@@ -154,25 +154,9 @@ def _must_write(folder: Path, wanted: dict[str, dict], force: bool) -> bool:
 
 def _write(folder: Path, wanted: dict[str, dict]) -> None:
     """Write beside ``folder``, then rename, so that no half-written data set is ever there."""
-    made = [p for p in folder.parents if not p.exists()]  # nearest first
-    fresh = folder.with_name(f'.{folder.name}.{os.getpid()}.new')
-    old = folder.with_name(f'.{folder.name}.{os.getpid()}.old')
-    try:
-        fresh.mkdir(parents=True)
+    with fresh_folder(folder, existing='replace') as fresh:
         for parameters in wanted.values():
             _write_split(fresh, parameters)
-        if folder.exists():
-            folder.rename(old)
-        fresh.rename(folder)
-    except BaseException:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        shutil.rmtree(fresh, ignore_errors=True)
-        for parent in made:
-            if parent.is_dir() and not any(parent.iterdir()):
-                parent.rmdir()
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_split(folder: Path, parameters: dict) -> None:

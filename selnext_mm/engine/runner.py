@@ -18,7 +18,7 @@ from selnext_mm.checkpoints.fit import (
     state_dict_of,
     without_prefix,
 )
-from selnext_mm.disk import write_text
+from selnext_mm.disk import new_file, write_text
 from selnext_mm.engine.distributed.collectives import from_first
 from selnext_mm.engine.environment import describe_environment
 from selnext_mm.engine.hooks.banner import BannerHook
@@ -144,9 +144,7 @@ class ConciseRunner(Runner):
     def _log_env(self, env_cfg: dict) -> None:
         if is_main_process():
             lines = [f'{k}: {v}' for k, v in {**describe_environment(), **env_cfg}.items()]
-            Path(self._log_dir, 'environment.txt').write_text(
-                '\n'.join(lines) + '\n', encoding='utf-8'
-            )
+            write_text(Path(self._log_dir, 'environment.txt'), '\n'.join(lines) + '\n')
 
     def build_log_processor(self, log_processor):
         if isinstance(log_processor, dict) and log_processor.get('type') in (None, 'LogProcessor'):
@@ -173,9 +171,10 @@ class ConciseRunner(Runner):
         if trains and self.own_start:
             cfg = copy.deepcopy(cfg)
             cfg.merge_from_dict(self.own_start)
-        cfg.dump(path)
-        if head:
-            write_text(path, head + path.read_text(encoding='utf-8'))
+        with new_file(path) as draft:
+            cfg.dump(draft)
+            if head:
+                draft.write_text(head + draft.read_text(encoding='utf-8'), encoding='utf-8')
 
     def val(self):
         self._keep_config(trains=False)

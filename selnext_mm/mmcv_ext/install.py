@@ -9,9 +9,9 @@ together with mmcv.
 """
 
 import importlib.util
-import os
 from pathlib import Path
 
+from selnext_mm.disk import write_text
 from selnext_mm.errors import UserError
 
 FILE = '_ext.py'
@@ -77,15 +77,9 @@ def read(path: Path) -> str:
         return file.read()
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file atomically."""
-    draft = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-    try:
-        with open(draft, 'w', encoding='utf-8', newline='') as file:
-            file.write(text)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+def _reason(error: Exception) -> str:
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    return f'{cause.filename}: {cause.strerror}' if isinstance(cause, OSError) else str(error)
 
 
 def install(site_packages: str | Path | None = None) -> Path:
@@ -105,14 +99,14 @@ def install(site_packages: str | Path | None = None) -> Path:
     if path.exists() and not is_ours(path):
         raise UserError(f'{path} is not from selnext_mm; move it away first')
     try:
-        write(path, TEXT)
+        write_text(path, TEXT)
         files, line = record(folder), f'{folder.name}/{FILE},,'
         if files and line not in (text := read(files)).splitlines():
             end = '\r\n' if '\r\n' in text else '\n'
-            write(files, f'{text}{line}{end}')
-    except OSError as error:
+            write_text(files, f'{text}{line}{end}')
+    except (OSError, UserError) as error:
         raise UserError(
-            f'{error.filename}: {error.strerror}; run the command as the owner of {folder}, or '
+            f'{_reason(error)}; run the command as the owner of {folder}, or '
             'in a virtual environment of your own'
         ) from None
     return path
@@ -139,9 +133,7 @@ def remove(site_packages: str | Path | None = None) -> Path | None:
         files, line = record(folder), f'{folder.name}/{FILE},,'
         if files and line in (text := read(files)).splitlines():
             kept = [e for e in text.splitlines(keepends=True) if e.rstrip('\r\n') != line]
-            write(files, ''.join(kept))
-    except OSError as error:
-        raise UserError(
-            f'{error.filename}: {error.strerror}; run the command as the owner of {folder}'
-        ) from None
+            write_text(files, ''.join(kept))
+    except (OSError, UserError) as error:
+        raise UserError(f'{_reason(error)}; run the command as the owner of {folder}') from None
     return path if found else None

@@ -8,7 +8,7 @@ import matplotlib
 import torch
 from matplotlib.figure import Figure
 
-from selnext_mm.errors import UserError
+from selnext_mm.disk import new_file
 from selnext_mm.visualization.draw import PALETTE
 
 if TYPE_CHECKING:
@@ -23,11 +23,8 @@ MAX_CHANNELS = 240  # points per panel that a reader can still tell apart
 
 
 def save_figure(figure: Figure, out: str | Path) -> None:
-    try:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, dpi=140, facecolor='white')
-    except OSError as error:
-        raise UserError(f'cannot write {out}: {error.strerror or error}') from error
+    with new_file(Path(out)) as draft:
+        figure.savefig(draft, dpi=140, facecolor='white')
 
 
 def style(axes) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -265,14 +266,14 @@ def test_failure_under_force_keeps_the_old_data_set(copy, monkeypatch):
 
 
 def test_failed_rename_puts_the_old_data_set_back(copy, monkeypatch):
-    before, rename = contents(copy), Path.rename
+    before, replace = contents(copy), os.replace
 
-    def fail(self, target):
-        if self.name.endswith('.new'):
+    def fail(source, target):
+        if Path(source).suffix == '.tmp':
             raise OSError(16, 'Device or resource busy')
-        return rename(self, target)
+        return replace(source, target)
 
-    monkeypatch.setattr(Path, 'rename', fail)
+    monkeypatch.setattr(os, 'replace', fail)
     with pytest.raises(UserError, match='busy'):
         write_shapes(copy, **{**TINY, 'seed': 1}, force=True)
     assert contents(copy) == before

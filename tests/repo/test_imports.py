@@ -28,7 +28,7 @@ ALLOWED = {
     'compat': {*BOTTOM, 'checkpoints', 'distributions', 'mmcv_ext', 'torchvision_import'},
     'torchvision_import': set(),
     'distributions': set(),
-    'mmcv_ext': {'errors', 'ops'},
+    'mmcv_ext': {'disk', 'errors', 'ops'},
     'ops': {'errors', 'framework'},
     'models.attention': {'errors', 'framework', 'ops'},
     'models.backbones': {*BOTTOM, 'ops', 'models.attention', 'checkpoints'},

@@ -7,10 +7,10 @@ import os
 import re
 import shutil
 import time
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
+from selnext_mm.disk import fresh_folder, sync
 from selnext_mm.errors import UserError
 
 VERSION = 1  # raise it when the same labels are converted to something else
@@ -82,35 +82,26 @@ def read_manifest(folder: Path) -> dict | None:
 
 
 @contextlib.contextmanager
-def new_folder(folder: Path):
-    """A temporary folder that becomes ``folder`` when the block ends without an error.
+def cache_folder(folder: Path):
+    """A new folder that becomes ``folder`` when the block ends without an error.
 
     Of several processes that convert the same labels, the first one's folder stays.
 
     Raises:
         UserError: if the cache cannot be written.
     """
-    temporary = folder.with_name(f'.{folder.name}.{uuid.uuid4().hex[:8]}.tmp')
     try:
-        temporary.mkdir(parents=True)
-        for left in folder.parent.glob('.*.tmp'):  # by processes that were killed
-            if time.time() - left.stat().st_mtime > OLD:
-                shutil.rmtree(left, ignore_errors=True)
-        yield temporary
-        for name in os.listdir(temporary):
-            with open(temporary / name, 'rb') as file:
-                os.fsync(file.fileno())
-        if folder.is_dir() and read_manifest(folder) is None:
-            shutil.rmtree(folder)
-        try:
-            os.replace(temporary, folder)
-        except OSError:
-            if read_manifest(folder) is None:
-                raise
+        with fresh_folder(folder, existing='keep') as temporary:
+            for left in folder.parent.glob('.*.tmp'):  # by processes that were killed
+                if time.time() - left.stat().st_mtime > OLD:
+                    shutil.rmtree(left, ignore_errors=True)
+            yield temporary
+            for path in temporary.iterdir():
+                sync(path)
+            if folder.is_dir() and read_manifest(folder) is None:
+                shutil.rmtree(folder)
     except OSError as error:
         raise UserError(
             f'the cache {folder.parent} cannot be written ({error.strerror or error}); name '
             'another folder in the environment variable SELNEXT_MM_CACHE'
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

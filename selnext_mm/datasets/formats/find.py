@@ -6,9 +6,9 @@ from pathlib import Path
 
 from selnext_mm.datasets.formats.cache import (
     MANIFEST,
+    cache_folder,
     fingerprint,
     folder_of,
-    new_folder,
     read_manifest,
 )
 from selnext_mm.datasets.formats.classify import list_classes
@@ -64,7 +64,7 @@ def find_dataset(
     manifest = read_manifest(folder)
     kept = manifest is not None
     if manifest is None:
-        with new_folder(folder) as temporary, progress_bar(progress) as advance:
+        with cache_folder(folder) as temporary, progress_bar(progress) as advance:
             if isinstance(labels, FolderLabels):
                 manifest = list_classes(parts, temporary, fraction, seed)
             else:
