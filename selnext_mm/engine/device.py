@@ -5,6 +5,8 @@ import copy
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 
+from selnext_mm.config.walk import LOADERS
+
 # Of mmengine's wrapper and torch's SyncBN: neither runs on these.
 WITHOUT_AMP = ('cpu', 'mps')
 
@@ -40,7 +42,7 @@ def adapt_to_device(cfg: Config, device: str | None = None) -> list[str]:
         device: device type; found by mmengine if None.
     """
     lines = []
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+    for name in LOADERS:
         loader = cfg.get(name)
         if loader and not loader.get('num_workers') and loader.get('persistent_workers'):
             loader['persistent_workers'] = False

@@ -18,7 +18,7 @@ from selnext_mm.config.build import quiet
 from selnext_mm.errors import UserError
 from selnext_mm.export.graphs import Graph
 from selnext_mm.export.openvino import convert
-from selnext_mm.runtime.sessions import Session, open_session
+from selnext_mm.runtime.sessions import InferenceSession, open_session
 
 SUFFIXES = {
     'onnx': '.onnx',
@@ -145,7 +145,7 @@ def _save_onnx(graph: Graph, path: Path, metadata: dict[str, str], opset: int | 
         )
 
 
-def _run(session: Session, graph: Graph) -> Run:
+def _run(session: InferenceSession, graph: Graph) -> Run:
     def run(x: Tensor) -> list[Tensor]:
         results = session.run({INPUT: x.numpy()})
         return [torch.from_numpy(results[name]) for name in graph.outputs]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from selnext_mm.config.walk import iter_evaluators, tested_dataset
 from selnext_mm.errors import UserError
 
 
@@ -152,9 +153,8 @@ def find_predictions(run: Run) -> Path | None:
         for p in run.folder.glob(pattern)
     ]
     if not found and run.config is not None:
-        evaluator = run.config.get('test_evaluator')
-        for item in evaluator if isinstance(evaluator, list | tuple) else [evaluator]:
-            prefix = (item or {}).get('outfile_prefix')
+        for name, metric in iter_evaluators(run.config):
+            prefix = metric.get('outfile_prefix') if name == 'test_evaluator' else None
             for kind in ('segm', 'bbox') if prefix else ():
                 path = find_path(f'{prefix}.{kind}.json', run.folder)
                 found += [path] if path else []
@@ -189,17 +189,14 @@ def prediction_files(path: Path) -> dict[str, Path]:
 
 def annotations_of(run: Run) -> tuple[Path | None, Path | None, list[str] | None]:
     """(annotation file, image folder, class names) that the run's test set names."""
-    from selnext_mm.config.walk import inner_dataset
-
     config = run.test_config or run.config
     if config is None:
         return None, None, None
-    loader = config.get('test_dataloader') or config.get('val_dataloader')
-    dataset = inner_dataset(loader)
-    evaluators = config.get('test_evaluator') or config.get('val_evaluator')
-    evaluators = evaluators if isinstance(evaluators, list | tuple) else [evaluators]
+    dataset = tested_dataset(config)
+    split = 'test' if config.get('test_evaluator') else 'val'
+    metrics = [metric for name, metric in iter_evaluators(config) if name == f'{split}_evaluator']
     root = Path(dataset.get('data_root') or '')
-    files = [e['ann_file'] for e in evaluators if e and e.get('ann_file')]
+    files = [metric['ann_file'] for metric in metrics if metric.get('ann_file')]
     files += [root / dataset['ann_file']] if dataset.get('ann_file') else []
     ann = next((p for p in (find_path(f, run.folder) for f in files) if p), None)
     prefix = dataset.get('data_prefix') or {}

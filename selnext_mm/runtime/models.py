@@ -14,7 +14,7 @@ from selnext_mm.inference.images import ImageFile, list_images, why_unreadable
 from selnext_mm.inference.thresholds import stored_thresholds
 from selnext_mm.runtime.masks import paste, run_lengths
 from selnext_mm.runtime.pictures import prepare, read_picture
-from selnext_mm.runtime.sessions import Session, open_session
+from selnext_mm.runtime.sessions import InferenceSession, open_session
 
 Images: TypeAlias = str | Path | np.ndarray | Sequence[str | Path | np.ndarray]
 
@@ -41,12 +41,12 @@ class FileModel:
         threads: int | None = None,
         providers: list[str] | None = None,
         workers: int = 2,
-        session: Session | None = None,
+        session: InferenceSession | None = None,
     ) -> None:
         self._take(session or open_session(path, threads, providers), path)
         self.workers = workers
 
-    def _take(self, session: Session, path: str | Path) -> None:
+    def _take(self, session: InferenceSession, path: str | Path) -> None:
         meta = session.metadata
         if 'part' not in meta:
             raise UserError(f'{path} was not written by "selnext-mm export": it lacks metadata')
@@ -181,7 +181,7 @@ class Detector(FileModel):
 
     part, key = 'detector', 'instances'
 
-    def _take(self, session: Session, path: str | Path) -> None:
+    def _take(self, session: InferenceSession, path: str | Path) -> None:
         super()._take(session, path)
         self.thresholds = stored_thresholds(self.metadata.get('class_thresholds'))
 

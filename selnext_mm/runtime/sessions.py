@@ -15,7 +15,7 @@ PACKAGES = {'.onnx': 'onnxruntime', '.xml': 'openvino'}
 SECTION = 'selnext_mm'
 
 
-class Session(Protocol):
+class InferenceSession(Protocol):
     """``metadata`` of the file, and ``run``: named arrays in, named arrays out."""
 
     name: str
@@ -82,7 +82,7 @@ class OpenVINOSession:
 
 def open_session(
     path: str | Path, threads: int | None = None, providers: list[str] | None = None
-) -> Session:
+) -> InferenceSession:
     """Open a model file.
 
     Args:

@@ -13,6 +13,7 @@ from selnext_mm.report.page import as_json, build_report
 from selnext_mm.report.work_dir import (
     annotations_of,
     find_path,
+    find_predictions,
     prediction_files,
     read_run,
 )
@@ -258,3 +259,21 @@ def test_a_missing_library_is_named(run_dir, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'plotly.offline', None)
     with pytest.raises(UserError, match=r'pip install "selnext_mm\[report\]"'):
         build_report([run_dir], tmp_path / 'a.html')
+
+
+def test_metrics_inside_an_evaluator_are_found(tmp_path):
+    """``MultiDatasetsEvaluator`` holds its metrics in a list of its own."""
+    session(tmp_path / 'run', '20260101_000000', rows(10))
+    inside = [{'type': 'CocoMetric', 'ann_file': 'a.json', 'outfile_prefix': 'results/a'}]
+    config = tmp_path / 'run/20260101_000000/vis_data/config.py'
+    config.write_text(
+        'test_dataloader = dict(dataset=dict(type="CocoDataset", ann_file="none.json"))\n'
+        f'test_evaluator = dict(type="MultiDatasetsEvaluator", metrics={inside})\n'
+    )
+    (tmp_path / 'a.json').write_text('{}')
+    (tmp_path / 'results').mkdir()
+    (tmp_path / 'results' / 'a.bbox.json').write_text('[]')
+    run = read_run(tmp_path / 'run')
+    assert not run.notes
+    assert annotations_of(run)[0] == tmp_path / 'a.json'
+    assert find_predictions(run) == tmp_path / 'results' / 'a'

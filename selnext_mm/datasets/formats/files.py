@@ -21,7 +21,7 @@ SPLIT_WORDS = {
 }  # fmt: skip
 
 
-def is_image(name: str) -> bool:
+def mmdet_reads(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
@@ -73,7 +73,7 @@ class Tree:
                 if hidden(entry.name):
                     continue
                 name = f'{folder}/{entry.name}' if folder else entry.name
-                if is_image(entry.name):
+                if mmdet_reads(entry.name):
                     self.images.append(name)
                 elif entry.is_dir():
                     below.append(name)

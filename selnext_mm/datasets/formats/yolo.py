@@ -6,8 +6,8 @@ from pathlib import Path
 
 from selnext_mm.datasets.formats.files import (
     Tree,
-    is_image,
     join,
+    mmdet_reads,
     read_text,
     read_yaml,
     split_of,
@@ -188,7 +188,7 @@ class YoloLabels(Labels):
                 inside = [n for n in self.tree.images if n.startswith(prefix)]
                 return [f'{root}/{n}' for n in inside]
             return [os.path.join(os.path.abspath(path), n) for n in self._tree(path).images]
-        if is_image(path):
+        if mmdet_reads(path):
             return [os.path.abspath(path)]
         found, missing = [], []
         here = os.path.dirname(os.path.abspath(path))

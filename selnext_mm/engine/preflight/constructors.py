@@ -29,7 +29,6 @@ from selnext_mm.config.walk import OPTIMIZER, iter_evaluators, iter_schedulers, 
 from selnext_mm.engine.device import has_amp
 from selnext_mm.errors import UserError
 
-LOADERS = ('train_dataloader', 'val_dataloader')
 # What a constructor raises for its arguments, or for a package or file that they ask for.
 WRONG = (TypeError, LookupError, ValueError, AttributeError, AssertionError, ImportError, OSError)
 # Keys of a loader that mmengine takes out before torch's class sees the rest.
@@ -198,7 +197,7 @@ def check_arguments(cfg: Config, model: nn.Module) -> None:
     scope = cfg.get('default_scope', 'mmengine')
     # Whatever is said here is said again by the run.
     with quiet(logging.WARNING), DefaultScope.overwrite_default_scope(scope):
-        for loader in LOADERS:
+        for loader in ('train_dataloader', 'val_dataloader'):
             _check_loader(cfg, loader)
         for place, node in iter_evaluators(cfg):
             if place != 'val_evaluator':

@@ -16,7 +16,7 @@ LARGEST_DIFFERENCE = 0.1  # of AP in percent
 
 
 @dataclass(frozen=True)
-class Scores:
+class ComparedAP:
     """AP in percent (IoU 0.50:0.95) of 'bbox' or 'segm': PyTorch's and the file's."""
 
     kind: str
@@ -51,7 +51,7 @@ def compare_ap(
     detector: Detector,
     images: str | Path | Sequence[str | Path],
     annotations: str | Path,
-) -> list[Scores]:
+) -> list[ComparedAP]:
     """AP of the model and of its file on the same images: of boxes and, with a mask head, of masks.
 
     Args:
@@ -72,7 +72,8 @@ def compare_ap(
             raise UserError(f'{record["path"]}: {record["error"]}')
     kinds = ['bbox', 'segm'] if 'mask_threshold' in detector.metadata else ['bbox']
     scores = [
-        Scores(kind, *(coco_ap(truth, records, ids, kind) for records in both)) for kind in kinds
+        ComparedAP(kind, *(coco_ap(truth, records, ids, kind) for records in both))
+        for kind in kinds
     ]
     for score in scores:
         if score.torch <= 0:
