@@ -83,6 +83,32 @@ def test_layers_are_quantised_per_channel_and_the_gate_is_not(tmp_path):
         int8.quantize(source, path, feeds, ['block.gate', 'conv', 'fc'])
 
 
+def test_a_processor_without_vnni_computes_what_the_file_says(tmp_path):
+    """There two products of 8 bits overflow the 16 bits that they are added in."""
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = np.full((64, 4), 1, dtype=np.float32)
+    graph = helper.make_graph(
+        [helper.make_node('MatMul', ['images', 'w'], ['logits'], 'linear')],
+        'wide',
+        [helper.make_tensor_value_info('images', TensorProto.FLOAT, ['n', 64])],
+        [helper.make_tensor_value_info('logits', TensorProto.FLOAT, ['n', 4])],
+        [numpy_helper.from_array(weight, 'w')],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=10)
+    onnx.save(model, tmp_path / 'f.onnx')
+    feeds = [dict(images=np.full((1, 64), sign, dtype=np.float32)) for sign in (-1, 1)]
+    with quiet():
+        int8.quantize(tmp_path / 'f.onnx', tmp_path / 'q.onnx', feeds, [])
+    arrays = [numpy_helper.to_array(i) for i in onnx.load(tmp_path / 'q.onnx').graph.initializer]
+    (weights,) = (a for a in arrays if a.shape == weight.shape)
+    assert np.abs(weights.astype(int)).max() == 64, 'all of 7 bits'
+    session = onnxruntime.InferenceSession(tmp_path / 'q.onnx')
+    for feed in feeds:
+        assert session.run(None, feed)[0] == pytest.approx(feed['images'].sum(), rel=0.02)
+
+
 def test_gates_norms_and_last_layers_stay_in_float():
     from selnext_mm.models import SELNeXt
 
