@@ -13,7 +13,12 @@ from importlib.util import find_spec
 __version__ = '0.1.0'
 
 # Public names -> module; imported when they are asked for.
-EXPORTS = {'Session': 'engine.session', 'UserError': 'errors', 'train': 'recipes.run'}
+EXPORTS = {
+    'Session': 'engine.session',
+    'UserError': 'errors',
+    'export_model': 'export.run',
+    'train': 'recipes.run',
+}
 
 
 @functools.cache

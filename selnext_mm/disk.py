@@ -293,18 +293,14 @@ def fresh_folder(out: Path, existing: str = 'merge') -> Iterator[Path]:
         except OSError:
             if existing != 'keep' or not out.is_dir():
                 raise
-    except BaseException:
-        if old and old.exists() and not out.exists():
-            os.replace(old, out)
-        if place:
-            shutil.rmtree(place, ignore_errors=True)
-        for parent in made:
-            with contextlib.suppress(OSError):
-                parent.rmdir()
-        raise
     finally:
+        if old and not out.exists():
+            os.replace(old, out)
         for folder in filter(None, (place, old)):
             shutil.rmtree(folder, ignore_errors=True)
+        for parent in made if not out.exists() else ():
+            with contextlib.suppress(OSError):
+                parent.rmdir()
 
 
 def check_folder(option: str, path: str | os.PathLike) -> None:

@@ -1,16 +1,9 @@
 """``selnext-mm export``: a trained model as a file for other programs, checked against PyTorch."""
 
 import argparse
-import copy
-import json
-from pathlib import Path
 
-from selnext_mm import __version__
 from selnext_mm.cli.arguments import Options
-from selnext_mm.cli.export_int8 import add_int8_arguments, check_int8, export_int8_classifier
 from selnext_mm.cli.parser import Parser
-from selnext_mm.disk import new_file
-from selnext_mm.errors import UserError
 
 TARGETS = ('onnx', 'openvino', 'torch-export', 'safetensors')
 EPILOG = """examples:
@@ -23,8 +16,6 @@ The written file is run beside PyTorch: a classifier or backbone on inputs of se
 sizes, a whole detector on images at three sizes, beside "selnext-mm predict". If the results
 differ nothing is written and the exit status is 1.
 """
-
-OLDEST_OPSET = 18  # that torch's exporter writes; it does not convert to older ones
 
 
 def _shape(text: str) -> tuple[int, int, int]:
@@ -39,6 +30,29 @@ def _shape(text: str) -> tuple[int, int, int]:
     return n, h, w
 
 
+def _add_int8_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--int8',
+        action='store_true',
+        help='--to onnx of a whole model: convolutions and linear layers in int8; gates, norms and '
+        'last layers in float. What is lost is measured on --check-images (with --check-ann of a '
+        'detector; a folder per class of a classifier)',
+    )
+    parser.add_argument(
+        '--calibrate',
+        nargs='+',
+        metavar='IMAGES',
+        help='for --int8: other images, for the ranges of values; 200 of them are used',
+    )
+    parser.add_argument(
+        '--max-loss',
+        type=float,
+        metavar='POINTS',
+        help='for --int8: nothing is written if more is lost (1.0 AP of a detector, 0.5 top-1 of a '
+        'classifier)',
+    )
+
+
 def build_parser() -> argparse.ArgumentParser:
     result = Parser(
         prog='selnext-mm export',
@@ -49,7 +63,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     result.add_argument('config', metavar='CONFIG', help='config file, or a name under configs/')
     result.add_argument('checkpoint', metavar='CHECKPOINT', help='.pth or .safetensors')
-    result.add_argument('--to', dest='target', required=True, choices=TARGETS)
+    result.add_argument(
+        '--to', dest='target', choices=TARGETS, help='default: by the suffix of FILE'
+    )
     result.add_argument(
         '--out', required=True, metavar='FILE', help='ends in .onnx, .xml, .pt2 or .safetensors'
     )
@@ -101,7 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
         help='of a detector: the lowest score of each class that is drawn and served, as '
         '"selnext-mm report --thresholds JSON" writes it',
     )
-    add_int8_arguments(result)
+    _add_int8_arguments(result)
     result.add_argument('--opset', type=int, help="ONNX operator set (the exporter's default)")
     result.add_argument(
         '--classes', nargs='+', metavar='NAME', help="class names; default: the checkpoint's"
@@ -116,168 +132,15 @@ def build_parser() -> argparse.ArgumentParser:
     return result
 
 
-def check_options(args: argparse.Namespace) -> Path:
-    from selnext_mm.export.writers import SUFFIXES, require
-
-    out, suffix = Path(args.out), SUFFIXES[args.target]
-    if out.suffix != suffix:
-        raise UserError(f'--out {out}: --to {args.target} writes a file that ends in {suffix}')
-    if out.is_dir():
-        raise UserError(f'--out {out} is a directory; name a file')
-    if out.exists() and not args.force:
-        raise UserError(f'{out} exists; --force overwrites it')
-    if args.target == 'safetensors':
-        for name in (
-            'part',
-            'normalize',
-            'no_deploy',
-            'check',
-            'check_images',
-            'check_ann',
-            'thresholds',
-            'opset',
-        ):
-            if getattr(args, name):
-                option = name.replace('_', '-')
-                raise UserError(
-                    f'--{option} has no meaning with --to safetensors, which holds all weights of '
-                    'the model as they were trained'
-                )
-    if not args.tolerance > 0:
-        raise UserError(f'--tolerance {args.tolerance:g}; expected a number above 0')
-    if args.opset is not None and args.target == 'onnx':
-        require('onnx')
-        import onnx
-
-        newest = onnx.defs.onnx_opset_version()
-        if not OLDEST_OPSET <= args.opset <= newest:
-            raise UserError(
-                f'--opset {args.opset}; expected {OLDEST_OPSET} to {newest}, which torch '
-                'writes and the installed onnx knows'
-            )
-    if args.opset is not None and args.target != 'onnx':
-        raise UserError('--opset needs --to onnx')
-    check_int8(args)
-    require(args.target)
-    return out
-
-
-def describe(args: argparse.Namespace, loaded, part: str) -> dict[str, str]:
-    """What a program needs to feed the file, and where the file comes from."""
-    from selnext_mm.checkpoints.hub import local_path, sha256
-    from selnext_mm.export.graphs import preprocessing
-
-    mean, std, order = preprocessing(loaded.model)
-    digest = sha256(local_path(args.checkpoint))
-    return {
-        'part': part,
-        'classes': json.dumps(loaded.classes),
-        'channels': order,
-        'mean': json.dumps([round(v, 4) for v in mean.flatten().tolist()]),
-        'std': json.dumps([round(v, 4) for v in std.flatten().tolist()]),
-        'normalized_inside': str(args.normalize).lower(),
-        'config': Path(args.config).name,
-        'checkpoint_sha256': digest,
-        'producer': f'selnext_mm {__version__}',
-    }
-
-
-def export_weights(args: argparse.Namespace, loaded, out: Path) -> int:
-    """All weights as safetensors, with the classes in the header; read back and compared."""
-    import torch
-
-    from selnext_mm.checkpoints.files import load_file, save_file
-
-    state = loaded.model.state_dict()
-    with new_file(out, '--out') as path:
-        save_file(state, path, describe(args, loaded, 'weights'))
-        again = load_file(path)
-        if again.keys() != state.keys() or any(
-            not torch.equal(again[k], state[k].cpu()) for k in state
-        ):
-            raise UserError(f'{out} does not read back as it was written; nothing is left there')
-        size = path.stat().st_size
-    print(f'wrote {out}: {len(state)} tensors, {size / 1e6:.1f} MB, read back bit by bit')
-    return 0
-
-
-def export_graph(args: argparse.Namespace, loaded, out: Path) -> int:
-    from selnext_mm.export.check import SHAPES, compare
-    from selnext_mm.export.graphs import build_graph, choose_part
-    from selnext_mm.export.merge import merge
-    from selnext_mm.export.pipeline import classifier_metadata
-    from selnext_mm.export.writers import (
-        BESIDE,
-        write_onnx,
-        write_openvino,
-        write_torch_export,
-    )
-
-    part = choose_part(loaded.model, args.part, args.target)
-    if part == 'detector':
-        from selnext_mm.cli.export_detector import export_detector
-
-        return export_detector(args, loaded, out)
-    whole = part == 'classifier' and args.int8
-    if args.int8 and not whole:
-        raise UserError(f'--int8 is for whole models, not for --part {part}')
-    for option in ('check_images', 'check_ann', 'thresholds'):
-        if getattr(args, option) and not (whole and option == 'check_images'):
-            name = option.replace('_', '-')
-            raise UserError(f'--{name} has no meaning with --part {part}; it is for a detector')
-    reference = build_graph(loaded.model, part, args.normalize)
-    model = copy.deepcopy(loaded.model)
-    merged = [] if args.no_deploy else merge(model)
-    graph = build_graph(model, part, args.normalize)
-    metadata = describe(args, loaded, part)
-    if part == 'classifier':
-        metadata |= classifier_metadata(loaded)
-    # Noise as wide as images are: around 0 after the normalisation, around 128 before it.
-    scale = (128.0, 50.0) if args.normalize else (0.0, 1.0)
-    form = ', '.join(merged) or 'as trained'
-    print(f'{part} of {args.config} ({form}): {", ".join(graph.outputs)}', flush=True)
-    if args.int8:
-        return export_int8_classifier(args, graph, metadata, out)
-    with new_file(out, '--out', *BESIDE.get(args.target, ())) as path:
-        if args.target == 'onnx':
-            run = write_onnx(graph, path, metadata, args.opset)
-        elif args.target == 'openvino':
-            run = write_openvino(graph, path, metadata)
-        else:
-            run = write_torch_export(graph, path, metadata)
-        worst = 0.0
-        print(f'{"input":>16}  {"max abs error":>13}  {"largest output":>14}')
-        for d in compare(reference, run, tuple(args.check or SHAPES), scale):
-            n, h, w = d.shape
-            print(f'{f"{n}x3x{h}x{w}":>16}  {d.error:13.2e}  {d.scale:14.4g}', flush=True)
-            worst = max(worst, d.relative)
-        size = path.stat().st_size
-        if worst > args.tolerance:
-            path.unlink()
-    if worst > args.tolerance:
-        print(f'error {worst:.2e} is above --tolerance {args.tolerance:g}; nothing was written')
-        return 1
-    print(f'wrote {out}: {size / 1e6:.1f} MB, largest error {worst:.2e} (tolerance '
-          f'{args.tolerance:g})')  # fmt: skip
-    return 0
-
-
 def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    out = check_options(args)
 
-    from selnext_mm.config.build import quiet
-    from selnext_mm.inference.loading import load_for_inference
+    from selnext_mm.export.options import MismatchError
+    from selnext_mm.export.run import export_model
 
-    with quiet():
-        loaded = load_for_inference(
-            args.config,
-            args.checkpoint,
-            'cpu',
-            classes=args.classes,
-            options=args.cfg_options,
-            deployed=False,
-        )
-    if args.target == 'safetensors':
-        return export_weights(args, loaded, out)
-    return export_graph(args, loaded, out)
+    try:
+        export_model(**vars(args))
+    except MismatchError as error:
+        print(error)
+        return 1
+    return 0

@@ -70,13 +70,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     status = 0
     if args.onnx:
-        from selnext_mm.cli import export
+        from selnext_mm.export.options import MismatchError
+        from selnext_mm.export.run import export_model
 
-        words = [str(folder / CONFIG), str(folder / WEIGHTS)]
-        words += ['--to', 'onnx', '--out', str(folder / ONNX)]
-        if args.check_images:
-            words += ['--check-images', args.check_images]
-        status = export.main(words)
+        paths = (folder / CONFIG, folder / WEIGHTS, folder / ONNX)
+        images = [args.check_images] if args.check_images else None
+        try:
+            export_model(*paths, check_images=images)
+        except MismatchError as error:
+            print(error)
+            status = 1
     print(f'wrote {args.to}')
     for path in sorted(Path(folder).iterdir()):
         print(f'  {path.name:<25} {path.stat().st_size / 1e6:8.2f} MB')

@@ -10,6 +10,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
+from selnext_mm import export_model
 from selnext_mm.checkpoints.files import read_metadata
 from selnext_mm.cli import export as command
 from selnext_mm.errors import UserError
@@ -17,6 +18,7 @@ from selnext_mm.export import writers
 from selnext_mm.export.check import compare
 from selnext_mm.export.graphs import Graph, build_graph, choose_part
 from selnext_mm.export.merge import merge
+from selnext_mm.export.options import MismatchError
 from selnext_mm.models.backbones.lazy import LAZY, load
 from selnext_mm.runtime.sessions import open_session
 from tests.models.backbones.test_contract import SMALL, builder, settle_batch_norms
@@ -166,6 +168,7 @@ def call(model, out, target, *more):
 
 
 CHECK = ('--check', '1x64x96', '2x100x75')
+CHECKED = [(1, 64, 96)]
 
 
 @pytest.fixture(scope='module')
@@ -270,6 +273,31 @@ def test_a_failing_export_leaves_the_old_file(classifier, tmp_path, monkeypatch)
         call(classifier, out, 'onnx', '--force')
     assert [p.name for p in tmp_path.iterdir()] == ['c.onnx']
     assert out.read_text() == 'old'
+
+
+def test_from_python_the_suffix_says_what_is_written(classifier, tmp_path):
+    lines = []
+    path = export_model(
+        classifier.config, classifier.checkpoint, tmp_path / 'w.safetensors', say=lines.append
+    )
+    assert path == tmp_path / 'w.safetensors'
+    assert read_metadata(path)['part'] == 'weights'
+    assert lines[-1].startswith(f'wrote {path}: ')
+    with pytest.raises(UserError, match=r'w\.txt: it ends in none of \.onnx, \.xml, \.pt2'):
+        export_model(classifier.config, classifier.checkpoint, tmp_path / 'w.txt')
+    with pytest.raises(UserError, match='--to tflite; choose from onnx, openvino'):
+        export_model(classifier.config, classifier.checkpoint, path, target='tflite')
+
+
+def test_from_python_a_file_that_differs_is_an_error(classifier, tmp_path, monkeypatch):
+    def other(graph, path, *rest):
+        path.write_text('some file')
+        return lambda images: [output + 1 for output in graph(images)]
+
+    monkeypatch.setattr(writers, 'write_onnx', other)
+    with pytest.raises(MismatchError, match=r'is above --tolerance 0.0001; nothing was written'):
+        export_model(classifier.config, classifier.checkpoint, tmp_path / 'c.onnx', check=CHECKED)
+    assert not list(tmp_path.iterdir())
 
 
 def test_not_a_number_is_an_infinite_error():

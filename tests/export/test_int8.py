@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from selnext_mm.cli import export as command
-from selnext_mm.cli.export_int8 import labels_of
 from selnext_mm.config.build import quiet
 from selnext_mm.errors import UserError
 from selnext_mm.export import int8
+from selnext_mm.export.int8_models import labels_of
 from selnext_mm.inference import Predictor
 from selnext_mm.runtime import Classifier
 

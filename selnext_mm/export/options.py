@@ -1,0 +1,142 @@
+"""What an export is asked for, and whether that goes together."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from selnext_mm.errors import UserError
+from selnext_mm.export.writers import SUFFIXES, require
+
+OLDEST_OPSET = 18  # that torch's exporter writes; it does not convert to older ones
+# Of whole models and graphs; a file of weights has nothing to choose.
+GRAPH_OPTIONS = (
+    *('part', 'normalize', 'no_deploy', 'check', 'check_images', 'check_ann'),
+    *('thresholds', 'opset'),
+)
+
+
+class MismatchError(Exception):
+    """The written file gives other results than PyTorch, so it was removed again."""
+
+
+@dataclass
+class ExportOptions:
+    """The options of ``selnext-mm export`` (docs/deploy.md), by the same names.
+
+    Attributes:
+        config: a config file, or a name under ``configs/``.
+        checkpoint: .pth or .safetensors.
+        out: the file to write; ends in .onnx, .xml, .pt2 or .safetensors.
+        target: 'onnx', 'openvino', 'torch-export' or 'safetensors'; None: by the suffix of ``out``.
+        force: whether a file that is there is replaced.
+        part: 'classifier', 'backbone', 'backbone-neck' or 'detector'; None: the whole model where
+            the target can hold it.
+        normalize: the graph takes 0..255 and subtracts the mean itself; a detector always does.
+        no_deploy: merge nothing.
+        check: inputs (N, H, W) to compare on.
+        tolerance: largest error, in units of the largest output where that is above 1; of a
+            detector the largest difference of scores.
+        check_images: images, or a folder of them, to compare on.
+        check_ann: COCO labels of ``check_images``.
+        thresholds: a JSON file with the lowest score of each class.
+        int8: layers in int8, with ``calibrate``: images for the ranges of values; nothing is kept
+            if more than ``max_loss`` points of AP or top-1 are lost.
+        opset: ONNX operator set; None: the exporter's.
+        classes: class names; None: the checkpoint's.
+        cfg_options: values of the config to override, by dotted key.
+        say: takes the lines about what is done.
+    """
+
+    config: str
+    checkpoint: str
+    out: str | Path
+    target: str | None = None
+    force: bool = False
+    part: str | None = None
+    normalize: bool = False
+    no_deploy: bool = False
+    check: Sequence[tuple[int, int, int]] | None = None
+    tolerance: float = 1e-4
+    check_images: list[str] | None = None
+    check_ann: str | None = None
+    thresholds: str | None = None
+    int8: bool = False
+    calibrate: list[str] | None = None
+    max_loss: float | None = None
+    opset: int | None = None
+    classes: list[str] | None = None
+    cfg_options: dict | None = None
+    say: Callable[[str], None] = field(default=functools.partial(print, flush=True), repr=False)
+
+    def __post_init__(self) -> None:
+        self.config, self.checkpoint = str(self.config), str(self.checkpoint)
+        self.out = Path(self.out).expanduser()
+        for name in ('check_images', 'calibrate'):
+            value = getattr(self, name)
+            if isinstance(value, str | Path):
+                value = [value]
+            setattr(self, name, value and [str(path) for path in value])
+        if self.target is None:
+            targets = {suffix: target for target, suffix in SUFFIXES.items()}
+            if self.out.suffix not in targets:
+                raise UserError(f'--out {self.out}: it ends in none of {", ".join(targets)}')
+            self.target = targets[self.out.suffix]
+        elif self.target not in SUFFIXES:
+            raise UserError(f'--to {self.target}; choose from {", ".join(SUFFIXES)}')
+
+
+def check_options(options: ExportOptions) -> None:
+    """Raise :class:`UserError` for options that do not go together, and missing packages."""
+    out, target = Path(options.out), str(options.target)
+    suffix = SUFFIXES[target]
+    if out.suffix != suffix:
+        raise UserError(f'--out {out}: --to {target} writes a file that ends in {suffix}')
+    if out.is_dir():
+        raise UserError(f'--out {out} is a directory; name a file')
+    if out.exists() and not options.force:
+        raise UserError(f'{out} exists; --force overwrites it')
+    if target == 'safetensors':
+        for name in GRAPH_OPTIONS:
+            if getattr(options, name):
+                raise UserError(
+                    f'--{name.replace("_", "-")} has no meaning with --to safetensors, which '
+                    'holds all weights of the model as they were trained'
+                )
+    if not options.tolerance > 0:
+        raise UserError(f'--tolerance {options.tolerance:g}; expected a number above 0')
+    if options.opset is not None and target == 'onnx':
+        require('onnx')
+        import onnx
+
+        newest = onnx.defs.onnx_opset_version()
+        if not OLDEST_OPSET <= options.opset <= newest:
+            raise UserError(
+                f'--opset {options.opset}; expected {OLDEST_OPSET} to {newest}, which torch '
+                'writes and the installed onnx knows'
+            )
+    if options.opset is not None and target != 'onnx':
+        raise UserError('--opset needs --to onnx')
+    _check_int8(options)
+    require(target)
+
+
+def _check_int8(options: ExportOptions) -> None:
+    if not options.int8:
+        for name in ('calibrate', 'max_loss'):
+            if getattr(options, name) is not None:
+                raise UserError(f'--{name.replace("_", "-")} needs --int8')
+        return
+    if options.target != 'onnx':
+        raise UserError(f'--int8 needs --to onnx, not --to {options.target}')
+    if not options.calibrate:
+        raise UserError('--int8 needs --calibrate IMAGES, images like those to come')
+    if not options.check_images:
+        raise UserError(
+            '--int8 needs --check-images, labelled images to measure on what is lost: with '
+            '--check-ann JSON of a detector, a folder with a folder per class of a classifier'
+        )
+    if options.max_loss is not None and not 0 <= options.max_loss < 100:
+        raise UserError(
+            f'--max-loss {options.max_loss:g}; expected points of AP or top-1, 0 to 100'
+        )
