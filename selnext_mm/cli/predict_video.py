@@ -2,17 +2,12 @@
 
 import argparse
 import contextlib
-import itertools
-import json
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from selnext_mm.errors import UserError
-
-LONGEST_GAP = 250  # frames that one frame stands for, at most
 
 
 def is_meant(args: argparse.Namespace) -> bool:
@@ -58,76 +53,45 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
     from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
     from selnext_mm.cli.predict import thresholds_of
-    from selnext_mm.inference.output import annotate, complete_folder
+    from selnext_mm.inference.clips import predict_video
+    from selnext_mm.inference.output import complete_folder
     from selnext_mm.inference.thresholds import in_words
-    from selnext_mm.inference.tracks import Tracks, draw_tracks
-    from selnext_mm.inference.video import Recorder, open_video
+    from selnext_mm.inference.video import open_video
 
     (entry,), out = args.images, Path(args.out).expanduser()
-    with complete_folder(out, args.force) as folder, contextlib.ExitStack() as stack:
+    columns = (
+        *Progress.get_default_columns(),
+        MofNCompleteColumn(),
+        TextColumn('{task.fields[rate]}'),
+    )
+    with complete_folder(out, args.force) as folder:
         predictor, ids = opened_by(args)
         video, lowest = open_video(entry), thresholds_of(args, predictor)
-        stack.callback(video.close)
-        key = 'classes' if predictor.loaded.is_classifier else 'instances'
-        if args.track and predictor.loaded.is_classifier:
-            raise UserError('--track: a classifier finds no objects')
-        tracks = Tracks(video.rate) if args.track else None
-        recorder = None if args.no_pictures else Recorder(folder / 'video.mp4', video.rate)
-        if recorder:
-            stack.callback(recorder.close)
-        lines = stack.enter_context(open(folder / 'frames.jsonl', 'w', encoding='utf-8'))
-        count, found, last, stopped, start = 0, 0, -1, False, time.perf_counter()
-        columns = (
-            *Progress.get_default_columns(),
-            MofNCompleteColumn(),
-            TextColumn('{task.fields[rate]}'),
-        )
-        with (
-            stopped_by_signals(),
-            contextlib.suppress(KeyboardInterrupt),
-            Progress(*columns, console=Console(stderr=True)) as progress,
-        ):
-            stopped = True
+        with stopped_by_signals(), Progress(*columns, console=Console(stderr=True)) as progress:
             task = progress.add_task(str(entry), total=args.max_frames or video.total, rate='')
-            for frame in itertools.islice(video.frames(), args.max_frames):
-                results = predictor.find(frame.pixels)
-                height, width = frame.pixels.shape[:2]
-                if tracks:
-                    tracks.add(results)
-                if recorder:
-                    record = {key: results}
-                    image = annotate(frame.pixels, record, predictor.classes, lowest)
-                    if tracks:
-                        image = draw_tracks(image, results, width, lowest)
-                    # Those that were dropped are filled up, so that the clip keeps its time.
-                    recorder.add(image, min(frame.index - last, LONGEST_GAP))
-                    last = frame.index
-                if key == 'instances':
-                    results = [
-                        dict(category_id=ids.categories[item['category']], **item)
-                        for item in results
-                    ]
-                content = dict(frame=frame.index, seconds=round(frame.seconds, 3))
-                content |= dict(width=width, height=height) | {key: results}
-                lines.write(json.dumps(content) + '\n')
-                count, found = count + 1, found + len(results)
-                rate = f'{count / (time.perf_counter() - start):.1f} frames/s'
+
+            def on_frame(found) -> None:
+                rate = f'{found.frames / found.seconds:.1f} frames/s'
                 progress.update(task, advance=1, rate=f'{rate}, {video.dropped} dropped')
-            stopped = False
-        seconds = time.perf_counter() - start
-        if not count:
+
+            found = predict_video(
+                *(predictor, video, folder, ids, lowest),
+                track=args.track,
+                pictures=not args.no_pictures,
+                most=args.max_frames,
+                on_frame=on_frame,
+            )
+        if not found.frames:
             raise UserError(f'{entry}: there is no frame to read; nothing was written')
-        stack.close()  # the mp4 file ends here, before the folder moves
     lost = f', connection lost {video.lost} times' if video.lost else ''
     print(
-        f'{count} frames, {count / seconds:.1f} frames/s on {predictor.device}, '
-        f'{video.dropped} dropped{lost}' + (', stopped' if stopped else '')
+        f'{found.frames} frames, {found.frames / found.seconds:.1f} frames/s on '
+        f'{predictor.device}, {video.dropped} dropped{lost}' + (', stopped' * found.stopped)
     )
-    if key == 'instances':
-        followed = f', {len(tracks.seen)} tracks' if tracks else ''
-        print(f'{found} objects{followed}; category ids from {ids.source}')
-        if recorder:
+    if not predictor.loaded.is_classifier:
+        followed = f', {found.tracks} tracks' if found.tracks is not None else ''
+        print(f'{found.results} objects{followed}; category ids from {ids.source}')
+        if not args.no_pictures:
             print(f'drawn: those with score >= {in_words(lowest, predictor.loaded.source)}')
-    written = ['frames.jsonl', *(['video.mp4'] if recorder else [])]
-    print(f'wrote {", ".join(str(out / name) for name in written)}')
+    print(f'wrote {", ".join(str(out / name) for name in found.files)}')
     return 0
