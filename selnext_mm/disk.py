@@ -249,6 +249,7 @@ def new_file(out: Path, option: str = '', *beside: str) -> Iterator[Path]:
 @contextlib.contextmanager
 def new_folder(out: Path, option: str = '', existing: str = 'merge') -> Iterator[Path]:
     """As :func:`fresh_folder`; ``option`` begins the message as in :func:`new_file`."""
+    check_folder(option, out.parent)
     try:
         with fresh_folder(out, existing) as place:
             yield place
