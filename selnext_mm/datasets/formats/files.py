@@ -73,10 +73,11 @@ class Tree:
                 if hidden(entry.name):
                     continue
                 name = f'{folder}/{entry.name}' if folder else entry.name
-                if mmdet_reads(entry.name):
-                    self.images.append(name)
-                elif entry.is_dir():
+                # A DirEntry raises for a loop of links, which leads to no folder.
+                if os.path.isdir(entry) if entry.is_symlink() else entry.is_dir():
                     below.append(name)
+                elif mmdet_reads(entry.name):
+                    self.images.append(name)
                 else:
                     suffix = os.path.splitext(entry.name)[1].lower()
                     if suffix in self.labels:

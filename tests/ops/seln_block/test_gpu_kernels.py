@@ -18,7 +18,8 @@ needs_triton = pytest.mark.skipif(
     importlib.util.find_spec('triton') is None,
     reason='needs triton, which comes with torch for CUDA; on a CPU: pip install triton',
 )
-BOUNDS = {'bfloat16': 4e-2, 'float16': 3e-3, '': 2e-6}
+# The interpreter multiplies with numpy: a processor with AVX2 alone gave an error of 2.4e-6.
+BOUNDS = {'bfloat16': 4e-2, 'float16': 3e-3, '': 4e-6}
 
 
 @needs_triton
