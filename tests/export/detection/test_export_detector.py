@@ -3,11 +3,13 @@
 import copy
 import itertools
 import json
+import os
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from selnext_mm.cli import export as command
 from selnext_mm.cli import predict as predict_command
@@ -63,12 +65,17 @@ def call(saved, out, *more):
     return command.main([*arguments, *more])
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
 def exported(tmp_path_factory):
-    """A small Mask R-CNN, and the file that the command wrote of it."""
+    """A small Mask R-CNN, and the file that the command wrote of it, once for all processes."""
+    root = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        root = root.parent
     saved = save_detector(tmp_path_factory.mktemp('mask_rcnn'), 'mask_rcnn')
-    saved.file = saved.config.parent / 'd.onnx'
-    assert call(saved, saved.file) == 0
+    saved.file = root / 'mask_rcnn.onnx'
+    with FileLock(root / 'mask_rcnn.lock'):
+        if not saved.file.exists():
+            assert call(saved, saved.file) == 0
     return saved
 
 

@@ -84,14 +84,13 @@ def operators() -> dict[str, float]:
     plain = [t.detach() for t in w]
     checks = ('test_schema', 'test_faketensor')
     ops = torch.ops.selnext_mm
-    for scale in (None, torch.tensor([0.0, 2.0])):
-        for dtype in (torch.float32, torch.float16):
-            args = (x, plain, 1e-5, scale, dtype)
-            torch.library.opcheck(ops.seln_block_gpu.default, (*args, None), test_utils=checks)
-            torch.library.opcheck(ops.seln_block_gpu_training.default, args, test_utils=checks)
-            out, *saved = ops.seln_block_gpu_training(*args)
-            backward = (out, x, saved, plain, 1e-5, scale, dtype)
-            torch.library.opcheck(ops.seln_block_gpu_backward.default, backward, test_utils=checks)
+    for scale, dtype in ((None, torch.float32), (torch.tensor([0.0, 2.0]), torch.float16)):
+        args = (x, plain, 1e-5, scale, dtype)
+        torch.library.opcheck(ops.seln_block_gpu.default, (*args, None), test_utils=checks)
+        torch.library.opcheck(ops.seln_block_gpu_training.default, args, test_utils=checks)
+        out, *saved = ops.seln_block_gpu_training(*args)
+        backward = (out, x, saved, plain, 1e-5, scale, dtype)
+        torch.library.opcheck(ops.seln_block_gpu_backward.default, backward, test_utils=checks)
     dispatch.has_fused_linear = lambda dtype: False  # as on a device without oneDNN
     dispatch.gpu_block_works = lambda *_: True
     dispatch.gpu_block_works._dynamo_marked_constant = True
