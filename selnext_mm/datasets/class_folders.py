@@ -5,7 +5,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, is_image
+from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, is_image_file
 from selnext_mm.disk import fresh_folder, write_text
 from selnext_mm.errors import UserError
 
@@ -103,7 +103,7 @@ def read_split(root: str | Path, split: str, classes: tuple[str, ...]) -> Split:
             f'unknown {unknown or "none"}'
         )
     pictures = {
-        name: sorted(f'{name}/{p.name}' for p in (folder / name).iterdir() if is_image(p))
+        name: sorted(f'{name}/{p.name}' for p in (folder / name).iterdir() if is_image_file(p))
         for name in classes
     }
     empty = [name for name, paths in pictures.items() if not paths]
@@ -137,10 +137,27 @@ def balanced(split: Split, number: int | None) -> Split:
     )
 
 
+def listed(picture: str) -> str:
+    """``picture`` as a list names it: a space that it begins with would be stripped.
+
+    Raises:
+        UserError: for a name that a line of a list cannot hold.
+    """
+    try:
+        picture.encode()
+    except UnicodeEncodeError:
+        wrong = 'this name is not UTF-8, as mmpretrain reads lists'
+    else:
+        wrong = 'there is a line break in this name' if '\n' in picture else ''
+    if wrong:
+        raise UserError(f'{picture!r}: {wrong}; rename the file or folder')
+    return f'./{picture}' if picture[:1].isspace() else picture
+
+
 def write_annotations(split: Split, path: str | Path) -> Path:
     """The list that mmpretrain's CustomDataset reads: ``<class>/<file> <label>`` per line."""
     lines = [
-        f'{picture} {label}\n'
+        f'{listed(picture)} {label}\n'
         for label, pictures in enumerate(split.pictures.values())
         for picture in pictures
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, is_image
+from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, is_image_file, is_special
 from selnext_mm.errors import UserError
 
 
@@ -22,7 +22,7 @@ class ImageFile:
 def _expand(entry: str | Path) -> list[ImageFile]:
     path = Path(entry).expanduser()
     if path.is_dir():
-        inside = sorted(p for p in path.rglob('*') if is_image(p) and not p.is_dir())
+        inside = sorted(p for p in path.rglob('*') if is_image_file(p))
         if not inside:
             raise UserError(f'no images ({", ".join(IMAGE_SUFFIXES)}) in {path}')
         return [ImageFile(p, p.relative_to(path).as_posix()) for p in inside]
@@ -30,7 +30,7 @@ def _expand(entry: str | Path) -> list[ImageFile]:
     if path.exists() or not glob.has_magic(str(path)):
         return [ImageFile(path, path.name)]
     found = sorted(Path(p) for p in glob.glob(str(path), recursive=True))
-    found = [p for p in found if is_image(p) and not p.is_dir()]
+    found = [p for p in found if is_image_file(p)]
     if not found:
         raise UserError(f'no images ({", ".join(IMAGE_SUFFIXES)}) match {str(entry)!r}')
     return [ImageFile(p, p.name) for p in found]
@@ -63,6 +63,8 @@ def why_unreadable(path: Path) -> str | None:
         return 'no such file'
     if path.is_dir():
         return 'a directory'
+    if is_special(path):
+        return 'a pipe or a device'
     try:
         if not path.stat().st_size:
             return 'empty'

@@ -1,6 +1,9 @@
 """Which images are meant, and which cannot be read."""
 
+import os
+
 import pytest
+from PIL import Image
 
 from selnext_mm.errors import UserError
 from selnext_mm.inference.images import list_images, why_unreadable
@@ -55,3 +58,14 @@ def test_a_png_that_ends_early_is_found(pictures):
     whole = (pictures / 'b.png').read_bytes()
     (pictures / 'b.png').write_bytes(whole[: len(whole) // 2])
     assert why_unreadable(pictures / 'b.png')
+
+
+def test_a_pipe_among_images_is_left_out_and_a_named_one_is_told(tmp_path):
+    """Who opened it would wait for ever."""
+    Image.new('RGB', (4, 4)).save(tmp_path / 'a.png')
+    os.mkfifo(tmp_path / 'pipe.png')
+    (tmp_path / 'gone.png').symlink_to('nowhere')
+    for entry in (tmp_path, tmp_path / '*.png'):
+        assert [i.path.name for i in list_images(entry)] == ['a.png', 'gone.png']
+    (pipe,) = list_images(tmp_path / 'pipe.png')
+    assert why_unreadable(pipe.path) == 'a pipe or a device'

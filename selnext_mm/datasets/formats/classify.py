@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from selnext_mm.datasets.class_folders import listed
 from selnext_mm.datasets.formats.convert import Parts
 from selnext_mm.datasets.formats.folders import FolderLabels
 from selnext_mm.datasets.formats.records import CLASSIFICATION, SPLITS, preview
@@ -43,8 +44,8 @@ def list_classes(parts: Parts, folder: Path, fraction: float | None, seed: int) 
     splits = {}
     for split in (s for s in SPLITS if s in lists):
         path = folder / f'{split}.txt'
-        text = ''.join(f'{image} {label}\n' for image, label in sorted(lists[split].items()))
-        path.write_text(text, encoding='utf-8', errors='surrogateescape')
+        text = ''.join(f'{listed(i)} {label}\n' for i, label in sorted(lists[split].items()))
+        path.write_text(text, encoding='utf-8')
         labels, source = parts.get(split, parts['train'])
         assert isinstance(labels, FolderLabels)
         count = len(lists[split])

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES
+from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, is_special
 from selnext_mm.errors import UserError
 
 # mmdet reads with OpenCV, which before 4.11 cannot decode a GIF.
@@ -76,6 +76,8 @@ class Tree:
                 # A DirEntry raises for a loop of links, which leads to no folder.
                 if os.path.isdir(entry) if entry.is_symlink() else entry.is_dir():
                     below.append(name)
+                elif not entry.is_file(follow_symlinks=False) and is_special(entry):
+                    continue
                 elif mmdet_reads(entry.name):
                     self.images.append(name)
                 else:

@@ -18,6 +18,7 @@ from selnext_mm.datasets.formats.folders import FolderLabels
 from selnext_mm.datasets.formats.progress import progress_bar
 from selnext_mm.datasets.formats.records import SPLITS, DatasetInfo, Labels, Split
 from selnext_mm.errors import UserError
+from selnext_mm.text import visible
 
 
 def find_dataset(
@@ -44,6 +45,20 @@ def find_dataset(
         UserError: no labels, labels of several formats, or labels that cannot be used; the
             message says what and where, and what to do.
     """
+    try:
+        return _find(path, format, val, seed, progress)
+    except UserError as error:
+        # Names of files and classes come from outside: what no terminal shows is written out.
+        raise UserError(visible(str(error))) from error
+
+
+def _find(
+    path: str | os.PathLike,
+    format: str | None,
+    val: float | str | os.PathLike | None,
+    seed: int,
+    progress: bool,
+) -> DatasetInfo:
     labels = open_labels(path, format)
     fraction, other = _validation(val)
     parts, choices = _parts(labels, fraction, other, format)

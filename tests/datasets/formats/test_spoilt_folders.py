@@ -18,7 +18,11 @@ from selnext_mm.recipes.check import labels_config
 
 pytest.importorskip('mmpretrain')
 FUZZ = settings(
-    max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), database=None
+    max_examples=600,
+    derandomize=False,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    database=None,
 )
 NAMES = (
     *('cat', 'Cat', 'a b', ' cat', 'cat ', '-x', '--help', '1', '0', '猫', 'e\u0301', '\u00e9'),
@@ -127,10 +131,11 @@ def judge(folder) -> str | None:
 @FUZZ
 @given(data=st.data())
 def test_whatever_is_changed_is_one_message_or_sound(tmp_path_factory, data):
-    folder = write_classes(
-        tmp_path_factory.mktemp('classes'),
-        data.draw(st.sampled_from((('train', 'val'), ('train',), ('train', 'val', 'test'), ('',)))),
+    splits = data.draw(
+        st.sampled_from((('train', 'val'), ('train',), ('train', 'val', 'test'), ('',)))
     )
+    root = tmp_path_factory.mktemp('classes')
+    folder = write_classes(root / 'set', splits)
     for _ in range(data.draw(st.integers(1, 3))):
         every = sorted(folder.rglob('*'), key=os.fspath)
         if every:
@@ -140,4 +145,44 @@ def test_whatever_is_changed_is_one_message_or_sound(tmp_path_factory, data):
         message = judge(folder)
         assert message is None or (message and message.isprintable())
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(root)
+
+
+def listed(folder):
+    return {name: found.images for name, found in find_dataset(folder).splits.items()}
+
+
+def test_a_loop_of_links_and_a_pipe_are_left_out(tmp_path):
+    folder = write_classes(tmp_path / 'set')
+    (folder / 'train' / 'ant' / 'link').symlink_to('link')
+    (folder / 'link').symlink_to('..')
+    for name in ('train/ant/pipe.png', 'data.yaml', 'train/labels.txt', 'train/a.json'):
+        os.mkfifo(folder / name)
+    assert listed(folder) == {'train': 12, 'val': 12}
+
+
+def test_a_class_may_be_named_like_an_image(tmp_path):
+    folder = write_classes(tmp_path / 'set')
+    for split in ('train', 'val'):
+        (folder / split / 'ant').rename(folder / split / 'ant.png')
+    assert listed(folder) == {'train': 12, 'val': 12}
+    assert find_dataset(folder).classes == ('ant.png', 'bee', 'cat')
+
+
+def test_a_space_at_the_beginning_of_a_name_is_kept(tmp_path):
+    folder = write_classes(tmp_path / 'set', ('',))
+    (folder / 'ant').rename(folder / ' ant')
+    assert judge(folder) is None
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('a\nb', r'a\nb.png\': there is a line break'),
+        ('\udce9', r'\udce9.png\': this name is not UTF-8'),
+    ],
+)
+def test_what_a_list_cannot_hold_is_refused(tmp_path, name, message):
+    folder = write_classes(tmp_path / 'set')
+    (folder / 'train/ant/train_ant_0.png').rename(folder / f'train/ant/{name}.png')
+    assert message.replace("\\'", "'") in judge(folder)
