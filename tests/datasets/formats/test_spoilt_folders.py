@@ -18,11 +18,7 @@ from selnext_mm.recipes.check import labels_config
 
 pytest.importorskip('mmpretrain')
 FUZZ = settings(
-    max_examples=600,
-    derandomize=False,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    database=None,
+    max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), database=None
 )
 NAMES = (
     *('cat', 'Cat', 'a b', ' cat', 'cat ', '-x', '--help', '1', '0', '猫', 'e\u0301', '\u00e9'),
@@ -178,11 +174,11 @@ def test_a_space_at_the_beginning_of_a_name_is_kept(tmp_path):
 @pytest.mark.parametrize(
     ('name', 'message'),
     [
-        ('a\nb', r'a\nb.png\': there is a line break'),
-        ('\udce9', r'\udce9.png\': this name is not UTF-8'),
+        ('a\nb', r"a\nb.png': there is a line break"),
+        ('\udce9', r"\udce9.png': this name is not UTF-8"),
     ],
 )
 def test_what_a_list_cannot_hold_is_refused(tmp_path, name, message):
     folder = write_classes(tmp_path / 'set')
     (folder / 'train/ant/train_ant_0.png').rename(folder / f'train/ant/{name}.png')
-    assert message.replace("\\'", "'") in judge(folder)
+    assert message in judge(folder)
