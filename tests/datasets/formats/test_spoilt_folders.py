@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from mmengine.registry import DATASETS, DefaultScope
 
 from selnext_mm.datasets.check.config import check_config
-from selnext_mm.datasets.formats import find_dataset
+from selnext_mm.datasets.formats import cache, find_dataset
 from selnext_mm.datasets.image_suffixes import is_image
 from selnext_mm.errors import UserError
 from selnext_mm.recipes.check import labels_config
 
 pytest.importorskip('mmpretrain')
 FUZZ = settings(
-    max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), database=None
+    max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), database=None
 )
 NAMES = (
     *('cat', 'Cat', 'a b', ' cat', 'cat ', '-x', '--help', '1', '0', '猫', 'e\u0301', '\u00e9'),
@@ -124,8 +124,17 @@ def judge(folder) -> str | None:
     return None
 
 
+@pytest.fixture(scope='module')
+def unsynced():
+    """Waiting for the disk is most of the time, and no power fails here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, 'sync', lambda path: None)
+        yield
+
+
 @FUZZ
 @given(data=st.data())
+@pytest.mark.usefixtures('unsynced')
 def test_whatever_is_changed_is_one_message_or_sound(tmp_path_factory, data):
     splits = data.draw(
         st.sampled_from((('train', 'val'), ('train',), ('train', 'val', 'test'), ('',)))
