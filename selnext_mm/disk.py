@@ -209,7 +209,7 @@ def write_output(option: str, path: str | Path, text: str) -> None:
     target = Path(path).expanduser().resolve()
     try:
         if target.is_file() or not target.exists():
-            sync_folder(target.parent)  # says what is wrong with the folder
+            os.stat(os.path.join(target.parent, ''))  # says what is wrong with the folder
             write_text(target, text)
         else:
             target.write_text(text, encoding='utf-8')
@@ -247,11 +247,11 @@ def new_file(out: Path, option: str = '', *beside: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def new_folder(out: Path, option: str = '', existing: str = 'merge') -> Iterator[Path]:
+def new_folder(out: Path, option: str = '') -> Iterator[Path]:
     """As :func:`fresh_folder`; ``option`` begins the message as in :func:`new_file`."""
     check_folder(option, out.parent)
     try:
-        with fresh_folder(out, existing) as place:
+        with fresh_folder(out) as place:
             yield place
     except OSError as error:
         raise UserError(f'{option} {out}: {error.strerror or error}'.strip()) from error

@@ -121,7 +121,11 @@ def test_a_file_that_an_option_names(tmp_path, capfd):
     write_output('--json', link, 'three\n')
     assert link.is_symlink()
     assert out.read_text() == 'three\n', 'the file that a link leads to is written'
-    for path, reason in ((tmp_path / 'no/a.json', 'No such file'), (tmp_path, 'Is a directory')):
+    for path, reason in (
+        (tmp_path / 'no/a.json', 'No such file'),
+        (out / 'a.json', 'Not a directory'),
+        (tmp_path, 'Is a directory'),
+    ):
         with pytest.raises(UserError, match=rf'--json .* could not be written: {reason}.*; name'):
             write_output('--json', path, 'x')
     assert sorted(p.name for p in tmp_path.iterdir()) == ['link.json', 'rows.json']

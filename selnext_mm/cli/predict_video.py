@@ -86,7 +86,8 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
     lost = f', connection lost {video.lost} times' if video.lost else ''
     print(
         f'{found.frames} frames, {found.frames / found.seconds:.1f} frames/s on '
-        f'{predictor.device}, {video.dropped} dropped{lost}' + (', stopped' * found.stopped)
+        f'{predictor.device}, {video.dropped} dropped{lost}'
+        + (', stopped' if found.stopped else '')
     )
     if not predictor.loaded.is_classifier:
         followed = f', {found.tracks} tracks' if found.tracks is not None else ''

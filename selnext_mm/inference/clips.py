@@ -41,13 +41,15 @@ class Found:
 class _Frames:
     """The two files, frame by frame."""
 
-    def __init__(self, predictor, ids: Ids, lowest, folder: Path, rate: float, **options) -> None:
+    def __init__(
+        self, predictor, ids: Ids, lowest, folder: Path, rate: float, track: bool, pictures: bool
+    ) -> None:
         self.predictor, self.ids, self.lowest = predictor, ids, lowest
         self.key = 'classes' if predictor.loaded.is_classifier else 'instances'
-        if options['track'] and predictor.loaded.is_classifier:
+        if track and predictor.loaded.is_classifier:
             raise UserError('--track: a classifier finds no objects')
-        self.tracks = Tracks(rate) if options['track'] else None
-        self.recorder = Recorder(folder / 'video.mp4', rate) if options['pictures'] else None
+        self.tracks = Tracks(rate) if track else None
+        self.recorder = Recorder(folder / 'video.mp4', rate) if pictures else None
         self.lines = open(folder / 'frames.jsonl', 'w', encoding='utf-8')  # noqa: SIM115 - close()
         self.last = -1
 
@@ -110,8 +112,7 @@ def predict_video(
     """
     found = Found()
     with contextlib.closing(video):
-        options = dict(track=track, pictures=pictures)
-        frames = _Frames(predictor, ids, lowest, folder, video.rate, **options)
+        frames = _Frames(predictor, ids, lowest, folder, video.rate, track, pictures)
         start = time.perf_counter()
         try:
             for frame in itertools.islice(video.frames(), most):

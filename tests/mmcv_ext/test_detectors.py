@@ -6,12 +6,14 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from tests.mmcv_ext.cases import STORED
 from tests.mmcv_ext.conftest import ROOT
 from tests.mmcv_ext.detector_step import DETECTORS
 
 pytestmark = pytest.mark.integration
+ALIKE = torch.backends.cpu.get_cpu_capability() == 'AVX512'
 
 
 @pytest.fixture(scope='module')
@@ -55,13 +57,13 @@ def without_partner(answers, others):
 
 @pytest.mark.parametrize('name', DETECTORS)
 def test_a_detector_steps_and_predicts_as_with_the_compiled_operators(ours, stored, name):
-    """The answers were stored on another processor, whose convolutions sum in another order.
+    """The answers were stored on a processor with AVX512; others sum in another order.
 
     Scores of random weights lie near each other, so that objects may change places.
     """
     found, wanted = ours[name], stored[name]
-    assert found['loss'] == pytest.approx(wanted['loss'], rel=1e-4)
-    assert found['norm'] == pytest.approx(wanted['norm'], rel=1e-3)
+    assert found['loss'] == pytest.approx(wanted['loss'], rel=2e-5 if ALIKE else 1e-4)
+    assert found['norm'] == pytest.approx(wanted['norm'], rel=1e-4 if ALIKE else 1e-3)
     assert found['found'] == wanted['found'] > 50
     assert found['scores'] == pytest.approx(wanted['scores'], abs=1e-5)
     assert without_partner(pairs(found), pairs(wanted)) == []
