@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from selnext_mm.datasets.check.findings import Report
+from selnext_mm.datasets.image_suffixes import is_special
 from selnext_mm.datasets.pixels import DARK, SIDES_SWAPPED, UPRIGHT, peculiarities
 
 MANY = 0.01  # share of missing training images from which on a run is not started
@@ -81,6 +82,8 @@ def inspect(path: str | os.PathLike) -> tuple[int, int] | str:
     import cv2
     import numpy as np
 
+    if is_special(path):
+        return 'is a pipe or a device'
     try:
         data = Path(path).read_bytes()
     except (OSError, ValueError) as error:

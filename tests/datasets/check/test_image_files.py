@@ -1,5 +1,6 @@
 """Missing, broken, truncated, turned and wrongly sized images, told from real files."""
 
+import os
 import shutil
 
 import numpy as np
@@ -192,3 +193,8 @@ def test_real_pictures_have_the_annotated_sizes(coco_root):
     check_images(report)
     assert report.findings == []
     assert len(paths) == len(content['images']) > 10
+
+
+def test_a_pipe_is_told_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'a.png')
+    assert inspect(tmp_path / 'a.png') == 'is a pipe or a device'
