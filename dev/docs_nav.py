@@ -22,6 +22,7 @@ NAV = {
         'results',
         'weights',
         'ablations',
+        'masked_pretraining',
         'na',
         'patnet',
         'cifar',

@@ -129,6 +129,9 @@ def input_size(cfg: Config) -> tuple[int, int] | None:
     """Height and width of the images where these are not the default of ``complexity``."""
     if 'shapes' in Path(cfg.filename).stem:
         return (224, 224)  # the shapes of "make-shapes"
+    if cfg.model.type == 'FCMAE':  # no validation, and square images
+        pipeline = cfg.train_dataloader.dataset.pipeline
+        return next((s['scale'],) * 2 for s in pipeline if s['type'] == 'RandomResizedCrop')
     for step in cfg.test_dataloader.dataset.pipeline:
         if step['type'] == 'Resize' and cfg.model.type == 'ImageClassifier':
             return tuple(step['scale'])[::-1]

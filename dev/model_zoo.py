@@ -19,6 +19,7 @@ TITLES = {
     'retinanet': 'RetinaNet',
     'upernet': 'UPerNet',
     'semantic_fpn': 'Semantic FPN',
+    'ssl': 'Masked pretraining',
 }
 HEAD = """# Model zoo
 

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BACKBONES = """
 import importlib, selnext_mm
-from selnext_mm.models.backbones.lazy import LAZY
+from selnext_mm.models.lazy import BACKBONES
 from mmengine.registry import MODELS
 for name in ('SELNeXt', 'AttentionMobileNetV3', 'PATNet', 'NAResNet', 'NAMobileNetV2'):
     assert MODELS.get(name) is not None, name

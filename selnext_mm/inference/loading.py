@@ -217,6 +217,12 @@ def load_for_inference(
     adapt_to_device(cfg, where.type)
     content = None if checkpoint is None else load_file(checkpoint)
     model = build_model(cfg)
+    if named and not hasattr(model, 'predict'):
+        raise UserError(
+            f'{config} is a training without labels: its {type(model).__name__} predicts nothing. '
+            'Train a classifier or a detector from its checkpoint: backbone init_cfg=dict(type='
+            "'Pretrained', checkpoint=FILE, prefix='backbone.')"
+        )
     meta = {}
     if content is None:
         model.init_weights()

@@ -19,7 +19,7 @@ from selnext_mm.export.check import compare
 from selnext_mm.export.graphs import Graph, build_graph, choose_part
 from selnext_mm.export.merge import merge
 from selnext_mm.export.options import MismatchError
-from selnext_mm.models.backbones.lazy import LAZY, load
+from selnext_mm.models.lazy import BACKBONES, load
 from selnext_mm.runtime.sessions import open_session
 from tests.models.backbones.test_contract import SMALL, builder, settle_batch_norms
 from tests.small_models import CONFIGS, TINY, save_model
@@ -45,8 +45,8 @@ def small(name):
 @pytest.fixture
 def shallow(monkeypatch):
     """Networks of other packages with fewer blocks: an export takes seconds for each."""
-    for name in LAZY:
-        if find_spec(LAZY[name][1]):
+    for name in BACKBONES:
+        if find_spec(BACKBONES[name][1]):
             backbone = load(name)
             monkeypatch.setattr(backbone, 'arch_settings', fewer_blocks(backbone.arch_settings))
 

@@ -74,6 +74,14 @@ class ChannelAttention(nn.Module, ABC):
         # Half precision overflows in the sum over H * W, hence the wider accumulator.
         return x.mean(self.spatial, dtype=torch.promote_types(x.dtype, torch.float32))
 
+    def squeeze_visible(self, x: Tensor, visible: Tensor) -> Tensor:
+        """:meth:`squeeze` over the positions where ``visible`` is 1 and not 0.
+
+        ``visible`` has one channel and otherwise the shape of ``x``; each sample has one or more.
+        """
+        share = visible.mean(self.spatial, dtype=torch.promote_types(x.dtype, torch.float32))
+        return self.squeeze(x * visible) / share
+
     @abstractmethod
     def excite(self, mean: Tensor) -> Tensor:
         """Raw scales (N, C) from what :meth:`squeeze` returns."""
@@ -87,11 +95,25 @@ class ChannelAttention(nn.Module, ABC):
         with full_precision(mean.device):
             return self.activate(self.excite(mean))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.expand(self.gate(self.squeeze(x)).to(x.dtype))
+    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        g = self.squeeze(x) if visible is None else self.squeeze_visible(x, visible)
+        return x * self.expand(self.gate(g).to(x.dtype))
 
     def extra_repr(self) -> str:
         return f'{self.in_channels}, data_format={self.data_format!r}'
+
+
+class NormAttention(ChannelAttention):
+    """Channel attention on the L2 norms of the channels over height and width, not the means."""
+
+    def squeeze(self, x: Tensor) -> Tensor:
+        """L2 norms (N, C) over height and width, in float32 or wider."""
+        return torch.linalg.vector_norm(
+            x, dim=self.spatial, dtype=torch.promote_types(x.dtype, torch.float32)
+        )
+
+    def squeeze_visible(self, x: Tensor, visible: Tensor) -> Tensor:
+        return self.squeeze(x * visible)
 
 
 class TwoLayerAttention(ChannelAttention):

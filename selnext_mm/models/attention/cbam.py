@@ -77,7 +77,8 @@ class CBAM(TwoLayerAttention):
             z = F.conv2d(maps, self.conv.weight.to(maps.dtype), padding=KERNEL // 2)
             return torch.sigmoid(self.norm(z.to(self.norm.weight.dtype))).squeeze(1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    # No visible positions: the second gate is a convolution over all of them.
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         x = super().forward(x)
         channels = 3 if self.data_format == 'channels_last' else 1
         return x * self.position_gate(x).unsqueeze(channels).to(x.dtype)

@@ -5,13 +5,13 @@ from torch import Tensor, nn
 
 from selnext_mm.framework import MODELS
 
-from .base import ChannelAttention
+from .base import NormAttention
 
 EPS = 1e-5
 
 
 @MODELS.register_module()
-class GatedChannelTransformation(ChannelAttention):
+class GatedChannelTransformation(NormAttention):
     """Rescale each channel by ``1 + tanh`` of its normalised, weighted L2 norm.
 
     ``y_c = x_c * (1 + tanh(gamma_c * n_c + beta_c))`` with ``s_c = alpha_c * ||x_c||`` and
@@ -39,12 +39,6 @@ class GatedChannelTransformation(ChannelAttention):
         self.alpha = nn.Parameter(torch.ones(in_channels))
         self.gamma = nn.Parameter(torch.zeros(in_channels))
         self.beta = nn.Parameter(torch.zeros(in_channels))
-
-    def squeeze(self, x: Tensor) -> Tensor:
-        """L2 norms (N, C) over height and width, in float32 or wider."""
-        return torch.linalg.vector_norm(
-            x, dim=self.spatial, dtype=torch.promote_types(x.dtype, torch.float32)
-        )
 
     def excite(self, norms: Tensor) -> Tensor:
         s = self.alpha.to(norms.dtype) * torch.sqrt(norms**2 + EPS)

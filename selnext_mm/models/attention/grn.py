@@ -5,13 +5,13 @@ from torch import Tensor, nn
 
 from selnext_mm.framework import MODELS
 
-from .base import ChannelAttention
+from .base import NormAttention
 
 EPS = 1e-6
 
 
 @MODELS.register_module()
-class GlobalResponseNorm(ChannelAttention):
+class GlobalResponseNorm(NormAttention):
     """Rescale each channel by its share of the energy of all channels, plus the input.
 
     ``y = gamma * (x * n) + beta + x`` with ``n_c = ||x_c|| / (mean_c ||x_c|| + 1e-6)``, the L2
@@ -37,17 +37,11 @@ class GlobalResponseNorm(ChannelAttention):
         self.gamma = nn.Parameter(torch.zeros(in_channels))
         self.beta = nn.Parameter(torch.zeros(in_channels))
 
-    def squeeze(self, x: Tensor) -> Tensor:
-        """L2 norms (N, C) over height and width, in float32 or wider."""
-        return torch.linalg.vector_norm(
-            x, dim=self.spatial, dtype=torch.promote_types(x.dtype, torch.float32)
-        )
-
     def excite(self, norms: Tensor) -> Tensor:
         return norms / (norms.mean(1, keepdim=True) + EPS)
 
     def activate(self, s: Tensor) -> Tensor:
         return 1 + self.gamma.to(s.dtype) * s
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) + self.expand(self.beta.to(x.dtype))
+    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        return super().forward(x, visible) + self.expand(self.beta.to(x.dtype))

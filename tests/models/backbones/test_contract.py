@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from selnext_mm.models import backbones
 from selnext_mm.models.backbones.base import Backbone
-from selnext_mm.models.backbones.lazy import LAZY
+from selnext_mm.models.lazy import BACKBONES
 
 DETECTION = dict(out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
 # class name -> arguments of a small instance for detection
@@ -44,9 +44,9 @@ SMALL = {
 }
 # Another package's classes with attention: the arguments and methods are theirs, so what only
 # Backbone promises (any out_indices, stages, layer depths) is not asked of them.
-DERIVED = set(LAZY)
+DERIVED = set(BACKBONES)
 # class name -> the optional package that it is built from
-OPTIONAL = {'FasterNet': 'timm', **{name: package for name, (_, package) in LAZY.items()}}
+OPTIONAL = {'FasterNet': 'timm', **{name: package for name, (_, package) in BACKBONES.items()}}
 # Unpadded convolutions round the size of a map down, padded ones round it up.
 ROUNDS_UP = {'AttentionMobileNetV3', *DERIVED}
 # Relative error that half precision may cause. Batch norms subtract what was rounded: a narrow net
@@ -108,7 +108,7 @@ def test_every_backbone_is_listed():
         for cls in MODELS.module_dict.values()
         if isinstance(cls, type) and issubclass(cls, Backbone)
     }
-    assert registered | set(LAZY) == set(SMALL)
+    assert registered | set(BACKBONES) == set(SMALL)
 
 
 def test_what_is_in_our_folder_is_registered_and_listed():

@@ -1,4 +1,4 @@
-"""Backbones that derive from another package's: registered by name, imported when first built.
+"""Classes that derive from another package's: registered by name, imported when first built.
 
 mmdet and mmpretrain are optional, and importing them with this package would make every start a
 third slower. A name whose package is not installed is not registered.
@@ -11,10 +11,11 @@ from selnext_mm.errors import UserError
 from selnext_mm.framework import MODELS
 
 # class -> (its module, the package that it derives from)
-LAZY = {
-    'NAMobileNetV2': ('.na_mobilenet_v2', 'mmpretrain'),
-    'NAResNet': ('.na_resnet', 'mmdet'),
+BACKBONES = {
+    'NAMobileNetV2': ('.backbones.na_mobilenet_v2', 'mmpretrain'),
+    'NAResNet': ('.backbones.na_resnet', 'mmdet'),
 }
+LAZY = {**BACKBONES, 'FCMAE': ('.selfsup.fcmae', 'mmpretrain')}
 
 
 def load(name: str) -> type:
@@ -25,9 +26,10 @@ def load(name: str) -> type:
     """
     module, package = LAZY[name]
     if find_spec(package) is None:
+        timm = '. With timm alone, import selnext_mm.timm has the same network'
         raise UserError(
             f"{name} derives from {package}'s class, and {package} is not installed: pip install "
-            f'{package}. With timm alone, import selnext_mm.timm has the same network'
+            f'{package}{timm if name in BACKBONES else ""}'
         )
     return getattr(import_module(module, __package__), name)
 
@@ -42,7 +44,7 @@ def _builder(name: str):
 
 
 def register() -> None:
-    """Register every backbone of :data:`LAZY` whose package is installed."""
+    """Register every class of :data:`LAZY` whose package is installed."""
     for name, (_, package) in LAZY.items():
         if find_spec(package):
             MODELS.register_module(name=name, module=_builder(name))

@@ -1,0 +1,4 @@
+"""Training without labels: masked pretraining of SELNeXt.
+
+Not here: the backbones (``models/backbones/``), loading of what was trained (``checkpoints/``).
+"""
