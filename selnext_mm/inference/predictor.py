@@ -104,7 +104,7 @@ class Predictor:
         self.loaded: LoadedModel = load_for_inference(
             config, checkpoint, device, classes, options, dtype=dtype
         )
-        refuse_segmentor(self.loaded.model, 'predict')
+        refuse_segmentor(self.loaded.model, 'prediction')
         self.read, self.prepare = inference_pipeline(self.loaded.cfg)
         self.batch_size, self.top_k, self.workers = batch_size, top_k, workers
 
@@ -213,10 +213,14 @@ class Predictor:
 
     def find_many(self, pictures: Sequence[np.ndarray]) -> list[list[dict]]:
         """:meth:`find` for several images of one shape, as one batch."""
-        outcomes = self._run([self._loaded(pixels) for pixels in pictures])
-        return [next(iter(outcome.values())) for outcome in outcomes]
+        return self.find_loaded([self.load(pixels) for pixels in pictures])
 
-    def _loaded(self, pixels: np.ndarray) -> Loaded:
+    def find_loaded(self, batch: list[Loaded]) -> list[list[dict]]:
+        """:meth:`find` for several images of :meth:`load` with one input shape, as one batch."""
+        return [next(iter(outcome.values())) for outcome in self._run(batch)]
+
+    def load(self, pixels: np.ndarray) -> Loaded:
+        """One BGR (H, W, 3) image with what the test pipeline makes of it, its reading apart."""
         size = pixels.shape[:2]
         if getattr(self.read.transforms[0], 'to_float32', False):
             pixels = pixels.astype(np.float32)

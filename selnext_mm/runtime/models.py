@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from selnext_mm.errors import UserError
+from selnext_mm.inference.batching import run_by_shape
 from selnext_mm.inference.images import ImageFile, list_images, why_unreadable
 from selnext_mm.inference.thresholds import stored_thresholds
 from selnext_mm.runtime.masks import paste, run_lengths
@@ -61,6 +62,11 @@ class FileModel:
         self.classes: tuple[str, ...] = tuple(json.loads(meta['classes']))
         self.steps: list[dict[str, Any]] = json.loads(meta['pipeline'])
         self.rgb = meta['channels'] == 'RGB'
+
+    @property
+    def runtime(self) -> str:
+        """The program that runs the model, in words."""
+        return self.session.name
 
     def __call__(self, images: Images) -> list[dict]:
         """One record per image, in order, as ``selnext_mm.inference.predict`` returns them.
@@ -150,15 +156,11 @@ class FileModel:
             inputs: as :meth:`prepare` returns them.
             sizes: height and width of the original images.
         """
-        shapes: dict[tuple[int, ...], list[int]] = {}
-        for i, x in enumerate(inputs):
-            shapes.setdefault(x.shape, []).append(i)
-        result: list[list[dict]] = [[] for _ in inputs]
-        for places in shapes.values():
-            found = self._batch(np.stack([inputs[i] for i in places]), [sizes[i] for i in places])
-            for i, instances in zip(places, found, strict=True):
-                result[i] = instances
-        return result
+
+        def run(places: list[int]) -> list[list[dict]]:
+            return self._batch(np.stack([inputs[i] for i in places]), [sizes[i] for i in places])
+
+        return run_by_shape([x.shape for x in inputs], run)
 
     def feed(self, inputs: np.ndarray, sizes: list[tuple[int, ...]]) -> dict[str, np.ndarray]:
         """Inputs of the file, from images (N, h, w, 3) and sizes as in :meth:`find_prepared`."""

@@ -1,4 +1,4 @@
-"""Exported models over HTTP: images in, JSON or annotated images out, without PyTorch.
+"""Models over HTTP: images in, JSON or annotated images out; an exported one without PyTorch.
 
 >>> from selnext_mm.runtime import open_model
 >>> from selnext_mm.serve import create_app
@@ -6,7 +6,7 @@
 
 Needs FastAPI, uvicorn and prometheus-client: ``pip install 'selnext_mm[serve]'``.
 
-Not here: opening and running the files (``runtime/``).
+Not here: opening and running files (``runtime/``) and checkpoints (``inference/``).
 """
 
 from .limits import Limits

@@ -10,7 +10,6 @@ from importlib.resources import files
 from typing import Annotated, Any
 
 import anyio
-import numpy as np
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -22,12 +21,12 @@ from selnext_mm import __version__
 from selnext_mm.errors import UserError
 from selnext_mm.inference.output import SCORE_THR, annotate
 from selnext_mm.inference.thresholds import Thresholds, shown
-from selnext_mm.runtime.models import FileModel
 from selnext_mm.serve.answers import About, Health, Prediction, Problem
 from selnext_mm.serve.batches import Batches
 from selnext_mm.serve.decoding import FORMATS, check_type, decode
 from selnext_mm.serve.limits import Limits, RefusedError
 from selnext_mm.serve.metrics import Metrics
+from selnext_mm.serve.model import ServedModel
 from selnext_mm.serve.places import Places
 
 PAGE = {
@@ -75,7 +74,7 @@ Score = Annotated[
 class Server:
     """A model with its limits. ``detect`` handles a request from its first byte to its answer."""
 
-    def __init__(self, model: FileModel, limits: Limits) -> None:
+    def __init__(self, model: ServedModel, limits: Limits) -> None:
         self.model, self.limits = model, limits
         self.finds_objects = model.part == 'detector'
         self.lowest: Thresholds = model.thresholds or SCORE_THR
@@ -118,7 +117,7 @@ class Server:
             ) from error
         return b''.join(parts)
 
-    def _prepare(self, body: bytes) -> tuple[np.ndarray, tuple[int, int]]:
+    def _prepare(self, body: bytes) -> tuple[Any, tuple[int, int]]:
         pixels = decode(body, self.limits)
         return self.model.prepare(pixels), pixels.shape[:2]
 
@@ -170,7 +169,7 @@ class Server:
         return About(
             name=self.model.path.name,
             kind=self.model.part,
-            runtime=self.model.session.name,
+            runtime=self.model.runtime,
             classes=list(self.model.classes),
             category_ids=self.ids if self.finds_objects else None,
             score_threshold=float(threshold) if threshold else None,
@@ -188,14 +187,15 @@ def _problem(status: int, text: str, retry: int | None = None) -> JSONResponse:
     return JSONResponse({'detail': text}, status, headers)
 
 
-def create_app(model: FileModel, limits: Limits | None = None, token: str = '') -> FastAPI:
+def create_app(model: ServedModel, limits: Limits | None = None, token: str = '') -> FastAPI:
     """An ASGI application that serves ``model``.
 
     ``POST /predict`` takes an image and returns JSON, ``POST /picture`` an annotated JPEG. There
     are ``GET /model``, ``/metrics``, ``/health``, ``/openapi.json``, and a page at ``/``.
 
     Args:
-        model: :func:`selnext_mm.runtime.open_model`.
+        model: of :func:`selnext_mm.runtime.open_model`, or a
+            :class:`selnext_mm.inference.ServedPredictor`.
         limits: :class:`~selnext_mm.serve.limits.Limits`.
         token: if it is not empty, all but the page, ``/health`` and ``/openapi.json`` need the
             header ``Authorization: Bearer TOKEN``.

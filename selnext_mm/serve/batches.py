@@ -6,11 +6,10 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-
-from selnext_mm.runtime.models import FileModel
 from selnext_mm.serve.limits import RefusedError
+from selnext_mm.serve.model import ServedModel
 
 LOG = logging.getLogger('selnext_mm.serve')
 
@@ -19,7 +18,7 @@ LOG = logging.getLogger('selnext_mm.serve')
 class Job:
     """A prepared image, its original size, and the future that gets the results, with its loop."""
 
-    prepared: np.ndarray
+    prepared: Any
     size: tuple[int, int]
     future: asyncio.Future
     loop: asyncio.AbstractEventLoop
@@ -43,12 +42,12 @@ class Batches:
     one after another.
 
     Args:
-        model: of ``selnext_mm.runtime``.
+        model: called in one thread.
         size: images per batch, at most.
         on_batch: called with the size of every batch.
     """
 
-    def __init__(self, model: FileModel, size: int, on_batch: Callable[[int], object]) -> None:
+    def __init__(self, model: ServedModel, size: int, on_batch: Callable[[int], object]) -> None:
         self.model, self.size, self.on_batch = model, size, on_batch
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._closed = False
@@ -56,7 +55,7 @@ class Batches:
         self._thread = threading.Thread(target=self._work, name='model', daemon=True)
         self._thread.start()
 
-    async def find(self, prepared: np.ndarray, size: tuple[int, int]) -> list[dict]:
+    async def find(self, prepared: Any, size: tuple[int, int]) -> list[dict]:
         """The results for one image. Cancelling the call takes the image out of the queue."""
         loop = asyncio.get_running_loop()
         job = Job(prepared, size, loop.create_future(), loop)

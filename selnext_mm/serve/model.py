@@ -1,0 +1,36 @@
+"""What the server asks of a model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class ServedModel(Protocol):
+    """What ``runtime.FileModel`` and ``inference.ServedPredictor`` have in common.
+
+    ``prepare`` is called in several threads, ``find_prepared`` in one.
+    """
+
+    part: str  # 'detector' or 'classifier'
+    key: str  # of an image's results: 'instances' or 'classes'
+    path: Path  # its name is the model's
+    classes: tuple[str, ...]
+    thresholds: tuple[float, ...] | None  # lowest score of each class, if the model has them
+    metadata: dict[str, str]
+
+    @property
+    def runtime(self) -> str:
+        """The program that runs the model, in words."""
+        ...
+
+    def prepare(self, pixels: np.ndarray) -> Any:
+        """The model's input of one BGR (H, W, 3) uint8 image."""
+        ...
+
+    def find_prepared(
+        self, inputs: Sequence[Any], sizes: Sequence[tuple[int, ...]]
+    ) -> list[list[dict]]:
+        """The objects or classes of several prepared images of (height, width) ``sizes``."""
+        ...
