@@ -31,7 +31,7 @@ COMMANDS = {
     'trade-off': ('selnext_mm.cli.trade_off', 'accuracy against its costs (Fig. 5)'),
     'panel': ('selnext_mm.cli.panel', 'draw predictions beside the ground truth'),
     'predict': ('selnext_mm.cli.predict', 'run a detector or classifier over images'),
-    'serve': ('selnext_mm.cli.serve', 'an exported model over HTTP, with a page to try it'),
+    'serve': ('selnext_mm.cli.serve', 'a model over HTTP, with a page to try it'),
     'publish': ('selnext_mm.cli.publish', 'a run as a folder fit for the Hugging Face Hub'),
     'report': ('selnext_mm.cli.report', 'one HTML page of one or several runs'),
     'train': ('selnext_mm.cli.train', 'train a config (the same as tools/train.py)'),

@@ -141,6 +141,19 @@ class Collector:
         self.pool.shutdown(cancel_futures=True)
 
 
+def holds_model(folder: str) -> bool:
+    """Whether ``folder`` is one of "selnext-mm publish": config and checkpoint in one.
+
+    Raises:
+        UserError: if it is an address of the Hub.
+    """
+    from selnext_mm.checkpoints.hub import local_path
+    from selnext_mm.config_files import OWN_CONFIG, refuse_address
+
+    refuse_address(folder)
+    return Path(folder, OWN_CONFIG).is_file() and local_path(folder).is_file()
+
+
 def take_folder(args: argparse.Namespace) -> None:
     """``FOLDER IMAGES`` as ``CONFIG CHECKPOINT IMAGES``, in place.
 
@@ -149,11 +162,8 @@ def take_folder(args: argparse.Namespace) -> None:
             is an address of the Hub.
     """
     from selnext_mm.checkpoints.hub import is_hub_address, local_path
-    from selnext_mm.config_files import OWN_CONFIG, refuse_address
 
-    refuse_address(args.config)
-    word = args.checkpoint
-    folder = Path(args.config, OWN_CONFIG).is_file() and local_path(args.config).is_file()
+    word, folder = args.checkpoint, holds_model(args.config)
     named = word and (is_hub_address(word) or local_path(word).suffix in CHECKPOINTS)
     if folder and not named:
         args.images = args.images if word is None else [word, *args.images]

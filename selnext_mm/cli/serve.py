@@ -1,19 +1,25 @@
-"""``selnext-mm serve MODEL``: an exported model over HTTP, without PyTorch."""
+"""``selnext-mm serve``: a model over HTTP, an exported one without PyTorch."""
 
 import argparse
 import ipaddress
 import os
 import socket
 from importlib.util import find_spec
+from pathlib import Path
 
 from selnext_mm.cli.parser import Parser
 from selnext_mm.errors import UserError
 from selnext_mm.serve.limits import Limits
+from selnext_mm.serve.model import ServedModel
 
 TOKEN = 'SELNEXT_MM_TOKEN'
+# An exported file has its classes and its dtype inside, and its program runs on the CPU.
+OF_CHECKPOINTS = ('device', 'classes', 'dtype')
 PACKAGES = {'fastapi': 'fastapi', 'uvicorn': 'uvicorn', 'prometheus_client': 'prometheus-client'}
 EPILOG = f"""examples:
   selnext-mm serve detector.onnx                       then open http://127.0.0.1:8000
+  selnext-mm serve my_config.py epoch_36.pth --device cuda:0          (by PyTorch)
+  selnext-mm serve published/                          (a folder of selnext-mm publish)
   curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' http://127.0.0.1:8000/predict
   {TOKEN}=secret selnext-mm serve detector.onnx --host 0.0.0.0
 
@@ -26,11 +32,31 @@ it.
 def build_parser() -> argparse.ArgumentParser:
     result = Parser(
         prog='selnext-mm serve',
-        description='Serve an exported detector or classifier over HTTP, with a page to try it.',
+        description='Serve a detector or classifier over HTTP, with a page to try it.',
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        intermixed=True,
     )
-    result.add_argument('model', metavar='MODEL', help='.onnx, or .xml of OpenVINO')
+    result.add_argument(
+        'model',
+        metavar='MODEL',
+        help='.onnx, or .xml of OpenVINO; or the config of CHECKPOINT, or a published folder',
+    )
+    result.add_argument(
+        'checkpoint',
+        nargs='?',
+        metavar='CHECKPOINT',
+        help='.pth or .safetensors, for PyTorch; a published folder holds its own',
+    )
+    result.add_argument('--device', help='of a checkpoint: auto, cpu, cuda, cuda:1 (auto)')
+    result.add_argument(
+        '--classes', nargs='+', metavar='NAME', help='of a checkpoint: class names (its own)'
+    )
+    result.add_argument(
+        '--dtype',
+        choices=('float32', 'bfloat16'),
+        help="of a checkpoint: of the backbone's products (the dtype of the weights)",
+    )
     result.add_argument('--host', default='127.0.0.1', help='address to listen on (%(default)s)')
     result.add_argument('--port', type=int, default=8000, help='(%(default)s); 0 takes a free one')
     result.add_argument('--threads', type=int, help="(as many as the machine's cores)")
@@ -109,6 +135,65 @@ def listen(host: str, port: int) -> socket.socket:
     return result
 
 
+def open_file(args: argparse.Namespace) -> ServedModel:
+    """The exported file that MODEL names."""
+    from selnext_mm.runtime.models import open_model
+
+    if args.checkpoint:
+        raise UserError(
+            f'{args.model} holds config and weights, and {args.checkpoint} would be left unused; '
+            'give one of them'
+        )
+    for name in OF_CHECKPOINTS:
+        if (value := getattr(args, name)) is not None:
+            given = ' '.join(value) if isinstance(value, list) else value
+            raise UserError(
+                f'--{name} {given} is for a checkpoint, which PyTorch runs; {args.model} is an '
+                f'exported file: leave out --{name}, or give CONFIG and CHECKPOINT'
+            )
+    return open_model(args.model, threads=args.threads, top_k=args.top_k)
+
+
+def open_checkpoint(args: argparse.Namespace) -> ServedModel:
+    """The checkpoint that MODEL and CHECKPOINT name, in PyTorch."""
+    from selnext_mm.cli.predict import CHECKPOINTS, holds_model
+    from selnext_mm.runtime.sessions import SUFFIXES
+
+    files = ' or '.join(SUFFIXES)
+    if find_spec('torch') is None:
+        raise UserError(
+            f'{args.model}: a config and a checkpoint need PyTorch, which is not installed; '
+            f'"selnext-mm export" writes files that do not ({files})'
+        )
+    if (args.checkpoint or '').endswith(SUFFIXES):
+        raise UserError(f'{args.checkpoint} needs no config: selnext-mm serve {args.checkpoint}')
+    if Path(args.model).suffix in CHECKPOINTS:
+        raise UserError(
+            f'{args.model} is a checkpoint; give its config first: selnext-mm serve CONFIG '
+            f'{args.model} (a copy of the config lies beside every checkpoint)'
+        )
+    if args.checkpoint is None and not holds_model(args.model):
+        raise UserError(
+            f'{args.model} alone is no model; give CONFIG and CHECKPOINT, a folder of '
+            f'"selnext-mm publish", or a file of "selnext-mm export" ({files})'
+        )
+    from selnext_mm import register_modules
+    from selnext_mm.config.build import quiet
+    from selnext_mm.inference import ServedPredictor
+
+    register_modules()
+    with quiet():
+        return ServedPredictor(
+            args.model,
+            args.checkpoint or args.model,
+            threads=args.threads,
+            device=args.device or 'auto',
+            classes=args.classes,
+            top_k=args.top_k,
+            dtype=args.dtype,
+        )
+
+
 def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     limits, token = read_limits(args), read_token(args)
@@ -120,17 +205,18 @@ def main(argv: list[str] | None = None) -> int:
 
     import uvicorn
 
-    from selnext_mm.runtime.models import open_model
+    from selnext_mm.runtime.sessions import SUFFIXES
     from selnext_mm.serve.app import create_app
 
-    model = open_model(args.model, threads=args.threads, top_k=args.top_k)
+    model = open_file(args) if args.model.endswith(SUFFIXES) else open_checkpoint(args)
     app = create_app(model, limits, token)
     with listen(args.host, args.port) as bound:
         host, port = bound.getsockname()[:2]
         shown = f'[{host}]' if ':' in host else host
         access = f'with the token of {TOKEN}' if token else 'without a token'
         print(
-            f'{model.part} {args.model} by {model.session.name}, {len(model.classes)} classes\n'
+            f'{model.part} {args.checkpoint or args.model} by {model.runtime}, '
+            f'{len(model.classes)} classes\n'
             f'http://{shown}:{port} {access}; Ctrl-C stops it',
             flush=True,
         )

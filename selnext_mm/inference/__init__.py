@@ -1,13 +1,18 @@
-"""Run a trained model on images: ``predict`` returns plain data, ``Predictor`` runs batches.
+"""Run a trained model on images: ``predict`` returns plain data, ``Predictor`` runs batches,
+``ServedPredictor`` is for a server (``serve/``).
 
 Not here: exported files (``runtime/``), scores against labels (``evaluation/``).
 """
 
-__all__ = ['Predictor', 'predict']
+__all__ = ['Predictor', 'ServedPredictor', 'predict']
 
 
 def __getattr__(name: str):
     # Only these need torch; listing images and writing files does not.
+    if name == 'ServedPredictor':
+        from . import served
+
+        return served.ServedPredictor
     if name in __all__:
         from . import predictor
 

@@ -683,12 +683,54 @@ ENVIRONMENT = {
     ),
     'slurm without slurm': Case(f'{T} --launcher slurm', ('slurm',)),
 }
+SERVED = {
+    'checkpoint without a config': Case(
+        'serve epoch_3.pth', ('epoch_3.pth is a checkpoint', 'serve CONFIG epoch_3.pth')
+    ),
+    'checkpoint before its config': Case(f'serve CKPT {CFG}', ('CKPT', 'give its config first')),
+    'config without a checkpoint': Case(
+        f'serve {CFG}', (CFG, 'give CONFIG and CHECKPOINT', '.onnx or .xml')
+    ),
+    'folder without weights': Case(
+        'serve work', ('work alone is no model',), config('', 'work/config.py')
+    ),
+    'config of the Hub': Case('serve hf://me/pets', ('hf://me/pets', 'only weights')),
+    'no such config': Case('serve no.py CKPT', ("no config 'no.py'",)),
+    'no such checkpoint': Case(f'serve {CFG} no.pth', ('no.pth', 'no such file')),
+    'checkpoint of another model': Case(
+        'serve retinanet/r50_2x_coco.py CKPT', ('CKPT', 'is not a checkpoint of this model')
+    ),
+    'hostile checkpoint': Case(f'serve {CFG} w.pth', ('w.pth', 'refused'), checkpoint(hostile)),
+    'device that is not there': Case(
+        f'serve {CFG} CKPT --device gpu', ('--device gpu', 'give cpu, cuda, cuda:1 or auto')
+    ),
+    'too few classes': Case(
+        f'serve {CFG} CKPT --classes one', ('--classes names 1 classes and the model has 6',)
+    ),
+    'exported file with a config': Case(
+        f'serve {CFG} m.onnx', ('m.onnx needs no config: selnext-mm serve m.onnx',)
+    ),
+    'exported file with a checkpoint': Case(
+        'serve m.onnx CKPT', ('m.onnx holds config and weights', 'give one of them')
+    ),
+    'device of an exported file': Case(
+        'serve m.onnx --device cuda:0',
+        ('--device cuda:0 is for a checkpoint', 'leave out --device'),
+    ),
+    'classes of an exported file': Case(
+        'serve m.xml --classes a b', ('--classes a b is for a checkpoint', 'm.xml')
+    ),
+    'dtype of an exported file': Case(
+        'serve m.onnx --dtype bfloat16', ('--dtype bfloat16 is for a checkpoint',)
+    ),
+}
 GROUPS = {
     'arguments': ARGUMENTS,
     'config': CONFIGS,
     'data': DATA,
     'checkpoint': CHECKPOINTS,
     'environment': ENVIRONMENT,
+    'served': SERVED,
 }
 TABLE = {
     f'{group}: {name}': case for group, cases in GROUPS.items() for name, case in cases.items()

@@ -39,6 +39,9 @@ def test_bad_input_ends_with_one_message(
     monkeypatch.chdir(tmp_path)
     if name.startswith('labels: '):
         pytest.importorskip('defusedxml', reason='pip install -r requirements/formats.txt runs it')
+    if name.startswith('served: '):
+        for package in ('fastapi', 'uvicorn', 'prometheus_client'):
+            pytest.importorskip(package, reason="needs pip install 'selnext_mm[serve]'")
     monkeypatch.setenv('SELNEXT_MM_CACHE', str(tmp_path_factory.mktemp('cache')))
     # Loggers of earlier runs in this process keep streams that pytest has closed.
     monkeypatch.setattr(logging, 'raiseExceptions', False)

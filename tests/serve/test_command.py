@@ -70,6 +70,18 @@ def test_mistakes_are_one_message(line, text, echo, capsys, monkeypatch, tmp_pat
     assert text in capsys.readouterr().err
 
 
+def test_a_checkpoint_without_torch_is_one_message(tmp_path):
+    result = subprocess.run(
+        [sys.executable, '-c', COMMAND, 'serve', 'my_config.py', 'epoch_3.pth'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2
+    assert 'my_config.py: a config and a checkpoint need PyTorch, which is not' in result.stderr
+    assert 'Traceback' not in result.stderr
+
+
 def test_a_port_that_is_taken(echo, capsys):
     import socket
 
