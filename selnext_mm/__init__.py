@@ -16,6 +16,7 @@ __version__ = '0.1.0'
 EXPORTS = {
     'Session': 'engine.session',
     'UserError': 'errors',
+    'check_data': 'recipes.check',
     'export_model': 'export.run',
     'train': 'recipes.run',
 }

@@ -2,10 +2,7 @@
 
 import argparse
 import sys
-import time
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -103,44 +100,6 @@ def build_parser() -> argparse.ArgumentParser:
     return result
 
 
-class Collector:
-    """Takes records as they come; annotated images are drawn and written by two threads."""
-
-    def __init__(self, folder: Path | None, classes: tuple[str, ...], score_thr) -> None:
-        from selnext_mm.inference.output import PictureNames
-
-        self.records: list[dict] = []
-        self.folder, self.classes, self.score_thr = folder, classes, score_thr
-        self.name = PictureNames()
-        self.pool = ThreadPoolExecutor(2)
-        self.drawing: deque[Future] = deque()
-
-    def _draw(self, pixels, record: dict, name: str) -> None:
-        from selnext_mm.inference.output import annotate, save_picture
-
-        image = annotate(pixels, record, self.classes, self.score_thr)
-        save_picture(self.folder, name, image)
-
-    def add(self, record: dict, pixels) -> None:
-        self.records.append(record)
-        if self.folder is not None and 'error' not in record:
-            name = self.name(record['file'])
-            self.drawing.append(self.pool.submit(self._draw, pixels, record, name))
-        while len(self.drawing) > 16:  # images wait in memory
-            self.drawing.popleft().result()
-
-    def finish(self) -> tuple[list[dict], list[dict]]:
-        """(records of the images, records with an error), in the order of the input."""
-        while self.drawing:
-            self.drawing.popleft().result()
-        self.records.sort(key=lambda r: r['index'])
-        good = [r for r in self.records if 'error' not in r]
-        return good, [r for r in self.records if 'error' in r]
-
-    def close(self) -> None:
-        self.pool.shutdown(cancel_futures=True)
-
-
 def holds_model(folder: str) -> bool:
     """Whether ``folder`` is one of "selnext-mm publish": config and checkpoint in one.
 
@@ -222,69 +181,55 @@ def run(args: argparse.Namespace, opened_by: Callable = open_predictor) -> int:
     from rich.progress import MofNCompleteColumn, Progress
 
     from selnext_mm.inference.images import list_images
-    from selnext_mm.inference.output import complete_folder, write_classes, write_detections
+    from selnext_mm.inference.output import complete_folder
+    from selnext_mm.inference.stills import predict_images
 
     images, out = list_images(args.images), Path(args.out).expanduser()
+    pictures = not args.no_pictures
     with complete_folder(out, args.force) as folder:
         predictor, ids = opened_by(args)
-        pictures = None if args.no_pictures else folder / 'pictures'
-        collector = Collector(pictures, predictor.classes, thresholds_of(args, predictor))
-        started = time.perf_counter()
-        try:
-            columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-            with Progress(*columns, console=Console(stderr=True)) as progress:
-                task = progress.add_task(f'predict on {predictor.device}', total=len(images))
-
-                def on_image(record, pixels):
-                    collector.add(record, pixels)
-                    progress.advance(task)
-
-                predictor.run(images, on_image)
-            good, bad = collector.finish()
-        finally:
-            collector.close()
-        seconds = time.perf_counter() - started
-        for record in bad:
-            print(f'skipped {record["path"]}: {record["error"]}', file=sys.stderr)
-        if not good:
-            raise UserError(f'none of the {len(images)} images can be read; nothing was written')
-        numbers, new = ids.number_images([r['file'] for r in good], [r['path'] for r in good])
-        for record, number in zip(good, numbers, strict=True):
-            del record['index']
-            record['image_id'] = number
-        if predictor.loaded.is_classifier:
-            written = write_classes(folder, good)
-        else:
-            written = write_detections(folder, good, ids)
-    report(args, predictor, ids, good, bad, new, seconds)
-    names = [str(out / name) for name in written]
+        columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task(f'predict on {predictor.device}', total=len(images))
+            found = predict_images(
+                *(predictor, images, folder, ids, thresholds_of(args, predictor)),
+                pictures=pictures,
+                on_image=lambda: progress.advance(task),
+                on_unreadable=skipped,
+            )
+    report(args, predictor, ids, found)
+    names = [str(out / name) for name in found.files]
     print(f'wrote {", ".join(names)}' + (f', {out / "pictures"}/' if pictures else ''))
-    return 1 if bad else 0
+    return 1 if found.unreadable else 0
 
 
-def report(args, predictor, ids, good: list, bad: list, new: int, seconds: float) -> None:
+def skipped(record: dict) -> None:
+    print(f'skipped {record["path"]}: {record["error"]}', file=sys.stderr)
+
+
+def report(args: argparse.Namespace, predictor, ids, found) -> None:
     """What was found, and where names and ids are from, in three lines."""
-    rate = f'{len(good) / seconds:.1f} images/s on {predictor.device}'
-    skipped = f', {len(bad)} skipped' if bad else ''
-    print(f'{len(good)} images{skipped}, {rate}')
+    rate = f'{len(found.records) / found.seconds:.1f} images/s on {predictor.device}'
+    missing = f', {len(found.unreadable)} skipped' if found.unreadable else ''
+    print(f'{len(found.records)} images{missing}, {rate}')
     if predictor.loaded.is_classifier:
         print(f'{len(predictor.classes)} classes, named by {predictor.loaded.source}')
         return
     from selnext_mm.inference.categories import BY_ORDER
     from selnext_mm.inference.thresholds import in_words, shown
 
-    found = [i for r in good for i in r['instances']]
+    objects = [i for r in found.records for i in r['instances']]
     lowest = thresholds_of(args, predictor)
-    drawn = len(shown(found, lowest))
+    drawn = len(shown(objects, lowest))
     words = in_words(lowest, predictor.loaded.source)
-    print(f'{len(found)} objects, {drawn} with score >= {words}')
+    print(f'{len(objects)} objects, {drawn} with score >= {words}')
     print(
         f'{len(predictor.classes)} classes, named by {predictor.loaded.source}; '
         f'category ids from {ids.source}'
         + ('; --ann FILE takes those of your annotations' if ids.source == BY_ORDER else '')
     )
-    if args.ann and new:
-        print(f'{new} images are not in {args.ann} and got new image ids')
+    if args.ann and found.new_ids:
+        print(f'{found.new_ids} images are not in {args.ann} and got new image ids')
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -115,7 +115,7 @@ def find_duplicates(
     paths: Mapping[str, Sequence[str]],
     distance: int = DISTANCE,
     workers: int | None = None,
-    on_image: Callable[[int], None] = lambda n: None,
+    on_image: Callable[[int], object] = lambda n: None,
 ) -> Duplicates:
     """Compare the images of all splits with each other.
 

@@ -1,19 +1,139 @@
-"""What ``check-data`` and ``browse`` say about a folder of labels, beside the rules of a config."""
+"""Whether the data of a config, or labels of any format, are fit to train on."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from mmengine.config import Config
 
+from selnext_mm.config.load import load_config, set_data_root
+from selnext_mm.datasets.check.config import check_config
+from selnext_mm.datasets.check.findings import Report, table_lines
+from selnext_mm.datasets.check.image_files import check_images
 from selnext_mm.datasets.duplicates import DuplicateGroup, Duplicates, find_duplicates
+from selnext_mm.datasets.formats import find_dataset
 from selnext_mm.datasets.formats.coco import looks_like_coco
 from selnext_mm.datasets.formats.records import CLASSIFICATION, DatasetInfo, preview
 from selnext_mm.datasets.object_counts import count_lines, count_objects
+from selnext_mm.engine.preflight.model_keys import check_model_keys
+from selnext_mm.engine.preflight.paths import check_paths
 from selnext_mm.errors import UserError
 from selnext_mm.recipes.data import data_config
 
 SHOWN = 5  # groups of duplicates that are listed
+SPLITS = ('train', 'val', 'test')
+# (name of a step, images in it) -> called with the number of images done.
+Progress = Callable[[str, int], Callable[[int], object]]
+
+
+@dataclass
+class DataCheck:
+    """What :func:`check_data` found: one report per data set, with its findings and counts."""
+
+    source: str
+    reports: list[Report]
+    info: DatasetInfo | None  # of labels; None for a config
+    images_read: bool
+    duplicates: Duplicates | None = None
+    duplicate_lines: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def errors(self) -> int:
+        """Findings that would ruin a training."""
+        return sum(len(report.errors) for report in self.reports)
+
+    @property
+    def warnings(self) -> int:
+        """Findings that somebody should look at."""
+        found = sum(f.level == 'warn' for report in self.reports for f in report.findings)
+        return found + sum(level == 'warn' for level, _ in self.duplicate_lines)
+
+    def as_dict(self) -> dict:
+        """Plain data for JSON."""
+        content = {
+            'config': self.source,
+            'ok': not self.errors,
+            'images_read': self.images_read,
+            'datasets': [report.as_dict() for report in self.reports],
+        }
+        if self.duplicates:
+            groups = self.duplicates.groups
+            content['duplicates'] = [[list(image) for image in group.images] for group in groups]
+        return content
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """(level, line) pairs to show; the last one is the verdict."""
+        yield from table_lines(self.reports)
+        if self.info and (table := counts_table(self.info)):
+            yield from (('', line) for line in ['', *table, ''])
+        yield from self.duplicate_lines
+        closing = f'{self.errors} errors, {self.warnings} warnings'
+        if not self.images_read:
+            closing += '; --images reads every image, too'
+        yield 'FAIL' if self.errors else 'ok', closing
+
+
+def check_data(
+    source: str | Path,
+    splits: Sequence[str] = SPLITS,
+    format: str | None = None,
+    data_root: str | None = None,
+    options: dict | None = None,
+    images: bool = False,
+    duplicates: bool = True,
+    workers: int | None = None,
+    progress: Progress = lambda name, total: lambda count: None,
+) -> DataCheck:
+    """Check the data sets of a config, or labels of any format; what ``check-data`` does.
+
+    >>> selnext_mm.check_data('labels').errors
+    0
+
+    Args:
+        source: a config (file or name), or labels: a folder, a COCO .json or a YOLO data.yaml.
+        splits: which ones; those that labels do not have are left out.
+        format: of labels; found by looking.
+        data_root: of a config: moves all data sets there.
+        options: of a config: values to override.
+        images: also read every image.
+        duplicates: of labels: look for duplicate images.
+        workers: threads that read images; one per processor.
+        progress: called per step with its name and number of images; its result is called with
+            the images done since.
+
+    Raises:
+        UserError: for a source that cannot be read at all.
+    """
+    info = None
+    if is_labels(source):
+        info = find_dataset(source, format=format)
+        cfg = labels_config(info)
+        splits = [split for split in splits if split in info.splits]
+    else:
+        cfg = load_config(source, options)
+        if data_root:
+            set_data_root(cfg, data_root)
+        check_model_keys(cfg)
+    loaders = tuple(f'{split}_dataloader' for split in splits)
+    check_paths(cfg, loaders)
+    reports = check_config(cfg, loaders)
+    if not reports:
+        raise UserError(
+            f'{source} has no data set that this command knows: COCO files, image folders or '
+            'lists of images and labels'
+        )
+    result = DataCheck(str(source), reports, info, images)
+    if images:
+        for report in reports:
+            check_images(report, partial(progress(report.name, len(report.paths)), 1), workers)
+    if info and duplicates:
+        images_of = {r.name.removesuffix('_dataloader'): sorted(map(str, r.paths)) for r in reports}
+        on_image = progress('duplicates', sum(map(len, images_of.values())))
+        found = duplicated_images(images_of, workers, on_image)
+        result.duplicates, result.duplicate_lines = found
+    return result
 
 
 def is_labels(path: str | os.PathLike) -> bool:
@@ -44,7 +164,7 @@ def counts_table(info: DatasetInfo) -> list[str]:
 
 
 def duplicated_images(
-    images: dict[str, list[str]], workers: int | None, on_image: Callable[[int], None]
+    images: dict[str, list[str]], workers: int | None, on_image: Callable[[int], object]
 ) -> tuple[Duplicates | None, list[tuple[str, str]]]:
     """(what was found, (level, line) pairs to show) for split -> paths of its images."""
     try:

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+import selnext_mm
 from selnext_mm.__main__ import main
 from selnext_mm.recipes.check import is_labels
 from tests.datasets.formats.writers import SMALL, WRITERS
@@ -59,3 +60,28 @@ def test_what_is_labels_and_what_a_config(tmp_path):
     }
     assert is_labels(tmp_path)
     assert not is_labels('mask_rcnn/selnext_atto_shapes.py')
+
+
+def test_from_python_it_returns_what_the_command_shows(tmp_path, capsys):
+    folder = WRITERS['yolo'](SMALL, tmp_path / 'yolo')
+    steps = []
+
+    def progress(name, total):
+        steps.append([name, total, 0])
+
+        def advance(count):
+            steps[-1][2] += count
+
+        return advance
+
+    result = selnext_mm.check_data(folder, images=True, duplicates=False, progress=progress)
+    assert (result.errors, result.images_read) == (0, True)
+    assert steps
+    assert all(total == done for _, total, done in steps)
+    assert main(['check-data', str(folder), '--images', '--no-duplicates']) == 0
+    shown = capsys.readouterr().out
+    assert shown.endswith('\n'.join(line for _, line in result.lines()) + '\n')
+    assert main(['check-data', str(folder), '--images', '--no-duplicates', '--json', '-']) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(result.as_dict()))
+    with pytest.raises(selnext_mm.UserError, match='nowhere'):
+        selnext_mm.check_data(tmp_path / 'nowhere')

@@ -151,7 +151,7 @@ class _Odd:
 
 
 def check_images(
-    report: Report, on_image: Callable[[], None] = lambda: None, workers: int | None = None
+    report: Report, on_image: Callable[[], object] = lambda: None, workers: int | None = None
 ) -> None:
     """Read every image of ``report.paths`` and add findings; missing ones are left to others.
 

@@ -1,0 +1,47 @@
+"""Images through a model into a folder, from Python."""
+
+import json
+
+import pytest
+
+from selnext_mm import UserError
+from selnext_mm.inference import Predictor
+from selnext_mm.inference.categories import find_ids
+from selnext_mm.inference.images import list_images
+from selnext_mm.inference.stills import predict_images
+
+pytest.importorskip('mmdet')
+pytest.importorskip('mmpretrain')
+
+
+def test_records_files_and_unreadable_images_are_told(detector, pictures, tmp_path):
+    out = tmp_path / 'out'
+    out.mkdir()
+    (pictures / 'broken.jpg').write_bytes(b'no image')
+    predictor = Predictor(detector.config, detector.checkpoint, device='cpu')
+    ids = find_ids(predictor.loaded.cfg, predictor.classes)
+    images, done, unreadable = list_images([pictures]), [], []
+    found = predict_images(
+        *(predictor, images, out, ids, 0.3),
+        on_image=lambda: done.append(1),
+        on_unreadable=unreadable.append,
+    )
+    assert len(done) == len(images) == len(found.records) + 1
+    assert [record['file'] for record in unreadable] == ['broken.jpg']
+    assert found.unreadable == unreadable
+    written = json.loads((out / 'predictions.json').read_text())
+    assert [r['file_name'] for r in written['images']] == [r['file'] for r in found.records]
+    assert {'predictions.json', 'results.json'} == set(found.files)
+    assert len(list((out / 'pictures').rglob('*.*'))) == len(found.records)
+
+
+def test_nothing_readable_is_an_error_and_writes_nothing(detector, tmp_path):
+    bad, out = tmp_path / 'bad', tmp_path / 'out'
+    for folder in (bad, out):
+        folder.mkdir()
+    (bad / 'a.png').write_bytes(b'')
+    predictor = Predictor(detector.config, detector.checkpoint, device='cpu')
+    ids = find_ids(predictor.loaded.cfg, predictor.classes)
+    with pytest.raises(UserError, match='none of the 1 images can be read; nothing was written'):
+        predict_images(predictor, list_images([bad]), out, ids, 0.3)
+    assert list(out.iterdir()) == []
