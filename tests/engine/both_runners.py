@@ -113,6 +113,58 @@ def detection(root):
     )
 
 
+CLS_LOAD = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(32, 32))]
+CLS_TRAIN = [*CLS_LOAD, dict(type='RandomFlip', prob=0.5), dict(type='PackInputs')]
+CLS_TEST = [*CLS_LOAD, dict(type='PackInputs')]
+
+
+def class_folders(root, split, pipeline):
+    return dict(
+        type='CustomDataset',
+        data_root=str(root),
+        data_prefix=split,
+        pipeline=copy.deepcopy(pipeline),
+    )
+
+
+def classification(root):
+    """A classifier on folders of images, ``root/train`` and ``root/val``."""
+    classes = len(list((root / 'train').iterdir()))
+    val = loader(class_folders(root, 'val', CLS_TEST), 4)
+    model = dict(
+        type='ImageClassifier',
+        data_preprocessor=dict(
+            type='ClsDataPreprocessor',
+            num_classes=classes,
+            mean=[123.675, 116.28, 103.53],
+            std=[58.395, 57.12, 57.375],
+            to_rgb=True,
+        ),
+        backbone=dict(BACKBONE, out_indices=-1, layer_scale_init_value=1.0),
+        head=dict(
+            type='LinearClsHead',
+            num_classes=classes,
+            in_channels=16,
+            loss=dict(type='CrossEntropyLoss'),
+        ),
+    )
+    val['collate_fn'] = dict(type='default_collate')
+    train = loader(class_folders(root, 'train', CLS_TRAIN), 4, shuffle=True)
+    train['collate_fn'] = dict(type='default_collate')
+    return Config(
+        dict(
+            **common(),
+            default_scope='mmpretrain',
+            model=model,
+            train_dataloader=train,
+            val_dataloader=val,
+            test_dataloader=copy.deepcopy(val),
+            val_evaluator=dict(type='Accuracy', topk=(1, 2)),
+            test_evaluator=dict(type='Accuracy', topk=(1, 2)),
+        )
+    )
+
+
 def run_stock(cfg, work_dir, tta=False):
     """Scalars of a training, and the metrics of a test of its weights, by mmengine's runner."""
     cfg = copy.deepcopy(cfg)
