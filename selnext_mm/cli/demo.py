@@ -3,19 +3,20 @@
 import argparse
 import json
 import shlex
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from selnext_mm.cli.parser import Parser
+from selnext_mm.cli.processes import run_command
 from selnext_mm.config_files import config_root, find_config
 from selnext_mm.disk import write_text
-from selnext_mm.errors import UserError
+from selnext_mm.errors import STOPPED, UserError
 
 CONFIG = 'mask_rcnn/selnext_atto_shapes.py'
 MARKER = 'demo.json'  # in the work dir: what is trained there, and whether it is finished
 POINTER = 'last_checkpoint'
+INTERRUPTED = (STOPPED, 130, 143)  # by SIGTERM or Ctrl-C, with or without a state that was saved
 AGAIN = 'remove the folder to train again'
 
 CLOSING = """
@@ -38,10 +39,11 @@ What to try next
 def run(command: str, *arguments: str) -> None:
     """Run ``selnext-mm COMMAND``; show it as a user would type it."""
     print(f'\n$ selnext-mm {command} {shlex.join(arguments)}', flush=True)
-    code = subprocess.run([sys.executable, '-m', 'selnext_mm', command, *arguments]).returncode
+    code = run_command(command, *arguments)
     if code:
         # The step has said why.
-        print(f'the demo stopped in the step "selnext-mm {command}"', file=sys.stderr)
+        again = '; the same command goes on' if code in INTERRUPTED else ''
+        print(f'the demo stopped in the step "selnext-mm {command}"{again}', file=sys.stderr)
         raise SystemExit(code)
 
 

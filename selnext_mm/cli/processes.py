@@ -1,9 +1,11 @@
-"""``--gpus N`` and the switches of loggers: what both forms of ``train`` share."""
+"""Commands that start commands: ``--gpus N``, the demo; and the switches of loggers."""
 
 import argparse
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +55,7 @@ def in_process_group() -> bool:
 
 @contextlib.contextmanager
 def _handlers_kept() -> Iterator[None]:
-    """torchrun puts handlers of its own in place and leaves them there, also that of Ctrl-C."""
+    """Give the signals back to whoever had them; torchrun leaves handlers of its own in place."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -98,3 +100,38 @@ def start_processes(command: str, argv: list[str], number: int) -> int:
     except SignalException:
         return STOPPED
     return 0
+
+
+def _from_terminal() -> bool:
+    """Does Ctrl-C reach this process and its children at once?"""
+    try:
+        return os.tcgetpgrp(0) == os.getpgrp()
+    except (OSError, AttributeError):  # no terminal, or Windows
+        return False
+
+
+def run_command(command: str, *arguments: str) -> int:
+    """Run ``selnext-mm COMMAND ARGUMENTS`` in a process; the status that it ends with.
+
+    Signals are passed on, and its end is waited for: a training then saves its state.
+    """
+    words = [sys.executable, '-m', 'selnext_mm', command, *arguments]
+    with _handlers_kept():
+        child: subprocess.Popen | None = None
+        early: list[int] = []
+
+        def pass_on(number: int, frame) -> None:
+            if child is None:
+                early.append(number)
+            elif number != signal.SIGINT or not _from_terminal():
+                child.send_signal(number)
+
+        if threading.current_thread() is threading.main_thread():
+            for name in SIGNALS.split(','):
+                if hasattr(signal, name):
+                    signal.signal(getattr(signal, name), pass_on)
+        child = subprocess.Popen(words)
+        for number in early:
+            child.send_signal(number)
+        code = child.wait()
+    return code if code >= 0 else 128 - code

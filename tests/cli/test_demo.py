@@ -1,8 +1,13 @@
 """The demo, shortened, with every step the real command; what it keeps, resumes and refuses."""
 
+import fcntl
 import itertools
 import json
+import os
+import signal
+import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import cv2
@@ -150,3 +155,41 @@ def test_where_nothing_is_predicted_the_picture_shows_the_ground_truth(steps, sh
     assert 'the ground truth beside no prediction' in out
     assert 'demo finished' in out
     assert cv2.imread('work_dirs/demo/panel.png').std() > 10
+
+
+def of_terminal():
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(('number', 'status'), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_stopped_demo_waits_for_its_training_to_save(number, status, tmp_path):
+    """SIGTERM from a scheduler reaches the demo alone, Ctrl-C in a terminal both at once."""
+    ours, its = os.openpty()
+    demo = subprocess.Popen(
+        [sys.executable, '-u', '-m', 'selnext_mm', 'demo', '--images', '12', '6'],
+        cwd=tmp_path,
+        stdin=its,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=of_terminal,
+    )
+    os.close(its)
+    text = ''
+    for line in demo.stdout:
+        text += line
+        if 'Saving checkpoint at 1 epochs' in line:
+            if number == signal.SIGINT:
+                os.write(ours, b'\x03')
+            else:
+                demo.send_signal(number)
+            break
+    text += demo.communicate(timeout=300)[0]
+    os.close(ours)
+    assert demo.returncode == status, text[-3000:]
+    assert f'told to stop by {number.name}; last checkpoint' in text
+    assert 'the demo stopped in the step "selnext-mm train"; the same command goes on' in text
+    with pytest.raises(ProcessLookupError):  # nothing of it goes on
+        os.killpg(demo.pid, 0)
