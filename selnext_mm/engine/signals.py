@@ -74,12 +74,13 @@ def stop_early() -> Iterator[None]:
     """Within it SIGTERM and SIGUSR1 end the process with status 75 instead of 143 and 138.
 
     Handlers that are put in place within it, as those of the training, come first. Does nothing
-    outside the main thread, where python cannot take signals.
+    outside the main thread, where python cannot take signals. An error that a library makes of the
+    interruption, as mmengine does of one in its formatting of a config, is taken for it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    process, acted = os.getpid(), threading.Event()
+    process, acted, interrupted = os.getpid(), threading.Event(), threading.Event()
 
     def take(number: int, frame) -> None:
         if os.getpid() != process:  # a forked worker
@@ -90,7 +91,13 @@ def stop_early() -> Iterator[None]:
         _tell(number)
         raise SystemExit(STOPPED)
 
+    def interrupt(number: int, frame) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
     former = {number: signal.signal(number, take) for number in SIGNALS}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        former[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
     read, write = os.pipe()
     os.set_blocking(write, False)
     wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
@@ -98,6 +105,12 @@ def stop_early() -> Iterator[None]:
     threading.Thread(target=_watch, args=(read, take, acted), daemon=True).start()
     try:
         yield
+    except Exception as error:
+        if acted.is_set():
+            raise SystemExit(STOPPED) from error
+        if interrupted.is_set():
+            raise KeyboardInterrupt from error
+        raise
     finally:
         if os.getpid() == process:
             signal.set_wakeup_fd(wakeup)

@@ -43,6 +43,11 @@ def main(kind, number):
         libc = ctypes.CDLL(None)
         while True:
             libc.sleep(60)
+    if kind == 'turned':
+        try:
+            wait(60)
+        except BaseException as error:
+            raise SyntaxError('Failed to format the config file') from error
     wait(2 if kind == 'trained' else 60)
 
 main(sys.argv[2], int(sys.argv[3]))
@@ -150,3 +155,26 @@ def test_a_worker_is_shielded_from_its_birth(root, method):
     passes = 2 if method == 'fork' else 1
     assert result.stdout == passes * '0 1 2 3\n' + 'SIGUSR1 nothing\n', result.stderr[-2000:]
     assert (result.returncode, result.stderr) == (0, '')
+
+
+@pytest.mark.parametrize(
+    ('number', 'status'), [(signal.SIGTERM, 75), (signal.SIGINT, -signal.SIGINT)]
+)
+def test_an_error_that_a_library_makes_of_the_stop_is_no_error(root, number, status):
+    process = start(root, 'turned', number)
+    assert process.stdout.readline() == 'ready\n'
+    time.sleep(0.1)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == status, err
+    if number == signal.SIGTERM:
+        assert 'Traceback' not in err
+
+
+def test_ctrl_c_has_pythons_own_handler_again_afterwards():
+    before = signal.getsignal(signal.SIGINT)
+    with stop_early():
+        pass
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(ValueError, match='its own'), stop_early():
+        raise ValueError('its own')
