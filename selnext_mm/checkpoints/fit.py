@@ -42,7 +42,11 @@ class Comparison:
     @property
     def class_layers(self) -> list[str]:
         """Misshapen tensors that differ only in their number of outputs: other classes' heads."""
-        return [k for k, (file, own) in self.misshapen.items() if file[1:] == own[1:] and own]
+        return [
+            k
+            for k, (file, own) in self.misshapen.items()
+            if file[1:] == own[1:] and own and not k.startswith('backbone.')
+        ]
 
     def share(self, prefix: str = '') -> float:
         """Loaded share of the counted tensors whose names start with ``prefix``."""

@@ -64,6 +64,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def same_model(args: argparse.Namespace) -> list[str]:
+    """The words that choose the data, the model and the form of its input."""
+    words = ['--data', args.data, *([args.model] if args.model else [])]
+    for name in ('format', 'val', 'image_size', 'batch_size', 'workers', 'gpus'):
+        if (value := getattr(args, name)) is not None:
+            words += [f'--{name.replace("_", "-")}', str(value)]
+    return words
+
+
 def main(argv: list[str]) -> int:
     args = parse_args(argv)
     if args.gpus is not None and not in_process_group():
@@ -75,6 +84,7 @@ def main(argv: list[str]) -> int:
     from selnext_mm.engine.distributed.launch import is_first_process
     from selnext_mm.recipes.run import closing, train
 
+    again = same_model(args)
     options = vars(args)
     for name in ('local_rank', 'debug', 'gpus'):
         del options[name]
@@ -85,5 +95,5 @@ def main(argv: list[str]) -> int:
         say=lambda text: print(text, flush=True) if first else None,
     )
     if first:
-        print(closing(result, args.data))
+        print(closing(result, again))
     return 0

@@ -281,6 +281,11 @@ class Session:
         return runner
 
 
+def started_again() -> bool:
+    """Has torchrun, Slurm or slurm_train.sh started this job again?"""
+    return any(int(os.environ.get(name) or 0) for name in RESTARTS)
+
+
 def set_resume(
     cfg: Config, resume: str | Path | bool | None, model: nn.Module | None = None
 ) -> Newest | None:
@@ -290,7 +295,7 @@ def set_resume(
     checkpoint whatever the option says; if it has none yet, the option counts.
     """
     newest = None
-    if any(int(os.environ.get(name) or 0) for name in RESTARTS):
+    if started_again():
         newest = resolve_resume(cfg.work_dir, 'if-any')
     if newest is None and resume:
         newest = resolve_resume(cfg.work_dir, str(resume))

@@ -10,7 +10,7 @@ from mmengine.device import get_device
 
 from selnext_mm.checkpoints.fit import state_dict_of
 from selnext_mm.checkpoints.pretrained import WITHOUT_ATTENTION
-from selnext_mm.config_files import config_root
+from selnext_mm.config_files import OWN_CONFIG, config_root
 from selnext_mm.datasets.formats.records import CLASSIFICATION, DatasetInfo
 from selnext_mm.disk import write_text
 from selnext_mm.engine.preflight.weights import read_checkpoint
@@ -262,7 +262,7 @@ def write_config(cfg: Config, lines: list[str], folder: str | os.PathLike, comma
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     cfg.work_dir = str(folder)
-    path = folder / 'config.py'
+    path = folder / OWN_CONFIG
     comments = [f'Written by: {command}', *lines]
     comments = [f'# {" ".join(line.split())}' for line in comments]
     write_text(path, '\n'.join(comments) + '\n' + cfg.pretty_text)

@@ -1,15 +1,20 @@
 """One call from labels to a trained, tested model: what ``selnext-mm train --data`` runs."""
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from mmengine.dist import is_main_process
 
+from selnext_mm.config_files import OWN_CONFIG
 from selnext_mm.datasets.formats import DatasetInfo, find_dataset
+from selnext_mm.disk import write_text
 from selnext_mm.engine.distributed.collectives import from_first
-from selnext_mm.engine.session import Session
+from selnext_mm.engine.distributed.launch import is_first_process
+from selnext_mm.engine.resume.lineage import last_checkpoint
+from selnext_mm.engine.session import Session, started_again
 from selnext_mm.errors import UserError
 from selnext_mm.recipes.options import Options
 from selnext_mm.recipes.resolve import resolve, write_config
@@ -61,7 +66,7 @@ def run_folder(data: Path, model: str | None, resume: bool) -> Path:
     name = data.resolve().stem if data.is_file() else data.resolve().name
     base = Path('work_dirs', f'{name or "data"}_{(model or "default").replace("/", "_")}')
     number, folder, newest = 1, base, None
-    while (folder / POINTER).exists():
+    while (folder / POINTER).exists() or last_checkpoint(folder):
         newest, number = folder, number + 1
         folder = base.with_name(f'{base.name}_{number}')
     if not resume:
@@ -72,6 +77,20 @@ def run_folder(data: Path, model: str | None, resume: bool) -> Path:
             'drop --resume to start from scratch'
         )
     return newest
+
+
+def folder_of_run(
+    data: str | Path, model: str | None, out: str | Path | None, resume: bool
+) -> Path:
+    """``out``, or the default of :func:`run_folder`; it holds no run unless ``resume``.
+
+    Raises:
+        UserError: if it does.
+    """
+    folder = Path(out).expanduser() if out else run_folder(Path(data).expanduser(), model, resume)
+    if not resume:
+        refuse_earlier_run(folder)
+    return folder
 
 
 def best_checkpoint(folder: Path) -> Path:
@@ -106,6 +125,35 @@ def _best_for_all(folder: Path) -> Path:
     return found
 
 
+@contextmanager
+def _config_of_a_run(folder: Path) -> Iterator[list[Session]]:
+    """Take ``config.py`` back if a mistake is found before a session of the list has a runner."""
+    path, sessions = folder / OWN_CONFIG, list[Session]()
+    there, before = folder.is_dir(), path.read_text('utf-8') if path.is_file() else None
+    try:
+        yield sessions
+    except UserError:
+        if is_first_process() and not any(session.runner for session in sessions):
+            if before is not None:
+                write_text(path, before)
+            else:
+                path.unlink(missing_ok=True)
+                if not there:
+                    with suppress(OSError):  # not ours alone
+                        folder.rmdir()
+        raise
+
+
+def refuse_earlier_run(folder: Path) -> None:
+    """Raise :class:`UserError` if ``folder`` holds a run, unless this job was started again."""
+    newest = None if started_again() else last_checkpoint(folder)
+    if newest:
+        raise UserError(
+            f'{folder} holds a run, whose last checkpoint is {newest.name}; --resume goes on from '
+            'it, or give another --out'
+        )
+
+
 def prepare(
     data: str | Path,
     model: str | None,
@@ -122,7 +170,7 @@ def prepare(
     Every choice that was made for the user is given to ``say``, one line each.
     """
     options.check()
-    folder = Path(out).expanduser() if out else run_folder(Path(data).expanduser(), model, resume)
+    folder = folder_of_run(data, model, out, resume)
     info = find_dataset(data, format=format, val=val, seed=options.seed)
     cfg, lines = resolve(info, model, options)
     lines = [*info.choices, *lines]
@@ -133,8 +181,13 @@ def prepare(
     return config, info
 
 
-def closing(result: TrainResult, data: str) -> str:
-    """The last lines of a run: the metric, where things are, and what to do next."""
+def closing(result: TrainResult, again: Sequence[str]) -> str:
+    """The last lines of a run: the metric, where things are, and what to do next.
+
+    Args:
+        result: of :func:`train`.
+        again: words of the command line that choose the data and the model.
+    """
     quote = shlex.quote
     config, weights = quote(str(result.config)), quote(str(result.checkpoint))
     score = ', '.join(
@@ -151,7 +204,7 @@ def closing(result: TrainResult, data: str) -> str:
         f'  selnext-mm predict {config} {weights} IMAGES --out predictions\n'
         f'  selnext-mm test {config} {weights}\n'
         f'  selnext-mm export {config} {weights} --to onnx --out model.onnx\n'
-        f'  selnext-mm train --data {quote(data)} --weights {weights}'
+        f'  selnext-mm train {shlex.join(again)} --weights {weights}'
         f' --out {quote(str(result.work_dir))}_more'
     )
 
@@ -215,14 +268,18 @@ def train(
             f'train() has no option {unknown[0]!r}{did_you_mean(unknown[0], known)}; the options '
             f'are {", ".join(known)}'
         )
-    config, info = prepare(data, model, Options(**options), out, resume, format, val, command, say)
-    session = Session(config)
-    session.train(
-        resume='auto' if resume else None,
-        amp=amp,
-        loggers=loggers,
-        show_predictions=show_predictions,
-    )
+    chosen = Options(**options)
+    out = folder_of_run(data, model, out, resume)
+    with _config_of_a_run(out) as sessions:
+        config, info = prepare(data, model, chosen, out, resume, format, val, command, say)
+        session = Session(config)
+        sessions.append(session)
+        session.train(
+            resume='auto' if resume else None,
+            amp=amp,
+            loggers=loggers,
+            show_predictions=show_predictions,
+        )
     folder = config.parent
     checkpoint, predictions = _best_for_all(folder), folder / PREDICTIONS
     metrics = session.test(checkpoint, out=predictions)

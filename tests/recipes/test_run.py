@@ -67,6 +67,23 @@ def test_labels_to_predictions_and_on_from_there(labels, capsys, tmp_path):
     assert (work / 'epoch_2.pth').is_file()
     assert f'selnext-mm predict {work}/config.py {work}/best_' in text
     assert 'box AP' in text
+    form = f'--data {labels} selnext_atto --image-size 64 --batch-size 2 --workers 0'
+    assert f'selnext-mm train {form} --weights {work}/best_' in text
+
+    # The bug: the same command without --resume took the folder, and the finished run was no more
+    # gone on from.
+    before = {p: p.read_bytes() for p in work.rglob('*') if p.is_file()}
+    words = ['train', '--data', str(labels), 'selnext_atto', *QUICK, '--out', str(work)]
+    assert main(words) == 2
+    last = f'{work} holds a run, whose last checkpoint is epoch_2.pth; --resume goes on from it'
+    assert last in capsys.readouterr().err
+    assert before == {p: p.read_bytes() for p in work.rglob('*') if p.is_file()}
+    # Nor does a mistake that is found late leave a config.
+    for option in (['--resume'], ['--weights', str(result.checkpoint)]):
+        words = ['train', '--data', str(labels), 'selnext_pico', *QUICK, '--out', 'wrong', *option]
+        assert main(words) == 2
+        assert not (tmp_path / 'wrong').exists()
+    assert 'of another shape: backbone.' in capsys.readouterr().err
 
 
 @pytest.mark.integration

@@ -23,7 +23,7 @@ from selnext_mm.checkpoints.pretrained import MIN_LOADED
 from selnext_mm.config.build import build_model
 from selnext_mm.config.walk import iter_datasets
 from selnext_mm.engine.distributed.launch import is_first_process
-from selnext_mm.engine.resume.lineage import Newest, find_newest, meta_of
+from selnext_mm.engine.resume.lineage import Newest, find_newest, last_checkpoint, meta_of
 from selnext_mm.errors import UserError
 from selnext_mm.models.backbones.base import CountedPretrained
 from selnext_mm.text import preview
@@ -50,6 +50,13 @@ def resolve_resume(work_dir: str, resume: str) -> Newest | None:
                 if pointer.is_file()
                 else ''
             )
+            earlier = last_checkpoint(work_dir)
+            if earlier and not gone:
+                raise UserError(
+                    f'--resume: {work_dir} has no checkpoint of its last run, which had started '
+                    f'from scratch; {earlier.name} is of an earlier one: --resume {earlier} goes '
+                    'on from it'
+                )
             raise UserError(
                 f'--resume: no checkpoint in {work_dir}{gone}; name one (--resume PATH), give the '
                 "run's folder (--work-dir DIR), or drop --resume to start from scratch"
@@ -187,8 +194,9 @@ def check_load_from(cfg: Config, model: nn.Module | None = None) -> dict | None:
     if result.share(prefix) < MIN_LOADED:
         raise UserError(
             f'{result.sentence("load_from", path)}. That is under {MIN_LOADED:.0%} of the '
-            'backbone; check that the config is of the same model, or for backbone weights alone '
-            'use --cfg-options pretrained=FILE'
+            'backbone: train the model that the file is of (with --data name it, as '
+            'faster_rcnn/selnext_t), or for backbone weights alone use --cfg-options '
+            'pretrained=FILE with a config'
         )
     return checkpoint
 

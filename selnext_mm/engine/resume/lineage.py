@@ -163,16 +163,24 @@ def find_newest(work_dir: str | Path) -> Newest | None:
     )
 
 
+def last_checkpoint(work_dir: str | Path) -> Path | None:
+    """The checkpoint that was written last into ``work_dir``, of whichever run; None without."""
+    paths = _checkpoints(Path(work_dir)) if Path(work_dir).is_dir() else []
+    return max(paths, key=lambda path: path.stat().st_mtime, default=None)
+
+
 def restart_warning(work_dir: str | Path) -> str | None:
     """A warning for a run that does not resume in a folder with checkpoints; else None."""
-    paths = _checkpoints(Path(work_dir))
-    if not paths:
+    newest = last_checkpoint(work_dir)
+    if newest is None:
         return None
-    newest = max(paths, key=lambda path: path.stat().st_mtime)
+    count = len(_checkpoints(Path(work_dir)))
+    # From here on --resume alone means this run.
     return (
-        f'{work_dir} holds checkpoints of an earlier run ({len(paths)}, the last {newest.name}). '
-        'This run starts from scratch and will replace those of the same name; stop it and add '
-        '--resume to go on from them, or give it another --work-dir'
+        f'{work_dir} holds checkpoints of an earlier run ({count}, the last {newest.name}). '
+        'This run starts from scratch and will replace those of the same name; to go on from the '
+        f'earlier one stop this run and give --resume {newest}, or give this one another '
+        '--work-dir'
     )
 
 

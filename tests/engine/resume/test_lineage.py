@@ -6,7 +6,7 @@ import torch
 
 from selnext_mm.checkpoints.integrity import write_checkpoint
 from selnext_mm.engine.preflight.weights import resolve_resume
-from selnext_mm.engine.resume.lineage import find_newest, start_run
+from selnext_mm.engine.resume.lineage import find_newest, restart_warning, start_run
 from selnext_mm.errors import UserError
 from tests.engine.resume.test_exact_resume import run
 from tests.engine.toy import IMAGES, ToyData
@@ -208,3 +208,15 @@ def test_all_processes_resume_or_none(tmp_path, monkeypatch):
     ToyData.loaded.clear()
     assert run(tmp_path / 'second', epochs=2, val=False).iter == 10
     assert len(ToyData.loaded) == IMAGES  # of the second epoch alone
+
+
+def test_a_run_that_took_the_folder_of_another_says_how_to_go_on_from_that_one(tmp_path):
+    """The bug: its warning said --resume, and --resume found no checkpoint."""
+    earlier = checkpoint(tmp_path, 'epoch_1.pth', 5, 'one')
+    warning = restart_warning(tmp_path)
+    assert f'to go on from the earlier one stop this run and give --resume {earlier}' in warning
+    start_run(tmp_path, None)
+    with pytest.raises(UserError, match='no checkpoint of its last run') as caught:
+        resolve_resume(str(tmp_path), 'auto')
+    assert str(caught.value).endswith(f'--resume {earlier} goes on from it')
+    assert resolve_resume(str(tmp_path), str(earlier)).path == earlier
