@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='TEXT',
         help='a sentence for the card, such as where the data is from; again for another one',
     )
+    add('--force', action='store_true', help='replace the published files that are in DIR')
     add('--onnx', action='store_true', help='an ONNX file, too, checked against PyTorch')
     add('--check-images', metavar='DIR', help='images to check the ONNX file of a detector with')
     return result
@@ -66,7 +67,8 @@ def main(argv: list[str] | None = None) -> int:
 
     repo = args.push or args.repo
     folder = publish(
-        args.work_dir, args.to, args.checkpoint, args.licence, repo, args.dtype, args.note
+        *(args.work_dir, args.to, args.checkpoint, args.licence, repo, args.dtype, args.note),
+        force=args.force,
     )
     status = 0
     if args.onnx:

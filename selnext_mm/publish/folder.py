@@ -10,11 +10,12 @@ import torch
 from mmengine.config import Config
 
 from selnext_mm import __version__
-from selnext_mm.checkpoints.files import save_file
+from selnext_mm.checkpoints.files import load_file, save_file
 from selnext_mm.checkpoints.hub import sha256
 from selnext_mm.config import summary
 from selnext_mm.config.build import quiet
 from selnext_mm.disk import new_folder, write_json, write_text
+from selnext_mm.engine.resume.lineage import belongs_to_run
 from selnext_mm.errors import UserError
 from selnext_mm.export.graphs import preprocessing
 from selnext_mm.export.pipeline import plain_steps
@@ -70,6 +71,18 @@ def checkpoint_of(work_dir: Path) -> Path:
     """
     compared = work_dir / COMPARED
     return compared if compared.is_file() else best_checkpoint(work_dir)
+
+
+def check_run_of(path: Path, work_dir: Path) -> None:
+    """Raise :class:`UserError` if the checkpoint is of an earlier run in the folder."""
+    content = load_file(path)
+    meta = content.get('meta') if isinstance(content, dict) else None
+    if isinstance(meta, dict) and not belongs_to_run(work_dir, meta):
+        raise UserError(
+            f'{path} is of an earlier run than the last one in {work_dir}, whose config and log '
+            'are there now: the card would tell of the wrong training. Give a checkpoint of the '
+            'last run with --checkpoint, or train into a folder of its own'
+        )
 
 
 def portable(node: Any) -> Any:
@@ -200,6 +213,7 @@ def publish(
     repo: str | None = None,
     dtype: str = 'float32',
     notes: Sequence[str] = (),
+    force: bool = False,
 ) -> Path:
     """Write the folder of a run's model; nothing is sent anywhere.
 
@@ -217,15 +231,23 @@ def publish(
         repo: ``owner/name`` that the commands of the card name.
         dtype: of the stored weights: ``float32``, or ``float16`` for half the size.
         notes: sentences for the card.
+        force: replace the published files in ``to``, the card that was edited by hand included.
 
     Raises:
-        UserError: for a ``work_dir`` that is not a run or has no checkpoint, a folder that cannot
-            be written, and weights that are too large for ``dtype``.
+        UserError: for a ``work_dir`` that is not a run or has no checkpoint, a checkpoint of an
+            earlier run in it, a folder that cannot be written or that holds a card (without
+            ``force``), and weights that are too large for ``dtype``.
     """
+    if Path(to, CARD).expanduser().exists() and not force:
+        raise UserError(
+            f'--to {to} holds a {CARD}, which may have been edited; --force replaces what was '
+            'published, or name another folder'
+        )
     work_dir = Path(work_dir).expanduser()
     run = read_run(work_dir)
     configs = configs_of(work_dir)
     path = Path(checkpoint).expanduser() if checkpoint else checkpoint_of(work_dir)
+    check_run_of(path, work_dir)
     with quiet():
         loaded = load_for_inference(configs[-1], path, 'cpu', deployed=False)
     refuse_segmentor(loaded.model, 'publish')

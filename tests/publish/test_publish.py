@@ -341,3 +341,31 @@ def test_mistakes(tmp_path, monkeypatch, words, message):
     with pytest.raises(UserError, match=re.escape(message)):
         main(words)
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_card_that_is_there_is_replaced_only_by_force(run, tmp_path):
+    out = tmp_path / 'out'
+    assert main([str(run), '--to', str(out)]) == 0
+    (out / 'README.md').write_text('read and edited')
+    before = {p: p.read_bytes() for p in out.iterdir()}
+    with pytest.raises(UserError, match=r'holds a README\.md, which may have been edited; --force'):
+        main([str(run), '--to', str(out)])
+    assert before == {p: p.read_bytes() for p in out.iterdir()}
+    assert main([str(run), '--to', str(out), '--force']) == 0
+    assert '## Results' in (out / 'README.md').read_text()
+
+
+def test_weights_of_an_earlier_run_get_no_card_of_the_last_one(run, tmp_path):
+    """The bug: schedule and image size of the card were those of a run that came later."""
+    best = run / 'best_x_epoch_3.pth'
+    content = torch.load(best)
+    content['meta'] = dict(content.get('meta') or {}, run_id='one', iter=30, epoch=3)
+    torch.save(content, best)
+    (run / 'run.json').write_text(json.dumps(dict(runs=[dict(id='two', until=None)])))
+    with pytest.raises(UserError, match='of an earlier run than the last one in'):
+        main([str(run), '--to', str(tmp_path / 'out')])
+    assert not (tmp_path / 'out').exists()
+    # A run that went on from it at iteration 30, or later, is the same.
+    runs = [dict(id='one', until=30), dict(id='two', until=None)]
+    (run / 'run.json').write_text(json.dumps(dict(runs=runs)))
+    assert main([str(run), '--to', str(tmp_path / 'out')]) == 0

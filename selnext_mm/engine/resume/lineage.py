@@ -96,6 +96,12 @@ def _run_id(meta: dict) -> str:
     return run if isinstance(run, str) else FOREIGN
 
 
+def belongs_to_run(work_dir: str | Path, meta: dict) -> bool:
+    """False for a checkpoint that an earlier run left in the folder; True where nobody knows."""
+    lineage, run = _lineage(Path(work_dir)), _run_id(meta)
+    return not lineage or run == FOREIGN or meta.get('iter', 0) <= lineage.get(run, -1)
+
+
 def _checkpoints(work_dir: Path) -> list[Path]:
     folders = [work_dir]
     pointed = _pointed(work_dir)
