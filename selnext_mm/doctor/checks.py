@@ -123,10 +123,10 @@ def check_torchvision(facts: Facts, torch: Facts, remedies: Remedies) -> Row:
 
 
 def check_torchvision_ops(facts: Facts) -> Row:
-    """A note: nothing runs torchvision's compiled ops, only its import has to pass."""
+    """A note: nothing here runs torchvision's compiled ops, only its import has to pass."""
     loaded = {True: 'loaded', False: 'not loadable: declared by selnext_mm'}
     found = loaded.get(facts.get('compiled_ops'), 'not reached')
-    return Row('torchvision ops', found, 'optional', None)
+    return Row('torchvision ops', found, 'for torchvision.models.detection alone', None)
 
 
 def check_package(name: str, facts: Facts, remedies: Remedies, declared: Bounds) -> Row:
