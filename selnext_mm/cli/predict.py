@@ -117,12 +117,15 @@ def take_folder(args: argparse.Namespace) -> None:
     """``FOLDER IMAGES`` as ``CONFIG CHECKPOINT IMAGES``, in place.
 
     Raises:
-        UserError: if no checkpoint is given, and CONFIG is no folder that holds one, or if CONFIG
-            is an address of the Hub.
+        UserError: if there is no CONFIG, if no checkpoint is given, and CONFIG is no folder that
+            holds one, or if CONFIG is an address of the Hub.
     """
     from selnext_mm.checkpoints.hub import is_hub_address, local_path
+    from selnext_mm.config_files import find_config
 
     word, folder = args.checkpoint, holds_model(args.config)
+    if not folder:
+        find_config(args.config)  # first of all: the other words may be read wrongly without it
     named = word and (is_hub_address(word) or local_path(word).suffix in CHECKPOINTS)
     if folder and not named:
         args.images = args.images if word is None else [word, *args.images]

@@ -157,6 +157,7 @@ def open_file(args: argparse.Namespace) -> ServedModel:
 def open_checkpoint(args: argparse.Namespace) -> ServedModel:
     """The checkpoint that MODEL and CHECKPOINT name, in PyTorch."""
     from selnext_mm.cli.predict import CHECKPOINTS, holds_model
+    from selnext_mm.config_files import find_config
     from selnext_mm.runtime.sessions import SUFFIXES
 
     files = ' or '.join(SUFFIXES)
@@ -173,6 +174,7 @@ def open_checkpoint(args: argparse.Namespace) -> ServedModel:
             f'{args.model} (a copy of the config lies beside every checkpoint)'
         )
     if args.checkpoint is None and not holds_model(args.model):
+        find_config(args.model)  # says so if there is nothing of that name
         raise UserError(
             f'{args.model} alone is no model; give CONFIG and CHECKPOINT, a folder of '
             f'"selnext-mm publish", or a file of "selnext-mm export" ({files})'
