@@ -19,7 +19,7 @@ from selnext_mm.datasets.formats.records import CLASSIFICATION, DatasetInfo, pre
 from selnext_mm.datasets.object_counts import count_lines, count_objects
 from selnext_mm.engine.preflight.model_keys import check_model_keys
 from selnext_mm.engine.preflight.paths import check_paths
-from selnext_mm.errors import UserError
+from selnext_mm.errors import UserError, typed
 from selnext_mm.recipes.data import data_config
 
 SHOWN = 5  # groups of duplicates that are listed
@@ -75,6 +75,7 @@ class DataCheck:
         yield 'FAIL' if self.errors else 'ok', closing
 
 
+@typed('check_data')
 def check_data(
     source: str | Path,
     splits: Sequence[str] = SPLITS,

@@ -4,13 +4,14 @@ import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import get_type_hints
 
 from mmengine.dist import is_main_process
 
 from selnext_mm.datasets.formats import DatasetInfo, find_dataset
 from selnext_mm.engine.distributed.collectives import from_first
 from selnext_mm.engine.session import Session
-from selnext_mm.errors import UserError
+from selnext_mm.errors import UserError, check_types, typed
 from selnext_mm.recipes.options import Options
 from selnext_mm.recipes.resolve import resolve, write_config
 from selnext_mm.text import did_you_mean
@@ -169,6 +170,7 @@ def add_report(folder: Path, say: Callable[[str], None]) -> Path | None:
     return page
 
 
+@typed('train')
 def train(
     data: str | Path,
     model: str | None = None,
@@ -215,6 +217,9 @@ def train(
             f'train() has no option {unknown[0]!r}{did_you_mean(unknown[0], known)}; the options '
             f'are {", ".join(known)}'
         )
+    if isinstance(options.get('weights'), Path):
+        options['weights'] = str(options['weights'])
+    check_types('train', get_type_hints(Options), options)
     config, info = prepare(data, model, Options(**options), out, resume, format, val, command, say)
     session = Session(config)
     session.train(

@@ -103,7 +103,7 @@ def test_a_config_object_is_copied(tmp_path):
 @pytest.mark.parametrize(
     ('make', 'message'),
     [
-        (lambda root, work: Session('no-such-config'), 'no config'),
+        (lambda root, work: Session('no-such-config'), 'there is no no-such-config in'),
         (lambda root, work: Session(CONFIG, options={'train_cfg.max_epochs.a': 1}), 'merge'),
         (lambda root, work: Session(CONFIG, root, __file__), '--work-dir'),
         (lambda root, work: Session(CONFIG, work / 'none', work).train(), 'is not where'),
@@ -124,6 +124,40 @@ def test_a_mistake_is_a_user_error_and_leaves_nothing(make, message, shapes_root
         make(shapes_root, tmp_path)
     assert not list(tmp_path.iterdir())
     assert logging.root.manager.disable == 0
+
+
+@pytest.mark.parametrize(
+    ('call', 'message'),
+    [
+        (lambda s: Session(3), 'Session: config=3; expected a text or a path or a Config'),
+        (lambda s: Session(), "Session: missing a required argument: 'config'"),
+        (lambda s: Session(CONFIG, data=''), "Session: .*unexpected keyword argument 'data'"),
+        (lambda s: Session(CONFIG, data_root=3), 'data_root=3; expected a text or a path or None'),
+        (lambda s: Session(CONFIG, work_dir=3), 'work_dir=3; expected'),
+        (lambda s: Session(CONFIG, options=['a=1']), r"options=\['a=1'\]; expected a dict or None"),
+        (lambda s: Session(CONFIG, launcher=None), 'launcher=None; expected a text'),
+        (lambda s: Session(CONFIG, launcher='ssh'), "no launcher 'ssh'; choose from none, pytorch"),
+        (lambda s: Session(CONFIG, check_data='no'), "check_data='no'; expected True or False"),
+        (lambda s: s.train(resume=3), 'Session.train: resume=3; expected a text or a path or True'),
+        (lambda s: s.train(amp='yes'), "amp='yes'; expected True or False"),
+        (lambda s: s.train(auto_scale_lr=256), 'auto_scale_lr=256; expected True or False'),
+        (lambda s: s.train(loggers='mlflow'), "loggers='mlflow'; expected a list of texts"),
+        (lambda s: s.train(loggers=None), 'loggers=None; expected a list of texts'),
+        (lambda s: s.train(show_predictions=2.5), 'show_predictions=2.5; expected a whole number'),
+        (lambda s: s.test(None), 'Session.test: checkpoint=None; expected a text or a path'),
+        (lambda s: s.test('a.pth', out=True), 'out=True; expected a text or a path or None'),
+        (lambda s: s.test('a.pth', show_dir=1), 'show_dir=1; expected'),
+        (lambda s: s.test('a.pth', classwise=1), 'classwise=1; expected True or False'),
+        (lambda s: s.test('a.pth', fast_eval=1), 'fast_eval=1; expected True or False'),
+        (lambda s: s.test('a.pth', tta=1), 'tta=1; expected True or False'),
+        (lambda s: s.test('a.pth', slicing=640), 'slicing=640; expected a Slicing or None'),
+    ],
+)
+def test_an_argument_of_the_wrong_kind(call, message, shapes_root, tmp_path):
+    session = Session(CONFIG, shapes_root, tmp_path / 'work', SMALL)
+    with pytest.raises(UserError, match=message):
+        call(session)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('key', ['train_dataloader', 'optim_wrapper'])

@@ -7,6 +7,7 @@ import pytest
 
 import selnext_mm
 from selnext_mm.__main__ import main
+from selnext_mm.errors import UserError
 from selnext_mm.recipes.check import is_labels
 from tests.datasets.formats.writers import SMALL, WRITERS
 
@@ -85,3 +86,18 @@ def test_from_python_it_returns_what_the_command_shows(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(result.as_dict()))
     with pytest.raises(selnext_mm.UserError, match='nowhere'):
         selnext_mm.check_data(tmp_path / 'nowhere')
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(source=3), 'check_data: source=3; expected a text or a path'),
+        (dict(source='.', splits='train'), "splits='train'; expected a list of texts"),
+        (dict(source='.', images='yes'), "images='yes'; expected True or False"),
+        (dict(source='.', workers='2'), "workers='2'; expected a whole number or None"),
+        (dict(source='.', progress=True), 'progress=True; expected a function'),
+    ],
+)
+def test_an_argument_of_the_wrong_kind(options, message):
+    with pytest.raises(UserError, match=message):
+        selnext_mm.check_data(**options)
