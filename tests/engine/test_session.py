@@ -181,7 +181,30 @@ def test_a_locked_folder_is_left_alone(shapes_root, tmp_path):
     other.release()
 
 
-def test_public_names():
+@pytest.mark.integration
+def test_what_the_page_shows_from_python(shapes_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    load_config(CONFIG, SMALL).dump('my_config.py')
+    Path('data').mkdir()
+    Path('data/mine').symlink_to(shapes_root)
+    page = (Path(__file__).parents[2] / 'docs' / 'training.md').read_text(encoding='utf-8')
+    code = page.partition('## From Python')[2].partition('```python\n')[2].partition('```')[0]
+    namespace = {}
+    exec(code, namespace)
+    assert namespace['session'].cfg.randomness.seed == 3
+    assert namespace['session'].written[0].samefile('scores.json')
+    assert Path(namespace['checkpoint']).name == 'epoch_1.pth'
+    assert 'scores.json' in capsys.readouterr().out
+
+
+def test_public_names_are_listed_without_loading_them():
+    names = {'Session', 'UserError', 'check_data', 'export_model', 'train'}
+    assert names <= set(dir(selnext_mm))
+    assert {'__version__', 'register_modules'} <= set(dir(selnext_mm))
+    assert set(selnext_mm.__all__) == names == set(selnext_mm.EXPORTS)
+
+
+def test_public_names_are_the_classes():
     assert selnext_mm.Session is Session
     assert issubclass(UserError, Exception)
     with pytest.raises(AttributeError, match='no_such_name'):
