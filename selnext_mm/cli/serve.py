@@ -158,13 +158,12 @@ def open_checkpoint(args: argparse.Namespace) -> ServedModel:
     """The checkpoint that MODEL and CHECKPOINT name, in PyTorch."""
     from selnext_mm.cli.predict import CHECKPOINTS, holds_model
     from selnext_mm.config_files import find_config
-    from selnext_mm.runtime.sessions import SUFFIXES
+    from selnext_mm.runtime.sessions import NEEDS_TORCH, SUFFIXES
 
     files = ' or '.join(SUFFIXES)
     if find_spec('torch') is None:
         raise UserError(
-            f'{args.model}: a config and a checkpoint need PyTorch, which is not installed; '
-            f'"selnext-mm export" writes files that do not ({files})'
+            f'{args.model}: {NEEDS_TORCH}; "selnext-mm export" writes files that do not ({files})'
         )
     if (args.checkpoint or '').endswith(SUFFIXES):
         raise UserError(f'{args.checkpoint} needs no config: selnext-mm serve {args.checkpoint}')

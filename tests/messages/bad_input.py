@@ -265,6 +265,24 @@ ARGUMENTS = {
         f'predict {CFG} a.jpg --out out',
         (f'{CFG} and a.jpg are two of three', 'a folder of "selnext-mm publish"'),
     ),
+    'prediction by a config and an exported file': Case(
+        'predict run1/config.py m.onnx a.jpg --out out',
+        ('m.onnx needs no config: leave out run1/config.py', 'selnext-mm predict m.onnx IMAGES'),
+    ),
+    'prediction by a config, a checkpoint and an exported file': Case(
+        f'predict {CFG} CKPT m.xml --out out', ('m.xml needs no config: leave out', CFG)
+    ),
+    'prediction by two exported files': Case(
+        'predict m.onnx n.xml a.jpg --out out', ('m.onnx and n.xml are two models',)
+    ),
+    'prediction with the image first': Case(
+        'predict a.JPG m.onnx --out out', ('a.JPG is an image; give the model first',)
+    ),
+    'prediction by a damaged file': Case(
+        'predict m.onnx pictures --out out',
+        ('onnxruntime cannot read m.onnx', 'fetch or copy it again', 'selnext-mm export'),
+        lambda room: (one_picture(room), room.write('m.onnx', b'\x08\x08\x12')),
+    ),
     'score of predict above one': Case(f'{PREDICT} --score-thr 2', ('--score-thr 2',)),
     'prediction of nothing': Case(PREDICT, ('none of the 1 images',)),
     'predictions into a file': Case(
@@ -732,6 +750,11 @@ SERVED = {
     ),
     'exported file with a config': Case(
         f'serve {CFG} m.onnx', ('m.onnx needs no config: selnext-mm serve m.onnx',)
+    ),
+    'damaged exported file': Case(
+        'serve m.onnx',
+        ('onnxruntime cannot read m.onnx', 'fetch or copy it again', 'selnext-mm export'),
+        config(b'\x08\x08\x12', 'm.onnx'),
     ),
     'exported file with a checkpoint': Case(
         'serve m.onnx CKPT', ('m.onnx holds config and weights', 'give one of them')
