@@ -34,6 +34,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 EPOCHS = (12, 300)  # fewest and most epochs that are chosen
 CLASSIFIER_FACTOR = 10  # a classifier sees so many times more (smaller) images in the same time
+CLASSIFIER_BATCHES = 8  # and so many times more in a batch
 FINE_TUNING_SHARE = 0.5  # of the epochs from random weights
 HEADS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'head.')
 
@@ -106,7 +107,7 @@ def resolve(
     images = info.splits['train'].images
     batch = options.batch_size
     if batch is None:
-        batch = usual['batch'] * (8 if classify else 1)
+        batch = usual['batch'] * (CLASSIFIER_BATCHES if classify else 1)
         batch = max(1, min(batch, images))
         lines.append(f'batch of {batch} images: {where} (--batch-size)')
     processes = int(os.environ.get('WORLD_SIZE') or 1)
