@@ -706,6 +706,15 @@ CHECKPOINTS = {
         ('stem.weight', '--from'),
         checkpoint(lambda room: saved({'stem.weight': torch.zeros(3)})),
     ),
+    'detector, converted for a detector': Case(
+        'convert CKPT out.pth --from selnext_mm --to detection',
+        ('weights of a detector', 'rpn_head.', '--weights FILE of train', "prefix='backbone.'"),
+    ),
+    'detector of another project, converted': Case(
+        'convert w.pth out.pth --from convnext-mmpretrain',
+        ('weights of a detector', 'name the file of a classifier'),
+        checkpoint(lambda room: saved({'bbox_head.fc.weight': torch.zeros(3)})),
+    ),
     'address without a server': Case(
         f'{T} --work-dir work {OPT} pretrained=http://127.0.0.1:9/w.pth',
         ('http://127.0.0.1:9/w.pth', 'cannot be fetched'),
