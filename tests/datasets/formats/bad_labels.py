@@ -257,7 +257,25 @@ TABLE = {
         yolo(), ("'tfrecord'"[1:-1], 'choose from coco'), dict(format='tfrecord')
     ),
     'another format than asked for': Case(
-        yolo(), ('no labels found', 'as voc'), dict(format='voc')
+        yolo(),
+        ('no labels found', 'as voc', 'the labels look like yolo: leave out --format'),
+        dict(format='voc'),
+    ),
+    'COCO asked of Pascal VOC': Case(
+        lambda f: write_voc(SMALL, f),
+        ('no labels found', 'as coco', 'the labels look like voc: leave out --format'),
+        dict(format='coco'),
+    ),
+    'a format asked of nothing': Case(
+        only_images, ('as coco: 6 images', 'leave out --format'), dict(format='coco')
+    ),
+    'a file of another format': Case(
+        lambda f: put(f / 'a.yaml', 'names: [a]') or f / 'a.yaml',
+        ('a.yaml cannot be read as voc', 'leave out --format'),
+        dict(format='voc'),
+    ),
+    'class folders asked of Pascal VOC': Case(
+        lambda f: write_voc(SMALL, f), ('leave out --format',), dict(format='folders')
     ),
     'a text file': Case(lambda f: put(f / 'a.txt', 'x') or f / 'a.txt', ('a.txt', 'data.yaml')),
     'LabelMe': Case(
