@@ -10,6 +10,7 @@ from selnext_mm import register_modules
 from selnext_mm.cli.parser import Parser
 from selnext_mm.cli.slice_options import add_slice_arguments, in_slices, read_slicing
 from selnext_mm.errors import UserError
+from selnext_mm.text import counted
 from selnext_mm.visualization import SCORE_THR
 
 CHECKPOINTS = ('.pth', '.pt', '.ckpt', '.bin', '.safetensors')  # no images
@@ -214,9 +215,10 @@ def report(args: argparse.Namespace, predictor, ids, found) -> None:
     """What was found, and where names and ids are from, in three lines."""
     rate = f'{len(found.records) / found.seconds:.1f} images/s on {predictor.device}'
     missing = f', {len(found.unreadable)} skipped' if found.unreadable else ''
-    print(f'{len(found.records)} images{missing}, {rate}')
+    print(f'{counted(len(found.records), "image")}{missing}, {rate}')
+    classes = counted(len(predictor.classes), 'class')
     if predictor.loaded.is_classifier:
-        print(f'{len(predictor.classes)} classes, named by {predictor.loaded.source}')
+        print(f'{classes}, named by {predictor.loaded.source}')
         return
     from selnext_mm.inference.categories import BY_ORDER
     from selnext_mm.inference.thresholds import in_words, shown
@@ -225,14 +227,15 @@ def report(args: argparse.Namespace, predictor, ids, found) -> None:
     lowest = thresholds_of(args, predictor)
     drawn = len(shown(objects, lowest))
     words = in_words(lowest, predictor.loaded.source)
-    print(f'{len(objects)} objects, {drawn} with score >= {words}')
+    print(f'{counted(len(objects), "object")}, {drawn} with score >= {words}')
     print(
-        f'{len(predictor.classes)} classes, named by {predictor.loaded.source}; '
+        f'{classes}, named by {predictor.loaded.source}; '
         f'category ids from {ids.source}'
         + ('; --ann FILE takes those of your annotations' if ids.source == BY_ORDER else '')
     )
     if args.ann and found.new_ids:
-        print(f'{found.new_ids} images are not in {args.ann} and got new image ids')
+        images = counted(found.new_ids, 'image is', 'images are')
+        print(f'{images} not in {args.ann}: new image ids')
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,6 +11,7 @@ from selnext_mm.cli.parser import Parser
 from selnext_mm.errors import UserError
 from selnext_mm.serve.limits import Limits
 from selnext_mm.serve.model import ServedModel
+from selnext_mm.text import counted
 
 TOKEN = 'SELNEXT_MM_TOKEN'
 # An exported file has its classes and its dtype inside, and its program runs on the CPU.
@@ -217,7 +218,7 @@ def main(argv: list[str] | None = None) -> int:
         access = f'with the token of {TOKEN}' if token else 'without a token'
         print(
             f'{model.part} {args.checkpoint or args.model} by {model.runtime}, '
-            f'{len(model.classes)} classes\n'
+            f'{counted(len(model.classes), "class")}\n'
             f'http://{shown}:{port} {access}; Ctrl-C stops it',
             flush=True,
         )

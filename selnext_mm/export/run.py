@@ -23,7 +23,7 @@ from selnext_mm.export.options import ExportOptions, MismatchError, check_option
 from selnext_mm.export.pipeline import classifier_metadata
 from selnext_mm.inference.loading import LoadedModel, load_for_inference
 from selnext_mm.runtime.models import Classifier
-from selnext_mm.text import did_you_mean
+from selnext_mm.text import counted, did_you_mean
 
 
 @typed('export_model')
@@ -95,7 +95,9 @@ def _export_weights(options: ExportOptions, loaded: LoadedModel) -> None:
         ):
             raise UserError(f'{out} does not read back as it was written; nothing is left there')
         size = path.stat().st_size
-    options.say(f'wrote {out}: {len(state)} tensors, {size / 1e6:.1f} MB, read back bit by bit')
+    options.say(
+        f'wrote {out}: {counted(len(state), "tensor")}, {size / 1e6:.1f} MB, read back bit by bit'
+    )
 
 
 def _export_graph(options: ExportOptions, loaded: LoadedModel) -> None:

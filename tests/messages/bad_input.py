@@ -284,7 +284,7 @@ ARGUMENTS = {
         lambda room: (one_picture(room), room.write('m.onnx', b'\x08\x08\x12')),
     ),
     'score of predict above one': Case(f'{PREDICT} --score-thr 2', ('--score-thr 2',)),
-    'prediction of nothing': Case(PREDICT, ('none of the 1 images',)),
+    'prediction of nothing': Case(PREDICT, ('the image cannot be read',)),
     'predictions into a file': Case(
         PREDICT, ('out',), lambda room: (one_picture(room), room.write('out'))
     ),
@@ -581,7 +581,7 @@ DATA = {
     'folder without images': Case(
         FEATURES, ('no images', 'pictures'), config('', 'pictures/notes.txt')
     ),
-    'broken image, predicted': Case(PREDICT, ('none of the 1 images',), pictures),
+    'broken image, predicted': Case(PREDICT, ('the image cannot be read',), pictures),
     'broken image': Case(FEATURES, ('1.jpg', 'not an image'), pictures),
 }
 CHECKPOINTS = {
@@ -755,7 +755,7 @@ SERVED = {
         f'serve {CFG} CKPT --device gpu', ('--device gpu', 'give cpu, cuda, cuda:1 or auto')
     ),
     'too few classes': Case(
-        f'serve {CFG} CKPT --classes one', ('--classes names 1 classes and the model has 6',)
+        f'serve {CFG} CKPT --classes one', ('--classes names 1 class and the model has 6',)
     ),
     'exported file with a config': Case(
         f'serve {CFG} m.onnx', ('m.onnx needs no config: selnext-mm serve m.onnx',)

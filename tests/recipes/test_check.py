@@ -43,7 +43,7 @@ def test_an_image_in_two_splits_is_told(tmp_path, capsys):
     shutil.copy(images['train_000.png'], images['val_000.png'])
     assert main(['check-data', str(folder)]) == 0
     text = capsys.readouterr().out
-    assert '1 groups of duplicate images in two splits' in text
+    assert '1 group of duplicate images in two splits' in text
     assert 'train train_000.png, val val_000.png (0 of 256 bits differ)' in text
 
 

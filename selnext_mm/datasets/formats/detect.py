@@ -9,6 +9,7 @@ from selnext_mm.datasets.formats import coco, folders, voc, yolo
 from selnext_mm.datasets.formats.files import Tree
 from selnext_mm.datasets.formats.records import Labels, preview
 from selnext_mm.errors import UserError
+from selnext_mm.text import counted
 
 FORMATS = ('coco', 'lvis', 'yolo', 'voc', 'folders')
 ARCHIVES = ('.zip', '.tar', '.tgz', '.gz', '.bz2', '.xz', '.7z', '.rar')
@@ -129,9 +130,9 @@ def _yolo(tree: Tree, problems: list[str]) -> str | None:
 def _nothing(tree: Tree, format: str | None, problems: list[str]) -> str:
     """Why there are no labels, as far as that is known."""
     text = f'no labels found in {tree.root}' + (f' as {format}' if format else '')
-    seen = [f'{len(tree.images)} images']
+    seen = [counted(len(tree.images), 'image')]
     seen += [
-        f'{len(names)} {suffix} files (e.g. {names[0]})'
+        f'{counted(len(names), f"{suffix} file")} (e.g. {names[0]})'
         for suffix, names in tree.labels.items()
         if names
     ]

@@ -337,10 +337,10 @@ TABLE = {
         coco(lambda c: c['annotations'].append(7)), ('the annotation 7',)
     ),
     'a list as image id': Case(pick('image_id', [1]), ('image_id [1]', 'does not list')),
-    'an unknown image': Case(pick('image_id', 77), ('1 annotations have the image_id 77',)),
-    'an image id in quotes': Case(pick('image_id', '1'), ('1 annotations have the image_id',)),
+    'an unknown image': Case(pick('image_id', 77), ('1 annotation has the image_id 77',)),
+    'an image id in quotes': Case(pick('image_id', '1'), ('1 annotation has the image_id',)),
     'an unknown category': Case(pick('category_id', 9), ('category_id 9', 'does not list')),
-    'one file as two images': Case(coco(same_file), ('1 files as several images', 'train_000')),
+    'one file as two images': Case(coco(same_file), ('1 file as several images', 'train_000')),
     'another size than labelled': Case(
         pick('width', 640, 'images'),
         ('1 of 4 images', 'train_000.png is 64 x 48, labelled 640 x 48', 'misplaced'),
