@@ -322,7 +322,7 @@ TABLE = {
     ),
     'an image id twice': Case(coco(twice('images')), ('1 image ids twice (1)', 'id of its own')),
     'an annotation id twice': Case(
-        coco(twice('annotations')), ('1 annotation ids twice (1)', 'number the annotations')
+        coco(twice('annotations')), ('1 annotation id twice (1)', 'number the annotations')
     ),
     'a category id twice': Case(pick('id', 2, 'categories'), ('category id 2 more than once',)),
     'a category name twice': Case(
