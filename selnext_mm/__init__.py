@@ -9,6 +9,7 @@ import os
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 __version__ = '0.1.0'
 
@@ -20,6 +21,14 @@ EXPORTS = {
     'export_model': 'export.run',
     'train': 'recipes.run',
 }
+__all__ = ['Session', 'UserError', 'check_data', 'export_model', 'train']
+
+if TYPE_CHECKING:  # for editors
+    from selnext_mm.engine.session import Session
+    from selnext_mm.errors import UserError
+    from selnext_mm.export.run import export_model
+    from selnext_mm.recipes.check import check_data
+    from selnext_mm.recipes.run import train
 
 
 @functools.cache
@@ -38,6 +47,10 @@ def __getattr__(name: str):
     if name not in EXPORTS:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     return getattr(import_module(f'{__name__}.{EXPORTS[name]}'), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *EXPORTS})
 
 
 def _is_command() -> bool:

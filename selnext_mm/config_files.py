@@ -55,7 +55,7 @@ def find_config(name: str | Path) -> Path:
 
     Raises:
         UserError: for an address of the Hub, and if there is no such file; the text names the
-            nearest configs.
+            working directory and the nearest configs.
     """
     refuse_address(name)
     path = Path(name).expanduser()
@@ -68,5 +68,25 @@ def find_config(name: str | Path) -> Path:
         return packaged
     if '/' not in relative and (leaf := long_names().get(relative.removesuffix('.py'))):
         return config_root() / leaf
-    hint = did_you_mean(relative, config_leaves(), 3, 0.5) or f'; configs are in {config_root()}'
-    raise UserError(f'no config {str(name)!r} here ({Path.cwd()}) or in the package{hint}')
+    raise UserError(_why_no_config(str(name), relative))
+
+
+def _why_no_config(name: str, relative: str) -> str:
+    """What is said about a word that names no config; ``relative`` is its name in the package."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return (
+            f'{name or "an empty name"} is a folder without a {OWN_CONFIG}; give a config file, a '
+            'name under configs/, or a folder of "selnext-mm publish"'
+        )
+    if path.is_absolute():
+        return f'there is no {name}, neither a file nor a folder'
+    meant = relative.endswith('.py')  # else it may be a folder, and only a close name helps
+    near = did_you_mean(relative, config_leaves(), 3, 0.5 if meant else 0.8)
+    hint = near or (f'; configs are in {config_root()}' if meant else '')
+    if name.startswith('selnext_mm::'):
+        return f'there is no config {relative} in the package{hint}'
+    return (
+        f'there is no {name} in {Path.cwd()}, neither a file nor a folder, and no such config in '
+        f'the package{hint}'
+    )

@@ -1,4 +1,4 @@
-"""Words for messages: near names, one line of a long text, the first few of many."""
+"""Words for messages: near names, counted things, one line of a long text, the first of many."""
 
 import difflib
 from collections.abc import Iterable
@@ -13,6 +13,16 @@ def did_you_mean(name: str, names: Iterable[str], count: int = 2, cutoff: float 
     """'; did you mean a or b?', empty if no name is like ``name``."""
     found = near(name, names, count, cutoff)
     return f'; did you mean {" or ".join(found)}?' if found else ''
+
+
+def counted(number: int, noun: str, plural: str = '') -> str:
+    """'1 image', '3 images', '2 classes'; ``plural`` where more words than the noun change."""
+    if number == 1:
+        return f'1 {noun}'
+    regular = (
+        f'{noun[:-1]}ies' if noun.endswith('ry') else noun + ('es' if noun[-1:] == 's' else 's')
+    )
+    return f'{number} {plural or regular}'
 
 
 def visible(text: str) -> str:

@@ -3,7 +3,7 @@
 from torch import nn
 
 from selnext_mm.errors import UserError
-from selnext_mm.text import near
+from selnext_mm.text import counted, near
 
 
 def class_name(model: nn.Module, index: int) -> str:
@@ -33,4 +33,4 @@ def find_class(model: nn.Module, text: str) -> int:
             return index
     likely = near(text, map(str, names), 3, 0.4)
     hint = f'did you mean {", ".join(likely)}?' if likely else f'such as {", ".join(names[:3])}'
-    raise UserError(f'--target-class {text}: not among the {len(names)} classes; {hint}')
+    raise UserError(f'--target-class {text}: not among the {counted(len(names), "class")}; {hint}')

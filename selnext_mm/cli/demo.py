@@ -56,7 +56,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--data', default='data/shapes', help='default: %(default)s')
     parser.add_argument('--work-dir', default='work_dirs/demo', help='default: %(default)s')
     parser.add_argument('--config', default=CONFIG, help='default: %(default)s')
-    parser.add_argument('--images', type=int, nargs=2, default=(900, 100), metavar=('TRAIN', 'VAL'))
+    parser.add_argument(
+        '--images',
+        type=int,
+        nargs=2,
+        default=(900, 100),
+        metavar=('TRAIN', 'VAL'),
+        help='synthetic images to make; default: 900 100',
+    )
     parser.add_argument('--epochs', type=int, help='fewer epochs, for a quick look')
     return parser.parse_args(argv)
 

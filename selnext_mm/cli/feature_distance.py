@@ -4,6 +4,7 @@ import argparse
 from dataclasses import asdict
 
 from selnext_mm.cli.model_options import base_parser, run_models, write_rows
+from selnext_mm.text import counted
 
 PLACES = ('expansion', 'gated', 'block')
 
@@ -36,9 +37,10 @@ def main(argv: list[str] | None = None) -> int:
 
     rows = [{'model': label, **asdict(b)} for label, blocks in results.items() for b in blocks]
     write_rows(args, rows)
-    draw_distances(results, args.out, f'{len(paths)} images, {args.at}')
+    draw_distances(results, args.out, f'{counted(len(paths), "image")}, {args.at}')
     for label, blocks in results.items():
         mean = sum(b.mean for b in blocks) / len(blocks)
-        print(f'{label}: {mean:.4f} over {len(blocks)} blocks, {len(paths)} images')
+        blocks_seen, images = counted(len(blocks), 'block'), counted(len(paths), 'image')
+        print(f'{label}: {mean:.4f} over {blocks_seen}, {images}')
     print(f'wrote {args.out}')
     return 0

@@ -3,6 +3,7 @@
 import argparse
 
 from selnext_mm.cli.model_options import base_parser, run_models, write_rows
+from selnext_mm.text import counted
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         )
     ]
     write_rows(args, rows)
-    draw_scales(results, args.out, f'mean over {len(paths)} images')
+    draw_scales(results, args.out, f'mean over {counted(len(paths), "image")}')
     for label, modules in results.items():
         for s in modules:
             print(

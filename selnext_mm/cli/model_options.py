@@ -11,6 +11,7 @@ from typing import Any
 from selnext_mm.cli.parser import Parser
 from selnext_mm.disk import write_output
 from selnext_mm.errors import UserError
+from selnext_mm.text import counted
 
 
 def base_parser(prog: str, description: str, num: int | None = None) -> argparse.ArgumentParser:
@@ -73,12 +74,14 @@ def _check(args: argparse.Namespace) -> None:
         values = getattr(args, name)
         if values and len(values) != len(args.configs):
             raise UserError(
-                f'--{name} has {len(values)} entries for {len(args.configs)} configs; give one each'
+                f'--{name} has {counted(len(values), "entry")} for '
+                f'{counted(len(args.configs), "config")}; give one each'
             )
     layers = getattr(args, 'layer', None) or [None]
     if len(layers) not in (1, len(args.configs)):
         raise UserError(
-            f'--layer has {len(layers)} entries for {len(args.configs)} configs; give one for all '
+            f'--layer has {counted(len(layers), "entry")} for '
+            f'{counted(len(args.configs), "config")}; give one for all '
             'or one each'
         )
     if Path(args.out).suffix.lower() != '.png':

@@ -10,6 +10,7 @@ from selnext_mm import register_modules
 from selnext_mm.cli.parser import Parser
 from selnext_mm.cli.slice_options import add_slice_arguments, in_slices, read_slicing
 from selnext_mm.errors import UserError
+from selnext_mm.text import counted
 from selnext_mm.visualization import SCORE_THR
 
 CHECKPOINTS = ('.pth', '.pt', '.ckpt', '.bin', '.safetensors')  # no images
@@ -117,12 +118,15 @@ def take_folder(args: argparse.Namespace) -> None:
     """``FOLDER IMAGES`` as ``CONFIG CHECKPOINT IMAGES``, in place.
 
     Raises:
-        UserError: if no checkpoint is given, and CONFIG is no folder that holds one, or if CONFIG
-            is an address of the Hub.
+        UserError: if there is no CONFIG, if no checkpoint is given, and CONFIG is no folder that
+            holds one, or if CONFIG is an address of the Hub.
     """
     from selnext_mm.checkpoints.hub import is_hub_address, local_path
+    from selnext_mm.config_files import find_config
 
     word, folder = args.checkpoint, holds_model(args.config)
+    if not folder:
+        find_config(args.config)  # first of all: the other words may be read wrongly without it
     named = word and (is_hub_address(word) or local_path(word).suffix in CHECKPOINTS)
     if folder and not named:
         args.images = args.images if word is None else [word, *args.images]
@@ -211,9 +215,10 @@ def report(args: argparse.Namespace, predictor, ids, found) -> None:
     """What was found, and where names and ids are from, in three lines."""
     rate = f'{len(found.records) / found.seconds:.1f} images/s on {predictor.device}'
     missing = f', {len(found.unreadable)} skipped' if found.unreadable else ''
-    print(f'{len(found.records)} images{missing}, {rate}')
+    print(f'{counted(len(found.records), "image")}{missing}, {rate}')
+    classes = counted(len(predictor.classes), 'class')
     if predictor.loaded.is_classifier:
-        print(f'{len(predictor.classes)} classes, named by {predictor.loaded.source}')
+        print(f'{classes}, named by {predictor.loaded.source}')
         return
     from selnext_mm.inference.categories import BY_ORDER
     from selnext_mm.inference.thresholds import in_words, shown
@@ -222,14 +227,15 @@ def report(args: argparse.Namespace, predictor, ids, found) -> None:
     lowest = thresholds_of(args, predictor)
     drawn = len(shown(objects, lowest))
     words = in_words(lowest, predictor.loaded.source)
-    print(f'{len(objects)} objects, {drawn} with score >= {words}')
+    print(f'{counted(len(objects), "object")}, {drawn} with score >= {words}')
     print(
-        f'{len(predictor.classes)} classes, named by {predictor.loaded.source}; '
+        f'{classes}, named by {predictor.loaded.source}; '
         f'category ids from {ids.source}'
         + ('; --ann FILE takes those of your annotations' if ids.source == BY_ORDER else '')
     )
     if args.ann and found.new_ids:
-        print(f'{found.new_ids} images are not in {args.ann} and got new image ids')
+        images = counted(found.new_ids, 'image is', 'images are')
+        print(f'{images} not in {args.ann}: new image ids')
 
 
 def main(argv: list[str] | None = None) -> int:

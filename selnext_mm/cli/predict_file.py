@@ -1,10 +1,12 @@
 """``selnext-mm predict model.onnx IMAGES``: the same command on an exported file, without torch."""
 
 import argparse
+from pathlib import Path
 from types import SimpleNamespace
 
 from selnext_mm.cli.parser import Parser
 from selnext_mm.cli.predict import add_shared_arguments, check, run
+from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES
 from selnext_mm.errors import UserError
 from selnext_mm.runtime.sessions import SUFFIXES
 
@@ -60,8 +62,22 @@ def open_file(args: argparse.Namespace) -> tuple:
     return result, ids
 
 
+def refuse_companions(args: argparse.Namespace) -> None:
+    """Raise :class:`UserError` for a config, an image or another model beside the exported file."""
+    files = [image for image in args.images if image.endswith(SUFFIXES)]
+    if not files:
+        return
+    meant = f'selnext-mm predict {files[0]} IMAGES --out DIR'
+    if args.model.endswith(SUFFIXES):
+        raise UserError(f'{args.model} and {files[0]} are two models; give one of them')
+    if Path(args.model).suffix.lower() in IMAGE_SUFFIXES:
+        raise UserError(f'{args.model} is an image; give the model first: {meant}')
+    raise UserError(f'{files[0]} needs no config: leave out {args.model}: {meant}')
+
+
 def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
+    refuse_companions(args)
     check(args)
     if args.threads is not None and args.threads < 1:
         raise UserError(f'--threads {args.threads}; expected 1 or more')

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from selnext_mm.errors import UserError
+from selnext_mm.text import counted
 
 
 def is_meant(args: argparse.Namespace) -> bool:
@@ -83,15 +84,15 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
             )
         if not found.frames:
             raise UserError(f'{entry}: there is no frame to read; nothing was written')
-    lost = f', connection lost {video.lost} times' if video.lost else ''
+    lost = f', connection lost {counted(video.lost, "time")}' if video.lost else ''
     print(
-        f'{found.frames} frames, {found.frames / found.seconds:.1f} frames/s on '
+        f'{counted(found.frames, "frame")}, {found.frames / found.seconds:.1f} frames/s on '
         f'{predictor.device}, {video.dropped} dropped{lost}'
         + (', stopped' if found.stopped else '')
     )
     if not predictor.loaded.is_classifier:
-        followed = f', {found.tracks} tracks' if found.tracks is not None else ''
-        print(f'{found.results} objects{followed}; category ids from {ids.source}')
+        followed = f', {counted(found.tracks, "track")}' if found.tracks is not None else ''
+        print(f'{counted(found.results, "object")}{followed}; category ids from {ids.source}')
         if not args.no_pictures:
             print(f'drawn: those with score >= {in_words(lowest, predictor.loaded.source)}')
     print(f'wrote {", ".join(str(out / name) for name in found.files)}')

@@ -2,15 +2,27 @@
 
 import argparse
 import os
+import sys
 
 from selnext_mm.cli.arguments import Options
 from selnext_mm.cli.parser import Parser
 from selnext_mm.engine.session import Session
 
 
-def base_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    parser = Parser(prog=prog, description=description)
-    parser.add_argument('config', help='config file, or a name under configs/')
+def called_as(command: str) -> str:
+    """How the user has named this command: ``train.py`` of ``tools/``, or ``selnext-mm train``."""
+    script = f'{command}.py'
+    return script if os.path.basename(sys.argv[0]) == script else f'selnext-mm {command}'
+
+
+def base_parser(
+    command: str, description: str, config: str | None = None
+) -> argparse.ArgumentParser:
+    """``config`` is the ``nargs`` of CONFIG."""
+    parser = Parser(prog=called_as(command), description=description)
+    parser.add_argument(
+        'config', nargs=config, metavar='CONFIG', help='config file, or a name under configs/'
+    )
     parser.add_argument('--work-dir', help='default: work_dirs/<config folder>/<config name>')
     parser.add_argument(
         '--data-root', help='folder of the data set: moves all datasets and evaluators there'

@@ -11,6 +11,7 @@ from selnext_mm.cli.parser import Parser
 from selnext_mm.errors import UserError
 from selnext_mm.serve.limits import Limits
 from selnext_mm.serve.model import ServedModel
+from selnext_mm.text import counted
 
 TOKEN = 'SELNEXT_MM_TOKEN'
 # An exported file has its classes and its dtype inside, and its program runs on the CPU.
@@ -157,13 +158,13 @@ def open_file(args: argparse.Namespace) -> ServedModel:
 def open_checkpoint(args: argparse.Namespace) -> ServedModel:
     """The checkpoint that MODEL and CHECKPOINT name, in PyTorch."""
     from selnext_mm.cli.predict import CHECKPOINTS, holds_model
-    from selnext_mm.runtime.sessions import SUFFIXES
+    from selnext_mm.config_files import find_config
+    from selnext_mm.runtime.sessions import NEEDS_TORCH, SUFFIXES
 
     files = ' or '.join(SUFFIXES)
     if find_spec('torch') is None:
         raise UserError(
-            f'{args.model}: a config and a checkpoint need PyTorch, which is not installed; '
-            f'"selnext-mm export" writes files that do not ({files})'
+            f'{args.model}: {NEEDS_TORCH}; "selnext-mm export" writes files that do not ({files})'
         )
     if (args.checkpoint or '').endswith(SUFFIXES):
         raise UserError(f'{args.checkpoint} needs no config: selnext-mm serve {args.checkpoint}')
@@ -173,6 +174,7 @@ def open_checkpoint(args: argparse.Namespace) -> ServedModel:
             f'{args.model} (a copy of the config lies beside every checkpoint)'
         )
     if args.checkpoint is None and not holds_model(args.model):
+        find_config(args.model)  # says so if there is nothing of that name
         raise UserError(
             f'{args.model} alone is no model; give CONFIG and CHECKPOINT, a folder of '
             f'"selnext-mm publish", or a file of "selnext-mm export" ({files})'
@@ -216,7 +218,7 @@ def main(argv: list[str] | None = None) -> int:
         access = f'with the token of {TOKEN}' if token else 'without a token'
         print(
             f'{model.part} {args.checkpoint or args.model} by {model.runtime}, '
-            f'{len(model.classes)} classes\n'
+            f'{counted(len(model.classes), "class")}\n'
             f'http://{shown}:{port} {access}; Ctrl-C stops it',
             flush=True,
         )

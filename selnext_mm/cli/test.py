@@ -6,8 +6,8 @@ from selnext_mm.evaluation.output import OutputFiles
 
 
 def parse_args(argv: list[str] | None):
-    parser = base_parser('test.py', 'Evaluate a checkpoint on the test set of a config.')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser = base_parser('test', 'Evaluate a checkpoint on the test set of a config.')
+    parser.add_argument('checkpoint', metavar='CHECKPOINT', help='checkpoint file')
     parser.add_argument(
         '--out',
         metavar='FILE',

@@ -1,22 +1,27 @@
 """``tools/train.py`` and ``selnext-mm train``."""
 
 import argparse
+import os
+import shlex
 import sys
 from dataclasses import fields
 
 from selnext_mm.cli.processes import add_run_options, in_process_group, start_processes
-from selnext_mm.cli.run_options import base_parser, open_session
+from selnext_mm.cli.run_options import base_parser, called_as, open_session
+from selnext_mm.config_files import OWN_CONFIG
 from selnext_mm.engine.distributed.launch import is_first_process
 from selnext_mm.engine.signals import stop_early
 from selnext_mm.errors import UserError
+from selnext_mm.recipes.check import is_labels
 from selnext_mm.recipes.config_options import ConfigOptions, set_options
 
 
 def parse_args(argv: list[str] | None):
     parser = base_parser(
-        'train.py',
+        'train',
         'Train a detector or classifier from a config. With --data DIR from labels instead: see '
         '"selnext-mm train --data DIR --help".',
+        config='?',  # so that the message about a missing one can name --data as well
     )
     parser.add_argument(
         '--resume',
@@ -49,7 +54,20 @@ def parse_args(argv: list[str] | None):
     add('--weights', metavar='FILE|URL', help='start from a backbone or a whole model')
     add('--val', metavar='FRACTION|DIR', help=argparse.SUPPRESS)
     add_run_options(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.config is None:
+        parser.error('give a CONFIG, or labels to train on: --data DIR')
+    return args
+
+
+def refuse_labels(config: str) -> None:
+    """Raise :class:`UserError` for labels in the place of a config."""
+    folder = os.path.isdir(config)
+    if is_labels(config) and not os.path.isfile(os.path.join(config, OWN_CONFIG)):
+        raise UserError(
+            f'{config} is {"a folder" if folder else "a file of labels"}; to train on labels: '
+            f'{called_as("train")} --data {shlex.quote(config)}'
+        )
 
 
 @stop_early()
@@ -60,6 +78,7 @@ def main(argv: list[str] | None = None) -> int:
 
         return train_data.main(words)
     args = parse_args(argv)
+    refuse_labels(args.config)
     if args.gpus is not None and not in_process_group():
         if args.launcher != 'none':
             raise UserError(

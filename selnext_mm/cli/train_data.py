@@ -6,8 +6,12 @@ import shlex
 
 from selnext_mm.cli.parser import Parser
 from selnext_mm.cli.processes import add_run_options, in_process_group, start_processes
+from selnext_mm.cli.run_options import called_as
 from selnext_mm.datasets.formats import FORMATS
+from selnext_mm.datasets.formats.stratify import FRACTION
 from selnext_mm.disk import check_folder
+from selnext_mm.recipes.resolve import CLASSIFIER_BATCHES, CLASSIFIER_FACTOR, DEFAULTS, EPOCHS
+from selnext_mm.recipes.schedule import BASE_BATCH, CLASSIFIER_BATCH, FINE_TUNING_LR, SCRATCH_LR
 
 EPILOG = """Models: selnext_{yocto,atto,femto,pico,nano,t,s,b,l}, convnext_*,
 na_resnet{18,34,50,101}, resnet*, patnet_{t0,t1,t2,s,m,l}, fasternet_*,
@@ -16,9 +20,14 @@ cascade_rcnn/, retinanet/, mask_rcnn/, cascade_mask_rcnn/. What is not given is 
 every choice is logged in one line."""
 
 
+def either(key: str, factor: int = 1) -> str:
+    """The default with an accelerator, and that on a CPU, in words."""
+    return f'{DEFAULTS["cuda"][key] * factor:,} (on a CPU {DEFAULTS["cpu"][key] * factor:,})'
+
+
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(
-        prog='selnext-mm train --data DIR',
+        prog=called_as('train'),
         description='Train on labels in COCO, YOLO, Pascal VOC or LVIS format, or on class '
         'folders; then test the best checkpoint and write a report.',
         epilog=EPILOG,
@@ -28,18 +37,62 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add('--data', required=True, metavar='DIR', help='folder, COCO .json or YOLO data.yaml')
     add('model', nargs='?', help='BACKBONE or DETECTOR/BACKBONE; see below')
     add('--format', choices=FORMATS, help='of the labels; found by looking')
-    add('--val', metavar='FRACTION|DIR', help='validate on a share of the training images, or DIR')
-    add('--epochs', type=int, metavar='N')
-    add('--batch-size', type=int, metavar='N', help='images per update and process')
-    add('--lr', type=float, metavar='RATE', help='the highest learning rate')
-    add('--image-size', type=int, metavar='PIXELS', help='longer side')
-    add('--workers', type=int, metavar='N', help='processes that load images')
-    add('--seed', type=int, default=0, metavar='N', help='default: 0')
+    add(
+        '--val',
+        metavar='FRACTION|DIR',
+        help='validate on a share of the training images, or DIR; default: the val split of the '
+        f'labels, else {FRACTION}',
+    )
+    fewest, most = EPOCHS
+    add(
+        '--epochs',
+        type=int,
+        metavar='N',
+        help=f'passes over the training images; default: {fewest} to {most}, so that about '
+        f'{either("images")} images are seen in all, {CLASSIFIER_FACTOR} times as many by a '
+        'classifier, half as many with --weights',
+    )
+    add(
+        '--batch-size',
+        type=int,
+        metavar='N',
+        help=f'images per update and process; default: {either("batch")}, of a classifier '
+        f'{either("batch", CLASSIFIER_BATCHES)}',
+    )
+    add(
+        '--lr',
+        type=float,
+        metavar='RATE',
+        help=f'the highest learning rate; default: {SCRATCH_LR:g}, with --weights '
+        f'{FINE_TUNING_LR:g}, times sqrt(images in an update / {BASE_BATCH}; of a classifier / '
+        f'{CLASSIFIER_BATCH})',
+    )
+    add(
+        '--image-size',
+        type=int,
+        metavar='PIXELS',
+        help=f'longer side, of a classifier the square; default: {either("detector")}, of a '
+        f'classifier {either("classifier")}',
+    )
+    add(
+        '--workers',
+        type=int,
+        metavar='N',
+        help='processes that load images; default: half of the processors, 1 to 4',
+    )
+    add(
+        '--seed',
+        type=int,
+        default=0,
+        metavar='N',
+        help='of weights, order, augmentation and split; default: 0',
+    )
     add(
         '--patience',
         type=int,
         metavar='EPOCHS',
-        help='stop after this many without improvement; 0: never',
+        help='stop after this many without improvement; 0: never; default: half of --epochs, at '
+        'least 10',
     )
     add(
         '--weights', metavar='FILE|URL', help='start from a backbone or a detector; hf://OWNER/REPO'
@@ -48,12 +101,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--freeze',
         type=int,
         metavar='N',
-        help="first N of the backbone's 4 stages stay as they are",
+        help="first N of the backbone's 4 stages stay as they are; default: 0",
     )
     add('--multi-scale', action='store_true', help='train on images of 0.5 to 1.5 times the size')
     add('--mix', action='store_true', help='Mosaic and MixUp (boxes), Mixup and CutMix (classes)')
     add('--weight-decay', type=float, metavar='X', help='of AdamW; default: 0.05')
-    add('--drop-path', type=float, metavar='RATE', help='stochastic depth')
+    add(
+        '--drop-path',
+        type=float,
+        metavar='RATE',
+        help='stochastic depth; default: 0, with --weights 0.2',
+    )
     add('--clip-grad', type=float, metavar='NORM', help='largest gradient norm; 0: any; default: 5')
     add('--amp', action='store_true', help='mixed precision (fp16)')
     add_run_options(parser)

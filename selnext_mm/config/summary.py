@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 
 from mmengine.config import Config
+from mmengine.registry import TRANSFORMS
 
-from selnext_mm.config.walk import inner_dataset
+from selnext_mm.config.walk import inner_dataset, loader_parts
+from selnext_mm.text import counted
 
 
 def short_number(value: float) -> str:
@@ -41,8 +43,21 @@ def data_line(cfg: Config) -> str:
         line += f' in {dataset["data_root"]}'
     classes = (dataset.get('metainfo') or {}).get('classes')
     if isinstance(classes, list | tuple):
-        line += f', {len(classes)} classes'
+        line += f', {counted(len(classes), "class")}'
     return line
+
+
+def size_text(cfg: Config) -> str:
+    """'1333 x 800 pixels': to what the validation pipeline resizes or crops; '' if unknown."""
+    text = ''
+    for _, node, kind in loader_parts(cfg, 'val_dataloader'):
+        if kind is not TRANSFORMS or not _kind(node).endswith(('Resize', 'CenterCrop')):
+            continue
+        size = node.get('crop_size') or node.get('scale')
+        sides = [size, size] if isinstance(size, int) else size
+        if isinstance(sides, list | tuple) and all(isinstance(side, int) for side in sides):
+            text = f'{" x ".join(map(str, sides))} pixels'  # that of the last one is seen
+    return text
 
 
 def _step(scheduler: Mapping) -> str:
@@ -65,9 +80,9 @@ def schedule_line(cfg: Config, lr_factor: float = 1.0) -> str:
     wrapper = cfg.get('optim_wrapper') or {}
     optimizer = wrapper.get('optimizer') or {}
     if train.get('max_iters'):
-        length = f'{train["max_iters"]} iterations'
+        length = counted(train['max_iters'], 'iteration')
     else:
-        length = f'{train.get("max_epochs", "?")} epochs'
+        length = counted(train.get('max_epochs', '?'), 'epoch')
     lr = optimizer.get('lr')
     rate = f'{lr * lr_factor:g}' if isinstance(lr, int | float) else '?'
     line = f'{length}, {_kind(optimizer)} lr {rate}' if optimizer else length

@@ -35,6 +35,7 @@ from selnext_mm.engine.resume.lineage import Newest, find_newest
 from selnext_mm.engine.signals import shield_workers
 from selnext_mm.errors import UserError
 from selnext_mm.evaluation.empty_results import evaluate_empty_results
+from selnext_mm.text import counted
 
 
 def leading_comments(path: Path) -> str:
@@ -220,7 +221,7 @@ class ConciseRunner(Runner):
 
     def get_hooks_info(self) -> str:
         self._write_hooks(super().get_hooks_info())
-        return f'{len(self.hooks)} hooks, see {Path(self._log_dir, "environment.txt")}'
+        return f'{counted(len(self.hooks), "hook")}, see {Path(self._log_dir, "environment.txt")}'
 
     def _init_model_weights(self) -> None:
         model = getattr(self.model, 'module', self.model)

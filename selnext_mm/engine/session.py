@@ -43,7 +43,7 @@ from selnext_mm.engine.runner import ConciseRunner
 from selnext_mm.engine.safe_defaults import HOOK, make_safe
 from selnext_mm.engine.sliced_test import check_together, use_slices
 from selnext_mm.engine.test_time_aug import use_tta
-from selnext_mm.errors import UserError
+from selnext_mm.errors import UserError, typed
 from selnext_mm.evaluation.faster_coco import record_evaluations, use_faster_coco
 from selnext_mm.evaluation.output import OutputFiles, coco_evaluators
 from selnext_mm.slicing import Slicing
@@ -83,6 +83,7 @@ class Session:
         UserError: a mistake in the config, the options or the environment.
     """
 
+    @typed('Session')
     def __init__(
         self,
         config: str | Path | Config,
@@ -129,6 +130,7 @@ class Session:
             if mine:
                 self._lock.release()
 
+    @typed('Session.train')
     def train(
         self,
         resume: str | Path | bool | None = None,
@@ -194,6 +196,7 @@ class Session:
                 runner.train()
         return runner.message_hub.get_info('last_ckpt')
 
+    @typed('Session.test')
     def test(
         self,
         checkpoint: str | Path,

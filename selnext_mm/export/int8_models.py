@@ -17,7 +17,7 @@ from selnext_mm.inference.images import list_images, why_unreadable
 from selnext_mm.inference.predictor import Predictor
 from selnext_mm.runtime.models import Classifier, Detector
 from selnext_mm.runtime.pictures import read_picture
-from selnext_mm.text import preview
+from selnext_mm.text import counted, preview
 
 MOST = 200  # images that the ranges are taken from
 LARGEST_LOSS = {'detector': 1.0, 'classifier': 0.5}  # of AP and of top-1, in percent
@@ -37,7 +37,8 @@ def calibration_images(options: ExportOptions) -> list[Path]:
     measured = {sha256(i.path) for i in list_images(options.check_images) if i.path.is_file()}
     if both := [i.path.name for i in images if sha256(i.path) in measured]:
         raise UserError(
-            f'{len(both)} images are in --calibrate and in --check-images ({preview(both, 3)}); '
+            f'{counted(len(both), "image is", "images are")} in --calibrate and in '
+            f'--check-images ({preview(both, 3)}); '
             'what is lost has to be measured on others'
         )
     return [image.path for image in images]
@@ -54,7 +55,8 @@ def write_int8(options: ExportOptions, model: Any, graph: Any, path: Path) -> No
 
     layers = int8.quantize(model.path, path, feeds(), int8.float_modules(graph))
     options.say(
-        f'calibrated on {len(images)} images: {layers} layers in int8; gates, norms and the last '
+        f'calibrated on {counted(len(images), "image")}: {counted(layers, "layer")} in '
+        'int8; gates, norms and the last '
         'layers in float',
     )
 
@@ -134,7 +136,7 @@ def classifier_holds(options: ExportOptions, path: Path) -> bool:
     before, after = (
         _top1(run, images, labels) for run in (open_predictor(options, top_k=1).run, model.run)
     )
-    what = f'top-1 on {len(images)} images'
+    what = f'top-1 on {counted(len(images), "image")}'
     return _within(options, 'classifier', what, before, after)
 
 

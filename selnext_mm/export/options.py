@@ -58,11 +58,11 @@ class ExportOptions:
     no_deploy: bool = False
     check: Sequence[tuple[int, int, int]] | None = None
     tolerance: float = 1e-4
-    check_images: list[str] | None = None
+    check_images: str | Path | Sequence[str | Path] | None = None
     check_ann: str | None = None
     thresholds: str | None = None
     int8: bool = False
-    calibrate: list[str] | None = None
+    calibrate: str | Path | Sequence[str | Path] | None = None
     max_loss: float | None = None
     opset: int | None = None
     classes: list[str] | None = None

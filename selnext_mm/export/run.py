@@ -3,6 +3,7 @@
 import copy
 import json
 from pathlib import Path
+from typing import get_type_hints
 
 import torch
 
@@ -11,7 +12,7 @@ from selnext_mm.checkpoints.files import load_file, save_file
 from selnext_mm.checkpoints.hub import local_path, sha256
 from selnext_mm.config.build import quiet
 from selnext_mm.disk import new_file
-from selnext_mm.errors import UserError
+from selnext_mm.errors import UserError, check_types, typed
 from selnext_mm.export import writers
 from selnext_mm.export.check import SHAPES, compare
 from selnext_mm.export.detection.export import export_detector
@@ -22,8 +23,10 @@ from selnext_mm.export.options import ExportOptions, MismatchError, check_option
 from selnext_mm.export.pipeline import classifier_metadata
 from selnext_mm.inference.loading import LoadedModel, load_for_inference
 from selnext_mm.runtime.models import Classifier
+from selnext_mm.text import counted, did_you_mean
 
 
+@typed('export_model')
 def export_model(config: str | Path, checkpoint: str | Path, out: str | Path, **options) -> Path:
     """Write a trained model to the file ``out``, and compare that with PyTorch.
 
@@ -41,6 +44,12 @@ def export_model(config: str | Path, checkpoint: str | Path, out: str | Path, **
         UserError: for a mistake in the options, or a model that cannot be written.
         MismatchError: the file gives other results than PyTorch. It was removed again.
     """
+    hints = get_type_hints(ExportOptions)
+    if unknown := sorted(set(options) - set(hints)):
+        raise UserError(
+            f'export_model() has no option {unknown[0]!r}{did_you_mean(unknown[0], hints)}'
+        )
+    check_types('export_model', hints, options)
     asked = ExportOptions(str(config), str(checkpoint), out, **options)
     check_options(asked)
     with quiet():
@@ -86,7 +95,9 @@ def _export_weights(options: ExportOptions, loaded: LoadedModel) -> None:
         ):
             raise UserError(f'{out} does not read back as it was written; nothing is left there')
         size = path.stat().st_size
-    options.say(f'wrote {out}: {len(state)} tensors, {size / 1e6:.1f} MB, read back bit by bit')
+    options.say(
+        f'wrote {out}: {counted(len(state), "tensor")}, {size / 1e6:.1f} MB, read back bit by bit'
+    )
 
 
 def _export_graph(options: ExportOptions, loaded: LoadedModel) -> None:

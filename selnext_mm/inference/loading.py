@@ -20,6 +20,7 @@ from selnext_mm.config.walk import tested_dataset
 from selnext_mm.engine.device import adapt_to_device
 from selnext_mm.errors import UserError
 from selnext_mm.ops.capabilities import has_bfloat16_instructions
+from selnext_mm.text import counted
 
 # The dtypes that a backbone may compute in; None stands for the dtype of the weights.
 DTYPES = {'float32': None, 'bfloat16': torch.bfloat16}
@@ -163,7 +164,8 @@ def find_classes(cfg: Config, meta: dict, count: int | None) -> tuple[tuple[str,
         names = _names(names)
         if names and count is not None and len(names) != count:
             raise UserError(
-                f'{source} names {len(names)} classes and the model has {count}; give the names '
+                f'{source} names {counted(len(names), "class")} and the model has {count}; '
+                'give the names '
                 'with --classes'
             )
         if names:
@@ -248,7 +250,9 @@ def _class_names(
 ) -> tuple[tuple[str, ...], str]:
     if given:
         if count is not None and len(given) != count:
-            raise UserError(f'--classes names {len(given)} classes and the model has {count}')
+            raise UserError(
+                f'--classes names {counted(len(given), "class")} and the model has {count}'
+            )
         return tuple(given), '--classes'
     try:
         return find_classes(cfg, meta, count if named else None)

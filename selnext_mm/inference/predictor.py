@@ -19,6 +19,7 @@ from selnext_mm.engine.detections import detections
 from selnext_mm.errors import UserError
 from selnext_mm.inference.images import ImageFile, list_images, why_unreadable
 from selnext_mm.inference.loading import LoadedModel, load_for_inference, refuse_segmentor
+from selnext_mm.text import counted
 
 LOADERS = ('LoadImageFromFile', 'LoadMultiChannelImageFromFiles')
 
@@ -176,7 +177,7 @@ class Predictor:
                 samples = loaded.model.test_step(data)
         except torch.cuda.OutOfMemoryError as error:
             raise UserError(
-                f'{self.device} has not enough memory for {len(batch)} images of '
+                f'{self.device} has not enough memory for {counted(len(batch), "image")} of '
                 f'{batch[0].shape[1]} x {batch[0].shape[2]}; give a smaller --batch-size'
             ) from error
         results = []

@@ -107,7 +107,8 @@ def predict_images(
     for record in bad:
         on_unreadable(record)
     if not good:
-        raise UserError(f'none of the {len(images)} images can be read; nothing was written')
+        none = 'the image cannot' if len(images) == 1 else f'none of the {len(images)} images can'
+        raise UserError(f'{none} be read; nothing was written')
     numbers, new = ids.number_images([r['file'] for r in good], [r['path'] for r in good])
     for record, number in zip(good, numbers, strict=True):
         del record['index']

@@ -12,7 +12,7 @@ from selnext_mm.config import summary
 from selnext_mm.inference.loading import LoadedModel
 from selnext_mm.publish.results import results_of
 from selnext_mm.report.work_dir import Run
-from selnext_mm.text import preview
+from selnext_mm.text import counted, preview
 
 
 def model_card(
@@ -61,7 +61,7 @@ def model_card(
         f'# {Path(run.name).name}',
         '',
         f'{summary.model_line(cfg)}: {summary.short_number(count)} parameters, '
-        f'{len(loaded.classes)} classes ({preview(loaded.classes, 10)}).',
+        f'{counted(len(loaded.classes), "class")} ({preview(loaded.classes, 10)}).',
         '',
         '## Use',
         '',

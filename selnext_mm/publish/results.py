@@ -14,6 +14,7 @@ from selnext_mm.evaluation.coco_scores import run_coco_eval, scores_of
 from selnext_mm.evaluation.intervals import ap_intervals
 from selnext_mm.inference.loading import LoadedModel
 from selnext_mm.report.work_dir import Run, find_path
+from selnext_mm.text import counted
 from selnext_mm.visualization.panel import load_annotations
 
 Z95 = 1.959964  # two-sided 95 % quantile of the normal distribution
@@ -41,7 +42,10 @@ class Reached:
         """The section of a model card."""
         if not self.scores:
             return ['No test was found in the folder of the run, so the results are not known.']
-        lines = [f'From {self.source}' + (f', {self.tested} images:' if self.tested else ':'), '']
+        lines = [
+            f'From {self.source}' + (f', {counted(self.tested, "image")}:' if self.tested else ':'),
+            '',
+        ]
         lines += ['| metric | value | 95 % interval |', '|---|---|---|']
         for key, value in self.scores.items():
             ends = self.intervals.get(key)

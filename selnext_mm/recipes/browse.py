@@ -22,6 +22,7 @@ from selnext_mm.datasets.pixels import read_rgb
 from selnext_mm.disk import write_text
 from selnext_mm.errors import UserError
 from selnext_mm.recipes.label_maps import labels_of, regions
+from selnext_mm.text import counted
 from selnext_mm.visualization.draw import (
     Cell,
     Instance,
@@ -230,7 +231,8 @@ def browse(
         shown.append(cell)
         instances += items
     key = legend(dataset, instances)
-    note = f'{len(shown)} images of the {split} split; left: the labels, right: as trained on'
+    number = counted(len(shown), 'image')
+    note = f'{number} of the {split} split; left: the labels, right: as trained on'
     save_sheet(compose(title, note, shown, key), out)
     target = write_text(out.with_suffix('.html'), page(title, note, shown, key))
     return out, target

@@ -19,8 +19,9 @@ from selnext_mm.datasets.formats.records import CLASSIFICATION, DatasetInfo, pre
 from selnext_mm.datasets.object_counts import count_lines, count_objects
 from selnext_mm.engine.preflight.model_keys import check_model_keys
 from selnext_mm.engine.preflight.paths import check_paths
-from selnext_mm.errors import UserError
+from selnext_mm.errors import UserError, typed
 from selnext_mm.recipes.data import data_config
+from selnext_mm.text import counted
 
 SHOWN = 5  # groups of duplicates that are listed
 SPLITS = ('train', 'val', 'test')
@@ -69,12 +70,13 @@ class DataCheck:
         if self.info and (table := counts_table(self.info)):
             yield from (('', line) for line in ['', *table, ''])
         yield from self.duplicate_lines
-        closing = f'{self.errors} errors, {self.warnings} warnings'
+        closing = f'{counted(self.errors, "error")}, {counted(self.warnings, "warning")}'
         if not self.images_read:
             closing += '; --images reads every image, too'
         yield 'FAIL' if self.errors else 'ok', closing
 
 
+@typed('check_data')
 def check_data(
     source: str | Path,
     splits: Sequence[str] = SPLITS,
@@ -173,14 +175,15 @@ def duplicated_images(
         return None, [('note', str(error))]
     within = [group for group in found.groups if len(group.splits) == 1]
     if not found.groups:
-        return found, [('ok', f'no duplicates among {found.compared} images')]
+        return found, [('ok', f'no duplicates among {counted(found.compared, "image")}')]
     lines = []
     for level, groups, where in (
         ('warn', found.across, 'in two splits, which falsifies the metrics; keep one of each'),
         ('warn', within, 'within a split'),
     ):
         if groups:
-            lines.append((level, f'{len(groups)} groups of duplicate images {where}'))
+            text = counted(len(groups), 'group')
+            lines.append((level, f'{text} of duplicate images {where}'))
             lines += [('', f'  {_names(group)}') for group in groups[:SHOWN]]
             if len(groups) > SHOWN:
                 lines.append(('', f'  and {len(groups) - SHOWN} more'))

@@ -18,6 +18,7 @@ from selnext_mm.config.walk import (
 from selnext_mm.errors import UserError
 from selnext_mm.recipes.resolve import spare_gates, start_of
 from selnext_mm.recipes.schedule import LEAST_GAIN
+from selnext_mm.text import counted
 
 # Arguments of schedulers and hooks that are numbers of epochs.
 EPOCH_KEYS: tuple[str, ...] = ('begin', 'end', 'T_max', 'milestones')
@@ -74,7 +75,7 @@ def set_options(cfg: Config, options: ConfigOptions) -> list[str]:
     if options.batch_size is not None:
         before = _loader(cfg, '--batch-size').get('batch_size')
         cfg.train_dataloader.batch_size = options.batch_size
-        lines.append(f'batch of {options.batch_size} images per process (was {before})')
+        lines.append(f'batch of {counted(options.batch_size, "image")} per process (was {before})')
     if options.lr is not None:
         lines.append(_set_lr(cfg, options.lr))
     elif options.batch_size is not None:
@@ -85,7 +86,7 @@ def set_options(cfg: Config, options: ConfigOptions) -> list[str]:
         for loader in filter(None, map(cfg.get, LOADERS)):
             loader.num_workers = options.workers
             loader.persistent_workers = bool(options.workers and loader.get('persistent_workers'))
-        lines.append(f'{options.workers} processes per loader load images')
+        lines.append(f'images are loaded by {counted(options.workers, "process")} per loader')
     if options.seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=options.seed)
         lines.append(f'seed {options.seed}')
@@ -130,7 +131,8 @@ def _set_epochs(cfg: Config, epochs: int) -> str:
     saving: dict[str, Any] = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     if saving.get('interval', -1) > epochs and saving.get('by_epoch', True):
         saving['interval'] = epochs
-    return f'{epochs} epochs (was {before}); everything counted in epochs is scaled to match'
+    length = counted(epochs, 'epoch')
+    return f'{length} (was {before}); everything counted in epochs is scaled to match'
 
 
 def _stretch(node: Any, stretched: Any) -> None:
@@ -184,7 +186,7 @@ def _set_patience(cfg: Config, patience: int) -> str:
         )
     )
     cfg.custom_hooks = hooks
-    return f'early stopping after {patience} evaluations without a better {metric}'
+    return f'early stopping after {counted(patience, "evaluation")} without a better {metric}'
 
 
 def _metric(cfg: Config) -> str:

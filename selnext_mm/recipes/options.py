@@ -60,7 +60,7 @@ class Options:
             ('drop_path', 0),
         ):
             value = getattr(self, name)
-            if value is not None and value < least:
+            if value is not None and not least <= value < float('inf'):
                 option = '--' + name.replace('_', '-')
                 raise UserError(f'{option} {value}; expected {least} or more')
         if self.freeze and self.freeze > STAGES:

@@ -26,6 +26,7 @@ from selnext_mm.recipes.models import (
     parse_model,
 )
 from selnext_mm.recipes.options import Options
+from selnext_mm.text import counted
 
 # What is chosen for the user, with an accelerator and without one.
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -34,6 +35,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 EPOCHS = (12, 300)  # fewest and most epochs that are chosen
 CLASSIFIER_FACTOR = 10  # a classifier sees so many times more (smaller) images in the same time
+CLASSIFIER_BATCHES = 8  # and so many times more in a batch
 FINE_TUNING_SHARE = 0.5  # of the epochs from random weights
 HEADS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'head.')
 
@@ -106,9 +108,9 @@ def resolve(
     images = info.splits['train'].images
     batch = options.batch_size
     if batch is None:
-        batch = usual['batch'] * (8 if classify else 1)
+        batch = usual['batch'] * (CLASSIFIER_BATCHES if classify else 1)
         batch = max(1, min(batch, images))
-        lines.append(f'batch of {batch} images: {where} (--batch-size)')
+        lines.append(f'batch of {counted(batch, "image")}: {where} (--batch-size)')
     processes = int(os.environ.get('WORLD_SIZE') or 1)
     update = batch * processes
     if processes > 1:
@@ -125,7 +127,9 @@ def resolve(
         seen *= FINE_TUNING_SHARE if started else 1
         epochs = default_epochs(images, seen)
         lines.append(
-            f'{epochs} epochs: {images} training images are seen about {round(seen, -2):,.0f} '
+            f'{epochs} epochs: '
+            f'{counted(images, "training image is", "training images are")} seen about '
+            f'{round(seen, -2):,.0f} '
             'times in all, at least 12 times each (--epochs)'
         )
     lr = options.lr
@@ -135,11 +139,14 @@ def resolve(
     patience = options.patience
     if patience is None:
         patience = max(10, math.ceil(epochs / 2))
-        lines.append(f'early stopping after {patience} epochs without a better metric (--patience)')
+        lines.append(
+            f'early stopping after {counted(patience, "epoch")} without a better metric '
+            '(--patience)'
+        )
     workers = options.workers
     if workers is None:
         workers = min(4, max(1, (os.cpu_count() or 1) // 2))
-        lines.append(f'{workers} processes load images (--workers)')
+        lines.append(f'{counted(workers, "process loads", "processes load")} images (--workers)')
     metric = 'accuracy/top1' if classify else 'coco/segm_mAP' if masks else 'coco/bbox_mAP'
     lines.append(f'the best checkpoint is kept by {metric} on the val split')
 
@@ -226,7 +233,7 @@ def _some_models() -> str:
 
 def _task_words(info: DatasetInfo) -> str:
     words = {CLASSIFICATION: 'class folders', 'boxes': 'boxes', 'masks': 'masks'}[info.task]
-    return f'{words}, {len(info.classes)} classes'
+    return f'{words}, {counted(len(info.classes), "class")}'
 
 
 def _lr(classify: bool, started: bool, batch: int) -> tuple[float, str]:

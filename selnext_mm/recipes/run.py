@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import get_type_hints
 
 from mmengine.dist import is_main_process
 
@@ -15,7 +16,7 @@ from selnext_mm.engine.distributed.collectives import from_first
 from selnext_mm.engine.distributed.launch import is_first_process
 from selnext_mm.engine.resume.lineage import last_checkpoint
 from selnext_mm.engine.session import Session, started_again
-from selnext_mm.errors import UserError
+from selnext_mm.errors import UserError, check_types, typed
 from selnext_mm.recipes.options import Options
 from selnext_mm.recipes.resolve import resolve, write_config
 from selnext_mm.text import did_you_mean
@@ -222,6 +223,7 @@ def add_report(folder: Path, say: Callable[[str], None]) -> Path | None:
     return page
 
 
+@typed('train')
 def train(
     data: str | Path,
     model: str | None = None,
@@ -268,6 +270,9 @@ def train(
             f'train() has no option {unknown[0]!r}{did_you_mean(unknown[0], known)}; the options '
             f'are {", ".join(known)}'
         )
+    if isinstance(options.get('weights'), Path):
+        options['weights'] = str(options['weights'])
+    check_types('train', get_type_hints(Options), options)
     chosen = Options(**options)
     out = folder_of_run(data, model, out, resume)
     with _config_of_a_run(out) as sessions:

@@ -15,7 +15,7 @@ from selnext_mm.recipes.options import Options
 from selnext_mm.recipes.resolve import DEFAULTS
 from selnext_mm.recipes.run import prepare
 from selnext_mm.recipes.study import Current, Study, Trial, current_trials, load_optuna
-from selnext_mm.text import did_you_mean
+from selnext_mm.text import counted, did_you_mean
 
 SPACE = ('lr', 'weight_decay', 'drop_path', 'image_size')
 STEP = 32  # pixels between two image sizes
@@ -160,7 +160,7 @@ def tune(
         study.tell(trial, current)
         end = ' (stopped early)' if current.pruned else ''
         score = 'no score' if current.best is None else f'{metric} {current.best:.4f}'
-        say(f'trial {trial.number}: {score} after {current.epochs} epochs{end}')
+        say(f'trial {trial.number}: {score} after {counted(current.epochs, "epoch")}{end}')
         _keep_the_best(folder, study.trials())
     rows = study.trials()
     result = TuneResult(metric, rows, next((r for r in rows if r.score is not None), None), folder)

@@ -20,6 +20,7 @@ from selnext_mm.evaluation.class_predictions import (
 from selnext_mm.report import charts
 from selnext_mm.report.errors import calibration_chart, calibration_note
 from selnext_mm.report.work_dir import Run, find_path
+from selnext_mm.text import counted
 
 SIDE = 180  # pixels of the longer side of an image
 EXAMPLES = 4  # images of a confused pair
@@ -107,7 +108,8 @@ def _one(run: Run, results: ClassResults, number: int, num: int) -> dict:
         table = results.confusion()
         figures = [charts.confusion(name, ident, results.classes, table, note)]
     if pictures.unread:
-        run.notes.append(f'{pictures.unread} images were not found or cannot be read')
+        images = counted(pictures.unread, 'image was', 'images were')
+        run.notes.append(f'{images} not found or cannot be read')
     right = results.right
     head = f'{right.sum()} of {len(right)} images right ({right.mean():.1%})'
     return {'name': run.name, 'head': head, 'charts': figures, 'pairs': pairs, 'doubted': wrong}

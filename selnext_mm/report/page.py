@@ -14,6 +14,7 @@ from selnext_mm.report.best_scores import write_thresholds
 from selnext_mm.report.class_curves import class_curves
 from selnext_mm.report.classification import classification, find_class_results
 from selnext_mm.report.work_dir import Run, read_run
+from selnext_mm.text import counted
 from selnext_mm.visualization import SCORE_THR
 
 HERE = Path(__file__).parent
@@ -127,7 +128,8 @@ def build_report(
     paths = [Path(f) for f in folders]
     for what, given in (('predictions', predictions), ('names', names)):
         if given and len(given) != len(paths):
-            raise UserError(f'{len(given)} {what} for {len(paths)} work dirs; give one for each')
+            number = counted(len(given), what[:-1])
+            raise UserError(f'{number} for {counted(len(paths), "work dir")}; give one for each')
     ends = run_names(paths)
     if thresholds and len(paths) > 1:
         raise UserError(

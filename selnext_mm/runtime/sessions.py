@@ -11,6 +11,7 @@ from selnext_mm.errors import UserError
 
 SUFFIXES = ('.onnx', '.xml')
 PACKAGES = {'.onnx': 'onnxruntime', '.xml': 'openvino'}
+NEEDS_TORCH = 'a config and a checkpoint need PyTorch, which is not installed'
 # Where OpenVINO's files keep our metadata.
 SECTION = 'selnext_mm'
 
@@ -96,7 +97,10 @@ def open_session(
     path = Path(path).expanduser()
     package = PACKAGES.get(path.suffix)
     if package is None:
-        hint = '; a config and a checkpoint need PyTorch' if path.suffix == '.py' else ''
+        hint = ''
+        if path.suffix == '.py':
+            here = find_spec('torch') is not None
+            hint = '; such a file needs no config' if here else f'; {NEEDS_TORCH}'
         raise UserError(f'{path}: expected a file that ends in {" or ".join(SUFFIXES)}{hint}')
     if not path.is_file():
         raise UserError(f'{path} is not there; "selnext-mm export" writes such files')
@@ -110,4 +114,7 @@ def open_session(
     # Each program raises its own exception classes, all of them about the file.
     except Exception as error:
         reason = ' '.join(str(error).split())[:300]
-        raise UserError(f'{package} cannot read {path}: {reason}') from error
+        raise UserError(
+            f'{package} cannot read {path}: {reason.rstrip(".")}; if the file is damaged, fetch or '
+            'copy it again, or write it again with "selnext-mm export"'
+        ) from error

@@ -61,9 +61,15 @@ class About(BaseModel):
     runtime: str
     classes: list[str]
     category_ids: list[int] | None = None
-    score_threshold: float | None = Field(None, description="the detector's own lowest score")
+    score_threshold: float | None = Field(
+        None,
+        description='below it the detector finds nothing, whatever score_thr is; not the score '
+        'that counts if score_thr is not given: that is in class_thresholds, else 0.3',
+    )
     class_thresholds: list[float] | None = Field(
-        None, description='lowest score of each class in the answer if score_thr is not given'
+        None,
+        description='lowest score of each class in the answer if score_thr is not given; 0.3 '
+        'where there are none',
     )
     checkpoint_sha256: str | None = None
     max_bytes: int

@@ -28,6 +28,7 @@ from selnext_mm.serve.limits import Limits, RefusedError
 from selnext_mm.serve.metrics import Metrics
 from selnext_mm.serve.model import ServedModel
 from selnext_mm.serve.places import Places
+from selnext_mm.text import short
 
 PAGE = {
     '/': ('page.html', 'text/html; charset=utf-8'),
@@ -52,13 +53,14 @@ REASONS = {
     408: 'the body did not arrive in time',
     413: 'too many bytes or pixels',
     415: 'not an image of a supported format',
-    422: 'incomplete image, or a parameter out of range',
+    422: 'incomplete image, or a parameter that is unknown or out of range',
     429: 'too many requests from this address',
     503: 'too many requests, or no answer in time',
 }
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: dict(model=Problem, description=text) for status, text in REASONS.items()
 }
+PARAMETERS = ('score_thr',)  # of /predict and /picture
 Score = Annotated[
     float | SkipJsonSchema[None],
     Query(
@@ -222,6 +224,16 @@ def create_app(model: ServedModel, limits: Limits | None = None, token: str = ''
         if token and not secrets.compare_digest(given.encode(), f'Bearer {token}'.encode()):
             raise RefusedError(401, 'send the header "Authorization: Bearer TOKEN"')
 
+    def named(request: Request) -> None:
+        """Refuse (422) a parameter that would be left unused."""
+        names = [name for name, _ in request.query_params.multi_items()]
+        for name in names:
+            if name not in PARAMETERS:
+                known = ', '.join(PARAMETERS)
+                raise RefusedError(422, f'query.{short(name)}: no such parameter; known: {known}')
+            if names.count(name) > 1:
+                raise RefusedError(422, f'query.{name}: given {names.count(name)} times; give one')
+
     @app.exception_handler(RefusedError)
     async def refused(request: Request, error: RefusedError) -> JSONResponse:
         return _problem(error.status, error.reason, error.retry)
@@ -243,13 +255,14 @@ def create_app(model: ServedModel, limits: Limits | None = None, token: str = ''
         return response
 
     guarded = [Depends(known)]
+    predicting = [*guarded, Depends(named)]
 
     @app.post(
         '/predict',
         response_model=Prediction,
         response_model_exclude_none=True,
         responses=REFUSALS,
-        dependencies=guarded,
+        dependencies=predicting,
         openapi_extra=BODY,
     )
     async def predict(request: Request, score_thr: Score = None):
@@ -260,7 +273,7 @@ def create_app(model: ServedModel, limits: Limits | None = None, token: str = ''
         '/picture',
         response_class=Response,
         responses={**REFUSALS, 200: {'content': {'image/jpeg': BINARY}}},
-        dependencies=guarded,
+        dependencies=predicting,
         openapi_extra=BODY,
     )
     async def picture(request: Request, score_thr: Score = None):

@@ -10,6 +10,7 @@ import numpy as np
 from selnext_mm.datasets.coco_content import check_records, load_coco
 from selnext_mm.datasets.pixels import read_rgb
 from selnext_mm.errors import UserError
+from selnext_mm.text import counted
 from selnext_mm.visualization import SCORE_THR
 from selnext_mm.visualization.draw import (
     Cell,
@@ -75,9 +76,9 @@ def draw_sheet(
         tile = draw_instances(
             _read_image(images, records[i]), truth[i], names, colours, 280, 0.25, False
         )
-        cells.append(Cell([tile], [f'{len(truth[i])} objects'], records[i]['file_name']))
+        cells.append(Cell([tile], [counted(len(truth[i]), 'object')], records[i]['file_name']))
         shown += truth[i]
-    note = f'{len(cells)} of {len(records)} images, {len(shown)} objects'
+    note = f'{len(cells)} of {len(records)} images, {counted(len(shown), "object")}'
     sheet = compose(title, note, cells, _legend(content, shown, colours), columns)
     save_sheet(sheet, out)
     return sheet.size
@@ -118,8 +119,8 @@ def draw_panel(
         left += truth[i]
         right += found[i]
     note = (
-        f'{len(cells)} of {len(records)} images, {len(left)} objects, '
-        f'{len(right)} predictions with score \u2265 {score_thr:g}'
+        f'{len(cells)} of {len(records)} images, {counted(len(left), "object")}, '
+        f'{counted(len(right), "prediction")} with score \u2265 {score_thr:g}'
     )
     legend = _legend(content, left + right, colours)
     sheet = compose('Ground truth and prediction', note, cells, legend, columns)

@@ -90,7 +90,7 @@ def test_an_interrupted_set_goes_on_within_the_run(drawn, tmp_path, capsys, monk
     # What is finished is tabled even then.
     assert 'not run' in (tmp_path / 'comparison.md').read_text()
     text = compare(capsys, *options)
-    assert '1 runs, 0 already finished' in text
+    assert '1 run, 0 already finished' in text
     run = json.loads(next(tmp_path.glob('runs/*/result.json')).read_text())
     assert run['resumed'] is True
     assert len(seen) in (20, 21)  # the epoch of the interruption may be made again, no more
@@ -130,7 +130,7 @@ def test_real_pictures_from_the_archive_or_folder(tmp_path, capsys):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (('cls/cifar10/selnext_tiny_cifar10.py',), 'no config .* did you mean cls/cifar10'),
+        (('cls/cifar10/selnext_tiny_cifar10.py',), 'there is no .* did you mean cls/cifar10'),
         (('cls/selnext_t_in1k.py',), 'cannot be compared: it lacks a CustomDataset'),
         ((CONFIG, CONFIG), 'is named twice'),
         ((CONFIG, '--seeds', '1', '1'), 'expected different numbers'),

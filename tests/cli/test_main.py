@@ -1,3 +1,4 @@
+import argparse
 import importlib
 import os
 import subprocess
@@ -9,6 +10,7 @@ import pytest
 from selnext_mm import __version__
 from selnext_mm.__main__ import call, main, wait_passively
 from selnext_mm.cli import COMMANDS
+from selnext_mm.cli.parser import Parser
 from selnext_mm.errors import UserError
 
 
@@ -25,6 +27,27 @@ def test_every_command_has_a_main_and_a_help(name, capsys):
         module.main(['--help'])
     assert stop.value.code == 0
     assert 'usage: ' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', [*sorted(COMMANDS), 'train --data d', 'predict m.onnx'])
+def test_every_option_says_what_it_does(name, monkeypatch):
+    parsers = []
+
+    def stop(self, *args):
+        parsers.append(self)
+        raise SystemExit
+
+    monkeypatch.setattr(Parser, 'parse_args', stop)
+    command, *words = name.split()
+    with pytest.raises(SystemExit):
+        importlib.import_module(COMMANDS[command][0]).main(words)
+    actions = parsers[0]._actions
+    assert [action.dest for action in actions if not action.help] == []
+    if words == ['--data', 'd']:  # what is chosen for the user is said
+        chosen = [a for a in actions if a.type in (int, float) and a.help != argparse.SUPPRESS]
+        silent = {a.dest for a in chosen if 'default: ' not in a.help}
+        assert silent == {'gpus', 'show_predictions'}
+        assert '640 (on a CPU 320)' in ' '.join(parsers[0].format_help().split())
 
 
 def test_an_unknown_command_names_the_choices(capsys):

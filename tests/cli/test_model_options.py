@@ -170,7 +170,7 @@ def test_several_batches_are_one(models, pictures, tmp_path):
     [
         (['--num', '0'], '--num 0; expected 1 or more'),
         (['--size', '8'], '--size 8; expected 32 or more'),
-        (['--labels', 'a'], '--labels has 1 entries for 2 configs'),
+        (['--labels', 'a'], '--labels has 1 entry for 2 configs'),
         (['--labels', 'a', 'a'], 'not distinct'),
         (['--out', 'x.jpg'], r'ends in .png'),
         (['--images', 'nowhere'], 'nowhere is not a folder'),

@@ -1,5 +1,7 @@
 """What all commands' options have in common."""
 
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,14 @@ def test_the_option_that_was_meant_is_named(parser, words, text, capsys):
         parser.parse_args(words)
     assert caught.value.code == 2
     assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('command', ['train', 'test'])
+@pytest.mark.parametrize(
+    ('script', 'shown'), [('/x/selnext-mm', 'selnext-mm {}'), ('{}.py', '{}.py')]
+)
+def test_usage_names_the_command_as_it_was_called(command, script, shown, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', [script.format(command), '--help'])
+    with pytest.raises(SystemExit):
+        import_module(f'selnext_mm.cli.{command}').parse_args(['--help'])
+    assert capsys.readouterr().out.startswith(f'usage: {shown.format(command)} [-h]')

@@ -165,3 +165,19 @@ def test_backends_of_others_are_left_alone():
     check_backends(Config({}))
     check_backends(Config(dict(visualizer=dict(type='DetLocalVisualizer'))))
     check_backends(Config(dict(visualizer=dict(vis_backends=[dict(type='Mine')]))))
+
+
+@pytest.mark.parametrize(
+    ('name', 'text'),
+    [
+        ('mask_rcnn/selnext_t_3x_coco.py', '1333 x 800 pixels'),
+        ('cls/selnext_t_in1k.py', '224 x 224 pixels'),
+        ('mask_rcnn/selnext_atto_shapes.py', '224 x 224 pixels'),
+    ],
+)
+def test_the_size_of_the_images(name, text):
+    assert summary.size_text(load_config(name)) == text
+
+
+def test_a_size_that_is_not_known():
+    assert summary.size_text(Config(dict(model=dict(type='X')))) == ''

@@ -103,7 +103,7 @@ def test_a_config_object_is_copied(tmp_path):
 @pytest.mark.parametrize(
     ('make', 'message'),
     [
-        (lambda root, work: Session('no-such-config'), 'no config'),
+        (lambda root, work: Session('no-such-config'), 'there is no no-such-config in'),
         (lambda root, work: Session(CONFIG, options={'train_cfg.max_epochs.a': 1}), 'merge'),
         (lambda root, work: Session(CONFIG, root, __file__), '--work-dir'),
         (lambda root, work: Session(CONFIG, work / 'none', work).train(), 'is not where'),
@@ -124,6 +124,40 @@ def test_a_mistake_is_a_user_error_and_leaves_nothing(make, message, shapes_root
         make(shapes_root, tmp_path)
     assert not list(tmp_path.iterdir())
     assert logging.root.manager.disable == 0
+
+
+@pytest.mark.parametrize(
+    ('call', 'message'),
+    [
+        (lambda s: Session(3), 'Session: config=3; expected a text or a path or a Config'),
+        (lambda s: Session(), "Session: missing a required argument: 'config'"),
+        (lambda s: Session(CONFIG, data=''), "Session: .*unexpected keyword argument 'data'"),
+        (lambda s: Session(CONFIG, data_root=3), 'data_root=3; expected a text or a path or None'),
+        (lambda s: Session(CONFIG, work_dir=3), 'work_dir=3; expected'),
+        (lambda s: Session(CONFIG, options=['a=1']), r"options=\['a=1'\]; expected a dict or None"),
+        (lambda s: Session(CONFIG, launcher=None), 'launcher=None; expected a text'),
+        (lambda s: Session(CONFIG, launcher='ssh'), "no launcher 'ssh'; choose from none, pytorch"),
+        (lambda s: Session(CONFIG, check_data='no'), "check_data='no'; expected True or False"),
+        (lambda s: s.train(resume=3), 'Session.train: resume=3; expected a text or a path or True'),
+        (lambda s: s.train(amp='yes'), "amp='yes'; expected True or False"),
+        (lambda s: s.train(auto_scale_lr=256), 'auto_scale_lr=256; expected True or False'),
+        (lambda s: s.train(loggers='mlflow'), "loggers='mlflow'; expected a list of texts"),
+        (lambda s: s.train(loggers=None), 'loggers=None; expected a list of texts'),
+        (lambda s: s.train(show_predictions=2.5), 'show_predictions=2.5; expected a whole number'),
+        (lambda s: s.test(None), 'Session.test: checkpoint=None; expected a text or a path'),
+        (lambda s: s.test('a.pth', out=True), 'out=True; expected a text or a path or None'),
+        (lambda s: s.test('a.pth', show_dir=1), 'show_dir=1; expected'),
+        (lambda s: s.test('a.pth', classwise=1), 'classwise=1; expected True or False'),
+        (lambda s: s.test('a.pth', fast_eval=1), 'fast_eval=1; expected True or False'),
+        (lambda s: s.test('a.pth', tta=1), 'tta=1; expected True or False'),
+        (lambda s: s.test('a.pth', slicing=640), 'slicing=640; expected a Slicing or None'),
+    ],
+)
+def test_an_argument_of_the_wrong_kind(call, message, shapes_root, tmp_path):
+    session = Session(CONFIG, shapes_root, tmp_path / 'work', SMALL)
+    with pytest.raises(UserError, match=message):
+        call(session)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('key', ['train_dataloader', 'optim_wrapper'])
@@ -147,7 +181,30 @@ def test_a_locked_folder_is_left_alone(shapes_root, tmp_path):
     other.release()
 
 
-def test_public_names():
+@pytest.mark.integration
+def test_what_the_page_shows_from_python(shapes_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    load_config(CONFIG, SMALL).dump('my_config.py')
+    Path('data').mkdir()
+    Path('data/mine').symlink_to(shapes_root)
+    page = (Path(__file__).parents[2] / 'docs' / 'training.md').read_text(encoding='utf-8')
+    code = page.partition('## From Python')[2].partition('```python\n')[2].partition('```')[0]
+    namespace = {}
+    exec(code, namespace)
+    assert namespace['session'].cfg.randomness.seed == 3
+    assert namespace['session'].written[0].samefile('scores.json')
+    assert Path(namespace['checkpoint']).name == 'epoch_1.pth'
+    assert 'scores.json' in capsys.readouterr().out
+
+
+def test_public_names_are_listed_without_loading_them():
+    names = {'Session', 'UserError', 'check_data', 'export_model', 'train'}
+    assert names <= set(dir(selnext_mm))
+    assert {'__version__', 'register_modules'} <= set(dir(selnext_mm))
+    assert set(selnext_mm.__all__) == names == set(selnext_mm.EXPORTS)
+
+
+def test_public_names_are_the_classes():
     assert selnext_mm.Session is Session
     assert issubclass(UserError, Exception)
     with pytest.raises(AttributeError, match='no_such_name'):

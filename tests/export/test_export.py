@@ -289,6 +289,22 @@ def test_from_python_the_suffix_says_what_is_written(classifier, tmp_path):
         export_model(classifier.config, classifier.checkpoint, path, target='tflite')
 
 
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(config=3), 'export_model: config=3; expected a text or a path'),
+        (dict(opest=18), r"export_model\(\) has no option 'opest'; did you mean opset"),
+        (dict(opset='18'), "export_model: opset='18'; expected a whole number or None"),
+        (dict(classes='ant'), "classes='ant'; expected a list of texts or None"),
+        (dict(check=[(1, 32)], tolerance='no'), "tolerance='no'; expected a number"),
+        (dict(check=[1, 32, 32]), r'check=\[1, 32, 32\]; expected a list or None'),
+    ],
+)
+def test_from_python_an_argument_of_the_wrong_kind(options, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        export_model(**dict(config='a.py', checkpoint='a.pth', out=tmp_path / 'a.onnx') | options)
+
+
 def test_from_python_a_file_that_differs_is_an_error(classifier, tmp_path, monkeypatch):
     def other(graph, path, *rest):
         path.write_text('some file')

@@ -41,7 +41,9 @@ def test_frames_of_a_stream_become_lines_and_a_clip(root, clip, tmp_path):
         *('-c', 'copy', '-f', 'rtsp', '-rtsp_transport', 'tcp', address),
     ]
     again = f'until {subprocess.list2cmdline(map(str, send))}; do sleep 0.5; done'
-    sender = subprocess.Popen(['sh', '-c', again], stderr=subprocess.DEVNULL, start_new_session=True)
+    sender = subprocess.Popen(
+        ['sh', '-c', again], stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         done = finish(
             [

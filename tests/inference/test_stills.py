@@ -42,6 +42,6 @@ def test_nothing_readable_is_an_error_and_writes_nothing(detector, tmp_path):
     (bad / 'a.png').write_bytes(b'')
     predictor = Predictor(detector.config, detector.checkpoint, device='cpu')
     ids = find_ids(predictor.loaded.cfg, predictor.classes)
-    with pytest.raises(UserError, match='none of the 1 images can be read; nothing was written'):
+    with pytest.raises(UserError, match='the image cannot be read; nothing was written'):
         predict_images(predictor, list_images([bad]), out, ids, 0.3)
     assert list(out.iterdir()) == []

@@ -188,7 +188,7 @@ def test_predictions_are_not_replaced_by_accident(echo, clip, tmp_path):
 def test_objects_keep_their_numbers(echo, clip, tmp_path, capsys):
     pytest.importorskip('trackers', reason='needs pip install --no-deps trackers, see tracks.py')
     assert predict(echo, clip, tmp_path / 'out', '--track') == 0
-    assert '9 objects, 1 tracks' in capsys.readouterr().out
+    assert '9 objects, 1 track' in capsys.readouterr().out
     lines, frames = read(tmp_path / 'out')
     strong = [i for i, line in enumerate(lines) if line['instances'][0]['score'] >= 0.7]
     # From the frame after the first strong one on; before there is no number.

@@ -127,11 +127,11 @@ def test_unreadable_pictures_are_named_and_the_others_done(classifier, broken, t
 
 
 MISTAKES = {
-    'nothing readable': (['{p}/text.jpg'], 'none of the 1 images can be read'),
+    'nothing readable': (['{p}/text.jpg'], 'the image cannot be read'),
     'no image': (['{p}/none*.jpg'], 'no images'),
     'threshold': (['{p}', '--score-thr', '7'], '--score-thr 7'),
     'category file': (['{p}', '--ann', '{p}/notes.txt'], 'notes.txt is not JSON'),
-    'checkpoint': (['{p}', '--classes', 'a'], '--classes names 1 classes and the model has 4'),
+    'checkpoint': (['{p}', '--classes', 'a'], '--classes names 1 class and the model has 4'),
 }
 
 

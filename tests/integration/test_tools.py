@@ -57,7 +57,7 @@ def test_the_banner_says_in_15_lines_what_is_about_to_happen(trained):
     assert facts['model'] == 'MaskRCNN, backbone SELNeXt (arch atto), neck FPN'
     assert facts['parameters'] == '5.33 M, all trained'
     assert 'AdamW lr 0.001' in facts['schedule']
-    assert facts['batch'] == '2 images x 1 process(es) = 2'
+    assert facts['batch'] == '2 images x 1 process = 2'
     assert '16 images for training, 8 for validation' in ' '.join(banner)
     assert facts['data'].endswith(', 6 classes')
     assert facts['files'].startswith(str(work))

@@ -196,7 +196,9 @@ train_dataloader = dict(dataset=dict(_delete_=True, type='ConcatDataset',
 
 ARGUMENTS = {
     'unknown command': Case('trian x.py', ("'trian'", 'did you mean train', 'choose from')),
-    'no config': Case('train', ('config',)),
+    'no config': Case('train', ('selnext-mm train: error', 'CONFIG', '--data DIR')),
+    'options without a config': Case('train --epochs 3', ('selnext-mm train: error', '--data DIR')),
+    'test of nothing': Case('test', ('selnext-mm test: error', 'CONFIG, CHECKPOINT')),
     'unknown option': Case(f'{T} --lr 3', ('--lr',)),
     'misspelt option': Case(f'{T} --tensorbord', ('--tensorbord', 'did you mean --tensorboard')),
     'shortened option': Case(f'{T} --tensor', ('--tensor',)),
@@ -206,7 +208,7 @@ ARGUMENTS = {
     'unknown launcher': Case(f'{T} --launcher ssh', ('ssh', 'pytorch')),
     'launcher without torchrun': Case(f'{T} --launcher pytorch', ('RANK', 'dist_train.sh')),
     'local rank': Case(f'{T} --local-rank x', ('local-rank', "'x'")),
-    'test without a checkpoint': Case(f'test {CFG}', ('checkpoint',)),
+    'test without a checkpoint': Case(f'test {CFG}', ('CHECKPOINT',)),
     'results of unknown kind': Case(f'{E} --out a.txt', ('a.txt', '.json or .pkl')),
     'results into a file as folder': Case(
         f'{E} --out file/a.json', ('--out', 'file is a file'), config('', 'file')
@@ -247,12 +249,42 @@ ARGUMENTS = {
     'option of predict without a value': Case(
         f'{PREDICT} {OPT} lr', ('--cfg-options', 'key=value')
     ),
+    'published folder that is not there': Case(
+        'predict weights/bccd weights/a.jpg --out out',
+        ('there is no weights/bccd in ', 'neither a file nor a folder'),
+    ),
+    'published folder that is not there, and many images': Case(
+        'predict weights/bccd a.jpg b.jpg --out out', ('there is no weights/bccd in ',)
+    ),
+    'prediction by a folder of images': Case(
+        'predict pictures a.jpg --out out',
+        ('pictures is a folder without a config.py', 'selnext-mm publish'),
+        pictures,
+    ),
     'prediction without a checkpoint': Case(
         f'predict {CFG} a.jpg --out out',
         (f'{CFG} and a.jpg are two of three', 'a folder of "selnext-mm publish"'),
     ),
+    'prediction by a config and an exported file': Case(
+        'predict run1/config.py m.onnx a.jpg --out out',
+        ('m.onnx needs no config: leave out run1/config.py', 'selnext-mm predict m.onnx IMAGES'),
+    ),
+    'prediction by a config, a checkpoint and an exported file': Case(
+        f'predict {CFG} CKPT m.xml --out out', ('m.xml needs no config: leave out', CFG)
+    ),
+    'prediction by two exported files': Case(
+        'predict m.onnx n.xml a.jpg --out out', ('m.onnx and n.xml are two models',)
+    ),
+    'prediction with the image first': Case(
+        'predict a.JPG m.onnx --out out', ('a.JPG is an image; give the model first',)
+    ),
+    'prediction by a damaged file': Case(
+        'predict m.onnx pictures --out out',
+        ('onnxruntime cannot read m.onnx', 'fetch or copy it again', 'selnext-mm export'),
+        lambda room: (one_picture(room), room.write('m.onnx', b'\x08\x08\x12')),
+    ),
     'score of predict above one': Case(f'{PREDICT} --score-thr 2', ('--score-thr 2',)),
-    'prediction of nothing': Case(PREDICT, ('none of the 1 images',)),
+    'prediction of nothing': Case(PREDICT, ('the image cannot be read',)),
     'predictions into a file': Case(
         PREDICT, ('out',), lambda room: (one_picture(room), room.write('out'))
     ),
@@ -275,6 +307,11 @@ ARGUMENTS = {
 CONFIGS = {
     'no such config': Case(
         'train mask_rcnn/selnext_t_3x.py', ('did you mean', 'selnext_t_3x_coco')
+    ),
+    'no config with that address': Case('train /nowhere/a.py', ('there is no /nowhere/a.py,',)),
+    'no config of the package': Case(
+        'train selnext_mm::mask_rcnn/selnext_t_3x.py',
+        ('no config mask_rcnn/selnext_t_3x.py in the package', 'selnext_t_3x_coco'),
     ),
     'syntax error': Case(
         'train mine.py',
@@ -544,7 +581,7 @@ DATA = {
     'folder without images': Case(
         FEATURES, ('no images', 'pictures'), config('', 'pictures/notes.txt')
     ),
-    'broken image, predicted': Case(PREDICT, ('none of the 1 images',), pictures),
+    'broken image, predicted': Case(PREDICT, ('the image cannot be read',), pictures),
     'broken image': Case(FEATURES, ('1.jpg', 'not an image'), pictures),
 }
 CHECKPOINTS = {
@@ -669,6 +706,15 @@ CHECKPOINTS = {
         ('stem.weight', '--from'),
         checkpoint(lambda room: saved({'stem.weight': torch.zeros(3)})),
     ),
+    'detector, converted for a detector': Case(
+        'convert CKPT out.pth --from selnext_mm --to detection',
+        ('weights of a detector', 'rpn_head.', '--weights FILE of train', "prefix='backbone.'"),
+    ),
+    'detector of another project, converted': Case(
+        'convert w.pth out.pth --from convnext-mmpretrain',
+        ('weights of a detector', 'name the file of a classifier'),
+        checkpoint(lambda room: saved({'bbox_head.fc.weight': torch.zeros(3)})),
+    ),
     'address without a server': Case(
         f'{T} --work-dir work {OPT} pretrained=http://127.0.0.1:9/w.pth',
         ('http://127.0.0.1:9/w.pth', 'cannot be fetched'),
@@ -695,7 +741,11 @@ SERVED = {
         'serve work', ('work alone is no model',), config('', 'work/config.py')
     ),
     'config of the Hub': Case('serve hf://me/pets', ('hf://me/pets', 'only weights')),
-    'no such config': Case('serve no.py CKPT', ("no config 'no.py'",)),
+    'folder that is not there': Case('serve weights/bccd', ('there is no weights/bccd in ',)),
+    'folder without a config': Case(
+        'serve pictures', ('pictures is a folder without a config.py',), pictures
+    ),
+    'no such config': Case('serve no.py CKPT', ('there is no no.py in ', 'configs are in')),
     'no such checkpoint': Case(f'serve {CFG} no.pth', ('no.pth', 'no such file')),
     'checkpoint of another model': Case(
         'serve retinanet/r50_2x_coco.py CKPT', ('CKPT', 'is not a checkpoint of this model')
@@ -705,10 +755,15 @@ SERVED = {
         f'serve {CFG} CKPT --device gpu', ('--device gpu', 'give cpu, cuda, cuda:1 or auto')
     ),
     'too few classes': Case(
-        f'serve {CFG} CKPT --classes one', ('--classes names 1 classes and the model has 6',)
+        f'serve {CFG} CKPT --classes one', ('--classes names 1 class and the model has 6',)
     ),
     'exported file with a config': Case(
         f'serve {CFG} m.onnx', ('m.onnx needs no config: selnext-mm serve m.onnx',)
+    ),
+    'damaged exported file': Case(
+        'serve m.onnx',
+        ('onnxruntime cannot read m.onnx', 'fetch or copy it again', 'selnext-mm export'),
+        config(b'\x08\x08\x12', 'm.onnx'),
     ),
     'exported file with a checkpoint': Case(
         'serve m.onnx CKPT', ('m.onnx holds config and weights', 'give one of them')
@@ -837,6 +892,31 @@ TABLE |= {
         'train --data set/data.yaml',
         ('data.yaml',),
         labels({'data.yaml': 'names: !!python/object/apply:os.mkdir [planted]\n'}),
+    ),
+    'labels: checked, no such folder': Case(
+        'check-data nope', ('there is no nope in ', 'neither a file nor a folder', 'no such config')
+    ),
+    'labels: checked, no such place': Case(
+        'check-data /nowhere/nope', ('there is no /nowhere/nope, neither a file nor a folder',)
+    ),
+    'labels: looked at, no such folder': Case(
+        'browse nope', ('there is no nope in ', 'neither a file nor a folder')
+    ),
+    'labels: a folder without --data': Case(
+        'train set', ('set is a folder', 'selnext-mm train --data set'), empty_folder
+    ),
+    'labels: a COCO file without --data': Case(
+        'train set/a.json',
+        ('set/a.json is a file of labels', 'selnext-mm train --data set/a.json'),
+        labels({'a.json': '{"images": [], "annotations": [], "categories": []}'}),
+    ),
+    'labels: a YOLO file without --data': Case(
+        'train set/data.yaml',
+        ('set/data.yaml is a file of labels', 'selnext-mm train --data set/data.yaml'),
+        labels({'data.yaml': 'train: images\nnames: [a]\n'}),
+    ),
+    'labels: a folder tested': Case(
+        'test set CKPT', ('set is a folder without a config.py',), empty_folder
     ),
     'labels: checked, an empty folder': Case(
         'check-data set', ('no labels found in set',), empty_folder

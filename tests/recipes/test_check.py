@@ -7,6 +7,7 @@ import pytest
 
 import selnext_mm
 from selnext_mm.__main__ import main
+from selnext_mm.errors import UserError
 from selnext_mm.recipes.check import is_labels
 from tests.datasets.formats.writers import SMALL, WRITERS
 
@@ -42,7 +43,7 @@ def test_an_image_in_two_splits_is_told(tmp_path, capsys):
     shutil.copy(images['train_000.png'], images['val_000.png'])
     assert main(['check-data', str(folder)]) == 0
     text = capsys.readouterr().out
-    assert '1 groups of duplicate images in two splits' in text
+    assert '1 group of duplicate images in two splits' in text
     assert 'train train_000.png, val val_000.png (0 of 256 bits differ)' in text
 
 
@@ -85,3 +86,18 @@ def test_from_python_it_returns_what_the_command_shows(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(result.as_dict()))
     with pytest.raises(selnext_mm.UserError, match='nowhere'):
         selnext_mm.check_data(tmp_path / 'nowhere')
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(source=3), 'check_data: source=3; expected a text or a path'),
+        (dict(source='.', splits='train'), "splits='train'; expected a list of texts"),
+        (dict(source='.', images='yes'), "images='yes'; expected True or False"),
+        (dict(source='.', workers='2'), "workers='2'; expected a whole number or None"),
+        (dict(source='.', progress=True), 'progress=True; expected a function'),
+    ],
+)
+def test_an_argument_of_the_wrong_kind(options, message):
+    with pytest.raises(UserError, match=message):
+        selnext_mm.check_data(**options)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -147,3 +148,43 @@ def test_the_best_checkpoint_is_the_newest_of_the_best(tmp_path):
 def test_an_option_that_does_not_exist(tmp_path):
     with pytest.raises(UserError, match="no option 'epoch'; did you mean epochs"):
         selnext_mm.train(tmp_path, epoch=3)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(epochs='1'), "epochs='1'; expected a whole number or None"),
+        (dict(epochs=1.0), 'epochs=1.0; expected a whole number'),
+        (dict(batch_size=True), 'batch_size=True; expected a whole number'),
+        (dict(image_size='64'), "image_size='64'; expected a whole number"),
+        (dict(lr='1e-3'), "lr='1e-3'; expected a number or None"),
+        (dict(seed=None), 'seed=None; expected a whole number'),
+        (dict(mix='yes'), "mix='yes'; expected True or False"),
+        (dict(weights=3), 'weights=3; expected a text'),
+        (dict(model=3), 'model=3; expected a text or None'),
+        (dict(model=['selnext_t']), r"model=\['selnext_t'\]; expected a text"),
+        (dict(out=3), 'out=3; expected a text or a path or None'),
+        (dict(val=True), 'val=True; expected a number or a text or a path or None'),
+        (dict(format=1), 'format=1; expected a text'),
+        (dict(resume='yes'), "resume='yes'; expected True or False"),
+        (dict(amp=1), 'amp=1; expected True or False'),
+        (dict(loggers='tensorboard'), "loggers='tensorboard'; expected a list of texts"),
+        (dict(loggers=[1]), r'loggers=\[1\]; expected a list of texts'),
+        (dict(show_predictions='8'), "show_predictions='8'; expected a whole number"),
+        (dict(say='no'), "say='no'; expected a function"),
+        (dict(clip_grad=float('nan')), '--clip-grad nan; expected 0 or more'),
+        (dict(drop_path=float('nan')), '--drop-path nan; expected 0 or more'),
+    ],
+)
+def test_an_argument_of_the_wrong_kind(options, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        selnext_mm.train(tmp_path, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_numpy_and_paths_are_taken(tmp_path):
+    with pytest.raises(UserError, match='no such file or folder'):
+        selnext_mm.train(tmp_path / 'none', epochs=np.int64(1), lr=np.float32(0.1))
+    with pytest.raises(UserError, match=r'--weights .*w\.pth: no such file'):
+        selnext_mm.train(tmp_path, weights=tmp_path / 'w.pth')

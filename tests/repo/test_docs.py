@@ -161,6 +161,8 @@ def named(block: Block) -> dict[str, str]:
             found[name] = rf'\b{name}\b'
         for names in re.findall(r'^from selnext_mm\S* import (.+)$', text, re.M):
             found |= {name: rf'\b{name}\b' for name in names.split(', ')}
+        for name in re.findall(r'\bselnext_mm\.(\w+)\(', text):
+            found[name] = rf'\b{name}\b'
     return found
 
 

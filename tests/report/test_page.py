@@ -222,7 +222,7 @@ def test_two_runs_stand_side_by_side(tmp_path, shapes_root, annotations, monkeyp
     assert 'optim_wrapper.optimizer.lr' in text
     with pytest.raises(UserError, match='same work dir'):
         build_report([first, first], tmp_path / 'b.html')
-    with pytest.raises(UserError, match='1 predictions for 2 work dirs'):
+    with pytest.raises(UserError, match='1 prediction for 2 work dirs'):
         build_report([first, second], tmp_path / 'b.html', predictions=['x.json'])
 
 

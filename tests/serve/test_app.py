@@ -10,6 +10,7 @@ import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,6 +100,22 @@ def bomb(side=100_000):
         (b'', 'image/png', '/predict', 422, 'the body is empty'),
         (png(), 'image/png', '/predict?score_thr=2', 422, 'score_thr: Input should be less'),
         (png(), 'image/png', '/picture?score_thr=nan', 422, 'score_thr'),
+        (
+            png(),
+            'image/png',
+            '/predict?score_threshold=0.9',
+            422,
+            'no such parameter; known: score_thr',
+        ),
+        (
+            png(),
+            'image/png',
+            '/picture?score_thr=0.2&top_k=1',
+            422,
+            'query.top_k: no such parameter',
+        ),
+        (png(), 'image/png', '/predict?score_thr=0&score_thr=1', 422, 'score_thr: given 2 times'),
+        (png(), 'image/png', '/predict?%0Ax=', 422, 'no such parameter'),
     ],
 )
 def test_what_is_refused_is_told(body, kind, path, status, text, port):
@@ -279,3 +296,11 @@ def test_load_is_served_whole_and_to_those_who_asked(model):
         (found,) = content['annotations']
         assert found['bbox'] == [0, 0, 20 + i, 30]
         assert found['score'] == pytest.approx((100 + i) / 255, abs=1e-3)
+
+
+def test_the_page_of_the_documentation_has_the_answers_of_the_server(port):
+    text = (Path(__file__).parents[2] / 'docs' / 'serve.md').read_text(encoding='utf-8')
+    shown = re.search(r'`GET /health` \| `(.+?)`', text)[1]
+    assert json.loads(shown) == json.loads(ask(port)[2])
+    fields = json.loads(ask(port, path='/openapi.json')[2])['components']['schemas']['About']
+    assert '0.3' in fields['properties']['score_threshold']['description']

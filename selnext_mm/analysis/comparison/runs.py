@@ -23,6 +23,7 @@ from selnext_mm.engine.resume.work_dir_lock import WorkDirBusyError
 from selnext_mm.engine.runner import ConciseRunner
 from selnext_mm.engine.session import Session
 from selnext_mm.errors import UserError
+from selnext_mm.text import counted
 
 
 @RUNNERS.register_module()
@@ -122,7 +123,7 @@ def run_all(
 ) -> None:
     """Execute the unfinished runs; report a line before and after each of them."""
     todo = [run for run in runs if not finished(run)]
-    say(f'{len(runs)} runs, {len(runs) - len(todo)} already finished')
+    say(f'{counted(len(runs), "run")}, {len(runs) - len(todo)} already finished')
     spent: list[float] = []
     for i, run in enumerate(todo):
         run.folder.mkdir(parents=True, exist_ok=True)

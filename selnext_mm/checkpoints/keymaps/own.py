@@ -17,7 +17,12 @@ from selnext_mm.checkpoints.keymaps.selnext import (
 )
 from selnext_mm.errors import UserError
 
-OWN_RULES = Rules(renames=((r'((backbone|neck|head)\..+)', r'\1'),))
+OWN_RULES = Rules(
+    renames=((r'((backbone|neck|head)\..+)', r'\1'),),
+    of_detectors='. A detector of this package needs no conversion: start from it with --weights '
+    "FILE of train, or from its backbone with init_cfg=dict(type='Pretrained', checkpoint=FILE, "
+    "prefix='backbone.')",
+)
 HEAD_ONLY = ((r'(neck|head)\..+', 'classification neck and head: a detector has none'),)
 # Optional parts of a SELNeXt block: its norm and its attention, of any kind.
 _EXCHANGEABLE = re.compile(r'backbone\.stages\.\d+\.\d+\.(norm|attention)\.')

@@ -57,10 +57,14 @@ class KeyMapping:
 
 @dataclass(frozen=True)
 class Rules:
-    """Full-match patterns of one source: ``renames`` to our names, ``drops`` with reasons."""
+    """Full-match patterns of one source: ``renames`` to our names, ``drops`` with reasons.
+
+    ``of_detectors`` is what to do with a detector of that source.
+    """
 
     renames: tuple[tuple[str, str], ...]
     drops: tuple[tuple[str, str], ...] = ()
+    of_detectors: str = '; name the file of a classifier'
 
 
 CLASSIFIER_ONLY = (
@@ -70,6 +74,10 @@ CLASSIFIER_ONLY = (
     ),
     (rf'head\.fc\.{PARAM}', 'classification head: a detector has none'),
 )
+
+
+# Parts of a detector or segmentor that no classifier has.
+BEYOND_CLASSIFIERS = ('rpn_head.', 'roi_head.', 'bbox_head.', 'mask_head.', 'decode_head.')
 
 
 def first_match(key: str, table: tuple[tuple[str, str], ...]) -> tuple[re.Match, str] | None:
@@ -101,6 +109,11 @@ def rename(state: StateDict, rules: Rules, target: str) -> tuple[StateDict, dict
             dropped[key] = hit[1]
         else:
             unknown.append(key)
+    if whole := [key for key in unknown if key.startswith(BEYOND_CLASSIFIERS)]:
+        raise UserError(
+            f'these are the weights of a detector or segmentor ({preview(whole, 2)}), and a '
+            f'classifier is wanted{rules.of_detectors}'
+        )
     if unknown:
         raise UserError(
             f'{len(unknown)} of {len(state)} keys are not from this source: {preview(unknown)}; '

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from selnext_mm.datasets.check.findings import Report
 from selnext_mm.datasets.coco_content import is_id, mixed_ids
-from selnext_mm.text import near, preview
+from selnext_mm.text import counted, near, preview
 
 # Text and remedy for ids of both kinds.
 MIXED = (
@@ -39,7 +39,7 @@ def read_categories(report: Report, categories: list) -> list[tuple]:
         report.add(
             'error',
             'categories',
-            f'{len(bad)} categories are without an id or a name',
+            f'{counted(len(bad), "category is", "categories are")} without an id or a name',
             'Give each category an id and a name',
             bad,
         )
@@ -89,7 +89,8 @@ def check_categories(report: Report, categories: list, classes: Sequence[str]) -
         report.add(
             'warn',
             'classes',
-            f'{len(unused)} categories of the file are not among the classes: {preview(unused, 8)}',
+            f'{counted(len(unused), "category of the file is", "categories of the file are")} '
+            f'not among the classes: {preview(unused, 8)}',
             'Their annotations are left out; add them to metainfo.classes if they are wanted',
             count=len(unused),
         )

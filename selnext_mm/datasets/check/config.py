@@ -19,7 +19,7 @@ from selnext_mm.datasets.check.segmentation import check_maps
 from selnext_mm.datasets.coco_file import KEYS, read_coco
 from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES
 from selnext_mm.errors import UserError
-from selnext_mm.text import did_you_mean, preview
+from selnext_mm.text import counted, did_you_mean, preview
 
 
 def dataset_class(cfg: Config, dataset: dict) -> type:
@@ -179,7 +179,7 @@ def _check_classification(cfg, loader, dataset, kind, classes, deep) -> Report:
         report.add(
             'error',
             'num_classes',
-            f'{listed}, the data set has {count} classes',
+            f'{listed}, the data set has {counted(count, "class")}',
             f'--cfg-options {" ".join(f"{place}={count}" for place in places)}',
         )
     return report
@@ -295,7 +295,9 @@ def stop_on_bad_data(cfg: Config, loaders: Sequence[str]) -> list[str]:
     lines = []
     for report in reports:
         objects = f', {report.used} of {report.objects} annotations used' if report.objects else ''
-        images = f'{report.images} images' if report.counted else f'{len(report.classes)} classes'
+        images = counted(report.images, 'image')
+        if not report.counted:
+            images = counted(len(report.classes), 'class')
         lines.append(f'{report.name}: {images}{objects}')
         lines += [f'{report.name}: {f.sentence()}' for f in report.findings if f.level == 'warn']
     return lines

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 
-from selnext_mm.text import short, visible
+from selnext_mm.text import counted, short, visible
 
 LEVELS = ('error', 'warn', 'note')
 SHOWN = 3  # examples per finding
@@ -89,9 +89,9 @@ def table_lines(reports: Iterable[Report]) -> Iterator[tuple[str, str]]:
     """(style, line) pairs: each data set with its findings, then one table of the classes."""
     reports = list(reports)
     for report in reports:
-        objects = f', {report.objects} annotations' if report.objects else ''
+        objects = f', {counted(report.objects, "annotation")}' if report.objects else ''
         yield '', f'{report.name}: {report.source}'
-        yield '', f'  {report.images} images{objects}, {report.used} used'
+        yield '', f'  {counted(report.images, "image")}{objects}, {report.used} used'
         for finding in sorted(report.findings, key=lambda f: LEVELS.index(f.level)):
             examples = f' ({", ".join(finding.examples)}' if finding.examples else ''
             if examples:

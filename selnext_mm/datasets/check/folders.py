@@ -13,7 +13,7 @@ from pathlib import Path
 from selnext_mm.datasets.check.findings import Report
 from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES
 from selnext_mm.errors import UserError
-from selnext_mm.text import preview
+from selnext_mm.text import counted, preview
 
 LOOKED_AT = 200  # files of a class folder, in the quick form
 
@@ -135,7 +135,8 @@ def check_folder(
         report.add(
             'error',
             'classes',
-            f'{len(names)} class folders for the {len(classes)} classes of the config: '
+            f'{counted(len(names), "class folder")} for the '
+            f'{counted(len(classes), "class")} of the config: '
             f'{preview(names, 8)}',
             'Name the classes in metainfo.classes of every data set, or give the whole folder',
         )

@@ -7,6 +7,7 @@ from selnext_mm.datasets.check.categories import MIXED
 from selnext_mm.datasets.check.findings import Report
 from selnext_mm.datasets.check.masks import finite
 from selnext_mm.datasets.coco_content import is_id, mixed_ids
+from selnext_mm.text import counted
 
 LARGEST = 2**31 - 1  # pixels; of what the formats of images can hold
 
@@ -59,7 +60,7 @@ def check_image_records(report: Report, records: list) -> dict:
         report.add(
             'warn',
             'images',
-            f'{len(repeated)} files are listed as several images',
+            f'{counted(len(repeated), "file is", "files are")} listed as several images',
             'Their annotations contradict each other; list each file once',
             repeated,
         )

@@ -15,7 +15,7 @@ from PIL import Image
 
 from selnext_mm.datasets.check.findings import Report
 from selnext_mm.errors import UserError
-from selnext_mm.text import preview
+from selnext_mm.text import counted, preview
 
 LOOKED_AT = 32  # maps, in the quick form
 IGNORED = 255
@@ -77,7 +77,9 @@ class _Maps:
             self.bad['unreadable'].append(f'{path}: {reason}')
             return
         if values.ndim != 2:
-            self.bad['unreadable'].append(f'{path}: {values.shape[2]} channels, labels have one')
+            self.bad['unreadable'].append(
+                f'{path}: {counted(values.shape[2], "channel")}, labels have one'
+            )
             return
         if (values.shape[1], values.shape[0]) != size:
             text = f'{path} is {values.shape[1]} x {values.shape[0]}, its image {size[0]} x'
@@ -94,7 +96,7 @@ class _Maps:
             'unreadable': ('maps cannot be read as one label per pixel', 'Write them again'),
             'size': ('maps have another size than their image', 'Labels would be misplaced'),
             'labels': (
-                f'maps have labels beyond the {count} classes'
+                f'maps have labels beyond the {counted(count, "class")}'
                 + (' (label 0 is ignored, class 0 is label 1)' if self.shift else ''),
                 REMEDY,
             ),

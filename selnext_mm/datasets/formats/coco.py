@@ -11,7 +11,7 @@ from selnext_mm.datasets.coco_file import OTHERS, read_coco
 from selnext_mm.datasets.formats.files import Tree, join, split_of, tails
 from selnext_mm.datasets.formats.records import LabelledObject, Labels, SplitLabels, Tally, preview
 from selnext_mm.errors import UserError
-from selnext_mm.text import short
+from selnext_mm.text import counted, short
 
 HASHABLE = (int, float, str)  # what an id may be
 HEAD = 1 << 16  # bytes of a file that are looked at
@@ -242,7 +242,8 @@ class CocoLabels(Labels):
         twice = [name for name, n in Counter(found.values()).items() if n > 1]
         if twice:
             raise UserError(
-                f'{path} lists {len(twice)} files as several images ({preview(twice)}); list each '
+                f'{path} lists {counted(len(twice), "file")} as several images '
+                f'({preview(twice)}); list each '
                 'file once'
             )
         prefix = f'{best}/' if best else ''
@@ -291,13 +292,15 @@ class CocoLabels(Labels):
             )
         if twice:
             raise UserError(
-                f'{path} uses {len(twice)} annotation ids twice ({preview(twice)}); number the '
+                f'{path} uses {counted(len(twice), "annotation id")} twice '
+                f'({preview(twice)}); number the '
                 'annotations anew (were two files put together?)'
             )
         for (what, value), n in unknown.items():
             raise UserError(
-                f'{path}: {n} annotations have the {what} {value}, which the file does not list '
-                f'({len(unknown)} such ids); add its record or remove them'
+                f'{path}: {counted(n, "annotation has", "annotations have")} the {what} {value}, '
+                f'which the file does not list ({counted(len(unknown), "such id")}); add '
+                'its record or remove them'
             )
         if habit:
             tally.add('crowd habit', f'{path.name}: {crowds} of {len(annotations)}')

@@ -9,11 +9,13 @@ from selnext_mm.datasets.formats import coco, folders, voc, yolo
 from selnext_mm.datasets.formats.files import Tree
 from selnext_mm.datasets.formats.records import Labels, preview
 from selnext_mm.errors import UserError
+from selnext_mm.text import counted
 
 FORMATS = ('coco', 'lvis', 'yolo', 'voc', 'folders')
 ARCHIVES = ('.zip', '.tar', '.tgz', '.gz', '.bz2', '.xz', '.7z', '.rar')
 UP = 2  # folders above an annotation file in which its images are looked for
 EXPORT = 'export the labels as COCO, YOLO or Pascal VOC'
+BY_LOOKING = 'leave out --format, and the format is found by looking'
 
 
 def open_labels(path: str | os.PathLike, format: str | None = None) -> Labels:
@@ -66,6 +68,7 @@ def _of_file(path: Path, format: str | None) -> Labels:
         kind = f' as {format}' if format else ''
         raise UserError(
             f'{path} cannot be read{kind}: expected a folder, a COCO .json or a YOLO data.yaml'
+            + (f'; {BY_LOOKING}' if format else '')
         )
     labels.root = tree.root
     return labels
@@ -127,9 +130,9 @@ def _yolo(tree: Tree, problems: list[str]) -> str | None:
 def _nothing(tree: Tree, format: str | None, problems: list[str]) -> str:
     """Why there are no labels, as far as that is known."""
     text = f'no labels found in {tree.root}' + (f' as {format}' if format else '')
-    seen = [f'{len(tree.images)} images']
+    seen = [counted(len(tree.images), 'image')]
     seen += [
-        f'{len(names)} {suffix} files (e.g. {names[0]})'
+        f'{counted(len(names), f"{suffix} file")} (e.g. {names[0]})'
         for suffix, names in tree.labels.items()
         if names
     ]
@@ -142,10 +145,22 @@ def _nothing(tree: Tree, format: str | None, problems: list[str]) -> str:
         if b'<annotations' in tree.path(n).read_bytes()[:4096]
     ]
     why = f'. {"; ".join(reasons)}' if reasons else ''
+    if format:
+        there = _present(tree)
+        what = f'the labels look like {" and ".join(there)}: ' if there else ''
+        return f'{text}: {", ".join(seen)}{why}; {what}{BY_LOOKING}'
     return (
         f'{text}: {", ".join(seen)}{why}. Looked for COCO (a .json with images, annotations and '
         'categories), YOLO (data.yaml), Pascal VOC (.xml) and class folders (train/<class>/*.jpg)'
     )
+
+
+def _present(tree: Tree) -> list[str]:
+    """The formats that are there; none where that cannot be said."""
+    try:
+        return list(_candidates(tree, None, []))
+    except UserError:
+        return []
 
 
 def _json_kind(path: Path) -> str:

@@ -43,7 +43,8 @@ class FolderLabels(Labels):
         if not self.roots:
             raise UserError(
                 f'{tree.root} has no class folders: expected train/<class>/*.jpg and '
-                'val/<class>/*.jpg, or <class>/*.jpg'
+                'val/<class>/*.jpg, or <class>/*.jpg; leave out --format, if the labels are '
+                'of another kind'
             )
         self._no_empty_split()
         # split -> class -> names below the split's folder

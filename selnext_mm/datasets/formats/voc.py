@@ -16,6 +16,7 @@ from selnext_mm.datasets.formats.files import SUFFIXES, Tree, join, read_text, r
 from selnext_mm.datasets.formats.geometry import is_finite
 from selnext_mm.datasets.formats.records import LabelledObject, Labels, SplitLabels, Tally, preview
 from selnext_mm.errors import UserError
+from selnext_mm.text import counted
 
 HEAD = 4096  # bytes of a file that are looked at
 LISTS = ('train', 'val', 'test', 'trainval')
@@ -168,7 +169,8 @@ class VocLabels(Labels):
         rule = (
             'pixels count from 1, the last included: left = xmin - 1, width = xmax - xmin + 1'
             if self.origin
-            else f'coordinates count from 0 ({below} boxes begin at 0, {fractions} of {count} '
+            else f'coordinates count from 0 ({counted(below, "box begins", "boxes begin")} '
+            f'at 0, {fractions} of {count} '
             'have fractions): left = xmin, width = xmax - xmin'
         )
         self.choices.append(f'Pascal VOC boxes: {rule}')

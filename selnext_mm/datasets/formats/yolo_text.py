@@ -23,6 +23,7 @@ from selnext_mm.datasets.formats.geometry import (
 )
 from selnext_mm.datasets.formats.records import LabelledObject, preview
 from selnext_mm.errors import UserError
+from selnext_mm.text import counted
 
 BOX = 4  # numbers of a box; one more may be a score or a track
 POLYGON = 6  # numbers of a polygon, or more
@@ -132,6 +133,6 @@ def read_names(content: dict, path: Path) -> list[str | None]:
         raise UserError(f'{path}: the class name {preview(sorted(twice))} occurs twice; {remedy}')
     if isinstance(count, str) and count.isdecimal() and int(count) != len(names):
         raise UserError(
-            f'{path}: nc is {count}, names has {len(names)} entries; correct one of them'
+            f'{path}: nc is {count}, names has {counted(len(names), "entry")}; correct one of them'
         )
     return names

@@ -25,7 +25,9 @@ NUMBERS = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_PORT')
 
 
 def check_launcher(launcher: str) -> None:
-    """Raise :class:`UserError` for variables of a distributed start that are missing or wrong."""
+    """Raise :class:`UserError` for an unknown launcher, and variables that are missing or wrong."""
+    if launcher not in ('none', *LAUNCHERS):
+        raise UserError(f'no launcher {launcher!r}; choose from none, {", ".join(LAUNCHERS)}')
     names, script = LAUNCHERS.get(launcher, ((), ''))
     if missing := [name for name in names if name not in os.environ]:
         raise UserError(

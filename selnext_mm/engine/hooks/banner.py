@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from collections.abc import Sized
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mmengine.registry import HOOKS
 from selnext_mm import __version__
 from selnext_mm.config import summary
 from selnext_mm.engine.preflight.schedules import schedule_warnings
+from selnext_mm.text import counted
 
 NAMES = 6  # classes that are named
 CROWDED = 1.5  # load per core from which on programs wait for each other
@@ -24,7 +26,7 @@ def _classes(dataset) -> str:
     if not isinstance(names, list | tuple) or not names:
         return ''
     more = f', ... ({len(names) - NAMES} more)' if len(names) > NAMES else ''
-    return f'{len(names)} classes: {", ".join(map(str, names[:NAMES]))}{more}'
+    return f'{counted(len(names), "class")}: {", ".join(map(str, names[:NAMES]))}{more}'
 
 
 def _length(loader) -> int | None:
@@ -47,7 +49,8 @@ def device_text(model: torch.nn.Module, world_size: int) -> str:
         facts = torch.cuda.get_device_properties(device)
         name = f'{facts.name} ({facts.total_memory / 2**30:.0f} GiB)'
     elif device.type == 'cpu':
-        name = f'CPU ({torch.get_num_threads()} threads, {os.cpu_count()} cores)'
+        threads = counted(torch.get_num_threads(), 'thread')
+        name = f'CPU ({threads}, {counted(os.cpu_count() or 1, "core")})'
     else:
         name = device.type
     return name if world_size == 1 else f'{world_size} x {name}'
@@ -60,7 +63,7 @@ def load_warning(device: str) -> str | None:
     if device != 'cpu' or load < CROWDED * cores:
         return None
     return (
-        f'the load of this machine is {load:.1f} on {cores} cores: programs '
+        f'the load of this machine is {load:.1f} on {counted(cores, "core")}: programs '
         f'share them, and each gets slower. OMP_NUM_THREADS={max(1, cores // 2)} often helps both'
     )
 
@@ -79,12 +82,14 @@ def _schedule(runner) -> str:
     loop = runner.train_loop
     if not runner.cfg.get('optim_wrapper'):
         optimizer = getattr(runner.optim_wrapper, 'optimizer', runner.optim_wrapper)
-        return f'{loop.max_epochs} epochs ({loop.max_iters} iterations), {type(optimizer).__name__}'
+        epochs, iterations = counted(loop.max_epochs, 'epoch'), counted(loop.max_iters, 'iteration')
+        return f'{epochs} ({iterations}), {type(optimizer).__name__}'
     # An iteration-based loop has an endless loader, and max_epochs 1.
     line = summary.schedule_line(runner.cfg, lr_factor(runner))
     if loop.max_epochs == 1:
         return line
-    return line.replace(' epochs,', f' epochs ({loop.max_iters} iterations),', 1)
+    iterations = counted(loop.max_iters, 'iteration')
+    return re.sub(r'( epochs?),', rf'\1 ({iterations}),', line, count=1)
 
 
 def banner(runner) -> list[tuple[str, str]]:
@@ -97,7 +102,8 @@ def banner(runner) -> list[tuple[str, str]]:
     )
     wrapper = cfg.get('optim_wrapper') or {}
     accumulate = wrapper.get('accumulative_counts') or 1
-    batch = f'{size} images x {runner.world_size} process(es)'
+    processes = counted(runner.world_size, 'process')
+    batch = f'{counted(size or 0, "image")} x {processes}'
     if accumulate > 1:
         batch += f' x {accumulate} accumulated'
     if size:
@@ -107,7 +113,11 @@ def banner(runner) -> list[tuple[str, str]]:
         batch += f', lr scaled from the batch {scale.get("base_batch_size")} of the recipe'
     train = _length(loader)
     val = _length(runner.val_dataloader) if runner.val_loop is not None else None
-    images = f'{train} images for training' + (f', {val} for validation' if val else '')
+    images = f'{counted(train or 0, "image")} for training' + (
+        f', {val} for validation' if val else ''
+    )
+    if size_text := summary.size_text(cfg):
+        images += f'; evaluated at {size_text}'
     schedule = _schedule(runner)
     dataset = getattr(loader, 'dataset', None)
     amp = 'Amp' in type(runner.optim_wrapper).__name__ and torch.cuda.is_available()

@@ -3,6 +3,8 @@
 from mmengine.hooks import EarlyStoppingHook
 from mmengine.registry import HOOKS
 
+from selnext_mm.text import counted
+
 INFO = 'early_stopping'  # key in the message hub, which checkpoints hold
 
 
@@ -29,7 +31,7 @@ class ResumableEarlyStoppingHook(EarlyStoppingHook):
             runner.train_loop.stop_training = True
             runner.logger.info(
                 f'the run has stopped before: {self.monitor} did not improve in '
-                f'{self.wait_count} evaluations; best value {self.best_score:.4f}'
+                f'{counted(self.wait_count, "evaluation")}; best value {self.best_score:.4f}'
             )
 
     def after_val_epoch(self, runner, metrics=None) -> None:

@@ -8,6 +8,7 @@ from mmengine.registry import HOOKS, TRANSFORMS
 
 from selnext_mm.engine.distributed.collectives import highest
 from selnext_mm.errors import UserError
+from selnext_mm.text import counted
 
 LOADER = 'LoadImageFromFile'  # the transform that is guarded, of whatever scope
 FILE = 'unreadable_images.txt'
@@ -142,9 +143,9 @@ class UnreadableImagesHook(Hook):
         (count,) = highest(len(self.names))
         if count > self.limit:
             raise UserError(
-                f'{count} training images cannot be read or have another size than annotated, more '
-                f'than the limit of {self.limit}; they are listed in {self.record}. Is the disk '
-                'still mounted? Then go on with --resume, or allow more: '
+                f'{counted(count, "training image")} cannot be used (unreadable, or of another '
+                f'size than annotated), more than the limit of {self.limit}; see {self.record}. Is '
+                'the disk still mounted? Then go on with --resume, or allow more: '
                 "custom_hooks=[dict(type='UnreadableImagesHook', max_share=...)]"
             )
 

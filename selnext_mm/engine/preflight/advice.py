@@ -4,6 +4,7 @@ from mmengine.config import Config
 from torch import nn
 
 from selnext_mm.models.backbones.base import Backbone
+from selnext_mm.text import counted
 
 
 def lr_for_batch(cfg: Config, processes: int) -> str | None:
@@ -23,7 +24,7 @@ def lr_for_batch(cfg: Config, processes: int) -> str | None:
     batch = images * processes * accumulated
     if batch == base:
         return None
-    factors = f'{images} images x {processes} process(es)'
+    factors = f'{counted(images, "image")} x {counted(processes, "process")}'
     if accumulated > 1:
         factors += f' x {accumulated} accumulated'
     # mmengine's own scaling does not know of accumulation.

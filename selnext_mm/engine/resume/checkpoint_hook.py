@@ -21,6 +21,7 @@ from selnext_mm.engine.resume.loops import ResumableLoop
 from selnext_mm.engine.resume.run_files import LateRemoval, check_lists, forget_others
 from selnext_mm.engine.signals import CODES, Stopped, StopSignals, leave_marker, shield_workers
 from selnext_mm.errors import UserError
+from selnext_mm.text import counted
 
 STATE = 'resume_state'  # key in the checkpoint
 INTERMEDIATE = 'iter_{}.pth'
@@ -153,7 +154,7 @@ class SafeCheckpointHook(CheckpointHook):
         if not (received or due) or not at_update(runner):
             return
         if self.position is not None and not self._is_saved(runner.epoch, step):
-            runner.logger.info(f'Saving checkpoint at {step} iterations')
+            runner.logger.info(f'Saving checkpoint at {counted(step, "iteration")}')
             self._save_intermediate(runner, step)
         if received:
             self._stop(runner, received, together=True)

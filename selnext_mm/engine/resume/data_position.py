@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from torch.utils.data import DataLoader, get_worker_info
 
 from selnext_mm.engine.resume.random_state import get_random_state, set_random_state
+from selnext_mm.text import counted
 
 
 class SampleIndex(int):
@@ -198,7 +199,9 @@ class DataPosition:
         processes = len(state['random'])
         self._resumed = state['random'][get_rank() % processes]
         if processes != get_world_size():
-            self._warn(f'{processes} processes wrote the checkpoint, {get_world_size()} go on')
+            self._warn(
+                f'{counted(processes, "process")} wrote the checkpoint, {get_world_size()} go on'
+            )
         self._fit(state)
 
     def _fit(self, state: dict) -> None:

@@ -1,7 +1,7 @@
 """Compare the detections of an exported file with those of ``predict``, at several sizes."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,7 +188,9 @@ def _drawn(folder: Path) -> list[ImageFile]:
     return result
 
 
-def check_pictures(cfg, given: list[str] | None, folder: Path) -> tuple[list[ImageFile], str]:
+def check_pictures(
+    cfg, given: str | Path | Sequence[str | Path] | None, folder: Path
+) -> tuple[list[ImageFile], str]:
     """The images to compare on, and what they are in words.
 
     They are those ``given``; else :data:`PICTURES` of the config's test set, evenly spaced; else

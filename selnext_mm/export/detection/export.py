@@ -20,7 +20,7 @@ from selnext_mm.export.writers import BESIDE
 from selnext_mm.inference.loading import LoadedModel
 from selnext_mm.inference.thresholds import read_thresholds
 from selnext_mm.runtime.models import Detector
-from selnext_mm.text import preview
+from selnext_mm.text import counted, preview
 from selnext_mm.visualization import SCORE_THR
 
 HEADER = ' size  objects  unmatched  ties   box IoU  score error  mask IoU'
@@ -46,9 +46,8 @@ def _class_thresholds(options: ExportOptions, classes: tuple[str, ...]) -> dict[
     scores = read_thresholds(options.thresholds, classes)
     without = [name for name, score in zip(classes, scores, strict=True) if score is None]
     rest = f', {SCORE_THR} for {preview(without)}' if without else ''
-    options.say(
-        f'lowest scores of {len(classes) - len(without)} classes from {options.thresholds}{rest}'
-    )
+    scored = counted(len(classes) - len(without), 'class')
+    options.say(f'lowest scores of {scored} from {options.thresholds}{rest}')
     return {
         'class_thresholds': json.dumps(scores),
         'class_thresholds_from': Path(options.thresholds).name,
@@ -65,7 +64,8 @@ def _agree(options: ExportOptions, path: Path, folder: Path) -> bool:
     images, source = check_pictures(predictor.loaded.cfg, options.check_images, folder)
     results, detector = [], Detector(path)
     few = images[:: max(1, len(images) // PICTURES)][:PICTURES] if options.check_ann else images
-    options.say(f'beside predict, on {len(few)} images {source}, score error and lowest IoU:')
+    number = counted(len(few), 'image')
+    options.say(f'beside predict, on {number} {source}, score error and lowest IoU:')
     options.say(HEADER)
     for row in compare_detections(predictor, detector, few, options.tolerance):
         mask = '-' if row.mask_iou is None else f'{row.mask_iou:.4f}'
@@ -76,8 +76,8 @@ def _agree(options: ExportOptions, path: Path, folder: Path) -> bool:
         results.append(row)
     if not sum(row.objects for row in results):
         raise UserError(
-            f'the model finds nothing in the {len(images)} images {source}, so the file cannot '
-            'be checked; name images with --check-images. Nothing was written'
+            f'the model finds nothing in {counted(len(images), "image")} {source}, so the file '
+            'cannot be checked; name images with --check-images. Nothing was written'
         )
     return all(row.holds for row in results) and _same_ap(options, predictor, detector)
 

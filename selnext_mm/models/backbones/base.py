@@ -109,6 +109,13 @@ class CountedPretrained:
         if first and self.pretrained:
             print_log(self.load_pretrained(), 'current')
 
+    def _dump_init_info(self) -> None:
+        """Nothing, where mmengine would log two lines for every parameter.
+
+        It calls this of the module whose ``init_weights`` was called, which is the backbone only
+        where no config and no runner stand around it.
+        """
+
     def load_pretrained(self) -> str:
         """Load what ``init_cfg`` names; return the line that tells how much of it fitted."""
         options = {k: v for k, v in (self.pretrained or {}).items() if k != 'type'}

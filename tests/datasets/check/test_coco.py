@@ -94,7 +94,7 @@ CASES = {
     'missing class': (set_name('zebra'), 'error', 'classes', "file: 'dog'"),
     'other order': (reorder, 'error', 'order', 'traffic light, dog, cat'),
     'category twice': (set_name('cat'), 'error', 'categories', 'name cat more than once'),
-    'category without id': (drop('categories', 'id'), 'error', 'categories', '1 categories'),
+    'category without id': (drop('categories', 'id'), 'error', 'categories', '1 category is'),
     'image without height': (drop('images', 'height'), 'error', 'images', '1 of 3 image records'),
     'image without a name': (drop('images', 'file_name'), 'error', 'images', 'file_name'),
     'image id twice': (

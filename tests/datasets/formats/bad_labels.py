@@ -257,7 +257,25 @@ TABLE = {
         yolo(), ("'tfrecord'"[1:-1], 'choose from coco'), dict(format='tfrecord')
     ),
     'another format than asked for': Case(
-        yolo(), ('no labels found', 'as voc'), dict(format='voc')
+        yolo(),
+        ('no labels found', 'as voc', 'the labels look like yolo: leave out --format'),
+        dict(format='voc'),
+    ),
+    'COCO asked of Pascal VOC': Case(
+        lambda f: write_voc(SMALL, f),
+        ('no labels found', 'as coco', 'the labels look like voc: leave out --format'),
+        dict(format='coco'),
+    ),
+    'a format asked of nothing': Case(
+        only_images, ('as coco: 6 images', 'leave out --format'), dict(format='coco')
+    ),
+    'a file of another format': Case(
+        lambda f: put(f / 'a.yaml', 'names: [a]') or f / 'a.yaml',
+        ('a.yaml cannot be read as voc', 'leave out --format'),
+        dict(format='voc'),
+    ),
+    'class folders asked of Pascal VOC': Case(
+        lambda f: write_voc(SMALL, f), ('leave out --format',), dict(format='folders')
     ),
     'a text file': Case(lambda f: put(f / 'a.txt', 'x') or f / 'a.txt', ('a.txt', 'data.yaml')),
     'LabelMe': Case(
@@ -304,7 +322,7 @@ TABLE = {
     ),
     'an image id twice': Case(coco(twice('images')), ('1 image ids twice (1)', 'id of its own')),
     'an annotation id twice': Case(
-        coco(twice('annotations')), ('1 annotation ids twice (1)', 'number the annotations')
+        coco(twice('annotations')), ('1 annotation id twice (1)', 'number the annotations')
     ),
     'a category id twice': Case(pick('id', 2, 'categories'), ('category id 2 more than once',)),
     'a category name twice': Case(
@@ -319,10 +337,10 @@ TABLE = {
         coco(lambda c: c['annotations'].append(7)), ('the annotation 7',)
     ),
     'a list as image id': Case(pick('image_id', [1]), ('image_id [1]', 'does not list')),
-    'an unknown image': Case(pick('image_id', 77), ('1 annotations have the image_id 77',)),
-    'an image id in quotes': Case(pick('image_id', '1'), ('1 annotations have the image_id',)),
+    'an unknown image': Case(pick('image_id', 77), ('1 annotation has the image_id 77',)),
+    'an image id in quotes': Case(pick('image_id', '1'), ('1 annotation has the image_id',)),
     'an unknown category': Case(pick('category_id', 9), ('category_id 9', 'does not list')),
-    'one file as two images': Case(coco(same_file), ('1 files as several images', 'train_000')),
+    'one file as two images': Case(coco(same_file), ('1 file as several images', 'train_000')),
     'another size than labelled': Case(
         pick('width', 640, 'images'),
         ('1 of 4 images', 'train_000.png is 64 x 48, labelled 640 x 48', 'misplaced'),

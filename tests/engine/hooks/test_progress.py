@@ -77,7 +77,7 @@ def test_the_banner_is_short_and_the_lines_are_one_line_each(make_runner, tmp_pa
     text = '\n'.join(banner)
     for part in ('Toy', 'all trained', '16 images', '2 classes: cat, dog', '2 epochs', 'SGD'):
         assert part in text
-    assert '2 images x 1 process(es) = 2' in text
+    assert '2 images x 1 process = 2' in text
     assert str(tmp_path / 'work') in text
     train = [line for line in lines if 'Epoch(train)' in line]
     assert len(train) == 4

@@ -217,5 +217,5 @@ def test_the_limit_of_one_process_stops_all(tmp_path, monkeypatch):
     monkeypatch.setattr(
         'selnext_mm.engine.hooks.unreadable_images.highest', lambda count: [count + 4]
     )
-    with pytest.raises(UserError, match='4 training images cannot be read'):
+    with pytest.raises(UserError, match='4 training images cannot be used'):
         hook._look(None)

@@ -69,7 +69,7 @@ def config(batch=2, base=16, enable=None, **wrapper):
 
 def test_an_lr_for_another_batch_is_told_with_the_number_that_would_fit():
     text = lr_for_batch(config(), processes=1)
-    assert 'lr 0.0001 is meant for a batch of 16; this run has 2 (2 images x 1 process(es))' in text
+    assert 'lr 0.0001 is meant for a batch of 16; this run has 2 (2 images x 1 process)' in text
     assert 'optim_wrapper.optimizer.lr=1.25e-05' in text
     assert '--auto-scale-lr' in text
 

@@ -282,7 +282,7 @@ def test_int8_is_kept_where_little_ap_is_lost(exported, pictures, tmp_path, monk
     options = [*map(str, options), '--check-ann', str(labels)]
     assert call(exported, out, *options, '--max-loss', '99') == 0
     text = capsys.readouterr().out
-    assert 'calibrated on 1 images: ' in text
+    assert 'calibrated on 1 image: ' in text
     assert all(f'{kind} AP on {labels}: PyTorch ' in text for kind in ('bbox', 'segm'))
     assert 'lost (at most 99)' in text
     detector = Detector(out)

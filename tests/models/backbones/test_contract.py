@@ -1,11 +1,13 @@
 """What every backbone of the package has to do."""
 
 import ast
+import logging
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from torch import nn
 from torch.testing import assert_close
@@ -265,3 +267,18 @@ def test_region_features_do_not_depend_on_the_memory_layout(build, training):
         expected = align(out.clone(memory_format=torch.contiguous_format), boxes)
         assert torch.equal(align(out, boxes), expected)
         assert out.is_contiguous()
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_initial_weights_are_set_without_a_word(name):
+    """mmengine logs several lines for each parameter of a module that stands alone."""
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lines.append
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    try:
+        builder(name)()
+    finally:
+        logger.removeHandler(handler)
+    assert [line.getMessage() for line in lines if line.levelno >= logging.INFO] == []

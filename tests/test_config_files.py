@@ -1,0 +1,21 @@
+"""What is said about a word that names no config."""
+
+import pytest
+
+from selnext_mm.config_files import find_config
+from selnext_mm.errors import UserError
+
+
+@pytest.mark.parametrize('name', ['weights/bccd_selnext_yocto', 'nope', '/nowhere/runs/selnext_t'])
+def test_a_folder_that_is_not_there_is_no_misspelt_config(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f'there is no {name}') as caught:
+        find_config(name)
+    assert (str(tmp_path) in str(caught.value)) != name.startswith('/')
+    assert 'did you mean' not in str(caught.value)
+
+
+@pytest.mark.parametrize('name', ['mask_rcnn/selnext_t_3x.py', 'mask_rcnn/selnext_t_3x_cocoo'])
+def test_a_misspelt_config_is_told_its_neighbours(name):
+    with pytest.raises(UserError, match=r'did you mean mask_rcnn/selnext_t_3x_coco\.py'):
+        find_config(name)
