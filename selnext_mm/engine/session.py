@@ -48,8 +48,6 @@ from selnext_mm.evaluation.faster_coco import record_evaluations, use_faster_coc
 from selnext_mm.evaluation.output import OutputFiles, coco_evaluators
 from selnext_mm.slicing import Slicing
 
-# How often the job was started again: by torchrun, by Slurm, by tools/slurm_train.sh.
-RESTARTS = ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT', 'SELNEXT_MM_RESTARTS')
 TRAIN_KEYS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 TEST_KEYS = ('model', 'test_dataloader', 'test_evaluator')
 
@@ -284,11 +282,6 @@ class Session:
         return runner
 
 
-def started_again() -> bool:
-    """Has torchrun, Slurm or slurm_train.sh started this job again?"""
-    return any(int(os.environ.get(name) or 0) for name in RESTARTS)
-
-
 def set_resume(
     cfg: Config, resume: str | Path | bool | None, model: nn.Module | None = None
 ) -> Newest | None:
@@ -298,7 +291,7 @@ def set_resume(
     checkpoint whatever the option says; if it has none yet, the option counts.
     """
     newest = None
-    if started_again():
+    if launch.started_again():
         newest = resolve_resume(cfg.work_dir, 'if-any')
     if newest is None and resume:
         newest = resolve_resume(cfg.work_dir, str(resume))

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from selnext_mm.checkpoints.integrity import write_checkpoint
 from selnext_mm.cli import train
 from selnext_mm.engine import session
+from selnext_mm.engine.distributed import launch
 from selnext_mm.engine.resume.lineage import claim, start_run
 from selnext_mm.errors import UserError
 from tests.messages.bad_input import CFG
@@ -20,7 +21,7 @@ from tests.processes import finish
 @pytest.fixture
 def cfg(tmp_path, monkeypatch):
     monkeypatch.setattr(session, 'check_checkpoint', lambda *args, **kwargs: None)
-    for name in session.RESTARTS:
+    for name in launch.RESTARTS:
         monkeypatch.delenv(name, raising=False)
     return Config(dict(work_dir=str(tmp_path)))
 
@@ -50,7 +51,7 @@ def test_an_empty_folder(cfg):
         session.set_resume(cfg, 'auto')
 
 
-@pytest.mark.parametrize('name', session.RESTARTS)
+@pytest.mark.parametrize('name', launch.RESTARTS)
 def test_a_job_that_was_started_again_goes_on(cfg, tmp_path, monkeypatch, name):
     monkeypatch.setenv(name, '0')
     path = checkpoint(tmp_path)
@@ -62,7 +63,7 @@ def test_a_job_that_was_started_again_goes_on(cfg, tmp_path, monkeypatch, name):
 
 def test_a_job_that_was_started_again_before_its_first_checkpoint(cfg, tmp_path, monkeypatch):
     """It goes on from what it was told to go on from, in another folder."""
-    monkeypatch.setenv(session.RESTARTS[0], '2')
+    monkeypatch.setenv(launch.RESTARTS[0], '2')
     (tmp_path / 'other').mkdir()
     path = checkpoint(tmp_path / 'other')
     session.set_resume(cfg, path)
@@ -95,7 +96,7 @@ def test_dying_in_the_set_up_does_not_adopt_the_earlier_run(
     arguments = [CFG, '--data-root', str(shapes_root), '--work-dir', str(tmp_path), *options]
     with pytest.raises(DiedError):
         train.main(arguments)
-    monkeypatch.setenv(session.RESTARTS[0], '1')
+    monkeypatch.setenv(launch.RESTARTS[0], '1')
     again = Config(dict(work_dir=str(tmp_path)))
     session.set_resume(again, options[-1] if options else None)
     assert again.get('load_from') == (other if options else None)

@@ -108,12 +108,17 @@ def build(cfg, work_dir):
     runner = QuietRunner.from_cfg(cfg)
     runner.build_optim_wrapper(cfg.optim_wrapper)
     look_up(registry.PARAM_SCHEDULERS, cfg.param_scheduler)
-    for name in LOADERS:
-        build_data(cfg[name].dataset)
-        look_up(registry.DATA_SAMPLERS, cfg[name].sampler)
-    for name in ('val_evaluator', 'test_evaluator'):
-        look_up(registry.METRICS, cfg[name])
-    loops = [cfg.train_cfg, cfg.val_cfg, cfg.test_cfg]
+    splits = ('train', 'val', 'test')
+    if cfg.model.type == 'FCMAE':  # trained without labels: nothing is measured
+        assert not any(cfg.get(name) for name in LOADERS[1:])
+        splits = ('train',)
+    for split in splits:
+        loader = cfg[f'{split}_dataloader']
+        build_data(loader.dataset)
+        look_up(registry.DATA_SAMPLERS, loader.sampler)
+    for split in splits[1:]:
+        look_up(registry.METRICS, cfg[f'{split}_evaluator'])
+    loops = [cfg[f'{split}_cfg'] for split in splits]
     look_up(registry.LOOPS, [loop for loop in loops if 'type' in loop])
 
 

@@ -24,6 +24,9 @@ def wait(seconds):
     while time.monotonic() < end:
         time.sleep(0.05)
 
+# Shells have jobs in the background ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 @stop_early()
 def main(kind, number):
     if kind == 'trained':

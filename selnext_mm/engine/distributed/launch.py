@@ -22,6 +22,13 @@ LAUNCHERS = {
     'mpi': (('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'MASTER_ADDR'), 'mpirun'),
 }
 NUMBERS = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_PORT')
+# How often the job was started again: by torchrun, by Slurm, by tools/slurm_train.sh.
+RESTARTS = ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT', 'SELNEXT_MM_RESTARTS')
+
+
+def started_again() -> bool:
+    """Has torchrun, Slurm or slurm_train.sh started this job again?"""
+    return any(int(os.environ.get(name) or 0) for name in RESTARTS)
 
 
 def check_launcher(launcher: str) -> None:
