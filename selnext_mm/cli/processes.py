@@ -104,9 +104,11 @@ def start_processes(command: str, argv: list[str], number: int) -> int:
 
 def _from_terminal() -> bool:
     """Does Ctrl-C reach this process and its children at once?"""
+    if not hasattr(os, 'tcgetpgrp'):
+        return True  # Windows, whose consoles do, and where nothing else can send it
     try:
         return os.tcgetpgrp(0) == os.getpgrp()
-    except (OSError, AttributeError):  # no terminal, or Windows
+    except OSError:  # no terminal
         return False
 
 

@@ -1,12 +1,14 @@
 """``train --gpus N``: N processes of the same command, by torchrun."""
 
 import json
+import os
 import signal
 import sys
 
 import pytest
 import torch
 
+from selnext_mm.cli import processes
 from selnext_mm.cli.processes import LOGGERS, start_processes
 from selnext_mm.config import visualizer
 from selnext_mm.errors import UserError
@@ -43,6 +45,12 @@ def test_the_status_is_that_of_the_processes(command, status):
     before = [signal.getsignal(number) for number in NUMBERS]
     assert start_processes(command, ['--help'], 2) == status
     assert [signal.getsignal(number) for number in NUMBERS] == before
+
+
+def test_windows_consoles_reach_the_children_themselves(monkeypatch):
+    """Python cannot send Ctrl-C there: trying to would be an error."""
+    monkeypatch.delattr(os, 'tcgetpgrp')
+    assert processes._from_terminal()
 
 
 def test_both_lists_of_loggers_agree():

@@ -237,3 +237,14 @@ def assert_same(ours, stock):
 
 def as_list(value):
     return value if isinstance(value, list) else [value]
+
+
+def same_by_both(cfg, folder):
+    """Run ``cfg`` by both and compare all numbers; the stock runner's scalars and metrics."""
+    tta = 'tta_model' in cfg
+    stock = run_stock(cfg, folder / 'stock', tta)
+    ours = run_ours(cfg, folder / 'ours', tta)
+    for one, other in zip(ours, stock, strict=True):
+        assert_same(one, other)
+    assert all(value > 0 for value in stock[0]['train/loss'])
+    return stock

@@ -24,6 +24,7 @@ from tests.engine.both_runners import (
     loader,
     run_ours,
     run_stock,
+    same_by_both,
     shapes,
 )
 
@@ -161,12 +162,7 @@ def _environment(monkeypatch):
 def test_a_detector_gives_what_the_stock_runner_gives(name, shapes_root, tmp_path):
     cfg = detection(shapes_root)
     HABITS[name](cfg, shapes_root, tmp_path)
-    tta = 'tta_model' in cfg
-    stock = run_stock(cfg, tmp_path / 'stock', tta)
-    ours = run_ours(cfg, tmp_path / 'ours', tta)
-    for one, other in zip(ours, stock, strict=True):
-        assert_same(one, other)
-    assert all(value > 0 for value in stock[0]['train/loss'])
+    stock = same_by_both(cfg, tmp_path)
     if stock[1]:
         assert any(value > 0 for value in stock[1].values()), stock[1]
 

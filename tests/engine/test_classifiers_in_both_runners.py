@@ -13,11 +13,9 @@ from tests.engine.both_runners import (
     CLS_LOAD,
     CLS_TEST,
     CLS_TRAIN,
-    assert_same,
     class_folders,
     classification,
-    run_ours,
-    run_stock,
+    same_by_both,
 )
 
 pytest.importorskip('mmpretrain')
@@ -153,10 +151,5 @@ def root(tmp_path):
 def test_a_classifier_gives_what_the_stock_runner_gives(name, root, tmp_path):
     cfg = classification(root)
     HABITS[name](cfg, root)
-    tta = 'tta_model' in cfg
-    stock = run_stock(cfg, tmp_path / 'stock', tta)
-    ours = run_ours(cfg, tmp_path / 'ours', tta)
-    for one, other in zip(ours, stock, strict=True):
-        assert_same(one, other)
-    assert all(value > 0 for value in stock[0]['train/loss'])
+    stock = same_by_both(cfg, tmp_path)
     assert stock[1]
