@@ -155,47 +155,6 @@ def write_checkpoints_atomically() -> None:
             owner.save_checkpoint = save_checkpoint
 
 
-def open_config_namespace() -> None:
-    """Let configs inherit ``selnext_mm::mask_rcnn/selnext_t_3x_coco.py``.
-
-    mmengine resolves such names only for packages of its own list (mmengine issue 1410), and
-    takes the folder from the distribution, which for an editable install is the wrong one. For
-    a name that is no distribution it takes the folder of the module: hence a module's name.
-    """
-    from mmengine.config.utils import MODULE2PACKAGE
-
-    MODULE2PACKAGE.setdefault('selnext_mm', 'selnext_mm.config_files')
-
-
-def find_external_bases_at_once() -> None:
-    """Find ``pkg::_base_/...`` without reloading ``pkg_resources`` and reading all metafiles.
-
-    mmengine 0.10.7 reloads it to see whether the package is there, and looks every name up in the
-    package's metafiles, a hundred YAML files for mmdet, though none of them lists a base: a second
-    for each base of a config. Names of other configs are looked up as before. Inert where mmengine
-    has no such functions.
-    """
-    from mmengine.config import config
-
-    installed = getattr(config, 'is_installed', None)
-    find = getattr(config, '_get_external_cfg_path', None)
-    if installed is None or find is None or find.__module__ == __name__:
-        return
-
-    def is_installed(package: str) -> bool:
-        # A namespace package without files, as an empty folder is one, is for mmengine to judge.
-        spec = importlib.util.find_spec(package)
-        return (spec is not None and spec.origin is not None) or installed(package)
-
-    def get_external_cfg_path(package_path: str, cfg_file: str) -> str:
-        if cfg_file.startswith('_base_/'):
-            raise ValueError(f'{cfg_file} is a base, which no metafile lists')
-        return find(package_path, cfg_file)
-
-    config.is_installed = is_installed
-    config._get_external_cfg_path = get_external_cfg_path
-
-
 def silence_pkg_resources() -> None:
     """Hide the notice that pkg_resources is deprecated.
 
@@ -296,6 +255,8 @@ def provide_find_loader() -> None:
 
 
 def apply() -> None:
+    from selnext_mm import compat_config
+
     provide_find_loader()
     switch_off_multimodal_models()
     provide_mmcv_operators()
@@ -304,8 +265,7 @@ def apply() -> None:
     allow_checkpoint_types()
     load_only_weights()
     write_checkpoints_atomically()
-    open_config_namespace()
-    find_external_bases_at_once()
+    compat_config.apply()
     silence_pkg_resources()
 
 

@@ -5,7 +5,6 @@ import pkgutil
 import subprocess
 import sys
 import textwrap
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
 from selnext_mm import compat
 from selnext_mm.checkpoints.files import load_file
-from selnext_mm.config_files import find_config
 
 
 def python(code: str, tmp_path) -> str:
@@ -334,31 +332,6 @@ def test_a_real_pkg_resources_comes_first(tmp_path):
     pytest.importorskip('pkg_resources', reason='install "setuptools<81" to run this')
     out = python('import selnext_mm, pkg_resources; print(pkg_resources.__file__)', tmp_path)
     assert out.strip().endswith('__init__.py')
-
-
-def test_external_bases_are_found_without_the_metafiles_of_their_package(monkeypatch):
-    pytest.importorskip('mmdet', reason='the config inherits from mmdet; install mmdet to run this')
-    from mmengine.config import Config, utils
-
-    read = []
-    load = utils.load
-    monkeypatch.setattr(utils, 'load', lambda path: read.append(path) or load(path))
-    cfg = Config.fromfile(find_config('retinanet/r50_2x_coco.py'))
-    assert cfg.model.type == 'RetinaNet'
-    assert read == []
-    # A name that a metafile lists goes by the metafile.
-    text = "_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'"
-    assert Config.fromstring(text, '.py').model.type == 'RetinaNet'
-    assert read
-
-
-def test_a_package_that_is_missing_is_still_named():
-    from mmengine.config import Config
-
-    if find_spec('mmocr'):
-        pytest.skip('mmocr is installed; take a package of mmengine that is not')
-    with pytest.raises(ModuleNotFoundError, match='mmocr is not installed'):
-        Config.fromstring("_base_ = 'mmocr::_base_/x.py'", '.py')
 
 
 def test_mmengine_looks_for_mmcv_where_python_has_no_find_loader(monkeypatch):

@@ -25,7 +25,15 @@ ALLOWED = {
     # Images and lists of objects; nothing of it needs torch.
     'slicing': {'errors'},
     'config_files': {'errors', 'text'},
-    'compat': {*BOTTOM, 'checkpoints', 'distributions', 'mmcv_ext', 'torchvision_import'},
+    'compat': {
+        *BOTTOM,
+        'checkpoints',
+        'compat_config',
+        'distributions',
+        'mmcv_ext',
+        'torchvision_import',
+    },
+    'compat_config': set(),
     'torchvision_import': set(),
     'distributions': set(),
     'mmcv_ext': {'disk', 'errors', 'ops'},

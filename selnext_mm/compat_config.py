@@ -1,0 +1,78 @@
+"""Work-arounds for mmengine's configs, each with its reason and the condition that makes it inert.
+
+:func:`selnext_mm.compat.apply` calls ``apply()`` when ``selnext_mm`` is imported.
+"""
+
+import functools
+import importlib.util
+
+
+def open_config_namespace() -> None:
+    """Let configs inherit ``selnext_mm::mask_rcnn/selnext_t_3x_coco.py``.
+
+    mmengine resolves such names only for packages of its own list (mmengine issue 1410), and
+    takes the folder from the distribution, which for an editable install is the wrong one. For
+    a name that is no distribution it takes the folder of the module: hence a module's name.
+    """
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    MODULE2PACKAGE.setdefault('selnext_mm', 'selnext_mm.config_files')
+
+
+def find_external_bases_at_once() -> None:
+    """Find ``pkg::_base_/...`` without reloading ``pkg_resources`` and reading all metafiles.
+
+    mmengine 0.10.7 reloads it to see whether the package is there, and looks every name up in the
+    package's metafiles, a hundred YAML files for mmdet, though none of them lists a base: a second
+    for each base of a config. Names of other configs are looked up as before. Inert where mmengine
+    has no such functions.
+    """
+    from mmengine.config import config
+
+    installed = getattr(config, 'is_installed', None)
+    find = getattr(config, '_get_external_cfg_path', None)
+    if installed is None or find is None or find.__module__ == __name__:
+        return
+
+    def is_installed(package: str) -> bool:
+        # A namespace package without files, as an empty folder is one, is for mmengine to judge.
+        spec = importlib.util.find_spec(package)
+        return (spec is not None and spec.origin is not None) or installed(package)
+
+    def get_external_cfg_path(package_path: str, cfg_file: str) -> str:
+        if cfg_file.startswith('_base_/'):
+            raise ValueError(f'{cfg_file} is a base, which no metafile lists')
+        return find(package_path, cfg_file)
+
+    config.is_installed = is_installed
+    config._get_external_cfg_path = get_external_cfg_path
+
+
+def format_texts_once() -> None:
+    """Remember the last texts that ``Config.pretty_text`` had formatted.
+
+    mmengine 0.10.7 formats the whole config anew for each place that wants it: the hub of messages,
+    the log, two files of the work dir and every checkpoint. That is yapf, 1.2 s for a COCO config
+    each time. An equal text has an equal result. Inert where mmengine formats by other means.
+    """
+    from mmengine.config import config
+
+    format_code = getattr(config, 'FormatCode', None)
+    if format_code is None or hasattr(format_code, '__wrapped__'):
+        return
+
+    @functools.lru_cache(maxsize=8)
+    def formatted(text: str, style: tuple, options: tuple):
+        return format_code(text, style_config=dict(style), **dict(options))
+
+    @functools.wraps(format_code)
+    def format_once(text: str, style_config: dict, **options):
+        return formatted(text, tuple(style_config.items()), tuple(options.items()))
+
+    config.FormatCode = format_once
+
+
+def apply() -> None:
+    open_config_namespace()
+    find_external_bases_at_once()
+    format_texts_once()

@@ -1,0 +1,75 @@
+"""The work-arounds for mmengine's configs do their job here and are inert elsewhere."""
+
+from importlib.util import find_spec
+
+import pytest
+from mmengine.config import Config
+from mmengine.config import config as module
+
+from selnext_mm import compat_config
+from selnext_mm.config.load import load_config
+from selnext_mm.config_files import find_config
+
+
+def test_external_bases_are_found_without_the_metafiles_of_their_package(monkeypatch):
+    pytest.importorskip('mmdet', reason='the config inherits from mmdet; install mmdet to run this')
+    from mmengine.config import utils
+
+    read = []
+    load = utils.load
+    monkeypatch.setattr(utils, 'load', lambda path: read.append(path) or load(path))
+    cfg = Config.fromfile(find_config('retinanet/r50_2x_coco.py'))
+    assert cfg.model.type == 'RetinaNet'
+    assert read == []
+    # A name that a metafile lists goes by the metafile.
+    text = "_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'"
+    assert Config.fromstring(text, '.py').model.type == 'RetinaNet'
+    assert read
+
+
+def test_a_package_that_is_missing_is_still_named():
+    if find_spec('mmocr'):
+        pytest.skip('mmocr is installed; take a package of mmengine that is not')
+    with pytest.raises(ModuleNotFoundError, match='mmocr is not installed'):
+        Config.fromstring("_base_ = 'mmocr::_base_/x.py'", '.py')
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Texts that reach the formatter; the wrapper around it is new."""
+    seen = []
+    real = module.FormatCode.__wrapped__
+
+    def format_code(text, **options):
+        seen.append(text)
+        return real(text, **options)
+
+    monkeypatch.setattr(module, 'FormatCode', format_code)
+    compat_config.format_texts_once()
+    return seen
+
+
+def test_an_equal_config_is_formatted_once(calls, monkeypatch):
+    cfg = load_config('cls/cifar10/selnext_atto_cifar10.py')
+    first = cfg.pretty_text
+    assert cfg.pretty_text == load_config(cfg.filename).pretty_text == first
+    assert len(calls) == 1
+    cfg.work_dir = 'elsewhere'
+    assert "work_dir = 'elsewhere'" in cfg.pretty_text
+    assert len(calls) == 2
+    monkeypatch.setattr(module, 'FormatCode', module.FormatCode.__wrapped__)
+    assert load_config(cfg.filename).pretty_text == first, 'the text is what mmengine alone writes'
+
+
+def test_a_text_that_cannot_be_formatted_is_still_an_error(calls):
+    cfg = Config(dict(a=object()))
+    for _ in range(2):
+        with pytest.raises(SyntaxError, match='Failed to format'):
+            _ = cfg.pretty_text
+    assert len(calls) == 2
+
+
+def test_formatting_is_wrapped_once():
+    wrapped = module.FormatCode
+    compat_config.format_texts_once()
+    assert module.FormatCode is wrapped
