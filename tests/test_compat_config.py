@@ -1,10 +1,13 @@
 """The work-arounds for mmengine's configs do their job here and are inert elsewhere."""
 
+import copy
 from importlib.util import find_spec
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.config import config as module
+from mmengine.runner import FlexibleRunner, Runner
 
 from selnext_mm import compat_config
 from selnext_mm.config.load import load_config
@@ -73,3 +76,27 @@ def test_formatting_is_wrapped_once():
     wrapped = module.FormatCode
     compat_config.format_texts_once()
     assert module.FormatCode is wrapped
+
+
+def test_functions_of_an_inherited_loader_are_found_without_the_mark_of_their_package():
+    loader = dict(
+        batch_size=2,
+        num_workers=0,
+        dataset=[torch.zeros(3), torch.ones(3)],
+        sampler=torch.utils.data.SequentialSampler(range(2)),
+        collate_fn=dict(type='default_collate', _scope_='selnext_mm'),
+        worker_init_fn=dict(type=print, _scope_='selnext_mm'),
+    )
+    given = copy.deepcopy({key: loader[key] for key in ('collate_fn', 'worker_init_fn')})
+    for runner in (Runner, FlexibleRunner):
+        built = runner.build_dataloader(loader, seed=0)
+        (batch,) = built
+        assert batch.shape == (2, 3)
+        assert built.worker_init_fn.keywords == {}
+        assert {key: loader[key] for key in given} == given, 'the config stays as it is'
+    with pytest.raises(TypeError, match='no_such'):
+        list(
+            Runner.build_dataloader(
+                dict(loader, collate_fn=dict(type='default_collate', no_such=1))
+            )
+        )
