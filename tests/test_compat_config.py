@@ -85,7 +85,7 @@ def test_functions_of_an_inherited_loader_are_found_without_the_mark_of_their_pa
         dataset=[torch.zeros(3), torch.ones(3)],
         sampler=torch.utils.data.SequentialSampler(range(2)),
         collate_fn=dict(type='default_collate', _scope_='selnext_mm'),
-        worker_init_fn=dict(type=print, _scope_='selnext_mm'),
+        worker_init_fn=dict(type='pseudo_collate', _scope_='selnext_mm'),  # never called
     )
     given = copy.deepcopy({key: loader[key] for key in ('collate_fn', 'worker_init_fn')})
     for runner in (Runner, FlexibleRunner):
