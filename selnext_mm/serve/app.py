@@ -7,15 +7,14 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Any
 
 import anyio
 from anyio import CapacityLimiter, to_thread
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from PIL import Image
-from pydantic.json_schema import SkipJsonSchema
 
 from selnext_mm import __version__
 from selnext_mm.errors import UserError
@@ -27,8 +26,8 @@ from selnext_mm.serve.decoding import FORMATS, check_type, decode
 from selnext_mm.serve.limits import Limits, RefusedError
 from selnext_mm.serve.metrics import Metrics
 from selnext_mm.serve.model import ServedModel
+from selnext_mm.serve.parameters import lowest_score
 from selnext_mm.serve.places import Places
-from selnext_mm.text import short
 
 PAGE = {
     '/': ('page.html', 'text/html; charset=utf-8'),
@@ -60,17 +59,6 @@ REASONS = {
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: dict(model=Problem, description=text) for status, text in REASONS.items()
 }
-PARAMETERS = ('score_thr',)  # of /predict and /picture
-Score = Annotated[
-    float | SkipJsonSchema[None],
-    Query(
-        ge=0,
-        le=1,
-        allow_inf_nan=False,
-        description='lowest score of an object; by default the one that the model has for its '
-        f'class, else {SCORE_THR}',
-    ),
-]
 
 
 class Server:
@@ -224,16 +212,6 @@ def create_app(model: ServedModel, limits: Limits | None = None, token: str = ''
         if token and not secrets.compare_digest(given.encode(), f'Bearer {token}'.encode()):
             raise RefusedError(401, 'send the header "Authorization: Bearer TOKEN"')
 
-    def named(request: Request) -> None:
-        """Refuse (422) a parameter that would be left unused."""
-        names = [name for name, _ in request.query_params.multi_items()]
-        for name in names:
-            if name not in PARAMETERS:
-                known = ', '.join(PARAMETERS)
-                raise RefusedError(422, f'query.{short(name)}: no such parameter; known: {known}')
-            if names.count(name) > 1:
-                raise RefusedError(422, f'query.{name}: given {names.count(name)} times; give one')
-
     @app.exception_handler(RefusedError)
     async def refused(request: Request, error: RefusedError) -> JSONResponse:
         return _problem(error.status, error.reason, error.retry)
@@ -255,17 +233,17 @@ def create_app(model: ServedModel, limits: Limits | None = None, token: str = ''
         return response
 
     guarded = [Depends(known)]
-    predicting = [*guarded, Depends(named)]
+    lowest = Depends(lowest_score(server.finds_objects))
 
     @app.post(
         '/predict',
         response_model=Prediction,
         response_model_exclude_none=True,
         responses=REFUSALS,
-        dependencies=predicting,
+        dependencies=guarded,
         openapi_extra=BODY,
     )
-    async def predict(request: Request, score_thr: Score = None):
+    async def predict(request: Request, score_thr: float | None = lowest):
         """Find what is in the image that is sent as the body."""
         return JSONResponse(await server.detect(request, score_thr, False))
 
@@ -273,10 +251,10 @@ def create_app(model: ServedModel, limits: Limits | None = None, token: str = ''
         '/picture',
         response_class=Response,
         responses={**REFUSALS, 200: {'content': {'image/jpeg': BINARY}}},
-        dependencies=predicting,
+        dependencies=guarded,
         openapi_extra=BODY,
     )
-    async def picture(request: Request, score_thr: Score = None):
+    async def picture(request: Request, score_thr: float | None = lowest):
         """Find what is in the image and draw it; the answer is a JPEG."""
         return Response(await server.detect(request, score_thr, True), media_type='image/jpeg')
 
