@@ -73,10 +73,9 @@ def checkpoint_of(work_dir: Path) -> Path:
     return compared if compared.is_file() else best_checkpoint(work_dir)
 
 
-def check_run_of(path: Path, work_dir: Path) -> None:
-    """Raise :class:`UserError` if the checkpoint is of an earlier run in the folder."""
-    content = load_file(path)
-    meta = content.get('meta') if isinstance(content, dict) else None
+def check_run_of(path: Path, content: dict, work_dir: Path) -> None:
+    """Raise :class:`UserError` if ``content``, of ``path``, is of an earlier run in the folder."""
+    meta = content.get('meta')
     if isinstance(meta, dict) and not belongs_to_run(work_dir, meta):
         raise UserError(
             f'{path} is of an earlier run than the last one in {work_dir}, whose config and log '
@@ -247,9 +246,10 @@ def publish(
     run = read_run(work_dir)
     configs = configs_of(work_dir)
     path = Path(checkpoint).expanduser() if checkpoint else checkpoint_of(work_dir)
-    check_run_of(path, work_dir)
+    content = load_file(path)
+    check_run_of(path, content, work_dir)
     with quiet():
-        loaded = load_for_inference(configs[-1], path, 'cpu', deployed=False)
+        loaded = load_for_inference(configs[-1], path, 'cpu', deployed=False, content=content)
     refuse_segmentor(loaded.model, 'publish')
     pictures = preprocessor(loaded)
     with new_folder(Path(to).expanduser(), '--to') as folder:
