@@ -11,7 +11,12 @@ import numpy as np
 
 from selnext_mm.errors import UserError
 from selnext_mm.inference.batching import run_by_shape
-from selnext_mm.inference.images import ImageFile, list_images, why_unreadable
+from selnext_mm.inference.images import (
+    ImageFile,
+    UnpreparedError,
+    list_images,
+    why_unreadable,
+)
 from selnext_mm.inference.thresholds import stored_thresholds
 from selnext_mm.runtime.masks import paste, run_lengths
 from selnext_mm.runtime.pictures import prepare, read_picture
@@ -97,7 +102,10 @@ class FileModel:
         """
         for index, (image, pixels, error) in enumerate(self.pictures(images)):
             record = dict(index=index, file=image.name, path=str(image.path))
-            record |= dict(error=error) if error else self._record(pixels)
+            try:
+                record |= dict(error=error) if error else self._record(pixels)
+            except UnpreparedError as problem:
+                record, pixels = record | dict(error=str(problem)), None
             on_image(record, pixels)
 
     def pictures(self, images: Sequence[ImageFile]) -> Iterator[tuple]:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from selnext_mm import __version__
 from selnext_mm.errors import UserError
+from selnext_mm.inference.images import UnpreparedError
 from selnext_mm.inference.output import SCORE_THR, annotate
 from selnext_mm.inference.thresholds import Thresholds, shown
 from selnext_mm.serve.answers import About, Health, Prediction, Problem
@@ -52,7 +53,7 @@ REASONS = {
     408: 'the body did not arrive in time',
     413: 'too many bytes or pixels',
     415: 'not an image of a supported format',
-    422: 'incomplete image, or a parameter that is unknown or out of range',
+    422: 'incomplete or too narrow image, or a parameter that is unknown or out of range',
     429: 'too many requests from this address',
     503: 'too many requests, or no answer in time',
 }
@@ -109,7 +110,10 @@ class Server:
 
     def _prepare(self, body: bytes) -> tuple[Any, tuple[int, int]]:
         pixels = decode(body, self.limits)
-        return self.model.prepare(pixels), pixels.shape[:2]
+        try:
+            return self.model.prepare(pixels), pixels.shape[:2]
+        except UnpreparedError as error:
+            raise RefusedError(422, str(error)) from error
 
     async def detect(self, request: Request, score_thr: float | None, drawn: bool) -> dict | bytes:
         """The results for the image of ``request``; if ``drawn``, the image with them, as JPEG."""
