@@ -210,7 +210,9 @@ def main(argv: list[str] | None = None) -> int:
 
     from selnext_mm.runtime.sessions import SUFFIXES
     from selnext_mm.serve.app import create_app
+    from selnext_mm.serve.memory import share_arenas
 
+    share_arenas()
     model = open_file(args) if args.model.endswith(SUFFIXES) else open_checkpoint(args)
     refuse_unused(model.part == 'classifier', None, args.top_k)
     app = create_app(model, limits, token)
