@@ -151,7 +151,7 @@ def test_other_errors_of_the_system_keep_their_traceback():
     'place', ['predict m.onnx WORD --out o', 'predict m.onnx p.png --out WORD']
 )
 def test_a_name_that_no_file_can_have_is_one_message(place, word, capsys):
-    assert main(place.replace('WORD', word).split()) == 2
+    assert main(['predict', 'm.onnx', *place.replace('WORD', word).split()]) == 2
     message = capsys.readouterr().err
     assert 'xxx: File name too long; give another name' in message
     assert len(message) < 300
