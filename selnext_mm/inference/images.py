@@ -1,7 +1,8 @@
 """Find the images that files, folders and globs name, and check that they can be read."""
 
 import glob
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,9 +61,18 @@ def list_images(entries: str | Path | Sequence[str | Path]) -> list[ImageFile]:
     Raises:
         UserError: for a folder or a glob without images, and for no entries at all.
     """
-    entries = [entries] if isinstance(entries, str | Path) else list(entries)
+    if isinstance(entries, str | os.PathLike) or not isinstance(entries, Iterable):
+        entries = [entries]
+    entries = list(entries)
     if not entries:
         raise UserError('no images given; name files, folders or globs')
+    for entry in entries:
+        if not isinstance(entry, str | os.PathLike):
+            raise UserError(
+                f'a {type(entry).__name__} is no name of an image; give files, folders or globs'
+            )
+        if not os.fspath(entry):  # Path() would be the current folder
+            raise UserError('an empty name among the images; give files, folders or globs')
     found: dict[Path, ImageFile] = {}
     for entry in entries:
         for image in _expand(entry):
