@@ -15,6 +15,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from PIL import Image
+from starlette.requests import ClientDisconnect
 
 from selnext_mm import __version__
 from selnext_mm.errors import UserError
@@ -87,9 +88,9 @@ class Server:
         """The body of a request, never more than ``max_bytes`` of it.
 
         Raises:
-            RefusedError: 408, 413 or 415.
+            RefusedError: 408, 413 or 415; 499 for nobody but the metrics, if the client left.
         """
-        check_type(request.headers.get('content-type'))
+        check_type(request.headers.get('content-type'), request.headers.get('content-encoding'))
         too_large = RefusedError(413, f'the body has more than {self.limits.max_bytes} bytes')
         said = request.headers.get('content-length', '')
         if said.isdecimal() and int(said) > self.limits.max_bytes:
@@ -106,6 +107,8 @@ class Server:
             raise RefusedError(
                 408, f'the body took more than {self.limits.seconds:g} s to arrive'
             ) from error
+        except ClientDisconnect as error:
+            raise RefusedError(499, 'the client left before the body was complete') from error
         return b''.join(parts)
 
     def _prepare(self, body: bytes) -> tuple[Any, tuple[int, int]]:
@@ -207,13 +210,15 @@ def create_app(model: ServedModel, limits: Limits | None = None, token: str = ''
         lifespan=server.open,
         docs_url=None,  # FastAPI's pages load scripts from another host
         redoc_url=None,
+        redirect_slashes=False,  # many clients take the empty answer for one
     )
     app.state.server = server
 
     def known(request: Request) -> None:
         """Refuse (401) a request without the right token."""
-        given = request.headers.get('authorization', '')
-        if token and not secrets.compare_digest(given.encode(), f'Bearer {token}'.encode()):
+        kind, _, given = request.headers.get('authorization', '').partition(' ')
+        same = secrets.compare_digest(given.strip().encode(), token.encode())
+        if token and not (same and kind.lower() == 'bearer'):
             raise RefusedError(401, 'send the header "Authorization: Bearer TOKEN"')
 
     @app.exception_handler(RefusedError)
@@ -282,10 +287,16 @@ def create_app(model: ServedModel, limits: Limits | None = None, token: str = ''
         """Counters in the text format of Prometheus."""
         return Response(server.metrics.text(), media_type='text/plain; version=0.0.4')
 
+    # Monitors and proxies ask by HEAD.
+    app.add_api_route('/health', health, methods=['HEAD'], include_in_schema=False)
     for path, (name, kind) in PAGE.items():
         content = files('selnext_mm.serve').joinpath(name).read_text('utf-8')
         app.add_api_route(
-            path, _static(content, kind), methods=['GET'], include_in_schema=False, name=name
+            path,
+            _static(content, kind),
+            methods=['GET', 'HEAD'],
+            include_in_schema=False,
+            name=name,
         )
     return app
 
