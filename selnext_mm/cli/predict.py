@@ -208,7 +208,7 @@ def run(args: argparse.Namespace, opened_by: Callable = open_predictor) -> int:
 
     images, out = list_images(args.images), Path(args.out).expanduser()
     pictures = not args.no_pictures
-    with complete_folder(out, args.force) as folder:
+    with complete_folder(out, args.force, images) as folder:
         predictor, ids = opened_by(args)
         columns = (*Progress.get_default_columns(), MofNCompleteColumn())
         with Progress(*columns, console=Console(stderr=True)) as progress:
