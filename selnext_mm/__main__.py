@@ -1,5 +1,6 @@
 """``python -m selnext_mm CMD`` and the ``selnext-mm`` script."""
 
+import errno
 import importlib
 import os
 import sys
@@ -8,8 +9,10 @@ import traceback
 from selnext_mm import __version__, register_modules
 from selnext_mm.cli import COMMANDS, WITHOUT_TORCH
 from selnext_mm.errors import UserError
-from selnext_mm.text import did_you_mean
+from selnext_mm.text import did_you_mean, short
 
+# What Path.exists() and open() say of names that a user gave.
+OF_NAMES = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
 DOCTOR = '"selnext-mm doctor" says what is missing and how to fix it'
 
 
@@ -59,7 +62,10 @@ def call(main, argv: list[str]) -> int:
     except OSError as error:
         from selnext_mm.disk import full_disk
 
-        if (message := full_disk(error)) is None:
+        message = full_disk(error)
+        if message is None and error.errno in OF_NAMES and error.filename:
+            message = f'{short(error.filename)}: {error.strerror}; give another name'
+        if message is None:
             raise
         return tell(message, debug)
     except KeyboardInterrupt:

@@ -6,6 +6,20 @@ from pathlib import Path
 
 from selnext_mm.text import did_you_mean
 
+# Words of the placeholders of options that name files.
+OF_FILES = ('DIR', 'FILE', 'JSON', 'PNG', 'PATH', 'OUT', 'RESULTS')
+
+
+def names_files(action: argparse.Action) -> bool:
+    """Whether the words of ``action`` are names, of files as a rule, and no text."""
+    place = str(action.metavar)
+    return (
+        not action.option_strings
+        or action.type is Path
+        or action.dest == 'out'
+        or any(word in place for word in OF_FILES)
+    )
+
 
 class Parser(argparse.ArgumentParser):
     """Names the option that was meant where one is unknown, and writes out ``~`` in every value.
@@ -20,6 +34,13 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, intermixed: bool = False, **kwargs) -> None:
         super().__init__(**{'allow_abbrev': False, **kwargs})
         self.intermixed = intermixed
+
+    def _get_values(self, action, arg_strings):
+        # It would stand for the folder that the command is called in.
+        if '' in arg_strings and names_files(action):
+            name = '/'.join(action.option_strings) or str(action.metavar or action.dest)
+            self.error(f"{name} '': an empty name; is a variable of the shell not set?")
+        return super()._get_values(action, arg_strings)
 
     def parse_args(self, args=None, namespace=None):
         parse = self.parse_known_intermixed_args if self.intermixed else self.parse_known_args

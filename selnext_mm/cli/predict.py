@@ -13,6 +13,8 @@ from selnext_mm.errors import UserError
 from selnext_mm.text import counted
 from selnext_mm.visualization import SCORE_THR
 
+TOP_K = 5
+TOP_K_HELP = f'of a classifier: classes per image ({TOP_K})'
 CHECKPOINTS = ('.pth', '.pt', '.ckpt', '.bin', '.safetensors')  # no images
 EPILOG = """examples:
   selnext-mm predict my_config.py epoch_36.pth photo.jpg holiday/ 'more/**/*.png' --out predicted
@@ -45,8 +47,8 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--score-thr',
         type=float,
-        help='lowest score that is drawn (the scores that an exported file holds for its classes, '
-        f'else {SCORE_THR})',
+        help='of a detector: lowest score that is drawn (the scores that an exported file holds '
+        f'for its classes, else {SCORE_THR})',
     )
     add_slice_arguments(parser)
     parser.add_argument('--no-pictures', action='store_true', help='write no annotated images')
@@ -89,7 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='KEY=VALUE',
         help='override values of the config',
     )
-    result.add_argument('--top-k', type=int, default=5, help='classes per image (%(default)s)')
+    result.add_argument('--top-k', type=int, help=TOP_K_HELP)
     result.add_argument('--batch-size', type=int, default=8, help='(%(default)s)')
     result.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:1 (%(default)s)')
     result.add_argument(
@@ -140,10 +142,25 @@ def take_folder(args: argparse.Namespace) -> None:
 
 def check(args: argparse.Namespace) -> None:
     for name in ('top_k', 'batch_size'):
-        if getattr(args, name) < 1:
-            raise UserError(f'--{name.replace("_", "-")} {getattr(args, name)}; expected 1 or more')
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UserError(f'--{name.replace("_", "-")} {value}; expected 1 or more')
     if args.score_thr is not None and not 0 <= args.score_thr <= 1:
         raise UserError(f'--score-thr {args.score_thr:g}; expected a number from 0 to 1')
+
+
+def refuse_unused(is_classifier: bool, score_thr: float | None, top_k: int | None) -> None:
+    """Raise :class:`UserError` for an option that changes nothing for this kind of model."""
+    if is_classifier and score_thr is not None:
+        raise UserError(
+            f'--score-thr {score_thr:g} is for detectors; of a classifier the best classes are '
+            'written, whatever their scores: leave it out, or give --top-k'
+        )
+    if not is_classifier and top_k is not None:
+        raise UserError(
+            f'--top-k {top_k} is for classifiers; of a detector all objects are written: leave it '
+            'out, or give --score-thr'
+        )
 
 
 def thresholds_of(args: argparse.Namespace, predictor):
@@ -167,9 +184,10 @@ def open_predictor(args: argparse.Namespace) -> tuple:
             classes=args.classes,
             options=args.cfg_options,
             batch_size=args.batch_size,
-            top_k=args.top_k,
+            top_k=args.top_k or TOP_K,
             dtype=args.dtype,
         )
+    refuse_unused(predictor.loaded.is_classifier, args.score_thr, args.top_k)
     return predictor, find_ids(predictor.loaded.cfg, predictor.classes, args.ann)
 
 
@@ -190,7 +208,7 @@ def run(args: argparse.Namespace, opened_by: Callable = open_predictor) -> int:
 
     images, out = list_images(args.images), Path(args.out).expanduser()
     pictures = not args.no_pictures
-    with complete_folder(out, args.force) as folder:
+    with complete_folder(out, args.force, images) as folder:
         predictor, ids = opened_by(args)
         columns = (*Progress.get_default_columns(), MofNCompleteColumn())
         with Progress(*columns, console=Console(stderr=True)) as progress:

@@ -5,7 +5,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from selnext_mm.cli.parser import Parser
-from selnext_mm.cli.predict import add_shared_arguments, check, run
+from selnext_mm.cli.predict import (
+    TOP_K,
+    TOP_K_HELP,
+    add_shared_arguments,
+    check,
+    refuse_unused,
+    run,
+)
 from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES
 from selnext_mm.errors import UserError
 from selnext_mm.runtime.sessions import SUFFIXES
@@ -33,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     result.add_argument('model', metavar='MODEL', help='.onnx, or .xml of OpenVINO')
     add_shared_arguments(result)
-    result.add_argument('--top-k', type=int, default=5, help='classes per image (%(default)s)')
+    result.add_argument('--top-k', type=int, help=TOP_K_HELP)
     result.add_argument('--threads', type=int, help="(as many as the machine's cores)")
     result.set_defaults(batch_size=1)
     return result
@@ -46,7 +53,8 @@ def open_file(args: argparse.Namespace) -> tuple:
     from selnext_mm.inference.categories import Ids, find_ids
     from selnext_mm.runtime.models import Detector, open_model
 
-    model = open_model(args.model, threads=args.threads, top_k=args.top_k)
+    model = open_model(args.model, threads=args.threads, top_k=args.top_k or TOP_K)
+    refuse_unused(not isinstance(model, Detector), args.score_thr, args.top_k)
     meta = model.metadata
     if args.ann:
         ids = find_ids(None, model.classes, args.ann)

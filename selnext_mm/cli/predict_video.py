@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ def is_meant(args: argparse.Namespace) -> bool:
 
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """SIGTERM is a KeyboardInterrupt, so that both leave what is done."""
+    """SIGTERM and the end of the terminal are a KeyboardInterrupt: they leave what is done."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -42,11 +43,16 @@ def stopped_by_signals() -> Iterator[None]:
     def stop(number, frame):
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    known = [getattr(signal, name) for name in ('SIGTERM', 'SIGHUP') if hasattr(signal, name)]
+    # nohup has SIGHUP ignored.
+    before = {s: h for s in known if (h := signal.getsignal(s)) is not signal.SIG_IGN}
     try:
+        for number in before:
+            signal.signal(number, stop)
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run(args: argparse.Namespace, opened_by: Callable) -> int:
@@ -90,6 +96,9 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
         f'{predictor.device}, {video.dropped} dropped{lost}'
         + (', stopped' if found.stopped else '')
     )
+    told = min(video.total or 0, args.max_frames or video.total or 0)
+    if found.frames < told and not found.stopped:
+        print(f'{entry} says that it has {video.total} frames; it may be cut off', file=sys.stderr)
     if not predictor.loaded.is_classifier:
         followed = f', {counted(found.tracks, "track")}' if found.tracks is not None else ''
         print(f'{counted(found.results, "object")}{followed}; category ids from {ids.source}')

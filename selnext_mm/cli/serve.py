@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from selnext_mm.cli.parser import Parser
+from selnext_mm.cli.predict import TOP_K, TOP_K_HELP, refuse_unused
 from selnext_mm.errors import UserError
 from selnext_mm.serve.limits import Limits
 from selnext_mm.serve.model import ServedModel
@@ -61,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     result.add_argument('--host', default='127.0.0.1', help='address to listen on (%(default)s)')
     result.add_argument('--port', type=int, default=8000, help='(%(default)s); 0 takes a free one')
     result.add_argument('--threads', type=int, help="(as many as the machine's cores)")
-    result.add_argument('--top-k', type=int, default=5, help='classes per image (%(default)s)')
+    result.add_argument('--top-k', type=int, help=TOP_K_HELP)
     result.add_argument(
         '--max-mb', type=float, default=16, help='largest body in MB, else 413 (%(default)s)'
     )
@@ -152,7 +153,7 @@ def open_file(args: argparse.Namespace) -> ServedModel:
                 f'--{name} {given} is for a checkpoint, which PyTorch runs; {args.model} is an '
                 f'exported file: leave out --{name}, or give CONFIG and CHECKPOINT'
             )
-    return open_model(args.model, threads=args.threads, top_k=args.top_k)
+    return open_model(args.model, threads=args.threads, top_k=args.top_k or TOP_K)
 
 
 def open_checkpoint(args: argparse.Namespace) -> ServedModel:
@@ -191,7 +192,7 @@ def open_checkpoint(args: argparse.Namespace) -> ServedModel:
             threads=args.threads,
             device=args.device or 'auto',
             classes=args.classes,
-            top_k=args.top_k,
+            top_k=args.top_k or TOP_K,
             dtype=args.dtype,
         )
 
@@ -209,8 +210,11 @@ def main(argv: list[str] | None = None) -> int:
 
     from selnext_mm.runtime.sessions import SUFFIXES
     from selnext_mm.serve.app import create_app
+    from selnext_mm.serve.memory import share_arenas
 
+    share_arenas()
     model = open_file(args) if args.model.endswith(SUFFIXES) else open_checkpoint(args)
+    refuse_unused(model.part == 'classifier', None, args.top_k)
     app = create_app(model, limits, token)
     with listen(args.host, args.port) as bound:
         host, port = bound.getsockname()[:2]

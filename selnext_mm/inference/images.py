@@ -1,7 +1,8 @@
 """Find the images that files, folders and globs name, and check that they can be read."""
 
 import glob
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,22 @@ from PIL import Image
 
 from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, is_image_file, is_special
 from selnext_mm.errors import UserError
+
+# A model that scales the shorter side would need gigabytes for a line of pixels.
+LONGEST = 1000  # of the longer side, in shorter ones
+
+
+class UnpreparedError(UserError):
+    """An image, sound in itself, that cannot be brought to the size that a model takes."""
+
+
+def check_narrow(width: int, height: int) -> None:
+    """Raise :class:`UnpreparedError` if one side is more than 1000 times the other."""
+    if max(width, height) > LONGEST * min(width, height):
+        raise UnpreparedError(
+            f'{width} x {height} pixels: one side is more than {LONGEST} times the other; '
+            'cut the image'
+        )
 
 
 @dataclass(frozen=True)
@@ -44,9 +61,18 @@ def list_images(entries: str | Path | Sequence[str | Path]) -> list[ImageFile]:
     Raises:
         UserError: for a folder or a glob without images, and for no entries at all.
     """
-    entries = [entries] if isinstance(entries, str | Path) else list(entries)
+    if isinstance(entries, str | os.PathLike) or not isinstance(entries, Iterable):
+        entries = [entries]
+    entries = list(entries)
     if not entries:
         raise UserError('no images given; name files, folders or globs')
+    for entry in entries:
+        if not isinstance(entry, str | os.PathLike):
+            raise UserError(
+                f'a {type(entry).__name__} is no name of an image; give files, folders or globs'
+            )
+        if not os.fspath(entry):  # Path() would be the current folder
+            raise UserError('an empty name among the images; give files, folders or globs')
     found: dict[Path, ImageFile] = {}
     for entry in entries:
         for image in _expand(entry):
@@ -69,10 +95,13 @@ def why_unreadable(path: Path) -> str | None:
         if not path.stat().st_size:
             return 'empty'
         with Image.open(path) as picture:
+            check_narrow(*picture.size)
             picture.draft('RGB', (1, 1))  # decodes JPEG at an eighth of the size, to the end
             picture.load()
     except Image.DecompressionBombError:
         return 'too many pixels'
+    except UnpreparedError as error:
+        return str(error)
     except (OSError, SyntaxError, ValueError) as error:
         # Pillow's own message, unless it only says that the format is unknown.
         text = getattr(error, 'strerror', None) or str(error)

@@ -195,6 +195,7 @@ def load_for_inference(
     deployed: bool = True,
     named: bool = True,
     dtype: str | None = None,
+    content: dict | None = None,
 ) -> LoadedModel:
     """Build the model of ``config``, load all weights of ``checkpoint`` and make it fast.
 
@@ -210,6 +211,7 @@ def load_for_inference(
         deployed: merge what can be merged (:func:`deploy`).
         named: whether the names of the classes are required; if not, they may be ().
         dtype: of the backbone's computation, one of :data:`DTYPES`; only with ``deployed``.
+        content: of ``checkpoint``, as ``load_file`` returns it, if it has been read already.
 
     Raises:
         UserError: for a config, checkpoint, device or class names that cannot be used.
@@ -217,7 +219,8 @@ def load_for_inference(
     where = choose_device(device)
     cfg = load_config(config, options)
     adapt_to_device(cfg, where.type)
-    content = None if checkpoint is None else load_file(checkpoint)
+    if content is None and checkpoint is not None:
+        content = load_file(checkpoint)
     model = build_model(cfg)
     if named and not hasattr(model, 'predict'):
         raise UserError(
@@ -232,7 +235,7 @@ def load_for_inference(
     else:
         state, _ = take_weights(content)
         load_strictly(model, state, str(checkpoint))
-        meta = _meta(content, checkpoint)
+        meta = _meta(content, str(checkpoint))
     names, source = _class_names(cfg, meta, num_classes(model), classes, named)
     model.dataset_meta = dict(classes=names)
     model.eval()

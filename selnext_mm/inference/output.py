@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image, ImageDraw
 from selnext_mm.disk import new_folder
 from selnext_mm.errors import UserError
 from selnext_mm.inference.categories import Ids
+from selnext_mm.inference.images import ImageFile
 from selnext_mm.inference.thresholds import Thresholds, shown
 from selnext_mm.visualization import SCORE_THR as SCORE_THR
 from selnext_mm.visualization.draw import (
@@ -25,24 +27,51 @@ from selnext_mm.visualization.draw import (
 )
 
 SMALLEST, LARGEST = 480, 1600  # of the longer side of an annotated image
-# A folder with either of these contains predictions.
-PREDICTIONS = ('predictions.json', 'frames.jsonl')
+PICTURES = 'pictures'
+# All that a prediction may leave in its folder.
+WRITTEN = (
+    *('predictions.json', 'results.json', 'predictions.csv', PICTURES),
+    *('frames.jsonl', 'video.mp4'),
+)
 
 
 @contextmanager
-def complete_folder(out: Path, force: bool) -> Iterator[Path]:
+def complete_folder(out: Path, force: bool, images: Sequence[ImageFile] = ()) -> Iterator[Path]:
     """A temporary folder to write into; its files move to ``out`` if the block succeeds.
 
+    What an earlier prediction left in ``out`` goes then, so that no two are mixed.
+
+    Args:
+        out: the folder.
+        force: whether files of these names may be replaced.
+        images: the input.
+
     Raises:
-        UserError: if ``out`` is a file, contains predictions (without ``force``), or cannot be
-            written.
+        UserError: if ``out`` is a file, contains files of the names of a prediction (without
+            ``force``) or the input below them, or cannot be written.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f'--out {out} is a file; name a folder')
-    if any((out / name).exists() for name in PREDICTIONS) and not force:
-        raise UserError(f'{out} has predictions; --force replaces them, or name another folder')
+    there = [name for name in WRITTEN if (out / name).exists()]
+    if there and not force:
+        raise UserError(
+            f'{out} has predictions, or files of the same names ({", ".join(there)}); --force '
+            'replaces them, or name another folder'
+        )
+    replaced = (out / PICTURES).resolve()
+    if any(replaced in image.path.resolve().parents for image in images):
+        raise UserError(
+            f'--out {out}: the annotated images would replace {out / PICTURES}, which holds images '
+            'that are to be looked at; name another folder'
+        )
     with new_folder(out, '--out') as place:
         yield place
+        left = [name for name in there if not (place / name).exists()]
+    for name in left:
+        if (out / name).is_dir():
+            shutil.rmtree(out / name)
+        else:
+            (out / name).unlink()
 
 
 def coco_content(records: list[dict], ids: Ids) -> tuple[dict, list[dict]]:

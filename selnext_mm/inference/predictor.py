@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -17,7 +18,13 @@ from mmengine.registry import DefaultScope
 from selnext_mm.config.walk import tested_dataset
 from selnext_mm.engine.detections import detections
 from selnext_mm.errors import UserError
-from selnext_mm.inference.images import ImageFile, list_images, why_unreadable
+from selnext_mm.inference.images import (
+    ImageFile,
+    UnpreparedError,
+    check_narrow,
+    list_images,
+    why_unreadable,
+)
 from selnext_mm.inference.loading import LoadedModel, load_for_inference, refuse_segmentor
 from selnext_mm.text import counted
 
@@ -124,12 +131,26 @@ class Predictor:
         try:
             data = self.read(dict(img_path=str(image.path), img_id=index, sample_idx=index))
             result.pixels = data['img'].copy()
-            result.data = self.prepare(data)
+            result.data = self._prepared(data)
+        except UnpreparedError as error:
+            result.error = str(error)
         # An error in one image must not stop the others.
         except Exception as error:
             text = str(error).splitlines()
             result.error = f'{type(error).__name__}: {text[0] if text else "no message"}'
         return result
+
+    def _prepared(self, data: dict) -> dict:
+        """What the pipeline makes of an image that was read."""
+        height, width = data['img'].shape[:2]
+        check_narrow(width, height)
+        try:
+            return self.prepare(data)
+        except cv2.error as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise UnpreparedError(
+                f'{width} x {height} pixels cannot be resized as the model needs them ({reason})'
+            ) from error
 
     def _ahead(self, images: Iterable[ImageFile]) -> Iterator[Loaded]:
         """Loaded images in order; the next two batches are read ahead."""
@@ -227,7 +248,7 @@ class Predictor:
             pixels = pixels.astype(np.float32)
         data = dict(img=pixels.copy(), img_path='', img_id=0, sample_idx=0)
         data |= dict(img_shape=size, ori_shape=size)
-        return Loaded(ImageFile(Path(), ''), 0, pixels, self.prepare(data))
+        return Loaded(ImageFile(Path(), ''), 0, pixels, self._prepared(data))
 
     def pictures(self, images: Sequence[ImageFile]) -> Iterator[tuple]:
         """(file, BGR pixels, error) of each image, in order; the next one is read ahead."""

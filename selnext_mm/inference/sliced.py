@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from selnext_mm.inference.images import ImageFile
+from selnext_mm.inference.images import ImageFile, UnpreparedError
 from selnext_mm.slicing import Slicing, find_in_slices
 
 
@@ -52,5 +52,8 @@ class Sliced:
                 record['error'] = error
             else:
                 height, width = pixels.shape[:2]
-                record |= dict(width=width, height=height, instances=self.find(pixels))
+                try:
+                    record |= dict(width=width, height=height, instances=self.find(pixels))
+                except UnpreparedError as problem:
+                    record, pixels = record | dict(error=str(problem)), None
             on_image(record, pixels)

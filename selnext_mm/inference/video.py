@@ -1,5 +1,6 @@
 """Frames of a clip, a camera or a stream, one by one; only one or two are in memory."""
 
+import glob
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +31,9 @@ def is_video(entry: str | Path) -> bool:
     text = str(entry)
     if text.isdecimal():
         return not Path(text).exists()
-    return '://' in text or Path(text).suffix.lower() in SUFFIXES
+    if '://' in text:
+        return True
+    return Path(text).suffix.lower() in SUFFIXES and not Path(text).expanduser().is_dir()
 
 
 def open_capture(source: str) -> Any:
@@ -51,7 +54,8 @@ class Clip:
     def __init__(self, path: str | Path) -> None:
         path = Path(path).expanduser()
         if not path.is_file():
-            raise UserError(f'{path}: no such file')
+            hint = '; name one clip, a pattern is for images' if glob.has_magic(str(path)) else ''
+            raise UserError(f'{path}: no such file{hint}')
         self._capture = open_capture(str(path))
         if self._capture is None:
             raise UserError(f'{path}: OpenCV cannot read this clip; is it complete?')

@@ -23,6 +23,7 @@ from selnext_mm.inference.loading import LoadedModel, load_for_inference, refuse
 from selnext_mm.publish.card import model_card
 from selnext_mm.recipes.run import best_checkpoint
 from selnext_mm.report.work_dir import read_run
+from selnext_mm.text import short
 
 WEIGHTS, CONFIG, CARD = 'model.safetensors', 'config.py', 'README.md'
 PREPROCESSOR, ABOUT = 'preprocessor_config.json', 'config.json'
@@ -73,10 +74,9 @@ def checkpoint_of(work_dir: Path) -> Path:
     return compared if compared.is_file() else best_checkpoint(work_dir)
 
 
-def check_run_of(path: Path, work_dir: Path) -> None:
-    """Raise :class:`UserError` if the checkpoint is of an earlier run in the folder."""
-    content = load_file(path)
-    meta = content.get('meta') if isinstance(content, dict) else None
+def check_run_of(path: Path, content: dict, work_dir: Path) -> None:
+    """Raise :class:`UserError` if ``content``, of ``path``, is of an earlier run in the folder."""
+    meta = content.get('meta')
     if isinstance(meta, dict) and not belongs_to_run(work_dir, meta):
         raise UserError(
             f'{path} is of an earlier run than the last one in {work_dir}, whose config and log '
@@ -205,6 +205,18 @@ def hub_config(loaded: LoadedModel, pictures: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def check_place(out: Path, work_dir: Path, force: bool) -> None:
+    """Raise :class:`UserError` if ``out`` holds files that :func:`publish` may not replace."""
+    if out.resolve() == work_dir.resolve():
+        raise UserError(f'--to {out} is the folder of the run; its {CONFIG} would be replaced')
+    there = [name for name in (CARD, *FILES, ONNX) if (out / name).exists()]
+    if there and not force:
+        raise UserError(
+            f'--to {out} holds a {there[0]}, which may have been edited; --force replaces what was '
+            'published, or name another folder'
+        )
+
+
 def publish(
     work_dir: str | Path,
     to: str | Path,
@@ -231,28 +243,32 @@ def publish(
         repo: ``owner/name`` that the commands of the card name.
         dtype: of the stored weights: ``float32``, or ``float16`` for half the size.
         notes: sentences for the card.
-        force: replace the published files in ``to``, the card that was edited by hand included.
+        force: replace the published files in ``to``, the card that was edited by hand included;
+            an ONNX file of other weights goes.
 
     Raises:
         UserError: for a ``work_dir`` that is not a run or has no checkpoint, a checkpoint of an
-            earlier run in it, a folder that cannot be written or that holds a card (without
-            ``force``), and weights that are too large for ``dtype``.
+            earlier run in it, a folder that cannot be written, is ``work_dir`` or holds a file of
+            these names (without ``force``), a licence that is no name, and weights that are too
+            large for ``dtype``.
     """
-    if Path(to, CARD).expanduser().exists() and not force:
+    if not re.fullmatch(r'[\w.-]+', licence):
         raise UserError(
-            f'--to {to} holds a {CARD}, which may have been edited; --force replaces what was '
-            'published, or name another folder'
+            f'--licence {short(licence)!r}; expected a name as the Hub has it, such as apache-2.0, '
+            'mit, cc-by-4.0 or other'
         )
-    work_dir = Path(work_dir).expanduser()
+    work_dir, out = Path(work_dir).expanduser(), Path(to).expanduser()
+    check_place(out, work_dir, force)
     run = read_run(work_dir)
     configs = configs_of(work_dir)
     path = Path(checkpoint).expanduser() if checkpoint else checkpoint_of(work_dir)
-    check_run_of(path, work_dir)
+    content = load_file(path)
+    check_run_of(path, content, work_dir)
     with quiet():
-        loaded = load_for_inference(configs[-1], path, 'cpu', deployed=False)
+        loaded = load_for_inference(configs[-1], path, 'cpu', deployed=False, content=content)
     refuse_segmentor(loaded.model, 'publish')
     pictures = preprocessor(loaded)
-    with new_folder(Path(to).expanduser(), '--to') as folder:
+    with new_folder(out, '--to') as folder:
         header = dict(
             format='pt', classes=json.dumps(loaded.classes), producer=f'selnext_mm {__version__}'
         )
@@ -267,4 +283,5 @@ def publish(
             run, loaded, about, path.name, digest, licence, repo, start, dtype, notes, command
         )
         write_text(folder / CARD, text)
-    return Path(to).expanduser()
+    (out / ONNX).unlink(missing_ok=True)  # of the weights that were there before
+    return out

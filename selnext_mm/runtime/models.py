@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -11,11 +11,16 @@ import numpy as np
 
 from selnext_mm.errors import UserError
 from selnext_mm.inference.batching import run_by_shape
-from selnext_mm.inference.images import ImageFile, list_images, why_unreadable
+from selnext_mm.inference.images import (
+    ImageFile,
+    UnpreparedError,
+    list_images,
+    why_unreadable,
+)
 from selnext_mm.inference.thresholds import stored_thresholds
 from selnext_mm.runtime.masks import paste, run_lengths
 from selnext_mm.runtime.pictures import prepare, read_picture
-from selnext_mm.runtime.sessions import InferenceSession, open_session
+from selnext_mm.runtime.sessions import InferenceSession, check_count, open_session
 
 Images: TypeAlias = str | Path | np.ndarray | Sequence[str | Path | np.ndarray]
 
@@ -44,7 +49,15 @@ class FileModel:
         workers: int = 2,
         session: InferenceSession | None = None,
     ) -> None:
-        self._take(session or open_session(path, threads, providers), path)
+        check_count('workers', workers)
+        session = session or open_session(path, threads, providers)
+        try:
+            self._take(session, path)
+        except (KeyError, ValueError, TypeError) as error:
+            raise UserError(
+                f'{path}: its metadata cannot be used ({type(error).__name__}: {error}); write it '
+                'again with "selnext-mm export"'
+            ) from error
         self.workers = workers
 
     def _take(self, session: InferenceSession, path: str | Path) -> None:
@@ -77,11 +90,21 @@ class FileModel:
         Raises:
             UserError: if there are no images, or an array is not an image.
         """
-        if isinstance(images, np.ndarray):
-            return [self._record(images)]
-        entries = [images] if isinstance(images, str | Path) else list(images)
+        if isinstance(images, str | Path | np.ndarray) or not isinstance(images, Iterable):
+            images = [images]
+        entries = list(images)
+        for entry in entries:
+            if not isinstance(entry, str | Path | np.ndarray):
+                raise UserError(
+                    f'a {type(entry).__name__} is neither a name nor a BGR array; of a PIL image '
+                    "give np.asarray(image.convert('RGB'))[..., ::-1]"
+                )
         if any(isinstance(entry, np.ndarray) for entry in entries):
-            return [r for e in entries for r in self(e)]
+            return [
+                r
+                for e in entries
+                for r in ([self._record(e)] if isinstance(e, np.ndarray) else self(e))
+            ]
         records: list[dict] = []
         self.run(list_images(entries), lambda record, _: records.append(record))
         for record in records:
@@ -97,7 +120,10 @@ class FileModel:
         """
         for index, (image, pixels, error) in enumerate(self.pictures(images)):
             record = dict(index=index, file=image.name, path=str(image.path))
-            record |= dict(error=error) if error else self._record(pixels)
+            try:
+                record |= dict(error=error) if error else self._record(pixels)
+            except UnpreparedError as problem:
+                record, pixels = record | dict(error=str(problem)), None
             on_image(record, pixels)
 
     def pictures(self, images: Sequence[ImageFile]) -> Iterator[tuple]:
@@ -125,7 +151,8 @@ class FileModel:
                     future.cancel()
 
     def _record(self, pixels: np.ndarray) -> dict:
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        good = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size > 0
+        if not good or pixels.dtype != np.uint8:
             raise UserError(
                 f'an array of {pixels.dtype} {pixels.shape} is not an image; expected uint8 of '
                 '(height, width, 3), BGR as cv2.imread returns it'
@@ -219,8 +246,7 @@ class Classifier(FileModel):
     part, key = 'classifier', 'classes'
 
     def __init__(self, path: str | Path, top_k: int = 5, **options) -> None:
-        if top_k < 1:
-            raise UserError(f'top_k={top_k}; expected 1 or more')
+        check_count('top_k', top_k)
         super().__init__(path, **options)
         self.top_k = top_k
         if self.metadata.get('activation') != 'softmax':

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from selnext_mm.inference.images import UnpreparedError, check_narrow
+
 CV2 = {
     'nearest': cv2.INTER_NEAREST,
     'bilinear': cv2.INTER_LINEAR,
@@ -55,7 +57,13 @@ def target_size(height: int, width: int, step: dict[str, Any]) -> tuple[int, int
 
 
 def prepare(pixels: np.ndarray, steps: list[dict[str, Any]]) -> np.ndarray:
-    """(H, W, 3) uint8 -> (h, w, 3) uint8, in the same channel order."""
+    """(H, W, 3) uint8 -> (h, w, 3) uint8, in the same channel order.
+
+    Raises:
+        UnpreparedError: for an image that is too narrow.
+    """
+    before = f'{pixels.shape[1]} x {pixels.shape[0]}'
+    check_narrow(pixels.shape[1], pixels.shape[0])
     for step in steps:
         height, width = pixels.shape[:2]
         if step['op'] == 'center_crop':
@@ -64,5 +72,10 @@ def prepare(pixels: np.ndarray, steps: list[dict[str, Any]]) -> np.ndarray:
             top, left = round((height - h) / 2), round((width - w) / 2)
             pixels = pixels[top : top + h, left : left + w]
         else:
-            pixels = resized_to(pixels, *target_size(height, width, step), step)
+            size = target_size(height, width, step)
+            if min(size) < 1:
+                raise UnpreparedError(
+                    f'{before} pixels are too narrow: the model would get {size[0]} x {size[1]}'
+                )
+            pixels = resized_to(pixels, *size, step)
     return pixels

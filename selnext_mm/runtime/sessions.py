@@ -2,6 +2,7 @@
 
 import functools
 from importlib.util import find_spec
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,26 @@ PACKAGES = {'.onnx': 'onnxruntime', '.xml': 'openvino'}
 NEEDS_TORCH = 'a config and a checkpoint need PyTorch, which is not installed'
 # Where OpenVINO's files keep our metadata.
 SECTION = 'selnext_mm'
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raise :class:`UserError` unless ``value`` is a number of things."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < 1:
+        raise UserError(f'{name}={value!r}; expected 1 or more')
+
+
+def check_providers(providers: list[str] | None) -> None:
+    """Raise :class:`UserError` for a provider that onnxruntime would replace by the CPU's."""
+    import onnxruntime
+
+    there = onnxruntime.get_available_providers()
+    names = [p if isinstance(p, str) else p[0] for p in providers or []]
+    if isinstance(providers, str) or any(name not in there for name in names):
+        raise UserError(
+            f'providers={providers!r}; expected a list of {", ".join(there)}, which the installed '
+            'onnxruntime has'
+        )
 
 
 class InferenceSession(Protocol):
@@ -92,7 +113,8 @@ def open_session(
         providers: execution providers of onnxruntime; by default the CPU's.
 
     Raises:
-        UserError: for another kind of file, one that cannot be read, and a missing package.
+        UserError: for another kind of file, one that cannot be read, a missing package or provider,
+            and a number of threads below 1.
     """
     path = Path(path).expanduser()
     package = PACKAGES.get(path.suffix)
@@ -107,6 +129,10 @@ def open_session(
     if find_spec(package) is None:
         extra = 'runtime' if package == 'onnxruntime' else 'openvino'
         raise UserError(f"{path} needs {package}: pip install 'selnext_mm[{extra}]'")
+    if threads is not None:
+        check_count('threads', threads)
+    if path.suffix == '.onnx':
+        check_providers(providers)
     try:
         if path.suffix == '.onnx':
             return OnnxSession(path, threads, providers)

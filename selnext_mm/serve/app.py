@@ -7,18 +7,19 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Any
 
 import anyio
 from anyio import CapacityLimiter, to_thread
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from PIL import Image
-from pydantic.json_schema import SkipJsonSchema
+from starlette.requests import ClientDisconnect
 
 from selnext_mm import __version__
 from selnext_mm.errors import UserError
+from selnext_mm.inference.images import UnpreparedError
 from selnext_mm.inference.output import SCORE_THR, annotate
 from selnext_mm.inference.thresholds import Thresholds, shown
 from selnext_mm.serve.answers import About, Health, Prediction, Problem
@@ -27,8 +28,8 @@ from selnext_mm.serve.decoding import FORMATS, check_type, decode
 from selnext_mm.serve.limits import Limits, RefusedError
 from selnext_mm.serve.metrics import Metrics
 from selnext_mm.serve.model import ServedModel
+from selnext_mm.serve.parameters import lowest_score
 from selnext_mm.serve.places import Places
-from selnext_mm.text import short
 
 PAGE = {
     '/': ('page.html', 'text/html; charset=utf-8'),
@@ -53,24 +54,13 @@ REASONS = {
     408: 'the body did not arrive in time',
     413: 'too many bytes or pixels',
     415: 'not an image of a supported format',
-    422: 'incomplete image, or a parameter that is unknown or out of range',
+    422: 'incomplete or too narrow image, or a parameter that is unknown or out of range',
     429: 'too many requests from this address',
     503: 'too many requests, or no answer in time',
 }
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: dict(model=Problem, description=text) for status, text in REASONS.items()
 }
-PARAMETERS = ('score_thr',)  # of /predict and /picture
-Score = Annotated[
-    float | SkipJsonSchema[None],
-    Query(
-        ge=0,
-        le=1,
-        allow_inf_nan=False,
-        description='lowest score of an object; by default the one that the model has for its '
-        f'class, else {SCORE_THR}',
-    ),
-]
 
 
 class Server:
@@ -98,9 +88,9 @@ class Server:
         """The body of a request, never more than ``max_bytes`` of it.
 
         Raises:
-            RefusedError: 408, 413 or 415.
+            RefusedError: 408, 413 or 415; 499 for nobody but the metrics, if the client left.
         """
-        check_type(request.headers.get('content-type'))
+        check_type(request.headers.get('content-type'), request.headers.get('content-encoding'))
         too_large = RefusedError(413, f'the body has more than {self.limits.max_bytes} bytes')
         said = request.headers.get('content-length', '')
         if said.isdecimal() and int(said) > self.limits.max_bytes:
@@ -117,11 +107,16 @@ class Server:
             raise RefusedError(
                 408, f'the body took more than {self.limits.seconds:g} s to arrive'
             ) from error
+        except ClientDisconnect as error:
+            raise RefusedError(499, 'the client left before the body was complete') from error
         return b''.join(parts)
 
     def _prepare(self, body: bytes) -> tuple[Any, tuple[int, int]]:
         pixels = decode(body, self.limits)
-        return self.model.prepare(pixels), pixels.shape[:2]
+        try:
+            return self.model.prepare(pixels), pixels.shape[:2]
+        except UnpreparedError as error:
+            raise RefusedError(422, str(error)) from error
 
     async def detect(self, request: Request, score_thr: float | None, drawn: bool) -> dict | bytes:
         """The results for the image of ``request``; if ``drawn``, the image with them, as JPEG."""
@@ -215,24 +210,16 @@ def create_app(model: ServedModel, limits: Limits | None = None, token: str = ''
         lifespan=server.open,
         docs_url=None,  # FastAPI's pages load scripts from another host
         redoc_url=None,
+        redirect_slashes=False,  # many clients take the empty answer for one
     )
     app.state.server = server
 
     def known(request: Request) -> None:
         """Refuse (401) a request without the right token."""
-        given = request.headers.get('authorization', '')
-        if token and not secrets.compare_digest(given.encode(), f'Bearer {token}'.encode()):
+        kind, _, given = request.headers.get('authorization', '').partition(' ')
+        same = secrets.compare_digest(given.strip().encode(), token.encode())
+        if token and not (same and kind.lower() == 'bearer'):
             raise RefusedError(401, 'send the header "Authorization: Bearer TOKEN"')
-
-    def named(request: Request) -> None:
-        """Refuse (422) a parameter that would be left unused."""
-        names = [name for name, _ in request.query_params.multi_items()]
-        for name in names:
-            if name not in PARAMETERS:
-                known = ', '.join(PARAMETERS)
-                raise RefusedError(422, f'query.{short(name)}: no such parameter; known: {known}')
-            if names.count(name) > 1:
-                raise RefusedError(422, f'query.{name}: given {names.count(name)} times; give one')
 
     @app.exception_handler(RefusedError)
     async def refused(request: Request, error: RefusedError) -> JSONResponse:
@@ -255,17 +242,17 @@ def create_app(model: ServedModel, limits: Limits | None = None, token: str = ''
         return response
 
     guarded = [Depends(known)]
-    predicting = [*guarded, Depends(named)]
+    lowest = Depends(lowest_score(server.finds_objects))
 
     @app.post(
         '/predict',
         response_model=Prediction,
         response_model_exclude_none=True,
         responses=REFUSALS,
-        dependencies=predicting,
+        dependencies=guarded,
         openapi_extra=BODY,
     )
-    async def predict(request: Request, score_thr: Score = None):
+    async def predict(request: Request, score_thr: float | None = lowest):
         """Find what is in the image that is sent as the body."""
         return JSONResponse(await server.detect(request, score_thr, False))
 
@@ -273,10 +260,10 @@ def create_app(model: ServedModel, limits: Limits | None = None, token: str = ''
         '/picture',
         response_class=Response,
         responses={**REFUSALS, 200: {'content': {'image/jpeg': BINARY}}},
-        dependencies=predicting,
+        dependencies=guarded,
         openapi_extra=BODY,
     )
-    async def picture(request: Request, score_thr: Score = None):
+    async def picture(request: Request, score_thr: float | None = lowest):
         """Find what is in the image and draw it; the answer is a JPEG."""
         return Response(await server.detect(request, score_thr, True), media_type='image/jpeg')
 
@@ -300,10 +287,16 @@ def create_app(model: ServedModel, limits: Limits | None = None, token: str = ''
         """Counters in the text format of Prometheus."""
         return Response(server.metrics.text(), media_type='text/plain; version=0.0.4')
 
+    # Monitors and proxies ask by HEAD.
+    app.add_api_route('/health', health, methods=['HEAD'], include_in_schema=False)
     for path, (name, kind) in PAGE.items():
         content = files('selnext_mm.serve').joinpath(name).read_text('utf-8')
         app.add_api_route(
-            path, _static(content, kind), methods=['GET'], include_in_schema=False, name=name
+            path,
+            _static(content, kind),
+            methods=['GET', 'HEAD'],
+            include_in_schema=False,
+            name=name,
         )
     return app
 

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from selnext_mm.serve.limits import Limits, RefusedError
+from selnext_mm.text import short
 
 FORMATS = {'JPEG': 'image/jpeg', 'PNG': 'image/png', 'WEBP': 'image/webp', 'BMP': 'image/bmp'}
 # Some clients send the old name for JPEG, or the general one for any file.
@@ -15,11 +16,17 @@ ACCEPTED = {*FORMATS.values(), 'image/jpg', 'application/octet-stream'}
 KINDS = ', '.join(FORMATS.values())
 
 
-def check_type(content_type: str | None) -> None:
-    """Refuse (415) a Content-Type that is not one of the supported image formats."""
+def check_type(content_type: str | None, encoding: str | None = None) -> None:
+    """Refuse (415) a type that is not one of the image formats, and a compressed body."""
+    if (encoding or 'identity').strip().lower() != 'identity':
+        raise RefusedError(
+            415, f'Content-Encoding {short(encoding)}; send the bytes of the image as they are'
+        )
     kind = (content_type or '').partition(';')[0].strip().lower()
     if kind not in ACCEPTED:
-        raise RefusedError(415, f'Content-Type {kind or "is missing"}; send the bytes of {KINDS}')
+        raise RefusedError(
+            415, f'Content-Type {short(kind) or "is missing"}; send the bytes of {KINDS}'
+        )
 
 
 def decode(body: bytes, limits: Limits) -> np.ndarray:

@@ -122,14 +122,17 @@ function show() {
 async function send(file) {
   const mine = ++asked;
   if (!file) return;
-  if (model && file.size > model.max_bytes) {
+  if (!model) await start(); // else it is not known what the model takes
+  if (!model || mine !== asked) return;
+  if (file.size > model.max_bytes) {
     say(`${file.name} is too large; the limit is ${(model.max_bytes / 2 ** 20).toFixed(0)} MB`, true);
     return;
   }
   say(`Looking at ${file.name} \u2026`);
   try {
     const headers = { 'Content-Type': file.type || 'application/octet-stream' };
-    const found = await ask('predict?score_thr=0', { method: 'POST', body: file, headers });
+    const path = model.kind === 'detector' ? 'predict?score_thr=0' : 'predict';
+    const found = await ask(path, { method: 'POST', body: file, headers });
     if (mine !== asked) return; // another image was chosen meanwhile
     answer = found;
     for (const [link, blob] of [

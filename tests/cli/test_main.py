@@ -1,4 +1,5 @@
 import argparse
+import errno
 import importlib
 import os
 import subprocess
@@ -143,6 +144,24 @@ def test_a_full_disk_is_one_message_whoever_writes(capsys, writer):
 def test_other_errors_of_the_system_keep_their_traceback():
     with pytest.raises(FileNotFoundError):
         call(lambda argv: Path('/nowhere/at/all').read_text(), [])
+
+
+@pytest.mark.parametrize('length', [300, 5000])
+@pytest.mark.parametrize('line', ['WORD --out o', 'p.png --out WORD'])
+def test_a_name_that_no_file_can_have_is_one_message(line, length, capsys):
+    words = line.replace('WORD', 'x' * length).split()
+    assert main(['predict', 'm.onnx', *words]) == 2
+    message = capsys.readouterr().err
+    assert 'xxx: File name too long; give another name' in message
+    assert len(message) < 300
+
+
+def test_a_folder_that_may_not_be_looked_into_is_one_message(capsys):
+    def look(argv):
+        raise PermissionError(errno.EACCES, 'Permission denied', '/root/out')
+
+    assert call(look, []) == 2
+    assert 'error: /root/out: Permission denied; give another name' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

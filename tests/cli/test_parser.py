@@ -30,6 +30,24 @@ def test_the_tilde_is_written_out_everywhere(parser):
 @pytest.mark.parametrize(
     ('words', 'text'),
     [
+        (['a.jpg', ''], "images '': an empty name; is a variable of the shell not set?"),
+        (['a.jpg', '--out', ''], "--out '': an empty name"),
+        (['a.jpg', '--out='], "--out '': an empty name"),
+    ],
+)
+def test_an_empty_name_is_not_the_folder_that_one_is_in(parser, words, text, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(words)
+    assert (caught.value.code, text in capsys.readouterr().err) == (2, True)
+
+
+def test_an_empty_text_is_one(parser):
+    assert parser.parse_args(['--title', '']).title == ''
+
+
+@pytest.mark.parametrize(
+    ('words', 'text'),
+    [
         (['--epohcs', '3'], 'unrecognized arguments: --epohcs; did you mean --epochs?'),
         (['--epohcs=3'], 'unrecognized arguments: --epohcs=3; did you mean --epochs?'),
         (['--epoch', '3'], 'did you mean --epochs?'),

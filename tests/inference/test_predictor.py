@@ -1,6 +1,7 @@
 """Images through models: what comes out, and that batches change nothing."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -211,6 +212,18 @@ def test_a_checkpoint_with_code_in_it_is_refused(detector, tmp_path):
 def test_options_that_cannot_be(options, text, detector):
     with pytest.raises(UserError, match=text):
         Predictor(detector.config, detector.checkpoint, **options)
+
+
+def test_a_line_of_pixels_is_named_and_the_others_are_done(detector, pictures):
+    Image.new('RGB', (900, 1)).save(pictures / 'line.png')
+    records = run(detector, pictures)
+    assert [r['file'] for r in records if 'error' in r] == ['line.png']
+    text = r'^900 x 1 pixels cannot be resized as the model needs them \('
+    assert re.search(text, records[2]['error'])
+    with pytest.raises(UserError, match=text):
+        Predictor(detector.config, detector.checkpoint, device='cpu').find(
+            np.zeros((1, 900, 3), np.uint8)
+        )
 
 
 def test_a_backbone_in_bfloat16_gives_nearly_the_same_scores(detector, pictures):

@@ -80,16 +80,22 @@ def test_a_checkpoint_takes_a_clip_too(classifier, clip, tmp_path):
     assert len(lines[0]['classes']) == 4
 
 
-def test_a_clip_that_was_cut_off_gives_what_is_there(echo, tmp_path):
+def test_a_clip_that_was_cut_off_gives_what_is_there(echo, tmp_path, capsys):
     whole = write_clip(tmp_path / 'whole.avi', 'MJPG', (640, 480))
     cut = tmp_path / 'cut.avi'
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
     assert predict(echo, cut, tmp_path / 'out') == 0
     lines, frames = read(tmp_path / 'out')
     assert 0 < len(lines) == len(frames) < 9
+    assert 'cut.avi says that it has 9 frames; it may be cut off' in capsys.readouterr().err
+    assert predict(echo, whole, tmp_path / 'two', '--max-frames', '2') == 0
+    assert 'cut off' not in capsys.readouterr().err
 
 
-def test_who_stops_it_keeps_what_is_done(echo, clip, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGHUP'])
+def test_who_stops_it_keeps_what_is_done(name, echo, clip, tmp_path, monkeypatch, capsys):
+    if not hasattr(signal, name):
+        pytest.skip(f'this system has no {name}')
     from selnext_mm.runtime import Detector
 
     find, calls = Detector.find, []
@@ -97,7 +103,7 @@ def test_who_stops_it_keeps_what_is_done(echo, clip, tmp_path, monkeypatch, caps
     def stopped(self, pixels):
         calls.append(1)
         if len(calls) == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), getattr(signal, name))
         return find(self, pixels)
 
     monkeypatch.setattr(Detector, 'find', stopped)
@@ -158,10 +164,16 @@ def test_what_is_a_video(entry, expected, tmp_path, monkeypatch):
     assert is_video(entry) is expected
 
 
+def test_a_folder_named_like_a_clip_holds_images(tmp_path):
+    (tmp_path / 'holiday.mp4').mkdir()
+    assert not is_video(tmp_path / 'holiday.mp4')
+
+
 @pytest.mark.parametrize(
     ('words', 'text'),
     [
         (['gone.mp4'], 'gone.mp4: no such file'),
+        (['*.mp4'], '*.mp4: no such file; name one clip, a pattern is for images'),
         (['text.mp4'], 'text.mp4: OpenCV cannot read this clip'),
         (['99'], 'camera 99 cannot be opened'),
         (['a.mp4', 'b.mp4'], 'name one clip, camera or stream'),

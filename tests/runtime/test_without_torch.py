@@ -150,6 +150,7 @@ def test_a_large_picture_is_looked_at_in_slices(room):
         ('predict m.onnx none/ --out out', 'none: no such file'),
         ('predict m.onnx p.png --out out --score-thr 2', '--score-thr 2; expected a number from 0'),
         ('predict m.onnx p.png --out out --threads 0', '--threads 0; expected 1 or more'),
+        ('predict m.onnx p.png --out out --top-k 3', '--top-k 3 is for classifiers; of a detector'),
         ('predict m.xml p.png --out out', 'm.xml is not there'),
         ('predict m.onnx p.png --out out --slice 8', '--slice 8; expected 32 pixels or more'),
         ('predict m.onnx p.png --out out --slice 64 --overlap 1', '--overlap 1; expected a share'),

@@ -1,7 +1,7 @@
 import pytest
 
 from selnext_mm.serve import Limits
-from tests.serve.echo import serving, write_echo
+from tests.serve.echo import serving, write_classifier, write_echo
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -21,6 +21,14 @@ def model(echo):
     from selnext_mm.runtime import Detector
 
     return Detector(echo, threads=1)
+
+
+@pytest.fixture(scope='session')
+def colours(tmp_path_factory):
+    """A classifier of exported form."""
+    from selnext_mm.runtime import Classifier
+
+    return Classifier(write_classifier(tmp_path_factory.mktemp('colours') / 'c.onnx'), threads=1)
 
 
 @pytest.fixture(scope='module')

@@ -74,6 +74,29 @@ def write_echo(path):
     return path
 
 
+def write_classifier(path):
+    """Three classes, whose logits are the means of blue, green and red over 255."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    axes = numpy_helper.from_array(np.int64([2, 3]), 'axes')
+    graph = helper.make_graph(
+        [
+            helper.make_node('ReduceMean', ['images', 'axes'], ['logits'], keepdims=0),
+        ],
+        'colours',
+        [helper.make_tensor_value_info('images', TensorProto.FLOAT, ['n', 3, 'h', 'w'])],
+        [helper.make_tensor_value_info('logits', TensorProto.FLOAT, ['n', 3])],
+        [axes],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
+    numbers = dict(mean='[0, 0, 0]', std='[255, 255, 255]', normalized_inside='false')
+    meta = dict(META, part='classifier', classes='["blue", "green", "red"]', **numbers)
+    helper.set_model_props(model, meta | dict(activation='softmax'))
+    onnx.save(model, path)
+    return path
+
+
 def create_app(*arguments, **options):
     """``selnext_mm.serve.create_app``, imported where its packages are known to be there."""
     from selnext_mm import serve

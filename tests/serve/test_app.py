@@ -98,6 +98,7 @@ def bomb(side=100_000):
         (b'<svg/>', 'image/png', '/predict', 415, 'not an image of a supported format'),
         (png()[:60], 'image/png', '/predict', 422, 'cannot be decoded'),
         (b'', 'image/png', '/predict', 422, 'the body is empty'),
+        (png(3000, 2), 'image/png', '/predict', 422, '3000 x 2 pixels: one side is more than'),
         (png(), 'image/png', '/predict?score_thr=2', 422, 'score_thr: Input should be less'),
         (png(), 'image/png', '/picture?score_thr=nan', 422, 'score_thr'),
         (

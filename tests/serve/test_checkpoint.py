@@ -134,3 +134,6 @@ def test_masks_and_classes_have_the_form_of_exported_files(detector, classifier)
         status, content = post(port, png(), headers={'Authorization': 'Bearer secret'})
         assert (status, [*content]) == (200, ['image', 'classes'])
         assert [set(c) for c in content['classes']] == [{'category', 'label', 'score'}] * 3
+    with serving(create_app(model)) as port:
+        status, content = post(port, png(), path='/predict?score_thr=0.5')
+        assert (status, 'it is for detectors' in content['detail']) == (422, True)

@@ -58,6 +58,7 @@ def test_the_command_serves_and_stops(started):
         ('MODEL --queue 0', '--queue 0; expected a number above 0'),
         ('MODEL --timeout nan', '--timeout nan; expected a number above 0'),
         ('MODEL --max-megapixels inf', '--max-megapixels inf; expected'),
+        ('MODEL --top-k 3', '--top-k 3 is for classifiers; of a detector all objects are'),
         ('MODEL --threads 0', '--threads 0; expected 1 or more'),
     ],
 )
