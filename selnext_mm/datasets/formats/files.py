@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, is_special
 from selnext_mm.errors import UserError
+from selnext_mm.text import visible
 
 # mmdet reads with OpenCV, which before 4.11 cannot decode a GIF.
 SUFFIXES = tuple(s for s in IMAGE_SUFFIXES if s != '.gif')
@@ -96,6 +97,16 @@ class Tree:
             for image in self.images:
                 self._by_name[image.rpartition('/')[2]].append(image)
         return self._by_name.get(name, [])
+
+    def like(self, name: str) -> str:
+        """' (did you mean ...?)' for an image of nearly this name: letters or suffix differ."""
+
+        def stem(path: str) -> str:
+            return os.path.splitext(re.split(r'[/\\]', path)[-1].strip())[0].casefold()
+
+        wanted = stem(name)
+        found = next((image for image in self.images if wanted and stem(image) == wanted), None)
+        return f' (did you mean {visible(found)}?)' if found else ''
 
     def folders(self) -> list[str]:
         """The folders with images somewhere below them, '' for the root, by depth and name."""
