@@ -29,7 +29,7 @@ from selnext_mm.engine.hooks.unreadable_images import (
     record_file,
 )
 from selnext_mm.engine.optimizers.changed_schedule import Schedule
-from selnext_mm.engine.preflight.fit import check_last_batch
+from selnext_mm.engine.preflight.fit import check_last_batch, check_some_batch
 from selnext_mm.engine.resume.checkpoint_hook import SafeCheckpointHook
 from selnext_mm.engine.resume.lineage import Newest, find_newest
 from selnext_mm.engine.signals import shield_workers
@@ -121,6 +121,7 @@ class ConciseRunner(Runner):
             )
         built = super().build_train_loop(loop)
         if isinstance(built.dataloader, DataLoader):
+            check_some_batch(built.dataloader)
             check_last_batch(built.dataloader, self.model)
         return built
 

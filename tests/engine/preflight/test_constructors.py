@@ -90,6 +90,54 @@ def test_what_is_built_in_other_ways_is_left_alone():
     refused(r"custom_hooks\.0 of.*'b'", custom_hooks=[dict(type=Hook, b=1)])
 
 
+@pytest.mark.parametrize(
+    ('words', 'parts'),
+    [
+        (
+            r'default_hooks\.checkpoint of.*Cannot infer the rule',
+            dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook', save_best='a/nope'))),
+        ),
+        (
+            "custom_hooks.0 of.*priority is 'FIRST'; expected 0 to 100, or one of HIGHEST",
+            dict(custom_hooks=[dict(type='EMAHook', priority='FIRST')]),
+        ),
+        (
+            'custom_hooks.0 of.*priority is 101',
+            dict(custom_hooks=[dict(type='EMAHook', priority=101)]),
+        ),
+        (
+            r'train_cfg of.*dynamic_intervals is \[1, 2\]; expected a list of pairs',
+            dict(
+                train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=2, dynamic_intervals=[1, 2])
+            ),
+        ),
+        (
+            'train_dataloader of.*mutually exclusive',
+            dict(
+                train_dataloader=dict(
+                    batch_size=2,
+                    drop_last=True,
+                    batch_sampler=dict(type='mmdet.AspectRatioBatchSampler'),
+                )
+            ),
+        ),
+        (
+            'train_dataloader of.*prefetch_factor',
+            dict(train_dataloader=dict(batch_size=2, num_workers=0, prefetch_factor=4)),
+        ),
+    ],
+)
+def test_rules_that_only_a_run_applies(words, parts):
+    refused(words, **parts)
+
+
+def test_workers_that_the_run_will_have_are_not_started(recwarn):
+    loader = dict(batch_size=2, num_workers=500, persistent_workers=True, prefetch_factor=2)
+    check_arguments(*small(train_dataloader=loader))
+    check_arguments(*small(train_dataloader=dict(batch_size=1, persistent_workers=True)))
+    assert not recwarn.list
+
+
 def test_the_annotation_file_of_a_metric_is_not_read():
     pytest.importorskip('mmdet')
     metric = dict(type='mmdet.CocoMetric', ann_file='/no/such/file.json', metric='bbox')
