@@ -91,7 +91,7 @@ class ConciseRunner(Runner):
         if checkpoint is None:
             checkpoint = CheckpointLoader.load_checkpoint(filename, map_location, logger=None)
         if 'state_dict' not in checkpoint:  # bare weights, as a .safetensors file holds them
-            checkpoint = {'state_dict': dict(checkpoint)}
+            checkpoint = {'state_dict': state_dict_of(checkpoint, filename)}
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         state = state_dict_of(checkpoint, filename)
         for pattern, replacement in revise_keys:
