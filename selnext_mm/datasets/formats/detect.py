@@ -50,6 +50,7 @@ def open_labels(path: str | os.PathLike, format: str | None = None) -> Labels:
         raise UserError(_nothing(tree, format, problems))
     labels = next(iter(found.values()))[1]()
     labels.root = tree.root
+    labels.choices += _unread(tree)
     if isinstance(labels, coco.CocoLabels):
         labels.choices += unread_splits(tree, labels.splits)
     return labels
@@ -135,9 +136,20 @@ def _yolo(tree: Tree, problems: list[str]) -> str | None:
     return names[0] if names else None
 
 
+def _unread(tree: Tree) -> list[str]:
+    """A line on images of formats that are not read, [] if there are none."""
+    if not tree.unread:
+        return []
+    return [
+        f'images of formats that are not read, to be converted to .jpg or .png: '
+        f'{len(tree.unread)} ({preview(tree.unread)})'
+    ]
+
+
 def _nothing(tree: Tree, format: str | None, problems: list[str]) -> str:
     """Why there are no labels, as far as that is known."""
     text = f'no labels found in {tree.root}' + (f' as {format}' if format else '')
+    problems = [*problems, *_unread(tree)]
     seen = [counted(len(tree.images), 'image')]
     seen += [
         f'{counted(len(names), f"{suffix} file")} (e.g. {names[0]})'

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, is_special
+from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, UNREAD_SUFFIXES, is_special
 from selnext_mm.errors import UserError
 from selnext_mm.text import visible
 
 # mmdet reads with OpenCV, which before 4.11 cannot decode a GIF.
 SUFFIXES = tuple(s for s in IMAGE_SUFFIXES if s != '.gif')
+UNREAD = ('.gif', *UNREAD_SUFFIXES)
 LABELS = ('.json', '.xml', '.txt', '.yaml', '.yml', '.names', '.csv')
 MAX_YAML = 4 << 20  # bytes; LVIS's 1203 names take 40,000
 SPLIT_WORDS = {
@@ -48,6 +49,7 @@ class Tree:
     def __init__(self, root: str | os.PathLike) -> None:
         self.root = Path(root)
         self.images: list[str] = []
+        self.unread: list[str] = []  # images of formats that mmdet does not read
         self.labels: dict[str, list[str]] = {suffix: [] for suffix in LABELS}
         self._scan()
         self.images.sort()
@@ -85,6 +87,8 @@ class Tree:
                     suffix = os.path.splitext(entry.name)[1].lower()
                     if suffix in self.labels:
                         self.labels[suffix].append(name)
+                    elif suffix in UNREAD:
+                        self.unread.append(name)
             waiting += reversed(below)
 
     def path(self, name: str) -> Path:

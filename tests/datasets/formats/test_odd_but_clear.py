@@ -247,6 +247,18 @@ def test_images_that_are_of_no_class(more, line, tmp_path, cache):
     assert said(info, line)
 
 
+def test_formats_that_are_not_read_are_told(tmp_path, cache):
+    folders(*in_folders())(tmp_path)
+    for name in ('train/a/x.heic', 'val/b/y.GIF'):
+        (tmp_path / name).write_bytes(b'x')
+    info = find_dataset(tmp_path, progress=False)
+    assert said(info, 'formats that are not read, to be converted to .jpg or .png: 2')
+    only = tmp_path / 'only'
+    only.mkdir()
+    (only / 'x.heic').write_bytes(b'x')
+    assert 'to be converted to .jpg or .png: 1 (x.heic)' in refused(only)
+
+
 @pytest.mark.parametrize('names', [('bus', 'train'), ('test', 'a b'), ('validation', 'x')])
 def test_classes_that_are_named_like_splits(names, tmp_path, cache):
     folders(*[f'{name}/{i}.png' for name in names for i in range(6)])(tmp_path)
