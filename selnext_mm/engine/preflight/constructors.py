@@ -38,6 +38,11 @@ NOT_TORCHS = (
     *('worker_init_fn', 'disable_subprocess_warning'),
 )
 NEED_GROUP = ('ZeroRedundancyOptimizer',)  # optimizers that need the other processes
+# What mmdet's CocoMetric can list.
+COCO_ITEMS = (
+    *('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l', 'AR@100', 'AR@300', 'AR@1000'),
+    *('AR_s@1000', 'AR_m@1000', 'AR_l@1000'),
+)
 STACK = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmseg', 'selnext_mm')
 EPOCH_LENGTH = 1000  # iterations; stands for the length that is known when the data are read
 
@@ -111,11 +116,62 @@ def _check_dataset(known: Callable, node: Mapping) -> None:
 def _check_metric(known: Callable, node: Mapping) -> None:
     """Build a metric, its annotation file not read where that can wait."""
     own: Any = copy.deepcopy(node)
+    coco = any(cls.__name__ == 'CocoMetric' for cls in getattr(known, '__mro__', ()))
     for cls in getattr(known, '__mro__', ()):
         parameter = inspect.signature(cls.__init__).parameters.get('ann_file')
         if parameter is not None and parameter.default is None:
             own.pop('ann_file', None)
-    registry.METRICS.build(own)
+    try:
+        built = registry.METRICS.build(own)
+    except RuntimeError as error:  # of a package that is missing
+        raise ImportError(str(error)) from error
+    if coco:
+        _check_coco(built)
+
+
+def _check_coco(metric) -> None:
+    """ValueError for what mmdet's metric finds out after the last image."""
+    wrong = [item for item in metric.metric_items or () if item not in COCO_ITEMS]
+    if wrong:
+        raise ValueError(f'metric_items has {wrong[0]!r}; choose from {", ".join(COCO_ITEMS)}')
+    if len(metric.proposal_nums) < 3 and set(metric.metrics) != {'proposal_fast'}:
+        raise ValueError(
+            f'proposal_nums is {metric.proposal_nums}; pycocotools wants three numbers, as '
+            '(100, 300, 1000)'
+        )
+
+
+def _gives_instances(cfg: Config, loader: str) -> bool:
+    """Do the transforms of a loader hand the labels on, for a metric without a file of them?"""
+    return any(
+        'instances' in (node.get('meta_keys') or ()) for _, node, _ in loader_parts(cfg, loader)
+    )
+
+
+def check_metrics(cfg: Config, evaluator: str, writes: bool = False) -> None:
+    """Raise :class:`UserError` for metrics of ``evaluator`` that cannot be built, or not score.
+
+    Args:
+        cfg: a config whose types have been checked.
+        evaluator: ``val_evaluator`` or ``test_evaluator``.
+        writes: the metrics will be told later where to write their files.
+    """
+    with (
+        quiet(logging.WARNING),
+        DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')),
+    ):
+        for place, node in iter_evaluators(cfg):
+            if place != evaluator or not (known := _find(registry.METRICS, node)):
+                continue
+            told = {**node, 'outfile_prefix': 'results'} if writes else node
+            with _told(cfg, place, node, known):
+                _check_metric(known, told if node.get('format_only') else node)
+                loader = f'{evaluator.removesuffix("_evaluator")}_dataloader'
+                needs_file = getattr(known, '__name__', '') in ('CocoMetric', 'FasterCocoMetric')
+                if needs_file and not node.get('ann_file') and not _gives_instances(cfg, loader):
+                    raise ValueError(
+                        'ann_file is missing; name the annotation file of the data set'
+                    )
 
 
 def _check_loader(cfg: Config, loader: str) -> None:
@@ -249,11 +305,6 @@ def check_arguments(cfg: Config, model: nn.Module) -> None:
     with quiet(logging.WARNING), DefaultScope.overwrite_default_scope(scope):
         for loader in ('train_dataloader', 'val_dataloader'):
             _check_loader(cfg, loader)
-        for place, node in iter_evaluators(cfg):
-            if place != 'val_evaluator':
-                continue
-            if known := _find(registry.METRICS, node):
-                with _told(cfg, place, node, known):
-                    _check_metric(known, node)
+        check_metrics(cfg, 'val_evaluator')
         _check_optimizer(cfg, model)
         _check_run(cfg)

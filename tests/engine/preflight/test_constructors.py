@@ -14,7 +14,7 @@ from selnext_mm.config.load import load_config
 from selnext_mm.config_files import config_leaves
 from selnext_mm.engine.optimizers import amp
 from selnext_mm.engine.preflight import constructors
-from selnext_mm.engine.preflight.constructors import check_arguments
+from selnext_mm.engine.preflight.constructors import check_arguments, check_metrics
 from selnext_mm.engine.preflight.values import check_types
 from selnext_mm.engine.safe_defaults import make_safe
 from selnext_mm.errors import UserError
@@ -143,6 +143,39 @@ def test_the_annotation_file_of_a_metric_is_not_read():
     metric = dict(type='mmdet.CocoMetric', ann_file='/no/such/file.json', metric='bbox')
     check_arguments(*small(val_evaluator=metric))
     refused("val_evaluator of.*metric='area'", val_evaluator=[{**metric, 'metric': 'area'}])
+
+
+SHORT = dict(type='mmdet.CocoMetric', metric='bbox')
+COCO = dict(SHORT, ann_file='/no/such/file.json')
+
+
+@pytest.mark.parametrize(
+    ('metric', 'words'),
+    [
+        (dict(COCO, metric=['bbox', 'area']), 'area'),
+        (dict(COCO, format_only=True), 'outfile_prefix'),
+        (dict(COCO, metric_items=['mAP', 'AP']), "metric_items has 'AP'; choose from mAP,"),
+        (dict(COCO, proposal_nums=(10,)), r'proposal_nums is \[10\].*three numbers'),
+        (dict(type='mmdet.VOCMetric', eval_mode='12points'), 'Unrecognized mode'),
+        (SHORT, 'ann_file is missing'),
+    ],
+)
+def test_metrics_of_a_test(metric, words):
+    pytest.importorskip('mmdet')
+    cfg, _ = small(test_evaluator=[metric])
+    with pytest.raises(UserError, match=f'test_evaluator of.*{words}'):
+        check_metrics(cfg, 'test_evaluator')
+
+
+def test_metrics_that_score_or_write():
+    pytest.importorskip('mmdet')
+    items = dict(COCO, metric_items=['mAP', 'AR@100'], proposal_nums=(1, 10, 100))
+    fast = dict(COCO, metric='proposal_fast', proposal_nums=(10,))
+    check_metrics(small(test_evaluator=[COCO, items, fast])[0], 'test_evaluator')
+    check_metrics(small(test_evaluator=dict(COCO, format_only=True))[0], 'test_evaluator', True)
+    pack = dict(type='mmdet.PackDetInputs', meta_keys=('img_id', 'instances'))
+    loader = dict(dataset=dict(type='mmdet.CocoDataset', pipeline=[pack]))
+    check_metrics(small(test_evaluator=SHORT, test_dataloader=loader)[0], 'test_evaluator')
 
 
 def test_transforms_of_albumentations_are_its_own():
