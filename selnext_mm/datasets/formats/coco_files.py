@@ -1,13 +1,15 @@
 """Which files of a folder are COCO's, of which split, and what the other JSON files are."""
 
 import json
+import re
 from pathlib import Path
 
 from selnext_mm.datasets.coco_file import OTHERS
 from selnext_mm.datasets.formats.files import Tree, split_of
 
 HEAD = 1 << 16  # bytes of a file that are looked at
-KEYS = ('"images"', '"annotations"', '"categories"')
+# A list, or what is found where one belongs; a path, as in the results of a run, is none.
+KEYS = re.compile(r'"(?:images|annotations|categories)"\s*:\s*[\[{n]')
 # What stands before these keys and may be long: licences, a description, a picture of the set.
 BEFORE = ('"info"', '"licenses"', '"licences"')
 DEPTH = 3  # folders below the root in which annotation files are looked for
@@ -26,17 +28,17 @@ def _head(path: Path) -> str:
 
 
 def _has_keys(path: Path, head: str) -> bool:
-    if any(key in head for key in KEYS):
+    if KEYS.search(head):
         return True
     if not any(key in head for key in BEFORE):
         return False
-    keys = [key.encode() for key in KEYS]
+    keys = re.compile(KEYS.pattern.encode())
     with open(path, 'rb') as file:
         last = b''
         while piece := file.read(1 << 20):
-            if any(key in last + piece for key in keys):
+            if keys.search(last + piece):
                 return True
-            last = piece[-16:]
+            last = piece[-64:]
     return False
 
 

@@ -13,6 +13,7 @@ from selnext_mm.text import visible
 
 # mmdet reads with OpenCV, which before 4.11 cannot decode a GIF.
 SUFFIXES = tuple(s for s in IMAGE_SUFFIXES if s != '.gif')
+OF_A_RUN = 'last_checkpoint'  # a file in the folder of a run, which holds no labels
 UNREAD = ('.gif', *UNREAD_SUFFIXES)
 LABELS = ('.json', '.xml', '.txt', '.yaml', '.yml', '.names', '.csv')
 MAX_YAML = 4 << 20  # bytes; LVIS's 1203 names take 40,000
@@ -71,6 +72,8 @@ class Tree:
                 entries = sorted(os.scandir(path), key=lambda e: e.name)
             except OSError as error:
                 raise UserError(f'{path}: cannot be listed ({error.strerror or error})') from error
+            if folder and any(entry.name == OF_A_RUN for entry in entries):
+                continue
             below = []
             for entry in entries:
                 if hidden(entry.name):

@@ -11,7 +11,14 @@ import pytest
 from selnext_mm.datasets.formats import find_dataset
 from selnext_mm.errors import UserError
 from tests.datasets.formats.bad_labels import TRAIN, XML, folders, line, yolo
-from tests.datasets.formats.writers import SMALL, describe, write_coco2017, write_voc, write_yolo
+from tests.datasets.formats.writers import (
+    SMALL,
+    describe,
+    picture,
+    write_coco2017,
+    write_voc,
+    write_yolo,
+)
 
 MASKS = describe(
     {'train': [[('cat', 3, 4, 10, 20)]] * 4, 'val': [[('dog', 1, 1, 9, 9)]]}, masks=True
@@ -263,3 +270,28 @@ def test_formats_that_are_not_read_are_told(tmp_path, cache):
 def test_classes_that_are_named_like_splits(names, tmp_path, cache):
     folders(*[f'{name}/{i}.png' for name in names for i in range(6)])(tmp_path)
     assert find_dataset(tmp_path, progress=False).classes == tuple(sorted(names))
+
+
+# A run beside the labels.
+def run_in(folder):
+    """What a training leaves in the folder of its run, with a picture that it has drawn."""
+    (folder / 'vis').mkdir(parents=True)
+    picture(8, 8).save(folder / 'vis/1.png')
+    (folder / 'last_checkpoint').write_text('epoch_1.pth')
+    (folder / 'results.json').write_text('{"config": "c.py", "annotations": "/a/val.json"}')
+
+
+@pytest.mark.parametrize('write', [write_yolo, write_voc, write_coco2017])
+def test_a_run_inside_the_folder_of_the_labels_is_none_of_them(write, tmp_path, cache):
+    data = write(SMALL, tmp_path / 'set')
+    plain = find_dataset(data, progress=False)
+    run_in(data / 'work_dirs/mine')
+    (data / 'results.json').write_text('{"annotations": "/a/val.json"}')
+    again = find_dataset(data, progress=False)
+    assert (again.format, counts(again)) == (plain.format, counts(plain))
+
+
+def test_a_run_inside_class_folders_is_no_class(tmp_path, cache):
+    folders(*[f'{n}/{i}.png' for n in ('a', 'b') for i in range(5)])(tmp_path)
+    run_in(tmp_path / 'work_dirs/mine')
+    assert find_dataset(tmp_path, progress=False).classes == ('a', 'b')
