@@ -183,7 +183,8 @@ class SafeCheckpointHook(CheckpointHook):
             self._save_again(runner)
 
     def _save_best_checkpoint(self, runner, metrics) -> None:
-        wanted = [key for key in self.key_indicators or () if key not in ('auto', *metrics)]
+        # Only a hook with save_best has them; mmengine calls this for all.
+        wanted = [k for k in getattr(self, 'key_indicators', ()) if k not in ('auto', *metrics)]
         if wanted and metrics:
             raise UserError(
                 f'save_best = {wanted[0]!r}: the validation gives no metric of that name; it gives '
