@@ -98,13 +98,36 @@ def dispatch(argv: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
+    check_folder_is_there()
     wait_passively()
     if argv[0] not in WITHOUT_TORCH:
         register_modules()
     return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
 
 
+def open_streams() -> None:
+    """Give a process that was started with closed streams, as by some daemons, empty ones."""
+    for name, mode in (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')):
+        if getattr(sys, name) is None:
+            # For the life of the process, as those that it stands for.
+            setattr(sys, name, open(os.devnull, mode, encoding='utf-8'))  # noqa: SIM115
+
+
+def check_folder_is_there() -> None:
+    """Raise :class:`UserError` where the working directory was removed: libraries of torch abort.
+
+    Paths on the command line have no meaning there, either.
+    """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(
+            f'the working directory is gone ({error.strerror}); change into one that is there'
+        ) from error
+
+
 def main(argv: list[str] | None = None) -> int:
+    open_streams()
     return call(dispatch, sys.argv[1:] if argv is None else argv)
 
 

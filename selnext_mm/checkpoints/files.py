@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from selnext_mm.checkpoints.fit import EMA_KEY, choose_weights
+from selnext_mm.checkpoints.fit import EMA_KEY, choose_weights, with_tensors
 from selnext_mm.checkpoints.hub import local_path
 from selnext_mm.checkpoints.integrity import write_checkpoint
 from selnext_mm.checkpoints.plain_types import allowed_types
@@ -121,7 +121,9 @@ def _load_pickle(path: Path, magic: bytes, map_location: Any, content: bytes | N
         ) from error
 
 
-def take_weights(checkpoint: Mapping[str, Any], weights: str = 'auto') -> tuple[dict, str]:
+def take_weights(
+    checkpoint: Mapping[str, Any], weights: str = 'auto', source: str | Path = 'the checkpoint'
+) -> tuple[dict, str]:
     """The state dict inside a checkpoint, and a note on where it was found.
 
     Args:
@@ -131,6 +133,7 @@ def take_weights(checkpoint: Mapping[str, Any], weights: str = 'auto') -> tuple[
             papers' detectors and transfer start from them) and ``ema`` for the averaged ones;
             ``model`` or ``model_ema`` to insist on one name; ``auto`` for the weights that an
             evaluation of the file uses: ``model``, else ``state_dict``.
+        source: the file's name, for messages.
 
     Raises:
         UserError: if the wanted weights are not there.
@@ -154,18 +157,19 @@ def take_weights(checkpoint: Mapping[str, Any], weights: str = 'auto') -> tuple[
         if weights not in present:
             found = ', '.join(present) or 'a bare state dict or none at all'
             raise UserError(f'--weights {weights}: the checkpoint has no {weights!r}, only {found}')
-        return dict(checkpoint[weights]), f'{weights!r} (as asked)'
+        return with_tensors(checkpoint[weights]), f'{weights!r} (as asked)'
     if present:
         note = f'{present[0]!r}'
         if 'model_ema' in present[1:]:
             note += " ('model_ema' is there too; --weights ema takes it)"
-        return dict(checkpoint[present[0]]), note
-    if checkpoint and all(isinstance(value, torch.Tensor) for value in checkpoint.values()):
-        return dict(checkpoint), 'the file itself (a bare state dict)'
+        return with_tensors(checkpoint[present[0]]), note
+    bare = with_tensors(checkpoint)
+    if bare and all(isinstance(value, torch.Tensor) for value in bare.values()):
+        return bare, 'the file itself (a bare state dict)'
     names = ', '.join(map(str, list(checkpoint)[:5])) or 'nothing'
     raise UserError(
-        f'no weights found: looked for {", ".join(WEIGHT_KEYS)} or a bare dict of tensors; '
-        f'the file contains {names}'
+        f'{source}: no weights found: looked for {", ".join(WEIGHT_KEYS)} or a bare dict of '
+        f'tensors; the file contains {names}'
     )
 
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from selnext_mm.errors import UserError
@@ -111,13 +113,39 @@ def state_dict_of(checkpoint: Mapping, source: str) -> dict[str, Tensor]:
         UserError: if there are none.
     """
     state = checkpoint.get('state_dict', checkpoint)
-    if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
-        found = preview(map(str, checkpoint)) or 'nothing'
+    if isinstance(state, Mapping):
+        state = with_tensors(state)
+        if any(isinstance(v, Tensor) for v in state.values()):
+            return without_wrappers(state)
+    found = preview(map(str, checkpoint)) or 'nothing'
+    raise UserError(
+        f'{source} contains no weights: no state_dict with tensors in it, but {found}. For '
+        'weights of another project see "selnext-mm convert"'
+    )
+
+
+def with_tensors(state: Mapping) -> dict:
+    """``state`` with numpy's arrays, in which some tools keep weights, as tensors."""
+    arrays = {
+        k: v for k, v in state.items() if isinstance(v, np.ndarray) and v.dtype.kind in 'fiub'
+    }
+    return {**state, **{k: torch.as_tensor(v) for k, v in arrays.items()}}
+
+
+def check_finite(own: Iterable[str], state: Mapping[str, Tensor], source: str) -> None:
+    """Raise :class:`UserError` if weights of the model are NaN: it would find nothing, silently."""
+    bad = [
+        name
+        for name in own
+        if isinstance(value := state.get(name), Tensor)
+        and value.is_floating_point()
+        and bool(value.isnan().any())
+    ]
+    if bad:
         raise UserError(
-            f'{source} contains no weights: no state_dict with tensors in it, but {found}. For '
-            'weights of another project see "selnext-mm convert"'
+            f'{source}: {len(bad)} of {len(state)} tensors hold NaN ({preview(bad, 3)}): the '
+            'training had gone wrong when it was written. Take an earlier checkpoint'
         )
-    return without_wrappers(state)
 
 
 def choose_weights(checkpoint: Mapping, weights: str = 'raw') -> tuple[dict, str]:

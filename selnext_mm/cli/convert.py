@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
         if Path(args.input).exists() and out.samefile(args.input):
             raise UserError(f'{out} is the input itself; choose another OUT')
     wanted = 'raw' if args.weights == 'auto' else args.weights
-    state, weights = take_weights(load_file(args.input), wanted)
+    state, weights = take_weights(load_file(args.input), wanted, args.input)
     result = convert_keys(without_wrappers(state), args.source, args.target)
     metadata = {
         'source': args.source,

@@ -4,14 +4,21 @@ import os
 from collections.abc import Iterator, Mapping
 
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.optim import _ParamScheduler
+from mmengine.visualization import BaseVisBackend
 
 from selnext_mm.config.walk import LOADERS, iter_datasets, iter_evaluators
 from selnext_mm.errors import UserError
 
 DICTS = (
     *('model', 'train_cfg', 'val_cfg', 'test_cfg', 'optim_wrapper', 'default_hooks'),
-    *('randomness', 'auto_scale_lr', 'env_cfg', *LOADERS),
+    *('randomness', 'auto_scale_lr', 'env_cfg', 'visualizer', 'log_processor', *LOADERS),
 )
+# Dicts, or lists of them; hooks may stand there as objects, too.
+OBJECTS = (Mapping, Hook, BaseMetric, BaseVisBackend, _ParamScheduler)
+SEVERAL = ('param_scheduler', 'val_evaluator', 'test_evaluator')
 # Whose inner types are looked up by name; models tell theirs when they are built.
 NAMED = (
     *('train_cfg', 'val_cfg', 'test_cfg', 'optim_wrapper', 'param_scheduler', 'default_hooks'),
@@ -31,6 +38,12 @@ def check_structure(cfg: Config) -> None:
         for place, kind in _types(cfg.get(key), key):
             if not (callable(kind) or (isinstance(kind, str) and kind)):
                 _refuse(cfg, place, kind, 'the name of a class')
+    for key in SEVERAL:
+        _expect_dicts(cfg, key, cfg.get(key))
+    _expect_dicts(cfg, 'custom_hooks', cfg.get('custom_hooks'), alone=False)
+    _expect_dicts(cfg, 'visualizer.vis_backends', (cfg.get('visualizer') or {}).get('vis_backends'))
+    for name, hook in (cfg.get('default_hooks') or {}).items():
+        _expect(cfg, f'default_hooks.{name}', hook, Mapping | Hook, 'a dict or None')
     for loader in LOADERS:
         dataset = (cfg.get(loader) or {}).get('dataset')
         _expect(cfg, f'{loader}.dataset', dataset, Mapping, 'a dict')
@@ -60,6 +73,15 @@ def _types(node, place: str) -> Iterator[tuple[str, object]]:
         items = list(enumerate(node)) if isinstance(node, list | tuple) else []
     for key, value in items:
         yield from _types(value, f'{place}.{key}')
+
+
+def _expect_dicts(cfg: Config, place: str, value, alone: bool = True) -> None:
+    """A list of dicts; or one of them ``alone``, or dicts by name."""
+    what = f'a list of dicts: {place}=[dict(type=...), ...]'
+    _expect(cfg, place, value, Mapping | list | tuple if alone else list | tuple, what)
+    for i, item in enumerate(value if isinstance(value, list | tuple) else ()):
+        if not isinstance(item, OBJECTS):
+            _refuse(cfg, f'{place}.{i}', item, 'a dict(type=..., ...)')
 
 
 def _expect(cfg: Config, place: str, value, kind, what: str) -> None:

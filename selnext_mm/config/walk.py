@@ -125,7 +125,6 @@ def iter_schedulers(cfg: Config) -> Iterator[tuple[str, dict]]:
 
 def iter_hooks(cfg: Config) -> Iterator[dict]:
     """All hook dicts, default and custom."""
-    for hook in (cfg.get('default_hooks') or {}).values():
+    for hook in (*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or ())):
         if isinstance(hook, ConfigDict | dict):
             yield hook
-    yield from cfg.get('custom_hooks') or []

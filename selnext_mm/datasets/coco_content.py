@@ -94,6 +94,16 @@ def _plain_polygons(polygons: list, changes: Counter) -> list:
     return polygons
 
 
+def plain_segmentation(segmentation, changes: Counter | None = None):
+    """A segmentation with numbers where they are written as text, and run lengths as text."""
+    changes = Counter() if changes is None else changes
+    if isinstance(segmentation, dict):
+        return _plain_rle(segmentation, changes)
+    return (
+        _plain_polygons(segmentation, changes) if isinstance(segmentation, list) else segmentation
+    )
+
+
 def _plain_annotation(a: dict, changes: Counter) -> None:
     crowd = a.get('iscrowd')
     if type(crowd) is not int:
@@ -111,11 +121,8 @@ def _plain_annotation(a: dict, changes: Counter) -> None:
     elif area is None and _is_box(box):
         a['area'] = box[2] * box[3]
         changes['area is missing, and is taken as width x height of the box'] += 1
-    segmentation = a.get('segmentation')
-    if isinstance(segmentation, dict):
-        a['segmentation'] = _plain_rle(segmentation, changes)
-    elif isinstance(segmentation, list):
-        a['segmentation'] = _plain_polygons(segmentation, changes)
+    if isinstance(a.get('segmentation'), dict | list):
+        a['segmentation'] = plain_segmentation(a['segmentation'], changes)
 
 
 def _number_annotations(annotations: list, changes: Counter) -> None:

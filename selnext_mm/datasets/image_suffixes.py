@@ -6,6 +6,11 @@ from pathlib import Path
 IMAGE_SUFFIXES = (
     *('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif', '.ppm', '.pgm'),
 )
+# Images too, of phones, cameras and drawing programs, which OpenCV does not read.
+UNREAD_SUFFIXES = (
+    *('.heic', '.heif', '.avif', '.jxl', '.jp2', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.psd'),
+    '.svg',
+)
 
 
 def is_image(path: Path) -> bool:
@@ -21,3 +26,9 @@ def is_special(path: str | os.PathLike) -> bool:
 def is_image_file(path: Path) -> bool:
     """Whether a listing of images has ``path``. A broken link counts, so that it is told."""
     return is_image(path) and not path.is_dir() and not is_special(path)
+
+
+def is_unread(path: Path) -> bool:
+    """Whether ``path`` is an image of a kind that is not read here, which has to be told."""
+    named = path.suffix.lower() in UNREAD_SUFFIXES and not path.name.startswith('.')
+    return named and path.is_file()

@@ -29,7 +29,7 @@ from selnext_mm.engine.hooks.unreadable_images import (
     record_file,
 )
 from selnext_mm.engine.optimizers.changed_schedule import Schedule
-from selnext_mm.engine.preflight.fit import check_last_batch
+from selnext_mm.engine.preflight.fit import check_last_batch, check_some_batch
 from selnext_mm.engine.resume.checkpoint_hook import SafeCheckpointHook
 from selnext_mm.engine.resume.lineage import Newest, find_newest
 from selnext_mm.engine.signals import shield_workers
@@ -91,7 +91,7 @@ class ConciseRunner(Runner):
         if checkpoint is None:
             checkpoint = CheckpointLoader.load_checkpoint(filename, map_location, logger=None)
         if 'state_dict' not in checkpoint:  # bare weights, as a .safetensors file holds them
-            checkpoint = {'state_dict': dict(checkpoint)}
+            checkpoint = {'state_dict': state_dict_of(checkpoint, filename)}
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         state = state_dict_of(checkpoint, filename)
         for pattern, replacement in revise_keys:
@@ -121,6 +121,7 @@ class ConciseRunner(Runner):
             )
         built = super().build_train_loop(loop)
         if isinstance(built.dataloader, DataLoader):
+            check_some_batch(built.dataloader)
             check_last_batch(built.dataloader, self.model)
         return built
 

@@ -27,7 +27,7 @@ from selnext_mm.engine.device import adapt_to_device
 from selnext_mm.engine.distributed import launch
 from selnext_mm.engine.hooks.show_subfolders import keep_subfolders
 from selnext_mm.engine.preflight.advice import lr_for_batch, random_and_fixed
-from selnext_mm.engine.preflight.constructors import check_arguments
+from selnext_mm.engine.preflight.constructors import check_arguments, check_metrics
 from selnext_mm.engine.preflight.settings import check_settings
 from selnext_mm.engine.preflight.values import misspelt_keys
 from selnext_mm.engine.preflight.weights import (
@@ -235,6 +235,7 @@ class Session:
             show_in(cfg, os.path.expanduser(show_dir))
         loaders = ('test_dataloader',)
         check_settings(cfg, loaders)
+        check_metrics(cfg, 'test_evaluator', writes=bool(out))
         content = check_checkpoint(cfg, path)
         lines = self._check_labels(cfg, loaders)
         remark = content and check_class_names(cfg, path, content)

@@ -1,7 +1,10 @@
 """COCO evaluation of a detector that finds nothing yet."""
 
+from functools import partial
+from types import ModuleType
+
 import numpy as np
-from mmengine.evaluator import Evaluator
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.logging import MMLogger
 
 
@@ -20,6 +23,36 @@ def _load_results(api, predictions):
     return nothing
 
 
+class _Numpy(ModuleType):
+    """numpy, whose ``array`` makes an array of objects of lists that are not equally long."""
+
+    def __getattr__(self, name: str):
+        return getattr(np, name)
+
+    @staticmethod
+    def array(values, *args, **kwargs):
+        try:
+            return np.array(values, *args, **kwargs)
+        except ValueError:
+            result = np.empty(len(values), object)
+            for i, value in enumerate(values):
+                result[i] = value
+            return result
+
+
+def _take_unequal_lists() -> None:
+    """Let mmdet's ``eval_recalls`` (``proposal_fast``) work with numpy from 1.24 on.
+
+    It makes one array of the overlaps of all images, which differ in their numbers of boxes.
+    Inert without mmdet.
+    """
+    try:
+        from mmdet.evaluation.functional import recall
+    except (ImportError, AssertionError):  # not installed, or for another mmcv
+        return
+    recall.np = _Numpy('numpy')
+
+
 def evaluate_empty_results(evaluator: Evaluator) -> None:
     """Let the COCO metrics of an evaluator print a table of zeros for no prediction.
 
@@ -31,10 +64,14 @@ def evaluate_empty_results(evaluator: Evaluator) -> None:
     Args:
         evaluator: its metrics that hold a COCO object (``_coco_api``) are changed, others not.
     """
+    _take_unequal_lists()
     for metric in evaluator.metrics:
+        if isinstance(metric, BaseMetric) and not hasattr(metric, 'cat_ids'):
+            continue  # not of COCO; VOCMetric and others ask for a list
         thresholds = getattr(metric, 'iou_thrs', None)
         if isinstance(thresholds, list | tuple | float):  # pycocotools compares it with numbers
             metric.iou_thrs = np.atleast_1d(np.asarray(thresholds, float))
         api = getattr(metric, '_coco_api', None)
         if hasattr(api, 'loadRes'):
-            api.loadRes = lambda predictions, api=api: _load_results(api, predictions)
+            # Not a lambda: use_mp_eval hands the object to other processes.
+            api.loadRes = partial(_load_results, api)

@@ -135,7 +135,8 @@ class OutputFiles:
                 dict(
                     annotations=metric.get('ann_file'),
                     results={p.name.split('.')[-2]: p.name for p in written},
-                    per_class={e.params.iouType: per_class(e) for e in own},
+                    # Proposals are of no class.
+                    per_class={e.params.iouType: per_class(e) for e in own if e.params.useCats},
                 )
             )
         if len(parts) == 1:

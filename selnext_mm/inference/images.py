@@ -8,7 +8,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, is_image_file, is_special
+from selnext_mm.datasets.image_suffixes import (
+    IMAGE_SUFFIXES,
+    is_image_file,
+    is_special,
+    is_unread,
+)
 from selnext_mm.errors import UserError
 
 # A model that scales the shorter side would need gigabytes for a line of pixels.
@@ -39,7 +44,7 @@ class ImageFile:
 def _expand(entry: str | Path) -> list[ImageFile]:
     path = Path(entry).expanduser()
     if path.is_dir():
-        inside = sorted(p for p in path.rglob('*') if is_image_file(p))
+        inside = sorted(p for p in path.rglob('*') if is_image_file(p) or is_unread(p))
         if not inside:
             raise UserError(f'no images ({", ".join(IMAGE_SUFFIXES)}) in {path}')
         return [ImageFile(p, p.relative_to(path).as_posix()) for p in inside]
@@ -47,7 +52,7 @@ def _expand(entry: str | Path) -> list[ImageFile]:
     if path.exists() or not glob.has_magic(str(path)):
         return [ImageFile(path, path.name)]
     found = sorted(Path(p) for p in glob.glob(str(path), recursive=True))
-    found = [p for p in found if is_image_file(p)]
+    found = [p for p in found if is_image_file(p) or is_unread(p)]
     if not found:
         raise UserError(f'no images ({", ".join(IMAGE_SUFFIXES)}) match {str(entry)!r}')
     return [ImageFile(p, p.name) for p in found]
@@ -105,5 +110,9 @@ def why_unreadable(path: Path) -> str | None:
     except (OSError, SyntaxError, ValueError) as error:
         # Pillow's own message, unless it only says that the format is unknown.
         text = getattr(error, 'strerror', None) or str(error)
-        return 'not an image' if 'cannot identify' in text else text
+        if 'cannot identify' not in text:
+            return text
+        if is_unread(path):
+            return f'{path.suffix.lower()} is not read; convert it to .jpg or .png'
+        return 'not an image'
     return None

@@ -12,12 +12,14 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from torch import nn
 
-from selnext_mm.checkpoints.files import load_file, read_metadata, take_weights
-from selnext_mm.checkpoints.fit import without_prefix, without_wrappers
+from selnext_mm.checkpoints.files import read_metadata, take_weights
+from selnext_mm.checkpoints.fit import check_finite, without_prefix, without_wrappers
+from selnext_mm.checkpoints.hub import is_hub_address
 from selnext_mm.config.build import build_model
 from selnext_mm.config.load import load_config
 from selnext_mm.config.walk import tested_dataset
 from selnext_mm.engine.device import adapt_to_device
+from selnext_mm.engine.preflight.weights import read_checkpoint
 from selnext_mm.errors import UserError
 from selnext_mm.ops.capabilities import has_bfloat16_instructions
 from selnext_mm.text import counted
@@ -92,6 +94,7 @@ def load_strictly(model: nn.Module, state: dict, what: str) -> None:
             f'missing and {len(other)} have another shape, and {len(extra)} do not belong to it '
             f'({shown}, ...). Use the config that trained it (a copy lies beside every checkpoint)'
         )
+    check_finite(own, state, what)
     model.load_state_dict(state)
 
 
@@ -180,6 +183,8 @@ def _meta(content: dict, path: str | Path) -> dict:
     meta = content.get('meta')
     if isinstance(meta, dict):
         return meta
+    if '://' in str(path) and not is_hub_address(path):
+        return {}
     try:
         return dict(classes=json.loads(read_metadata(path).get('classes', 'null')))
     except ValueError:
@@ -219,8 +224,12 @@ def load_for_inference(
     where = choose_device(device)
     cfg = load_config(config, options)
     adapt_to_device(cfg, where.type)
+<<<<<<< HEAD
     if content is None and checkpoint is not None:
         content = load_file(checkpoint)
+=======
+    content = None if checkpoint is None else read_checkpoint(str(checkpoint))
+>>>>>>> hunt
     model = build_model(cfg)
     if named and not hasattr(model, 'predict'):
         raise UserError(
@@ -233,7 +242,7 @@ def load_for_inference(
         model.init_weights()
         print_log(f'{config}: no checkpoint, so initial weights are used', 'current')
     else:
-        state, _ = take_weights(content)
+        state, _ = take_weights(content, source=checkpoint)
         load_strictly(model, state, str(checkpoint))
         meta = _meta(content, str(checkpoint))
     names, source = _class_names(cfg, meta, num_classes(model), classes, named)

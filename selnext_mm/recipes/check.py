@@ -14,7 +14,7 @@ from selnext_mm.datasets.check.findings import Report, table_lines
 from selnext_mm.datasets.check.image_files import check_images
 from selnext_mm.datasets.duplicates import DuplicateGroup, Duplicates, find_duplicates
 from selnext_mm.datasets.formats import find_dataset
-from selnext_mm.datasets.formats.coco import looks_like_coco
+from selnext_mm.datasets.formats.coco_files import looks_like_coco
 from selnext_mm.datasets.formats.records import CLASSIFICATION, DatasetInfo, preview
 from selnext_mm.datasets.object_counts import count_lines, count_objects
 from selnext_mm.engine.preflight.model_keys import check_model_keys

@@ -89,6 +89,11 @@ def folder_of_run(
         UserError: if it does.
     """
     folder = Path(out).expanduser() if out else run_folder(Path(data).expanduser(), model, resume)
+    if folder.resolve() == Path(data).expanduser().resolve():
+        raise UserError(
+            f'--out {folder} is the folder of the labels, in which nothing is written; name '
+            f'another, as {folder / "run"}'
+        )
     if not resume:
         refuse_earlier_run(folder)
     return folder

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from selnext_mm.checkpoints.fit import compare, state_dict_of, stored_classes
+from selnext_mm.checkpoints.files import take_weights
+from selnext_mm.checkpoints.fit import check_finite, compare, state_dict_of, stored_classes
 from selnext_mm.errors import UserError
 
 
@@ -67,3 +68,31 @@ def test_class_names_are_read_where_runners_store_them():
         {'meta': {'dataset_meta': {}}},
     ):
         assert stored_classes(other) is None
+
+
+@pytest.mark.parametrize('key', [None, 'state_dict'])
+@pytest.mark.parametrize('array', [False, True])
+def test_weights_as_arrays_are_tensors(key, array):
+    own = {'module.a': torch.arange(3.0), 'module.n': torch.tensor(7)}
+    kept = {name: value.numpy() if array else value for name, value in own.items()}
+    checkpoint = kept if key is None else {key: kept, 'epoch': 1}
+    state = state_dict_of(checkpoint, 'f.pth')
+    taken, _ = take_weights(checkpoint)
+    assert list(state) == ['a', 'n']
+    for name, value in own.items():
+        assert torch.equal(state[name.removeprefix('module.')], value)
+        assert torch.equal(taken[name], value)
+
+
+def test_a_file_without_weights_is_named():
+    for read in (lambda c: state_dict_of(c, 'f.pth'), lambda c: take_weights(c, source='f.pth')):
+        with pytest.raises(UserError, match=r'^f\.pth.*no weights'):
+            read({'state': {'a': 'text'}, 'b': 1})
+
+
+def test_weights_that_are_no_numbers_are_told():
+    state = {'a': torch.tensor([1.0, float('nan')]), 'b': torch.tensor([float('-inf')])}
+    state['n'] = torch.tensor(3)
+    with pytest.raises(UserError, match=r'^f\.pth: 1 of 3 tensors hold NaN \(a\).*an earlier'):
+        check_finite(['a', 'b', 'n', 'other'], state, 'f.pth')
+    check_finite(['b', 'n'], state, 'f.pth')

@@ -176,3 +176,24 @@ def test_idle_threads_sleep_unless_the_user_has_chosen(chosen, expected, monkeyp
         monkeypatch.setenv(name, value)
     wait_passively()
     assert os.environ['OMP_WAIT_POLICY'] == expected
+
+
+def test_a_working_directory_that_is_gone(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / 'gone'
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert main(['--version']) == 0
+    assert main(['make-shapes', str(tmp_path / 'shapes')]) == 2
+    assert 'the working directory is gone' in capsys.readouterr().err
+    assert not (tmp_path / 'shapes').exists()
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(sys.platform == 'win32', reason='a shell that closes streams')
+@pytest.mark.parametrize('closed', ['>&-', '>&- 2>&- <&-'])
+def test_closed_streams(closed, tmp_path):
+    assert main(['make-shapes', f'{tmp_path}/shapes', '--train', '1', '--val', '1']) == 0
+    line = f'"{sys.executable}" -m selnext_mm check-data shapes --no-duplicates {closed}'
+    result = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

@@ -1,5 +1,7 @@
+import pickle
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -67,3 +69,37 @@ def test_iou_thresholds_of_ones_own_become_an_array(given):
     metric = SimpleNamespace(iou_thrs=given)
     evaluate_empty_results(SimpleNamespace(metrics=[metric]))
     assert metric.iou_thrs.tolist() == (list(given) if isinstance(given, list | tuple) else [given])
+
+
+def test_the_data_set_of_a_metric_can_go_to_other_processes(truth):
+    """As with use_mp_eval, which pickles the COCO object."""
+    from mmengine.evaluator import Evaluator
+
+    evaluator = Evaluator(mmdet_metrics.CocoMetric(str(truth[0])))
+    evaluate_empty_results(evaluator)
+    api = pickle.loads(pickle.dumps(evaluator.metrics[0]._coco_api))
+    assert api.loadRes([]).dataset['annotations'] == []
+
+
+def test_thresholds_of_other_metrics_stay_lists():
+    """VOCMetric asks for a list; pycocotools compares an array with numbers."""
+    from mmengine.evaluator import Evaluator
+
+    voc, coco = mmdet_metrics.VOCMetric(iou_thrs=[0.5]), mmdet_metrics.CocoMetric(iou_thrs=[0.5])
+    evaluate_empty_results(Evaluator([voc, coco]))
+    assert isinstance(voc.iou_thrs, list)
+    assert isinstance(coco.iou_thrs, np.ndarray)
+
+
+def test_recall_of_images_with_different_numbers_of_boxes():
+    """proposal_fast: mmdet makes one array of lists that are not equally long."""
+    from mmengine.evaluator import Evaluator
+
+    evaluate_empty_results(Evaluator([]))
+    boxes = np.array([[0.0, 0, 9, 9], [10, 10, 19, 19], [30, 30, 39, 39]])
+    scored = np.hstack([boxes, np.ones((3, 1))])
+    recalls = mmdet_metrics.eval_recalls(
+        [boxes[:2], boxes[:1]], [scored[:1], scored], proposal_nums=(10,), iou_thrs=0.5
+    )
+    assert recalls.shape == (1, 1)
+    assert recalls[0, 0] == pytest.approx(2 / 3)

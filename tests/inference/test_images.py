@@ -69,3 +69,11 @@ def test_a_pipe_among_images_is_left_out_and_a_named_one_is_told(tmp_path):
         assert [i.path.name for i in list_images(entry)] == ['a.png', 'gone.png']
     (pipe,) = list_images(tmp_path / 'pipe.png')
     assert why_unreadable(pipe.path) == 'a pipe or a device'
+
+
+def test_pictures_of_formats_that_are_not_read_are_told(tmp_path):
+    Image.new('RGB', (8, 8)).save(tmp_path / 'a.png')
+    (tmp_path / 'b.HEIC').write_bytes(b'\0\0\0\x18ftypheic')
+    (tmp_path / '.c.heic').write_bytes(b'x')
+    assert [i.name for i in list_images(tmp_path)] == ['a.png', 'b.HEIC']
+    assert why_unreadable(tmp_path / 'b.HEIC') == '.heic is not read; convert it to .jpg or .png'

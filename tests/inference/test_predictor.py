@@ -241,3 +241,17 @@ def test_a_dtype_that_is_none_or_not_the_backbones(classifier):
     Predictor(classifier.config, classifier.checkpoint, device='cpu', dtype='float32')
     with pytest.raises(UserError, match=r'--dtype bfloat16: PATNet computes in float32 only'):
         Predictor(classifier.config, classifier.checkpoint, device='cpu', dtype='bfloat16')
+
+
+def test_a_checkpoint_that_has_an_address(detector, pictures, monkeypatch):
+    asked = []
+
+    def fetch(url, *args, **kwargs):
+        asked.append(url)
+        return torch.load(detector.checkpoint, weights_only=True)
+
+    monkeypatch.setattr('mmengine.runner.checkpoint.load_url', fetch)
+    address = 'https://example.org/models/detector.pth'
+    records = predict(detector.config, address, pictures, device='cpu')
+    assert asked == [address]
+    assert records == run(detector, pictures)

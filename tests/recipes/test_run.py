@@ -188,3 +188,12 @@ def test_numbers_of_numpy_and_paths_are_taken(tmp_path):
         selnext_mm.train(tmp_path / 'none', epochs=np.int64(1), lr=np.float32(0.1))
     with pytest.raises(UserError, match=r'--weights .*w\.pth: no such file'):
         selnext_mm.train(tmp_path, weights=tmp_path / 'w.pth')
+
+
+def test_the_folder_of_the_labels_takes_no_run(labels, tmp_path, monkeypatch):
+    before = sorted(labels.rglob('*'))
+    monkeypatch.chdir(labels)
+    for out in (labels, '.', f'{labels}/'):
+        with pytest.raises(UserError, match=r'is the folder of the labels.*name another'):
+            selnext_mm.train(labels, 'selnext_atto', out=out, epochs=1)
+    assert sorted(labels.rglob('*')) == before

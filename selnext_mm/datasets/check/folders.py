@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from selnext_mm.datasets.check.findings import Report
-from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES
+from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 from selnext_mm.errors import UserError
 from selnext_mm.text import counted, preview
 
@@ -44,7 +44,7 @@ def _count(folder: Path, extensions: tuple[str, ...], deep: bool) -> tuple[list[
                 images.append(path)
         else:
             suffix = os.path.splitext(path)[1].lower()
-            others[suffix] += suffix in IMAGE_SUFFIXES
+            others[suffix] += suffix in (*IMAGE_SUFFIXES, *UNREAD_SUFFIXES)
     if not deep and not images:
         images = list(islice(images_below(folder, extensions), 1))
     return images, others
@@ -66,10 +66,23 @@ def _check_order(report: Report, names: Sequence[str], classes: Sequence[str]) -
         )
 
 
+def _kinds(others: Counter[str]) -> str:
+    return ', '.join(f'{n} {suffix}' for suffix, n in others.most_common())
+
+
 def _check_left_out(report: Report, others: Counter[str], hidden: Sequence[str]) -> None:
-    others = +others
+    unread = Counter({s: n for s, n in others.items() if n and s in UNREAD_SUFFIXES})
+    others = +others - unread
+    if unread:
+        report.add(
+            'warn',
+            'suffixes',
+            f'images of formats that are not read: {_kinds(unread)}',
+            'Convert them to .jpg or .png',
+            count=sum(unread.values()),
+        )
     if others:
-        kinds = ', '.join(f'{n} {suffix}' for suffix, n in others.most_common())
+        kinds = _kinds(others)
         wanted = ', '.join(map(repr, others))
         report.add(
             'warn',

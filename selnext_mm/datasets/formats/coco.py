@@ -6,51 +6,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from selnext_mm.datasets.check.masks import finite
-from selnext_mm.datasets.coco_content import flag, number, numbers
-from selnext_mm.datasets.coco_file import OTHERS, read_coco
-from selnext_mm.datasets.formats.files import Tree, join, split_of, tails
+from selnext_mm.datasets.coco_content import flag, is_id, number, numbers, plain_segmentation
+from selnext_mm.datasets.coco_file import read_coco
+from selnext_mm.datasets.formats.coco_files import LVIS_IMAGE, split_of_file
+from selnext_mm.datasets.formats.files import Tree, join, tails
 from selnext_mm.datasets.formats.records import LabelledObject, Labels, SplitLabels, Tally, preview
 from selnext_mm.errors import UserError
 from selnext_mm.text import counted, short
 
-HASHABLE = (int, float, str)  # what an id may be
-HEAD = 1 << 16  # bytes of a file that are looked at
-KEYS = (b'"images"', b'"annotations"', b'"categories"')
-DEPTH = 3  # folders below the root in which annotation files are looked for
 SAMPLE = 50  # names by which the folder of the images is found
 MOSTLY = 0.5  # share of iscrowd from which on it is a habit of the tool, not a mark
-LVIS_IMAGE = ('neg_category_ids', 'not_exhaustive_category_ids')  # its metric reads them
 LVIS_CATEGORY = ('synset', 'synonyms', 'def', 'frequency', 'image_count', 'instance_count')
-
-
-def looks_like_coco(path: Path) -> bool:
-    """Does the file begin like a COCO file? Other JSON and results files do not."""
-    try:
-        with open(path, 'rb') as file:
-            head = file.read(HEAD)
-    except OSError:
-        return False
-    if any(head.lstrip().startswith(magic) for magic in OTHERS):
-        return False
-    return head.lstrip(b'\xef\xbb\xbf \t\r\n').startswith(b'{') and any(k in head for k in KEYS)
-
-
-def is_lvis(path: Path) -> bool:
-    with open(path, 'rb') as file:
-        head = file.read(HEAD)
-    return 'lvis' in path.name.lower() or any(key.encode() in head for key in LVIS_IMAGE)
-
-
-def annotation_files(tree: Tree) -> list[str]:
-    """Names of the files that look like COCO's, at most three folders down."""
-    names = [n for n in tree.labels['.json'] if n.count('/') <= DEPTH]
-    return [n for n in names if looks_like_coco(tree.path(n))]
-
-
-def split_of_file(name: str) -> str:
-    """The split that a file's name, or the nearest folder that has such a word, stands for."""
-    parts = name.split('/')
-    return next(filter(None, map(split_of, reversed(parts))), '')
 
 
 class CocoLabels(Labels):
@@ -148,9 +114,10 @@ class CocoLabels(Labels):
         for c in categories:
             key = c.get('id') if isinstance(c, dict) else None
             name = c.get('name') if isinstance(c, dict) else None
-            if not isinstance(key, int | str) or not isinstance(name, str) or not name.strip():
+            if not is_id(key) or not isinstance(name, str) or not name.strip():
                 raise UserError(
-                    f'{path}: the category {short(c, 80)} has no id or no name; give it both'
+                    f'{path}: the category {short(c, 80)} has no id or no name; give it both, the '
+                    'id as a number or a text, the name as a text'
                 )
             pairs.append((key, name.strip(), c))
         for what, values in (('id', [p[0] for p in pairs]), ('name', [p[1] for p in pairs])):
@@ -160,7 +127,7 @@ class CocoLabels(Labels):
                     f'{path} uses the category {what} {preview(twice)} more than once; give every '
                     'category an id and a name of its own'
                 )
-        if all(isinstance(p[0], int) for p in pairs):
+        if not any(isinstance(p[0], str) for p in pairs):
             pairs.sort(key=lambda p: p[0])
         ids = [p[0] for p in pairs]
         if ids != list(range(1, len(ids) + 1)):
@@ -184,7 +151,7 @@ class CocoLabels(Labels):
         for record in images:
             key = record.get('id') if isinstance(record, dict) else None
             name = _file_name(record) if isinstance(record, dict) else None
-            if not isinstance(key, int | str) or not name:
+            if not is_id(key) or not name:
                 raise UserError(
                     f'{path}: the image record {short(record, 80)} has no id or no file_name; '
                     'complete or remove it'
@@ -237,7 +204,8 @@ class CocoLabels(Labels):
         if missing:
             raise UserError(
                 f'{len(missing)} of {len(records)} images that {path} lists are not below '
-                f'{tree.root} ({preview(missing)}); put them there, or remove their records'
+                f'{tree.root} ({preview(missing)}){tree.like(missing[0])}; put them there, correct '
+                'their names, or remove their records'
             )
         twice = [name for name, n in Counter(found.values()).items() if n > 1]
         if twice:
@@ -260,16 +228,22 @@ class CocoLabels(Labels):
             if not isinstance(a, dict):
                 raise UserError(f'{path}: the annotation {short(a, 80)} is no record; remove it')
             key, image, category = map(a.get, ('id', 'image_id', 'category_id'))
-            if isinstance(key, HASHABLE):
+            if is_id(key):
                 if key in ids:
                     twice.append(key)
                 ids.add(key)
-            if not isinstance(image, HASHABLE) or image not in records:
-                unknown['image_id', short(image, 40)] += 1
+            if not is_id(image) or image not in records:
+                unknown['image_id', _quoted(image)] += 1
                 continue
-            if not isinstance(category, HASHABLE) or category not in names:
-                unknown['category_id', short(category, 40)] += 1
+            if not is_id(category) or category not in names:
+                unknown['category_id', _quoted(category)] += 1
                 continue
+            for mark in ('ignore', 'iscrowd'):
+                if flag(a.get(mark)) not in (0, 1):
+                    raise UserError(
+                        f'{path}: {mark} of annotation {short(key, 40)} is '
+                        f'{short(repr(a[mark]), 40)}; write 0 or 1'
+                    )
             if flag(a.get('ignore')):
                 tally.add('ignored', f'annotation {key} of {path.name}')
                 continue
@@ -285,7 +259,7 @@ class CocoLabels(Labels):
                 LabelledObject(
                     names[category],
                     box,
-                    a.get('segmentation') or None,
+                    plain_segmentation(a.get('segmentation')) or None,
                     bool(flag(a.get('iscrowd'))) and not habit,
                     number(a.get('area')),
                 )
@@ -305,6 +279,11 @@ class CocoLabels(Labels):
         if habit:
             tally.add('crowd habit', f'{path.name}: {crowds} of {len(annotations)}')
         return objects
+
+
+def _quoted(key) -> str:
+    """An id as it is written in the file, so that "2" and 2 differ."""
+    return f'"{short(key, 40)}"' if isinstance(key, str) else short(key, 40)
 
 
 def _file_name(record: dict) -> str | None:

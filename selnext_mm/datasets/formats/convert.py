@@ -24,6 +24,9 @@ LINES = {
     **TEXTS,
     'ignored': 'annotations marked "ignore", left out',
     'swapped corners': 'boxes with swapped corners, which were put in order',
+    'learnt': 'WARNING: images to score on that are training images, too, so that the scores are '
+    'better than the model; take them out of one split, or use --val 0.2',
+    'odd mark': 'objects whose <difficult> is neither 0 nor 1, taken as not difficult',
     'image without label file': 'images without a label file, taken as images without objects',
     'label without image': 'label files that belong to no image, not read',
     'crowd habit': 'files that mark most objects as iscrowd, as some tools do for every mask, a '

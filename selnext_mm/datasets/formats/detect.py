@@ -6,6 +6,13 @@ from functools import partial
 from pathlib import Path
 
 from selnext_mm.datasets.formats import coco, folders, voc, yolo
+from selnext_mm.datasets.formats.coco_files import (
+    EXPORT,
+    annotation_files,
+    is_lvis,
+    json_kind,
+    unread_splits,
+)
 from selnext_mm.datasets.formats.files import Tree
 from selnext_mm.datasets.formats.records import Labels, preview
 from selnext_mm.errors import UserError
@@ -14,7 +21,6 @@ from selnext_mm.text import counted
 FORMATS = ('coco', 'lvis', 'yolo', 'voc', 'folders')
 ARCHIVES = ('.zip', '.tar', '.tgz', '.gz', '.bz2', '.xz', '.7z', '.rar')
 UP = 2  # folders above an annotation file in which its images are looked for
-EXPORT = 'export the labels as COCO, YOLO or Pascal VOC'
 BY_LOOKING = 'leave out --format, and the format is found by looking'
 
 
@@ -44,6 +50,9 @@ def open_labels(path: str | os.PathLike, format: str | None = None) -> Labels:
         raise UserError(_nothing(tree, format, problems))
     labels = next(iter(found.values()))[1]()
     labels.root = tree.root
+    labels.choices += _unread(tree)
+    if isinstance(labels, coco.CocoLabels):
+        labels.choices += unread_splits(tree, labels.splits)
     return labels
 
 
@@ -81,8 +90,8 @@ def _candidates(
     found: dict[str, tuple[str, Callable[[], Labels]]] = {}
     wanted = FORMATS if format is None else (format,)
     if {'coco', 'lvis'} & set(wanted):
-        files = coco.annotation_files(tree)
-        lvis = [n for n in files if coco.is_lvis(tree.path(n))]
+        files = annotation_files(tree)
+        lvis = [n for n in files if is_lvis(tree.path(n))]
         plain = [n for n in files if n not in lvis]
         for name, names in (('coco', plain), ('lvis', lvis)):
             names = names or (files if format == name else [])
@@ -127,9 +136,20 @@ def _yolo(tree: Tree, problems: list[str]) -> str | None:
     return names[0] if names else None
 
 
+def _unread(tree: Tree) -> list[str]:
+    """A line on images of formats that are not read, [] if there are none."""
+    if not tree.unread:
+        return []
+    return [
+        f'images of formats that are not read, to be converted to .jpg or .png: '
+        f'{len(tree.unread)} ({preview(tree.unread)})'
+    ]
+
+
 def _nothing(tree: Tree, format: str | None, problems: list[str]) -> str:
     """Why there are no labels, as far as that is known."""
     text = f'no labels found in {tree.root}' + (f' as {format}' if format else '')
+    problems = [*problems, *_unread(tree)]
     seen = [counted(len(tree.images), 'image')]
     seen += [
         f'{counted(len(names), f"{suffix} file")} (e.g. {names[0]})'
@@ -137,7 +157,7 @@ def _nothing(tree: Tree, format: str | None, problems: list[str]) -> str:
         if names
     ]
     reasons = problems + [
-        reason for n in tree.labels['.json'][:1] if (reason := _json_kind(tree.path(n)))
+        reason for n in tree.labels['.json'][:1] if (reason := json_kind(tree.path(n)))
     ]
     reasons += [
         f"{n} is CVAT's own XML; {EXPORT}"
@@ -161,15 +181,3 @@ def _present(tree: Tree) -> list[str]:
         return list(_candidates(tree, None, []))
     except UserError:
         return []
-
-
-def _json_kind(path: Path) -> str:
-    with open(path, 'rb') as file:
-        head = file.read(4096)
-    if head[:2] in (b'\xff\xfe', b'\xfe\xff'):
-        return f'{path.name} is written in UTF-16; save it as UTF-8'
-    if b'"shapes"' in head and b'"imagePath"' in head:
-        return f'{path.name} is of LabelMe; convert it with labelme2coco'
-    if head.lstrip().startswith(b'['):
-        return f'{path.name} holds a list (results, or tasks of Label Studio); {EXPORT}'
-    return ''

@@ -7,11 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, is_special
+from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, UNREAD_SUFFIXES, is_special
 from selnext_mm.errors import UserError
+from selnext_mm.text import visible
 
 # mmdet reads with OpenCV, which before 4.11 cannot decode a GIF.
 SUFFIXES = tuple(s for s in IMAGE_SUFFIXES if s != '.gif')
+OF_A_RUN = 'last_checkpoint'  # a file in the folder of a run, which holds no labels
+UNREAD = ('.gif', *UNREAD_SUFFIXES)
 LABELS = ('.json', '.xml', '.txt', '.yaml', '.yml', '.names', '.csv')
 MAX_YAML = 4 << 20  # bytes; LVIS's 1203 names take 40,000
 SPLIT_WORDS = {
@@ -47,6 +50,7 @@ class Tree:
     def __init__(self, root: str | os.PathLike) -> None:
         self.root = Path(root)
         self.images: list[str] = []
+        self.unread: list[str] = []  # images of formats that mmdet does not read
         self.labels: dict[str, list[str]] = {suffix: [] for suffix in LABELS}
         self._scan()
         self.images.sort()
@@ -68,6 +72,8 @@ class Tree:
                 entries = sorted(os.scandir(path), key=lambda e: e.name)
             except OSError as error:
                 raise UserError(f'{path}: cannot be listed ({error.strerror or error})') from error
+            if folder and any(entry.name == OF_A_RUN for entry in entries):
+                continue
             below = []
             for entry in entries:
                 if hidden(entry.name):
@@ -84,6 +90,8 @@ class Tree:
                     suffix = os.path.splitext(entry.name)[1].lower()
                     if suffix in self.labels:
                         self.labels[suffix].append(name)
+                    elif suffix in UNREAD:
+                        self.unread.append(name)
             waiting += reversed(below)
 
     def path(self, name: str) -> Path:
@@ -96,6 +104,16 @@ class Tree:
             for image in self.images:
                 self._by_name[image.rpartition('/')[2]].append(image)
         return self._by_name.get(name, [])
+
+    def like(self, name: str) -> str:
+        """' (did you mean ...?)' for an image of nearly this name: letters or suffix differ."""
+
+        def stem(path: str) -> str:
+            return os.path.splitext(re.split(r'[/\\]', path)[-1].strip())[0].casefold()
+
+        wanted = stem(name)
+        found = next((image for image in self.images if wanted and stem(image) == wanted), None)
+        return f' (did you mean {visible(found)}?)' if found else ''
 
     def folders(self) -> list[str]:
         """The folders with images somewhere below them, '' for the root, by depth and name."""

@@ -2,6 +2,9 @@
 
 import json
 import os
+import re
+import unicodedata
+from collections import defaultdict
 from pathlib import Path
 
 from selnext_mm.datasets.formats.cache import (
@@ -127,6 +130,7 @@ def _parts(
             raise UserError(
                 f'{labels.root} has no training images, only {" and ".join(parts)}; name the '
                 'folder or file of the training labels "train", or give it alone'
+                + ''.join(f'. {line}' for line in labels.choices)
             )
         parts['train'] = (labels, '')
     if fraction is not None and parts.pop('val', None):
@@ -144,6 +148,15 @@ def _parts(
     return parts, choices
 
 
+def _twins(classes: list[str]) -> str:
+    """The names that are one but for capitals, spaces, or how Unicode writes them; '' for none."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        plain = unicodedata.normalize('NFKC', name).casefold()
+        groups[re.sub(r'[\s_-]+', ' ', plain)].append(name)
+    return '; '.join(', '.join(map(repr, g)) for g in groups.values() if len(g) > 1)
+
+
 def _info(labels, manifest, choices, folder, kept) -> DatasetInfo:
     splits = {
         name: Split(
@@ -155,6 +168,9 @@ def _info(labels, manifest, choices, folder, kept) -> DatasetInfo:
         for name, split in manifest['splits'].items()
     }
     first = [f'format {manifest["format"]}, task {manifest["task"]}: {labels.root}']
+    twins = _twins(manifest['classes'])
+    if twins:
+        first += [f'WARNING: class names that look alike are classes of their own: {twins}']
     last = [f'{"labels converted before" if kept else "converted labels"}: {folder}']
     return DatasetInfo(
         root=labels.root,

@@ -7,24 +7,39 @@ from pathlib import Path
 from selnext_mm.datasets.formats.files import Tree, hidden, join, split_of
 from selnext_mm.datasets.formats.records import Labels, preview
 from selnext_mm.errors import UserError
+from selnext_mm.text import counted
 
 
 def layout(tree: Tree) -> dict[str, str]:
-    """Split -> folder whose folders are classes; {} if the images are in no such folders."""
-    root, tops = '', {i.partition('/')[0] for i in tree.images}
-    # One folder in the other, as archives unpack.
-    while len(tops) == 1 and not split_of(next(iter(tops))):
-        inner = join(root, next(iter(tops)))
-        below = {i[len(inner) + 1 :].partition('/') for i in tree.images}
-        if not all(rest for _, _, rest in below):
+    """Split -> folder whose folders are classes; {} if the images are in no such folders.
+
+    Images that lie beside the folders of splits or classes are strays, if they are the fewer.
+    """
+    root = ''
+    while True:
+        prefix = f'{root}/' if root else ''
+        below = [i[len(prefix) :] for i in tree.images if i.startswith(prefix)]
+        tops = {n.partition('/')[0] for n in below if '/' in n}
+        first = next(iter(tops), '')
+        # One folder in the other, as archives unpack.
+        if len(tops) != 1 or split_of(first) or not _mostly(below, 2):
             break
-        root, tops = inner, {first for first, _, _ in below}
-    prefix = f'{root}/' if root else ''
-    depths = {i[len(prefix) :].count('/') for i in tree.images}
-    splits = {top: split_of(top) for top in tops if (tree.root / root / top).is_dir()}
-    if splits and all(splits.values()) and len(set(splits.values())) == len(splits):
-        return {s: join(root, top) for top, s in splits.items()} if min(depths) >= 2 else {}
-    return {'': root} if depths and min(depths) >= 1 and len(tops) > 1 else {}
+        root = join(root, first)
+    if not _mostly(below, 1):
+        return {}
+    inside = {top: [n for n in below if n.startswith(f'{top}/')] for top in tops}
+    nested = {top for top, names in inside.items() if _mostly(names, 2)}
+    splits = {top: split_of(top) for top in nested if split_of(top)}
+    # Two splits, or one beside what is none, are no classes; a class may be named "train".
+    apart = len(set(splits.values())) == len(splits) and 'train' in splits.values()
+    if apart and (len(splits) > 1 or splits.keys() == nested):
+        return {s: join(root, top) for top, s in sorted(splits.items())}
+    return {'': root} if len(tops) > 1 and not all(map(split_of, tops)) else {}
+
+
+def _mostly(names: list[str], depth: int) -> bool:
+    """Lie most of the images at least so many folders down?"""
+    return 2 * sum(n.count('/') >= depth for n in names) > len(names)
 
 
 class FolderLabels(Labels):
@@ -47,6 +62,7 @@ class FolderLabels(Labels):
                 'of another kind'
             )
         self._no_empty_split()
+        self._tell_strays()
         # split -> class -> names below the split's folder
         self.images = {s: self._classes(folder) for s, folder in self.roots.items()}
         self.splits = tuple(self.images)
@@ -58,17 +74,42 @@ class FolderLabels(Labels):
         for path in sorted(parent.iterdir()):
             split = split_of(path.name)
             if path.is_dir() and not hidden(path.name) and split and split not in self.roots:
+                name = os.path.relpath(path, self.tree.root).replace(os.sep, '/')
+                bare = sum(i.startswith(f'{name}/') for i in self.tree.images)
+                if split == 'test' and bare:
+                    self.choices.append(
+                        f'no test split: its {counted(bare, "image")} are in no class folders'
+                    )
+                    continue
                 raise UserError(
                     f'the {split} split is empty: {path} has no images in class folders; fill or '
                     'remove it (a missing val split is made)'
                 )
 
+    def _tell_strays(self) -> None:
+        prefixes = tuple(f'{r}/' if r else '' for r in self.roots.values())
+        strays = [
+            image
+            for image in self.tree.images
+            if not any(image.startswith(p) and '/' in image[len(p) :] for p in prefixes)
+            and not split_of(image.partition('/')[0])
+        ]
+        strays += [
+            image
+            for image in self.tree.images
+            if any(p and image.startswith(p) and '/' not in image[len(p) :] for p in prefixes)
+        ]
+        if strays:
+            self.choices.append(
+                f'images beside the class folders, left out: {len(strays)} ({preview(strays)})'
+            )
+
     def _classes(self, folder: str) -> dict[str, list[str]]:
         prefix = f'{folder}/' if folder else ''
         found = defaultdict(list)
         for image in self.tree.images:
-            if image.startswith(prefix):
-                name = image[len(prefix) :]
+            name = image[len(prefix) :]
+            if image.startswith(prefix) and '/' in name:
                 found[name.partition('/')[0]].append(name)
         for entry in sorted(os.listdir(self.tree.root / folder)):
             path = self.tree.root / folder / entry

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from selnext_mm.datasets.check.masks import decoded
 from selnext_mm.datasets.formats.records import LabelledObject, Tally
 
 TOLERANCE = 1.0  # pixels that a box may stick out; COCO's own do by fractions of one
@@ -92,7 +93,7 @@ def usable_mask(mask, width: int, height: int) -> list | dict | None:
         if not isinstance(size, list) or size != [height, width]:
             return None
         if isinstance(counts, str):
-            return mask if counts.isascii() and counts and not counts.startswith("b'") else None
+            counts = decoded(counts)
         whole = isinstance(counts, list) and all(type(c) is int and c >= 0 for c in counts)
         return mask if whole and sum(counts) == width * height else None
     if not isinstance(mask, list):

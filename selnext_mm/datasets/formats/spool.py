@@ -55,6 +55,7 @@ class Spool:
         self.roots: dict[str, Path] = {}
         self.masks = self.bare = self.real_masks = 0
         self.stored = self.shown = self.crowds = 0
+        self._learnt: set[int] = set()  # hashes of the paths of the training images
 
     def add(
         self,
@@ -87,6 +88,11 @@ class Spool:
                     other_size.append(f'{name} is {size[0]} x {size[1]}, labelled {w} x {h}')
                     continue
                 file.write(f'{json.dumps(picture)}\n')
+                path = hash(f'{found.image_root}/{name}')
+                if split == 'train':
+                    self._learnt.add(path)
+                elif path in self._learnt:
+                    self.tally.add('learnt', f'{name} of {split}')
                 for item in picture.objects:
                     self._count(item, used)
                 if remember:

@@ -7,12 +7,22 @@ coordinates from 0, for which it is ``xmin, ymin, xmax - xmin, ymax - ymin``; wh
 data set uses is seen from where its boxes begin, see :meth:`VocLabels.prepare`.
 """
 
+import os
 from array import array
 from collections.abc import Callable
 from pathlib import Path
 
-from selnext_mm.datasets.formats.coco import split_of_file
-from selnext_mm.datasets.formats.files import SUFFIXES, Tree, join, read_text, read_xml, tails
+from selnext_mm.datasets.coco_content import flag, number
+from selnext_mm.datasets.formats.coco_files import split_of_file
+from selnext_mm.datasets.formats.files import (
+    SUFFIXES,
+    Tree,
+    join,
+    mmdet_reads,
+    read_text,
+    read_xml,
+    tails,
+)
 from selnext_mm.datasets.formats.geometry import is_finite
 from selnext_mm.datasets.formats.records import LabelledObject, Labels, SplitLabels, Tally, preview
 from selnext_mm.errors import UserError
@@ -30,6 +40,18 @@ def looks_like_voc(path: Path) -> bool:
             return b'<annotation' in file.read(HEAD).replace(b'<annotations', b'')
     except OSError:
         return False
+
+
+def _listed(line: str, base: str, xml: set[str]) -> str:
+    """The name that a line of a list means: all of it, or without a last word (1 or -1), or that
+    without folders and the suffix of an image."""
+    word = line.split()[0]
+    spellings = list(dict.fromkeys((line, line.rsplit(maxsplit=1)[0], word)))
+    names = list(spellings)
+    for name in spellings:
+        last = name.replace('\\', '/').rpartition('/')[2]
+        names.append(os.path.splitext(last)[0] if mmdet_reads(last) else last)
+    return next((n for n in names if join(base, f'Annotations/{n}.xml') in xml), word)
 
 
 class VocLabels(Labels):
@@ -69,8 +91,8 @@ class VocLabels(Labels):
         for name in lists:
             base = name[: -len(name.rpartition('/')[2]) - len('ImageSets/Main/')].rstrip('/')
             split = name.rpartition('/')[2][:-4].replace('trainval', 'train')
-            listed = [line.split() for line in read_text(self.tree.path(name)).splitlines()]
-            stems = [words[0] for words in listed if words]
+            lines = filter(None, map(str.strip, read_text(self.tree.path(name)).splitlines()))
+            stems = [_listed(line, base, xml) for line in lines]
             if not stems:
                 raise UserError(
                     f'{self.tree.path(name)} lists no images; fill or remove it (a missing val '
@@ -195,9 +217,11 @@ class VocLabels(Labels):
                 raise UserError(f'{path}: the box of {name!r} is {texts}; correct it')
             if x0 > x1 or y0 > y1:
                 tally.add('swapped corners', file)
-            difficult = (item.findtext('difficult') or '').strip() in ('1', 'true', 'True')
-            number = self.names.setdefault(name, len(self.names))
-            self.kinds.append(~number if difficult else number)
+            difficult = flag(number(item.findtext('difficult') or ''))
+            if difficult not in (0, 1):
+                tally.add('odd mark', file)
+            place = self.names.setdefault(name, len(self.names))
+            self.kinds.append(~place if difficult == 1 else place)
             self.boxes.extend((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
         try:
             size = root.find('size')

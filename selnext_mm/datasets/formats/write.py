@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from selnext_mm.datasets.formats.coco import LVIS_IMAGE
+from selnext_mm.datasets.formats.coco_files import LVIS_IMAGE
 from selnext_mm.datasets.formats.records import LabelledObject
 from selnext_mm.datasets.formats.spool import Picture
 

@@ -14,11 +14,12 @@ from selnext_mm.datasets.formats.files import (
     tails,
 )
 from selnext_mm.datasets.formats.records import LabelledObject, Labels, SplitLabels, Tally, preview
-from selnext_mm.datasets.formats.yolo_text import LabelLines, read_names
+from selnext_mm.datasets.formats.yolo_text import LabelLines, read_name_lines, read_names
 from selnext_mm.errors import UserError
 
 NONE = ('', '~', 'null', 'none')  # how YAML says that there is none
 KEYS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
+FOLDERS = {'images': 'labels', 'Images': 'Labels', 'IMAGES': 'LABELS'}
 NAME_FILES = ('classes.txt', 'obj.names', 'predefined_classes.txt')
 NOT_LABELS = (*NAME_FILES, 'train.txt', 'val.txt', 'valid.txt', 'test.txt', 'notes.txt')
 
@@ -65,11 +66,11 @@ def label_path(image: str) -> tuple[str, ...]:
     """Where the label file of an image may be: ``labels`` for the last ``images``, or beside."""
     stem = os.path.splitext(image)[0]
     parts = stem.split('/')
-    places = [i for i, p in enumerate(parts[:-1]) if p == 'images']
+    places = [i for i, p in enumerate(parts[:-1]) if p in FOLDERS]
     beside = f'{stem}.txt'
     if not places:
         return (beside,)
-    parts[places[-1]] = 'labels'
+    parts[places[-1]] = FOLDERS[parts[places[-1]]]
     return '/'.join(parts) + '.txt', beside
 
 
@@ -216,7 +217,7 @@ class YoloLabels(Labels):
         tree = self.tree
         found = name_files(tree)
         self.source = tree.path(found[0])
-        self.names = [line.strip() for line in read_text(self.source).splitlines() if line.strip()]
+        self.names = read_name_lines(self.source)
         root, texts = os.path.abspath(tree.root), set(tree.labels['.txt'])
         for image in tree.images:
             split = next(filter(None, map(split_of, image.split('/')[:-1])), '')

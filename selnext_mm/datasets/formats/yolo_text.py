@@ -66,18 +66,14 @@ class LabelLines:
 
     def _object(self, tokens: list[str], width: int, height: int, digits: int) -> LabelledObject:
         name = self._class(tokens[0])
-        numbers = [float(t) for t in tokens[1:]]
+        numbers = [_number(t) for t in tokens[1:]]
         if not is_finite(numbers):
             raise ValueError('a number that is not finite; correct the line')
         scales = (width, height)
         if self.only_boxes or len(numbers) in (BOX, BOX + 1):
             if len(numbers) < BOX:
                 raise ValueError(f'{len(numbers)} numbers behind the class; a box has 4')
-            if max(map(abs, numbers[:4])) > 2:
-                raise ValueError(
-                    f'{" ".join(tokens[1:5])} are no fractions of the image; YOLO boxes are '
-                    'x_center y_center width height between 0 and 1'
-                )
+            _check_fractions(numbers[:4], tokens, 'boxes are x_center y_center width height')
             bbox = [0.0] * 4
             for i, scale in enumerate(scales):
                 centre, side = tokens[1 + i], tokens[3 + i]
@@ -91,6 +87,7 @@ class LabelLines:
                 f'{len(numbers)} numbers behind the class; a box has 4, a polygon an even number '
                 'from 6 on'
             )
+        _check_fractions(numbers, tokens, 'polygons are x1 y1 x2 y2 x3 y3 ...')
         polygon = [
             shortest(v * scales[i % 2], uncertainty(tokens[1 + i], digits, scales[i % 2]))
             for i, v in enumerate(numbers)
@@ -98,7 +95,7 @@ class LabelLines:
         return LabelledObject(name, polygon_box([polygon]), [polygon])
 
     def _class(self, token: str) -> str:
-        number = float(token)
+        number = _number(token)
         names = self.names
         if not number.is_integer() or not 0 <= number < len(names) or names[int(number)] is None:
             raise ValueError(
@@ -106,6 +103,51 @@ class LabelLines:
                 'correct the line or the names'
             )
         return names[int(number)]
+
+
+def _number(token: str) -> float:
+    try:
+        return float(token)
+    except ValueError:
+        raise ValueError(
+            f'{token!r} is no number; a line is "class x_center y_center width height", with '
+            'spaces between, points in fractions, and nothing else'
+        ) from None
+
+
+def _check_fractions(numbers: Sequence[float], tokens: Sequence[str], what: str) -> None:
+    """Raise ValueError for pixels; labels may stick out of an image by its own size."""
+    if max(map(abs, numbers)) > 2:
+        more = ' ...' if len(numbers) > BOX else ''
+        raise ValueError(
+            f'{" ".join(tokens[1:5])}{more} are no fractions of the image; YOLO {what} between 0 '
+            'and 1'
+        )
+
+
+def _check_twice(names: Sequence[str | None], path: Path, remedy: str) -> None:
+    twice = {n for n in names if n is not None and names.count(n) > 1}
+    if twice:
+        raise UserError(f'{path}: the class name {preview(sorted(twice))} occurs twice; {remedy}')
+
+
+def read_name_lines(path: Path) -> list[str | None]:
+    """Class names by number from a file of one name a line.
+
+    Raises:
+        UserError: no names, a name twice, or an empty line between names: is it a number?
+    """
+    names = [line.strip() for line in read_text(path).rstrip().splitlines()]
+    remedy = 'write one name a line, in the order of the numbers'
+    if not names:
+        raise UserError(f'{path} lists no class names; {remedy}')
+    if '' in names:
+        raise UserError(
+            f'{path}, line {names.index("") + 1} is empty, so that the numbers of the names behind '
+            f'it are not certain; {remedy}'
+        )
+    _check_twice(names, path, remedy)
+    return list(names)
 
 
 def read_names(content: dict, path: Path) -> list[str | None]:
@@ -128,9 +170,7 @@ def read_names(content: dict, path: Path) -> list[str | None]:
     if wrong:
         raise UserError(f'{path}: {wrong[0]!r} is no class name; {remedy}')
     names = [n if n is None else n.strip() for n in names]
-    twice = {n for n in names if n is not None and names.count(n) > 1}
-    if twice:
-        raise UserError(f'{path}: the class name {preview(sorted(twice))} occurs twice; {remedy}')
+    _check_twice(names, path, remedy)
     if isinstance(count, str) and count.isdecimal() and int(count) != len(names):
         raise UserError(
             f'{path}: nc is {count}, names has {counted(len(names), "entry")}; correct one of them'

@@ -1,8 +1,9 @@
 """Arguments that would end a run with a traceback: reported before anything is written.
 
 What is cheap and without side effects is built here as the runner will build it: optimizer,
-schedulers, transforms, metrics, data sets without their data. Hooks, loops, samplers and loaders
-need the runner, so only the names of their arguments are looked at.
+schedulers, transforms, metrics, hooks of the stack, data sets without their data. Loops, samplers
+and loaders need the runner, and hooks of others may do anything when they are built, so that the
+names of their arguments are looked at, and the rules that are known.
 """
 
 import copy
@@ -10,7 +11,7 @@ import inspect
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import DefaultScope, Registry
-from mmengine.runner import Runner
+from mmengine.runner import Priority, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -37,6 +38,12 @@ NOT_TORCHS = (
     *('worker_init_fn', 'disable_subprocess_warning'),
 )
 NEED_GROUP = ('ZeroRedundancyOptimizer',)  # optimizers that need the other processes
+# What mmdet's CocoMetric can list.
+COCO_ITEMS = (
+    *('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l', 'AR@100', 'AR@300', 'AR@1000'),
+    *('AR_s@1000', 'AR_m@1000', 'AR_l@1000'),
+)
+STACK = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmseg', 'selnext_mm')
 EPOCH_LENGTH = 1000  # iterations; stands for the length that is known when the data are read
 
 
@@ -109,11 +116,62 @@ def _check_dataset(known: Callable, node: Mapping) -> None:
 def _check_metric(known: Callable, node: Mapping) -> None:
     """Build a metric, its annotation file not read where that can wait."""
     own: Any = copy.deepcopy(node)
+    coco = any(cls.__name__ == 'CocoMetric' for cls in getattr(known, '__mro__', ()))
     for cls in getattr(known, '__mro__', ()):
         parameter = inspect.signature(cls.__init__).parameters.get('ann_file')
         if parameter is not None and parameter.default is None:
             own.pop('ann_file', None)
-    registry.METRICS.build(own)
+    try:
+        built = registry.METRICS.build(own)
+    except RuntimeError as error:  # of a package that is missing
+        raise ImportError(str(error)) from error
+    if coco:
+        _check_coco(built)
+
+
+def _check_coco(metric) -> None:
+    """ValueError for what mmdet's metric finds out after the last image."""
+    wrong = [item for item in metric.metric_items or () if item not in COCO_ITEMS]
+    if wrong:
+        raise ValueError(f'metric_items has {wrong[0]!r}; choose from {", ".join(COCO_ITEMS)}')
+    if len(metric.proposal_nums) < 3 and set(metric.metrics) != {'proposal_fast'}:
+        raise ValueError(
+            f'proposal_nums is {metric.proposal_nums}; pycocotools wants three numbers, as '
+            '(100, 300, 1000)'
+        )
+
+
+def _gives_instances(cfg: Config, loader: str) -> bool:
+    """Do the transforms of a loader hand the labels on, for a metric without a file of them?"""
+    return any(
+        'instances' in (node.get('meta_keys') or ()) for _, node, _ in loader_parts(cfg, loader)
+    )
+
+
+def check_metrics(cfg: Config, evaluator: str, writes: bool = False) -> None:
+    """Raise :class:`UserError` for metrics of ``evaluator`` that cannot be built, or not score.
+
+    Args:
+        cfg: a config whose types have been checked.
+        evaluator: ``val_evaluator`` or ``test_evaluator``.
+        writes: the metrics will be told later where to write their files.
+    """
+    with (
+        quiet(logging.WARNING),
+        DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')),
+    ):
+        for place, node in iter_evaluators(cfg):
+            if place != evaluator or not (known := _find(registry.METRICS, node)):
+                continue
+            told = {**node, 'outfile_prefix': 'results'} if writes else node
+            with _told(cfg, place, node, known):
+                _check_metric(known, told if node.get('format_only') else node)
+                loader = f'{evaluator.removesuffix("_evaluator")}_dataloader'
+                needs_file = getattr(known, '__name__', '') in ('CocoMetric', 'FasterCocoMetric')
+                if needs_file and not node.get('ann_file') and not _gives_instances(cfg, loader):
+                    raise ValueError(
+                        'ann_file is missing; name the annotation file of the data set'
+                    )
 
 
 def _check_loader(cfg: Config, loader: str) -> None:
@@ -137,6 +195,21 @@ def _check_loader(cfg: Config, loader: str) -> None:
         with _told(cfg, loader, node, DataLoader):
             rest = {k: v for k, v in node.items() if k not in NOT_TORCHS}
             _bind(DataLoader, rest, dataset=None)
+            _check_torchs_rules(node, rest)
+
+
+def _check_torchs_rules(node: Mapping, rest: dict) -> None:
+    """ValueError for arguments of a loader that exclude each other; no worker is started."""
+    if rest.get('num_workers'):
+        rest['num_workers'] = 1  # torch warns of more than the machine has, here and in the run
+    else:
+        rest['persistent_workers'] = False  # as adapt_to_device() will
+    given: dict[str, Any] = dict(sampler=[0])
+    if node.get('batch_sampler'):
+        # mmengine takes it out, and gives it to the batch sampler.
+        rest.pop('batch_size', None)
+        given = dict(batch_sampler=[[0]])
+    DataLoader([0], **{**rest, **given})
 
 
 def _check_optimizer(cfg: Config, model: nn.Module) -> None:
@@ -164,6 +237,34 @@ def _check_optimizer(cfg: Config, model: nn.Module) -> None:
             registry.PARAM_SCHEDULERS.build(copy.deepcopy(scheduler), default_args=defaults)
 
 
+def _is_known(kind: Callable) -> bool:
+    """Is it of the stack or of this package, so that building one has no effect?"""
+    return str(kind.__module__).partition('.')[0] in STACK
+
+
+def _check_priority(value) -> None:
+    if value is None:
+        return
+    names = [p.name for p in Priority]
+    whole = type(value) is int and 0 <= value <= Priority.LOWEST.value
+    if not whole and not isinstance(value, Priority) and str(value).upper() not in names:
+        raise ValueError(f'priority is {value!r}; expected 0 to 100, or one of {", ".join(names)}')
+
+
+def _check_intervals(value) -> None:
+    if value is None:
+        return
+    whole = isinstance(value, list) and all(
+        isinstance(pair, list | tuple) and [*map(type, pair)] == [int, int] and pair[1] > 0
+        for pair in value
+    )
+    if not whole:
+        raise ValueError(
+            f'dynamic_intervals is {value!r}; expected a list of pairs (from when on, interval), '
+            'as [(280, 1)]'
+        )
+
+
 def _check_run(cfg: Config) -> None:
     """Names of the arguments of loops and hooks, and of what else needs the runner."""
     given = dict(runner=None, dataloader=None, evaluator=None)
@@ -180,8 +281,13 @@ def _check_run(cfg: Config) -> None:
             extra = given if known is registry.LOOPS else {}
             with _told(cfg, place, node, kind):
                 arguments = _arguments(node)
-                arguments.pop('priority', None)
+                _check_priority(arguments.pop('priority', None))
                 _bind(kind, arguments, **extra)
+                if known is registry.HOOKS and _is_known(kind):
+                    with suppress(RuntimeError):  # of hooks that ask for the run's visualizer
+                        registry.HOOKS.build({'type': kind, **arguments})
+                if known is registry.LOOPS:
+                    _check_intervals(arguments.get('dynamic_intervals'))
     if node := cfg.get('randomness'):
         with _told(cfg, 'randomness', node, Runner.set_randomness):
             _bind(Runner.set_randomness, node, self=None)
@@ -199,11 +305,6 @@ def check_arguments(cfg: Config, model: nn.Module) -> None:
     with quiet(logging.WARNING), DefaultScope.overwrite_default_scope(scope):
         for loader in ('train_dataloader', 'val_dataloader'):
             _check_loader(cfg, loader)
-        for place, node in iter_evaluators(cfg):
-            if place != 'val_evaluator':
-                continue
-            if known := _find(registry.METRICS, node):
-                with _told(cfg, place, node, known):
-                    _check_metric(known, node)
+        check_metrics(cfg, 'val_evaluator')
         _check_optimizer(cfg, model)
         _check_run(cfg)

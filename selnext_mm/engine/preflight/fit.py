@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from selnext_mm.config.walk import iter_evaluators, loader_parts
 from selnext_mm.errors import UserError
 from selnext_mm.models.attention.patnet_gates import MeanStdGate
+from selnext_mm.text import counted
 
 MIXES = ('Mosaic', 'MixUp')  # of mmdet; they mix images and boxes, and leave masks as they are
 
@@ -64,6 +65,24 @@ def check_mixing(cfg: Config, loaders: Iterable[str]) -> None:
                 'data set reads them: take it out, or train on boxes alone (with_mask=False in '
                 'LoadAnnotations, a detector without a mask head)'
             )
+
+
+def check_some_batch(loader: DataLoader) -> None:
+    """Raise :class:`UserError` if every batch is an incomplete last one that is dropped.
+
+    The epochs would pass without an iteration, and the checkpoints hold the initial weights.
+    """
+    sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
+    if 'Infinite' in type(sampler).__name__ or not hasattr(sampler, '__len__'):
+        return
+    batch = getattr(loader.batch_sampler, 'batch_size', loader.batch_size)
+    if len(sampler) and not len(loader):
+        raise UserError(
+            f'{counted(len(sampler), "image")} in batches of {batch} make no whole batch, and '
+            'drop_last leaves out the others, so that nothing would be trained: --cfg-options '
+            f'train_dataloader.batch_size={max(1, len(sampler) // 2)}, or drop_last=False where it '
+            'is set'
+        )
 
 
 def check_last_batch(loader: DataLoader, model: nn.Module) -> None:

@@ -2,7 +2,8 @@
 
 import importlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from numbers import Real
 
 from mmengine import registry
@@ -36,8 +37,12 @@ LIMITS = {
     'optim_wrapper.optimizer.lr': (0, None, False),
     'optim_wrapper.accumulative_counts': (1, None, True),
     'default_hooks.logger.interval': (1, None, True),
+    'auto_scale_lr.base_batch_size': (1, None, True),
     'randomness.seed': (0, 2**32 - 1, True),
 }
+
+
+LEVELS = ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL')
 
 
 def check_numbers(cfg: Config) -> None:
@@ -55,6 +60,18 @@ def check_numbers(cfg: Config) -> None:
                 f'{path} = {value!r} in {cfg.filename}; expected {what} {limit}: --cfg-options '
                 f'{path}=N'
             )
+    scale = cfg.get('auto_scale_lr') or {}
+    if scale.get('enable') and not scale.get('base_batch_size'):
+        raise UserError(
+            f'auto_scale_lr of {cfg.filename} is enabled without base_batch_size, the batch that '
+            'the lr is meant for: --cfg-options auto_scale_lr.base_batch_size=N, or '
+            'auto_scale_lr.enable=False'
+        )
+    level = cfg.get('log_level')
+    if level is not None and level not in LEVELS and type(level) is not int:
+        raise UserError(
+            f'log_level = {level!r} in {cfg.filename}; expected one of {", ".join(LEVELS)}'
+        )
     for split in ('val', 'test'):
         keys = [f'{split}_{part}' for part in ('dataloader', 'cfg', 'evaluator')]
         unset = [key for key in keys if cfg.get(key) is None]
@@ -91,6 +108,16 @@ def _types(cfg: Config) -> Iterator[tuple[str, object, Registry]]:
         yield place, scheduler.get('type'), registry.PARAM_SCHEDULERS
     for hook in iter_hooks(cfg):
         yield 'a hook', hook.get('type'), registry.HOOKS
+    backends = (cfg.get('visualizer') or {}).get('vis_backends') or ()
+    for i, backend in enumerate([backends] if isinstance(backends, Mapping) else backends):
+        if isinstance(backend, Mapping):
+            yield f'visualizer.vis_backends.{i}', backend.get('type'), registry.VISBACKENDS
+    for loader in LOADERS:
+        collate = value_at(cfg, f'{loader}.collate_fn')
+        if isinstance(collate, Mapping):
+            yield f'{loader}.collate_fn', collate.get('type'), registry.FUNCTIONS
+    yield 'log_processor', (cfg.get('log_processor') or {}).get('type'), registry.LOG_PROCESSORS
+    yield 'runner_type', cfg.get('runner_type'), registry.RUNNERS
 
 
 def check_types(cfg: Config) -> None:
@@ -118,7 +145,9 @@ def check_types(cfg: Config) -> None:
         for place, name, known in _types(cfg):
             if not isinstance(name, str):
                 continue
-            with known.switch_scope_and_registry(None) as scoped:
+            # Functions are mmengine's, in whatever scope.
+            scoping = known is not registry.FUNCTIONS
+            with known.switch_scope_and_registry(None) if scoping else nullcontext(known) as scoped:
                 if scoped.get(name) is None:
                     raise UserError(
                         f'{place}: type {name!r} in {cfg.filename} is registered nowhere'

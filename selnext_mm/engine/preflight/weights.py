@@ -12,6 +12,7 @@ from torch import nn
 from selnext_mm.checkpoints.files import load_file
 from selnext_mm.checkpoints.fit import (
     Comparison,
+    check_finite,
     classifier_for_maps,
     compare,
     state_dict_of,
@@ -130,6 +131,7 @@ def _compare(
     own = (model or build_model(cfg)).state_dict()
     state, _ = without_prefix(own, state_dict_of(checkpoint, path))
     state, _ = classifier_for_maps(own, state)
+    check_finite(own, state, path)
     return compare(own, state, new_names)
 
 

@@ -21,7 +21,7 @@ from selnext_mm.engine.resume.loops import ResumableLoop
 from selnext_mm.engine.resume.run_files import LateRemoval, check_lists, forget_others
 from selnext_mm.engine.signals import CODES, Stopped, StopSignals, leave_marker, shield_workers
 from selnext_mm.errors import UserError
-from selnext_mm.text import counted
+from selnext_mm.text import counted, preview
 
 STATE = 'resume_state'  # key in the checkpoint
 INTERMEDIATE = 'iter_{}.pth'
@@ -183,6 +183,14 @@ class SafeCheckpointHook(CheckpointHook):
             self._save_again(runner)
 
     def _save_best_checkpoint(self, runner, metrics) -> None:
+        # Only a hook with save_best has them; mmengine calls this for all.
+        wanted = [k for k in getattr(self, 'key_indicators', ()) if k not in ('auto', *metrics)]
+        if wanted and metrics:
+            raise UserError(
+                f'save_best = {wanted[0]!r}: the validation gives no metric of that name; it gives '
+                f'{preview(sorted(metrics), 16)}. Correct default_hooks.checkpoint.save_best, and '
+                'go on with --resume'
+            )
         # 'auto' takes the first: with AP per class that would be the AP of one class.
         overall = {k: v for k, v in metrics.items() if not k.endswith('_precision')}
         super()._save_best_checkpoint(runner, {**overall, **metrics})

@@ -46,6 +46,13 @@ class ResumableLoop:
             self._validate()
 
 
+def _in_tuples(arguments: dict) -> dict:
+    """The pairs of ``dynamic_intervals`` as tuples, which mmengine insists on: YAML, JSON and
+    --cfg-options have lists alone."""
+    pairs = arguments.get('dynamic_intervals')
+    return arguments if pairs is None else {**arguments, 'dynamic_intervals': [*map(tuple, pairs)]}
+
+
 @LOOPS.register_module()
 class ResumableEpochBasedTrainLoop(ResumableLoop, EpochBasedTrainLoop):
     """``EpochBasedTrainLoop`` that resumes exactly, also in the middle of an epoch.
@@ -55,7 +62,7 @@ class ResumableEpochBasedTrainLoop(ResumableLoop, EpochBasedTrainLoop):
     """
 
     def __init__(self, runner, dataloader: DataLoader | dict, max_epochs: int, **kwargs) -> None:
-        super().__init__(runner, dataloader, max_epochs, **kwargs)
+        super().__init__(runner, dataloader, max_epochs, **_in_tuples(kwargs))
         self.position = DataPosition(self.dataloader, runner.seed)
 
     def _validation_due(self) -> bool:
@@ -112,7 +119,7 @@ class ResumableIterBasedTrainLoop(ResumableLoop, IterBasedTrainLoop):
         if isinstance(dataloader, dict):
             different = runner._randomness_cfg.get('diff_rank_seed', False)
             dataloader = runner.build_dataloader(dataloader, runner.seed, different)
-        super().__init__(runner, _Unstarted(dataloader), max_iters, **kwargs)
+        super().__init__(runner, _Unstarted(dataloader), max_iters, **_in_tuples(kwargs))
         self.dataloader = dataloader
         self.position = DataPosition(dataloader, runner.seed)
         self.dataloader_iterator = self._batches()

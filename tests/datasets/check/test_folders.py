@@ -124,3 +124,14 @@ def test_lists_that_cannot_be_read(tmp_path):
         check_list(tmp_path / 'a.txt', tmp_path, None)
     (tmp_path / 'b.txt').touch()
     assert 'is empty' in words(check_list(tmp_path / 'b.txt', tmp_path, None))
+
+
+@pytest.mark.parametrize('deep', [True, False])
+def test_formats_that_are_not_read_are_told(tmp_path, deep):
+    for name in ('a/1.jpg', 'b/2.jpg', 'b/3.heic', 'b/4.AVIF'):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b'x')
+    (found,) = check_folder(tmp_path, None, deep=deep).findings
+    assert found.text == 'images of formats that are not read: 1 .heic, 1 .avif'
+    assert 'Convert' in found.remedy

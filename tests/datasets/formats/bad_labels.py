@@ -306,7 +306,7 @@ TABLE = {
     'JSON broken': Case(coco_text('{"images": [1,,2], "a": 1}'), (TRAIN, 'not JSON', 'line 1')),
     'JSON in UTF-16': Case(
         lambda f: put(f / 'mine.json', '{"images": []}'.encode('utf-16')),
-        ('mine.json', 'UTF-16', 'save it as UTF-8'),
+        ('mine.json', 'lacks annotations, categories'),
     ),
     'JSON nested deep': Case(
         coco_text('{"images": ' + '[' * 100_000 + ']' * 100_000 + '}'), (TRAIN, 'not JSON')

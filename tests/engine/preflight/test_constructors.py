@@ -14,7 +14,7 @@ from selnext_mm.config.load import load_config
 from selnext_mm.config_files import config_leaves
 from selnext_mm.engine.optimizers import amp
 from selnext_mm.engine.preflight import constructors
-from selnext_mm.engine.preflight.constructors import check_arguments
+from selnext_mm.engine.preflight.constructors import check_arguments, check_metrics
 from selnext_mm.engine.preflight.values import check_types
 from selnext_mm.engine.safe_defaults import make_safe
 from selnext_mm.errors import UserError
@@ -90,11 +90,92 @@ def test_what_is_built_in_other_ways_is_left_alone():
     refused(r"custom_hooks\.0 of.*'b'", custom_hooks=[dict(type=Hook, b=1)])
 
 
+@pytest.mark.parametrize(
+    ('words', 'parts'),
+    [
+        (
+            r'default_hooks\.checkpoint of.*Cannot infer the rule',
+            dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook', save_best='a/nope'))),
+        ),
+        (
+            "custom_hooks.0 of.*priority is 'FIRST'; expected 0 to 100, or one of HIGHEST",
+            dict(custom_hooks=[dict(type='EMAHook', priority='FIRST')]),
+        ),
+        (
+            'custom_hooks.0 of.*priority is 101',
+            dict(custom_hooks=[dict(type='EMAHook', priority=101)]),
+        ),
+        (
+            r'train_cfg of.*dynamic_intervals is \[1, 2\]; expected a list of pairs',
+            dict(
+                train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=2, dynamic_intervals=[1, 2])
+            ),
+        ),
+        (
+            'train_dataloader of.*mutually exclusive',
+            dict(
+                train_dataloader=dict(
+                    batch_size=2,
+                    drop_last=True,
+                    batch_sampler=dict(type='mmdet.AspectRatioBatchSampler'),
+                )
+            ),
+        ),
+        (
+            'train_dataloader of.*prefetch_factor',
+            dict(train_dataloader=dict(batch_size=2, num_workers=0, prefetch_factor=4)),
+        ),
+    ],
+)
+def test_rules_that_only_a_run_applies(words, parts):
+    refused(words, **parts)
+
+
+def test_workers_that_the_run_will_have_are_not_started(recwarn):
+    loader = dict(batch_size=2, num_workers=500, persistent_workers=True, prefetch_factor=2)
+    check_arguments(*small(train_dataloader=loader))
+    check_arguments(*small(train_dataloader=dict(batch_size=1, persistent_workers=True)))
+    assert not recwarn.list
+
+
 def test_the_annotation_file_of_a_metric_is_not_read():
     pytest.importorskip('mmdet')
     metric = dict(type='mmdet.CocoMetric', ann_file='/no/such/file.json', metric='bbox')
     check_arguments(*small(val_evaluator=metric))
     refused("val_evaluator of.*metric='area'", val_evaluator=[{**metric, 'metric': 'area'}])
+
+
+SHORT = dict(type='mmdet.CocoMetric', metric='bbox')
+COCO = dict(SHORT, ann_file='/no/such/file.json')
+
+
+@pytest.mark.parametrize(
+    ('metric', 'words'),
+    [
+        (dict(COCO, metric=['bbox', 'area']), 'area'),
+        (dict(COCO, format_only=True), 'outfile_prefix'),
+        (dict(COCO, metric_items=['mAP', 'AP']), "metric_items has 'AP'; choose from mAP,"),
+        (dict(COCO, proposal_nums=(10,)), r'proposal_nums is \[10\].*three numbers'),
+        (dict(type='mmdet.VOCMetric', eval_mode='12points'), 'Unrecognized mode'),
+        (SHORT, 'ann_file is missing'),
+    ],
+)
+def test_metrics_of_a_test(metric, words):
+    pytest.importorskip('mmdet')
+    cfg, _ = small(test_evaluator=[metric])
+    with pytest.raises(UserError, match=f'test_evaluator of.*{words}'):
+        check_metrics(cfg, 'test_evaluator')
+
+
+def test_metrics_that_score_or_write():
+    pytest.importorskip('mmdet')
+    items = dict(COCO, metric_items=['mAP', 'AR@100'], proposal_nums=(1, 10, 100))
+    fast = dict(COCO, metric='proposal_fast', proposal_nums=(10,))
+    check_metrics(small(test_evaluator=[COCO, items, fast])[0], 'test_evaluator')
+    check_metrics(small(test_evaluator=dict(COCO, format_only=True))[0], 'test_evaluator', True)
+    pack = dict(type='mmdet.PackDetInputs', meta_keys=('img_id', 'instances'))
+    loader = dict(dataset=dict(type='mmdet.CocoDataset', pipeline=[pack]))
+    check_metrics(small(test_evaluator=SHORT, test_dataloader=loader)[0], 'test_evaluator')
 
 
 def test_transforms_of_albumentations_are_its_own():

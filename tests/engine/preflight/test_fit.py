@@ -2,12 +2,17 @@
 
 import pytest
 from mmengine.config import Config
-from mmengine.dataset import DefaultSampler
+from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
 
 from selnext_mm.config.load import load_config
-from selnext_mm.engine.preflight.fit import check_last_batch, check_masks, check_mixing
+from selnext_mm.engine.preflight.fit import (
+    check_last_batch,
+    check_masks,
+    check_mixing,
+    check_some_batch,
+)
 from selnext_mm.errors import UserError
 from selnext_mm.models.attention.patnet_gates import MeanStdGate
 
@@ -26,6 +31,18 @@ def test_a_last_batch_of_one_image_is_told(images, batch):
 @pytest.mark.parametrize(('images', 'batch', 'drop'), [(4, 4, False), (6, 4, False), (5, 4, True)])
 def test_other_batches_are_taken(images, batch, drop):
     check_last_batch(loader(images, batch, drop_last=drop), nn.Sequential(MeanStdGate(8)))
+
+
+def test_epochs_without_a_batch_are_told():
+    with pytest.raises(UserError, match=r'3 images in batches of 4 .*drop_last.*batch_size=1'):
+        check_some_batch(loader(3, 4, drop_last=True))
+    check_some_batch(loader(3, 4))
+    check_some_batch(loader(4, 4, drop_last=True))
+    data = list(range(3))
+    check_some_batch(DataLoader(data, 4, sampler=InfiniteSampler(data), drop_last=True))
+    batches = BatchSampler(DefaultSampler(data), 4, drop_last=True)
+    with pytest.raises(UserError, match=r'in batches of 4'):
+        check_some_batch(DataLoader(data, batch_sampler=batches))
 
 
 def test_a_gate_on_running_statistics_takes_one_image():

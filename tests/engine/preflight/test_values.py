@@ -40,6 +40,9 @@ def test_every_folder_is_among_them():
         ('optim_wrapper.accumulative_counts', 0),
         ('default_hooks.logger.interval', 0),
         ('randomness.seed', 2**32),
+        ('auto_scale_lr.base_batch_size', 0),
+        ('auto_scale_lr', {'enable': True}),
+        ('log_level', 'LOUD'),
     ],
 )
 def test_numbers_that_no_run_can_use(path, value):
@@ -52,6 +55,28 @@ def test_numbers_that_no_run_can_use(path, value):
         return
     with pytest.raises(UserError, match=path):
         check_numbers(cfg)
+
+
+@pytest.mark.parametrize(
+    ('place', 'parts'),
+    [
+        (
+            'visualizer.vis_backends.1',
+            dict(
+                visualizer=dict(
+                    type='Visualizer',
+                    vis_backends=[dict(type='LocalVisBackend'), dict(type='LocalVisBackendd')],
+                )
+            ),
+        ),
+        ('val_dataloader.collate_fn', dict(val_dataloader=dict(collate_fn=dict(type='colate')))),
+        ('log_processor', dict(log_processor=dict(type='LogProcesor'))),
+        ('runner_type', dict(runner_type='Runer')),
+    ],
+)
+def test_types_that_only_a_run_looks_up(place, parts):
+    with pytest.raises(UserError, match=rf'^{place}: type .* is registered nowhere'):
+        check_types(Config(parts))
 
 
 def test_types_inside_wrappers_and_nested_pipelines_are_seen():
