@@ -1,5 +1,6 @@
 """From a config file and command-line options to the config that the runner gets."""
 
+import copy
 import os
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def merge_options(cfg: Config, options: dict | None) -> Config:
         UserError: options that cannot be merged, or parts of a kind that nothing can read.
     """
     name_types(cfg)
+    before = copy.deepcopy(_init_cfg(cfg))
     if options:
         check_options(cfg, options)
         try:
@@ -54,9 +56,21 @@ def merge_options(cfg: Config, options: dict | None) -> Config:
             raise UserError(f'cannot merge --cfg-options {options}: {error}') from error
     check_structure(cfg)
     if 'model' in cfg:
+        init_cfg = _init_cfg(cfg)
+        own = init_cfg is None or init_cfg != before
+        if own and cfg.get('pretrained') is not None and 'pretrained' not in (options or {}):
+            # What is said of the backbone itself counts: else it would be without effect.
+            cfg.pretrained = init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
         apply_pretrained(cfg)
     expand_home(cfg)
     return cfg
+
+
+def _init_cfg(cfg: Config):
+    """The backbone's ``init_cfg``; {} where nothing is said of it."""
+    model = cfg.get('model')
+    backbone = model.get('backbone') if isinstance(model, dict) else None
+    return backbone.get('init_cfg', {}) if isinstance(backbone, dict) else {}
 
 
 def expand_home(cfg: Config) -> None:

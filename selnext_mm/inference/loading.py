@@ -224,12 +224,8 @@ def load_for_inference(
     where = choose_device(device)
     cfg = load_config(config, options)
     adapt_to_device(cfg, where.type)
-<<<<<<< HEAD
     if content is None and checkpoint is not None:
-        content = load_file(checkpoint)
-=======
-    content = None if checkpoint is None else read_checkpoint(str(checkpoint))
->>>>>>> hunt
+        content = read_checkpoint(str(checkpoint))
     model = build_model(cfg)
     if named and not hasattr(model, 'predict'):
         raise UserError(

@@ -70,6 +70,35 @@ def test_pretrained_is_one_variable(name):
     assert load_config(name).model.backbone.init_cfg.checkpoint is None
 
 
+SWIN = 'mask_rcnn/swin_t_3x_coco.py'  # its recipe names published weights
+
+
+@pytest.mark.parametrize(
+    ('options', 'wanted'),
+    [
+        ({'model.backbone.init_cfg': None}, None),
+        ({'model.backbone.init_cfg.checkpoint': 'mine.pth'}, 'mine.pth'),
+        ({'model.backbone.init_cfg': None, 'pretrained': 'mine.pth'}, 'mine.pth'),
+        ({'pretrained': 'mine.pth'}, 'mine.pth'),
+    ],
+)
+def test_weights_that_options_name_replace_those_of_the_recipe(options, wanted, tmp_path):
+    cfg = load_config(SWIN, options)
+    for _ in range(2):
+        init_cfg = cfg.model.backbone.init_cfg
+        assert (init_cfg and init_cfg.checkpoint) == wanted
+        # The config that a run leaves behind means the same.
+        (tmp_path / 'kept.py').write_text(cfg.pretty_text)
+        cfg = load_config(tmp_path / 'kept.py')
+
+
+def test_a_config_without_weights_of_its_own_has_none(tmp_path):
+    path = tmp_path / 'mine.py'
+    path.write_text(f"_base_ = 'selnext_mm::{SWIN}'\nmodel = dict(backbone=dict(init_cfg=None))")
+    assert load_config(path).model.backbone.init_cfg is None
+    assert load_config(path, {'pretrained': 'a.pth'}).model.backbone.init_cfg.checkpoint == 'a.pth'
+
+
 def test_pretrained_needs_a_backbone():
     with pytest.raises(UserError, match='no backbone'):
         apply_pretrained(Config(dict(model=dict(type='X'), pretrained='a.pth')))
