@@ -13,7 +13,7 @@ from selnext_mm.errors import UserError
 from selnext_mm.text import counted
 from selnext_mm.visualization import SCORE_THR
 
-TOP_K = 5
+TOP_K, BATCH = 5, 8
 TOP_K_HELP = f'of a classifier: classes per image ({TOP_K})'
 CHECKPOINTS = ('.pth', '.pt', '.ckpt', '.bin', '.safetensors')  # no images
 EPILOG = """examples:
@@ -92,7 +92,8 @@ def build_parser() -> argparse.ArgumentParser:
         help='override values of the config',
     )
     result.add_argument('--top-k', type=int, help=TOP_K_HELP)
-    result.add_argument('--batch-size', type=int, default=8, help='(%(default)s)')
+    result.add_argument('--batch-size', type=int, help=f'of images, or of slices ({BATCH})')
+    result.set_defaults(usual_batch=BATCH)
     result.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:1 (%(default)s)')
     result.add_argument(
         '--dtype',
@@ -183,7 +184,7 @@ def open_predictor(args: argparse.Namespace) -> tuple:
             device=args.device,
             classes=args.classes,
             options=args.cfg_options,
-            batch_size=args.batch_size,
+            batch_size=args.batch_size or BATCH,
             top_k=args.top_k or TOP_K,
             dtype=args.dtype,
         )
@@ -194,9 +195,14 @@ def open_predictor(args: argparse.Namespace) -> tuple:
 def run(args: argparse.Namespace, opened_by: Callable = open_predictor) -> int:
     from selnext_mm.cli import predict_video
 
-    if slicing := read_slicing(args, args.batch_size):
+    if slicing := read_slicing(args, args.batch_size or args.usual_batch):
         opened_by = in_slices(opened_by, slicing)
     if predict_video.is_meant(args):
+        if args.batch_size and not slicing:
+            raise UserError(
+                f'--batch-size {args.batch_size}: the frames of {args.images[0]} are predicted as '
+                'they come, one by one; leave it out, or give --slice'
+            )
         return predict_video.run(args, opened_by)
 
     from rich.console import Console
@@ -208,7 +214,7 @@ def run(args: argparse.Namespace, opened_by: Callable = open_predictor) -> int:
 
     images, out = list_images(args.images), Path(args.out).expanduser()
     pictures = not args.no_pictures
-    with complete_folder(out, args.force, images) as folder:
+    with predict_video.stopped_by_signals(), complete_folder(out, args.force, images) as folder:
         predictor, ids = opened_by(args)
         columns = (*Progress.get_default_columns(), MofNCompleteColumn())
         with Progress(*columns, console=Console(stderr=True)) as progress:

@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_shared_arguments(result)
     result.add_argument('--top-k', type=int, help=TOP_K_HELP)
     result.add_argument('--threads', type=int, help="(as many as the machine's cores)")
-    result.set_defaults(batch_size=1)
+    result.set_defaults(batch_size=None, usual_batch=1)
     return result
 
 

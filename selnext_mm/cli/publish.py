@@ -82,6 +82,8 @@ def main(argv: list[str] | None = None) -> int:
         except MismatchError as error:
             print(error)
             status = 1
+        except UserError as error:
+            raise UserError(f'{error}. {args.to} is written, without {ONNX}') from error
     print(f'wrote {args.to}')
     for path in sorted(Path(folder).iterdir()):
         print(f'  {path.name:<25} {path.stat().st_size / 1e6:8.2f} MB')

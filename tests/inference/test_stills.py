@@ -1,14 +1,18 @@
 """Images through a model into a folder, from Python."""
 
 import json
+import os
+import signal
 
 import pytest
 
 from selnext_mm import UserError
+from selnext_mm.__main__ import main
 from selnext_mm.inference import Predictor
 from selnext_mm.inference.categories import find_ids
 from selnext_mm.inference.images import list_images
 from selnext_mm.inference.stills import predict_images
+from tests.serve.echo import write_echo
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmpretrain')
@@ -45,3 +49,22 @@ def test_nothing_readable_is_an_error_and_writes_nothing(detector, tmp_path):
     with pytest.raises(UserError, match='the image cannot be read; nothing was written'):
         predict_images(predictor, list_images([bad]), out, ids, 0.3)
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGHUP'])
+def test_who_stops_it_finds_nothing_half_written(name, pictures, tmp_path, monkeypatch):
+    if not hasattr(signal, name):
+        pytest.skip(f'this system has no {name}')
+    pytest.importorskip('onnxruntime')
+    from selnext_mm.runtime import Detector
+
+    model, record = write_echo(tmp_path / 'echo.onnx'), Detector._record
+
+    def stopped(self, pixels):
+        os.kill(os.getpid(), getattr(signal, name))
+        return record(self, pixels)
+
+    monkeypatch.setattr(Detector, '_record', stopped)
+    before = set(tmp_path.iterdir())
+    assert main(['predict', str(model), str(pictures), '--out', str(tmp_path / 'out')]) == 130
+    assert set(tmp_path.iterdir()) == before

@@ -237,3 +237,10 @@ def test_a_missing_tracker_is_told(echo, clip, tmp_path, monkeypatch, capsys):
     assert predict(echo, clip, tmp_path / 'out', '--track') == 2
     assert '--track needs trackers: pip install --no-deps trackers' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_batch_of_frames_is_refused(detector, clip, tmp_path, capsys):
+    line = ['predict', str(detector.config), str(detector.checkpoint), str(clip)]
+    assert main([*line, '--batch-size', '2', '--out', str(tmp_path / 'out')]) == 2
+    assert 'one by one; leave it out, or give --slice' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()

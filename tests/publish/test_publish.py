@@ -321,6 +321,11 @@ def test_an_onnx_file_beside_it(tmp_path, classifier, capsys):
     assert (tmp_path / 'out' / 'model.onnx').stat().st_size > 10_000
     assert 'No test was found' in (tmp_path / 'out' / 'README.md').read_text()
     assert re.search(r'model\.onnx +\d', capsys.readouterr().out)
+    (tmp_path / 'none').mkdir()
+    more = ['--onnx', '--check-images', str(tmp_path / 'none')]
+    with pytest.raises(UserError, match=r'none.*two is written, without model\.onnx'):
+        main([str(run), '--to', str(tmp_path / 'two'), *more])
+    assert (tmp_path / 'two' / 'model.safetensors').exists()
 
 
 @pytest.mark.parametrize(

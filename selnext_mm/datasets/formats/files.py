@@ -214,7 +214,9 @@ def read_yaml(path: str | os.PathLike) -> dict:
 
 
 def read_xml(path: str | os.PathLike):
-    """The root element of an XML file; a document type, and so every entity, is refused.
+    """The root element of an XML file, its tags without namespaces.
+
+    A document type, and so every entity, is refused.
 
     Raises:
         UserError: unreadable or refused.
@@ -229,7 +231,7 @@ def read_xml(path: str | os.PathLike):
     except OSError as error:
         raise UserError(f'{path}: cannot be read ({error.strerror or error})') from error
     try:
-        return fromstring(data, forbid_dtd=True)
+        root = fromstring(data, forbid_dtd=True)
     except DefusedXmlException as error:
         raise UserError(
             f'{path} has a document type (<!DOCTYPE ...>), which is not read because its entities '
@@ -239,3 +241,7 @@ def read_xml(path: str | os.PathLike):
         raise UserError(
             f'{path} is not XML that can be read ({error}); export it again or remove it'
         ) from error
+    for element in root.iter():
+        if isinstance(element.tag, str):
+            element.tag = element.tag.rpartition('}')[2]
+    return root

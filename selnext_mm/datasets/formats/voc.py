@@ -8,6 +8,7 @@ data set uses is seen from where its boxes begin, see :meth:`VocLabels.prepare`.
 """
 
 import os
+import re
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ from selnext_mm.errors import UserError
 from selnext_mm.text import counted
 
 HEAD = 4096  # bytes of a file that are looked at
+ROOT = re.compile(rb'<([\w.-]+:)?annotation[\s/>]')
 LISTS = ('train', 'val', 'test', 'trainval')
 IMAGE_FOLDERS = ('JPEGImages', 'images', 'Images', 'imgs', 'img')
 CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
@@ -37,7 +39,7 @@ CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 def looks_like_voc(path: Path) -> bool:
     try:
         with open(path, 'rb') as file:
-            return b'<annotation' in file.read(HEAD).replace(b'<annotations', b'')
+            return ROOT.search(file.read(HEAD)) is not None
     except OSError:
         return False
 

@@ -231,6 +231,19 @@ def test_how_difficult_is_written(text, crowds, tmp_path, cache):
     assert bool(said(info, 'neither 0 nor 1')) == (text == '2')
 
 
+@pytest.mark.parametrize('prefix', ['', 'a:'])
+def test_xml_with_a_namespace(prefix, tmp_path, cache):
+    write_voc(SMALL, root := tmp_path / 'set')
+    plain = counts(find_dataset(root, progress=False))
+    for path in (root / 'Annotations').iterdir():
+        content = path.read_text().replace('<', f'<{prefix}').replace(f'<{prefix}/', f'</{prefix}')
+        name = f'xmlns{":" if prefix else ""}{prefix.rstrip(":")}'
+        head = f'<{prefix}annotation'
+        path.write_text(content.replace(head, f'{head} {name}="http://host.org/labels"', 1))
+    assert counts(find_dataset(root, progress=False)) == plain
+    assert plain['train'][1] > 0
+
+
 # Class folders.
 def in_folders(splits=('train', 'val'), names=('a', 'b'), images=4):
     return [f'{s}/{n}/{i}.png' for s in splits for n in names for i in range(images)]
