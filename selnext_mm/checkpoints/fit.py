@@ -1,10 +1,10 @@
 """Which tensors of a checkpoint fit a model, reported in one sentence."""
 
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -126,8 +126,11 @@ def state_dict_of(checkpoint: Mapping, source: str) -> dict[str, Tensor]:
 
 def with_tensors(state: Mapping) -> dict:
     """``state`` with numpy's arrays, in which some tools keep weights, as tensors."""
+    np = sys.modules.get('numpy')  # torch alone does without; then there are no arrays
     arrays = {
-        k: v for k, v in state.items() if isinstance(v, np.ndarray) and v.dtype.kind in 'fiub'
+        k: v
+        for k, v in state.items()
+        if np is not None and isinstance(v, np.ndarray) and v.dtype.kind in 'fiub'
     }
     return {**state, **{k: torch.as_tensor(v) for k, v in arrays.items()}}
 

@@ -87,15 +87,18 @@ SIZES = ('t0', 't1', 't2', 't', 's', 'm', 'b', 'l')
 
 
 def trained():
-    """All recipes, or without SELNEXT_MM_ALL_RECIPES the smallest of those that differ in size."""
+    """All recipes; without SELNEXT_MM_ALL_RECIPES the smallest of each backbone, data and schedule.
+
+    Others differ from it in the size or the gate.
+    """
     if os.environ.get('SELNEXT_MM_ALL_RECIPES'):
         return config_leaves()
     smallest = {}
     for leaf in config_leaves():
-        folder, name = PurePosixPath(leaf).parent, PurePosixPath(leaf).stem
-        kind, size, *rest = name.split('_')
-        order = SIZES.index(size) if size in SIZES else -1
-        family = (folder, kind, *rest) if size in SIZES else (folder, name)
+        words = PurePosixPath(leaf).stem.split('_')
+        order = SIZES.index(words[1]) if words[1] in SIZES else -1
+        schedule = [word for word in words if word in ('1x', '2x', '3x', 'ft')]
+        family = (PurePosixPath(leaf).parent, words[0], *schedule, words[-1])
         smallest[family] = min(smallest.get(family, (order, leaf)), (order, leaf))
     return sorted(leaf for _, leaf in smallest.values())
 
