@@ -323,7 +323,7 @@ def test_an_onnx_file_beside_it(tmp_path, classifier, capsys):
     assert re.search(r'model\.onnx +\d', capsys.readouterr().out)
     (tmp_path / 'none').mkdir()
     more = ['--onnx', '--check-images', str(tmp_path / 'none')]
-    with pytest.raises(UserError, match=r'none.*two is written, without model\.onnx'):
+    with pytest.raises(UserError, match=r'is for a detector.*two is written, without model\.onnx'):
         main([str(run), '--to', str(tmp_path / 'two'), *more])
     assert (tmp_path / 'two' / 'model.safetensors').exists()
 
