@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from selnext_mm.cli.predict import main as predict
+from selnext_mm.serve.limits import Limits
 from tests.serve.echo import ask, create_app, png, post, serving
 
 pytest.importorskip('mmdet')
@@ -117,7 +118,9 @@ def test_the_server_stops_when_told(cells):
 def test_masks_and_classes_have_the_form_of_exported_files(detector, classifier):
     from selnext_mm.inference import ServedPredictor
 
-    with serving(create_app(ServedPredictor(detector.config, detector.checkpoint))) as port:
+    # A hundred masks on a busy machine take longer than a client would wait.
+    served = ServedPredictor(detector.config, detector.checkpoint, threads=1)
+    with serving(create_app(served, Limits(seconds=300))) as port:
         status, content = post(port, png(60, 40), path='/predict?score_thr=0')
         assert (status, [*content]) == (200, ['image', 'annotations'])
         first = content['annotations'][0]
