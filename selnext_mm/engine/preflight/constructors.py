@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader
 from selnext_mm.config.build import near_parameter, quiet
 from selnext_mm.config.walk import OPTIMIZER, iter_evaluators, iter_schedulers, loader_parts
 from selnext_mm.engine.device import has_amp
+from selnext_mm.engine.preflight.monitors import COCO, COCO_GIVEN
 from selnext_mm.errors import UserError
 
 # What a constructor raises for its arguments, or for a package or file that they ask for.
@@ -40,8 +41,8 @@ NOT_TORCHS = (
 NEED_GROUP = ('ZeroRedundancyOptimizer',)  # optimizers that need the other processes
 # What mmdet's CocoMetric can list.
 COCO_ITEMS = (
-    *('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l', 'AR@100', 'AR@300', 'AR@1000'),
-    *('AR_s@1000', 'AR_m@1000', 'AR_l@1000'),
+    *COCO_GIVEN,
+    *('AR@100', 'AR@300', 'AR@1000', 'AR_s@1000', 'AR_m@1000', 'AR_l@1000'),
 )
 STACK = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmseg', 'selnext_mm')
 EPOCH_LENGTH = 1000  # iterations; stands for the length that is known when the data are read
@@ -167,7 +168,7 @@ def check_metrics(cfg: Config, evaluator: str, writes: bool = False) -> None:
             with _told(cfg, place, node, known):
                 _check_metric(known, told if node.get('format_only') else node)
                 loader = f'{evaluator.removesuffix("_evaluator")}_dataloader'
-                needs_file = getattr(known, '__name__', '') in ('CocoMetric', 'FasterCocoMetric')
+                needs_file = getattr(known, '__name__', '') in COCO
                 if needs_file and not node.get('ann_file') and not _gives_instances(cfg, loader):
                     raise ValueError(
                         'ann_file is missing; name the annotation file of the data set'

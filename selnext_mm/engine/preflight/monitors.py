@@ -21,7 +21,7 @@ from selnext_mm.errors import UserError
 from selnext_mm.text import near, preview
 
 COCO = ('CocoMetric', 'FasterCocoMetric')
-COCO_ITEMS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
+COCO_GIVEN = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')  # unless told otherwise
 # Arguments of these metrics with which they give other names.
 OTHER_NAMES = ('metric_items', 'classwise', 'iou_thrs', 'format_only', 'thrs')
 
@@ -91,7 +91,7 @@ def _names(node: Mapping) -> list[str] | None:
         metric = node.get('metric', 'bbox')
         metrics = [metric] if isinstance(metric, str) else metric
         if set(metrics) <= {'bbox', 'segm'}:
-            return [f'{prefix}/{m}_{item}' for m in metrics for item in COCO_ITEMS]
+            return [f'{prefix}/{m}_{item}' for m in metrics for item in COCO_GIVEN]
     if name == 'Accuracy':
         topk = node.get('topk', (1,))
         return [f'{prefix}/top{k}' for k in ([topk] if isinstance(topk, int) else topk)]
