@@ -5,11 +5,11 @@ Nothing is imported before torchvision itself is.
 
 import contextlib
 import importlib
-import importlib.abc
-import importlib.machinery
 import sys
 from collections.abc import Iterator
 from types import ModuleType
+
+from selnext_mm import import_hooks
 
 NAME = 'torchvision'
 DYNAMO, UTILS = 'torch._dynamo', 'torch._dynamo.utils'
@@ -70,29 +70,11 @@ def compiler_later() -> Iterator[None]:
                 del sys.modules[name]
 
 
-class MendingLoader(importlib.abc.Loader):
-    """Runs torchvision's own loader, and again with its operators declared if it misses them."""
-
-    def __init__(self, loader) -> None:
-        self.loader = loader
-
-    def __getattr__(self, name: str):
-        return getattr(self.loader, name)
-
-    def create_module(self, spec) -> ModuleType | None:
-        return self.loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        # From here on the module is as if nobody had been between.
-        module.__loader__ = self.loader
-        if module.__spec__ is not None:
-            module.__spec__.loader = self.loader
-        with compiler_later():
-            self._exec(module)
-
-    def _exec(self, module: ModuleType) -> None:
+def _mend(module: ModuleType, execute: import_hooks.Execute) -> None:
+    """Run torchvision, and again with its operators declared if it misses them."""
+    with compiler_later():
         try:
-            self.loader.exec_module(module)
+            execute(module)
         except RuntimeError as error:
             if f'{NAME}::' not in str(error):
                 raise
@@ -107,27 +89,9 @@ class MendingLoader(importlib.abc.Loader):
         for schema in SCHEMAS:
             library.define(schema)
         _kept_libraries.append(library)
-        self.loader.exec_module(module)
-
-
-class TorchvisionFinder(importlib.abc.MetaPathFinder):
-    """Finds torchvision where the others do, and gives it a :class:`MendingLoader`."""
-
-    def find_spec(self, fullname, path=None, target=None):
-        if fullname != NAME:
-            return None
-        for finder in sys.meta_path:
-            if finder is not self and hasattr(finder, 'find_spec'):
-                spec = finder.find_spec(fullname, path, target)
-                if spec is not None:
-                    # A folder without __init__.py has a loader that runs nothing.
-                    if spec.loader is not None and spec.origin is not None:
-                        spec.loader = MendingLoader(spec.loader)
-                    return spec
-        return None
+        execute(module)
 
 
 def repair() -> None:
     """Let ``import torchvision`` succeed from now on; calling it again changes nothing."""
-    if not any(isinstance(finder, TorchvisionFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, TorchvisionFinder())
+    import_hooks.around_import([NAME], _mend)

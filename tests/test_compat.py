@@ -273,7 +273,8 @@ def test_mmpretrain_imports_beside_a_transformers_that_is_too_new(new_transforme
     # What the work-around answers.
     code = MULTIMODAL.format(
         first='import selnext_mm.compat as c; c.switch_off_multimodal_models = lambda: None\n'
-        'import sys; sys.meta_path[:] = [f for f in sys.meta_path if not hasattr(f, "then")]'
+        'name = "mmpretrain.utils.dependency"\n'
+        'sys.meta_path[:] = [f for f in sys.meta_path if name not in getattr(f, "names", ())]'
     )
     result = subprocess.run(
         [sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True

@@ -10,7 +10,15 @@ from tests.repo.test_imports import ALLOWED
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'architecture.md'
 NODE = re.compile(r'(\w+)(?:\["(.+?)"\])?')
 # They start or bridge, and are described below the drawing.
-ASIDE = {'', 'timm', 'torchvision', 'torchvision_import', 'distributions', 'compat_config'}
+ASIDE = {
+    '',
+    'timm',
+    'torchvision',
+    'torchvision_import',
+    'import_hooks',
+    'distributions',
+    'compat_config',
+}
 
 
 def drawn(text):

@@ -1,0 +1,122 @@
+"""What is done around the import of other people's modules, when that import comes.
+
+Imports nothing but the standard library; nothing is imported earlier than without it.
+"""
+
+import builtins
+import importlib
+import importlib.abc
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+Execute = Callable[[ModuleType], None]
+
+
+class _Loader(importlib.abc.Loader):
+    """Stands before a module's own loader, and has left no trace once the module runs."""
+
+    def __init__(self, loader, around: Callable[[ModuleType, Execute], None]) -> None:
+        self.loader, self.around = loader, around
+
+    def __getattr__(self, name: str):
+        return getattr(self.loader, name)
+
+    def create_module(self, spec) -> ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self.loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self.loader
+        self.around(module, self.loader.exec_module)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds the modules where the others do, and gives them a :class:`_Loader`."""
+
+    def __init__(self, names: frozenset[str], around) -> None:
+        self.names, self.around = names, around
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname not in self.names:
+            return None
+        for finder in sys.meta_path:
+            if finder is self or not hasattr(finder, 'find_spec'):
+                continue
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                # A folder without __init__.py has a loader that runs nothing.
+                if spec.loader is not None and spec.origin is not None:
+                    spec.loader = _Loader(spec.loader, self.around)
+                return spec
+        return None
+
+
+def around_import(names: Iterable[str], around: Callable[[ModuleType, Execute], None]) -> None:
+    """Call ``around(module, execute)`` in place of running a module of ``names``.
+
+    ``execute(module)`` runs it as without the hook. Asking twice for the same modules changes
+    nothing; those that are imported already stay as they are.
+    """
+    wanted = frozenset(names)
+    if not any(isinstance(f, _Finder) and f.names == wanted for f in sys.meta_path):
+        sys.meta_path.insert(0, _Finder(wanted, around))
+
+
+class Deferred:
+    """Stands for a library, or something in it, that is imported when it is called.
+
+    Its attributes are deferred too, so that ``from library.part import function`` imports
+    nothing. ``isinstance`` with it asks the real class.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __repr__(self) -> str:
+        return f'<{self._path}, imported when it is called>'
+
+    def __getattr__(self, name: str):
+        if name.startswith('__'):
+            raise AttributeError(name)
+        return Deferred(f'{self._path}.{name}')
+
+    def __call__(self, *args, **kwargs):
+        return self._resolve()(*args, **kwargs)
+
+    def __instancecheck__(self, instance) -> bool:
+        return isinstance(instance, self._resolve())
+
+    def _resolve(self) -> Any:
+        top, *rest = self._path.split('.')
+        value, name = importlib.import_module(top), top
+        for part in rest:
+            name = f'{name}.{part}'
+            if not hasattr(value, part):
+                importlib.import_module(name)
+            value = getattr(value, part)
+        return value
+
+
+def defer(libraries: Iterable[str], users: Iterable[str]) -> None:
+    """Let the modules ``users`` import ``libraries`` only when they call something of them.
+
+    A library that is not installed is missing at once, as the modules expect.
+    """
+    wanted = tuple(libraries)
+
+    def import_later(name, globals=None, locals=None, fromlist=(), level=0):
+        top = name.partition('.')[0]
+        if level or top not in wanted or importlib.util.find_spec(top) is None:
+            return builtins.__import__(name, globals, locals, fromlist, level)
+        return Deferred(name if fromlist else top)
+
+    def around(module: ModuleType, execute: Execute) -> None:
+        # What an import statement calls is looked up here, for this module alone.
+        vars(module)['__builtins__'] = {**vars(builtins), '__import__': import_later}
+        execute(module)
+
+    around_import(users, around)
