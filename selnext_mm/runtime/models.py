@@ -39,6 +39,8 @@ class FileModel:
 
     part: str  # what the metadata call this kind of model
     key: str  # key of a record's results
+    inputs: tuple[str, ...]  # arrays that the file takes
+    outputs: tuple[str, ...]  # and those it gives, at least
     thresholds: tuple[float, ...] | None = None  # lowest score of each class, if the file has them
 
     def __init__(
@@ -70,6 +72,12 @@ class FileModel:
             raise UserError(
                 f'{path} does not say how images are prepared: '
                 + meta.get('pipeline_missing', 'export it again with this version of selnext-mm')
+            )
+        if set(session.inputs) != set(self.inputs) or set(self.outputs) - set(session.outputs):
+            raise UserError(
+                f'{path} takes {", ".join(session.inputs)} and gives {", ".join(session.outputs)}; '
+                f'a {self.part} of "selnext-mm export" takes {", ".join(self.inputs)} and gives '
+                f'{", ".join(self.outputs)}. Write it again with "selnext-mm export"'
             )
         self.path, self.session, self.metadata = Path(path), session, meta
         self.classes: tuple[str, ...] = tuple(json.loads(meta['classes']))
@@ -209,6 +217,7 @@ class Detector(FileModel):
     """
 
     part, key = 'detector', 'instances'
+    inputs, outputs = ('images', 'sizes'), ('boxes', 'scores', 'labels', 'image_index')
 
     def _take(self, session: InferenceSession, path: str | Path) -> None:
         super()._take(session, path)
@@ -220,9 +229,8 @@ class Detector(FileModel):
     def _batch(self, inputs: np.ndarray, sizes: list[tuple[int, ...]]) -> list[list[dict]]:
         found = self.session.run(self.feed(inputs, sizes))
         result: list[list[dict]] = [[] for _ in sizes]
-        names = ('boxes', 'scores', 'labels', 'image_index')
         for i, (box, score, label, image) in enumerate(
-            zip(*(found[name] for name in names), strict=True)
+            zip(*(found[name] for name in self.outputs), strict=True)
         ):
             x, y, right, bottom = box.tolist()
             place = dict(label=int(label), score=float(score), bbox=[x, y, right - x, bottom - y])
@@ -244,6 +252,7 @@ class Classifier(FileModel):
     """
 
     part, key = 'classifier', 'classes'
+    inputs, outputs = ('images',), ('logits',)
 
     def __init__(self, path: str | Path, top_k: int = 5, **options) -> None:
         check_count('top_k', top_k)

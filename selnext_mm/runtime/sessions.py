@@ -42,6 +42,8 @@ class InferenceSession(Protocol):
 
     name: str
     metadata: dict[str, str]
+    inputs: list[str]
+    outputs: list[str]
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
 
@@ -61,10 +63,11 @@ class OnnxSession:
         )
         self.name = 'onnxruntime'
         self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        self.inputs = [value.name for value in self._session.get_inputs()]
+        self.outputs = [value.name for value in self._session.get_outputs()]
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return dict(zip(self._outputs, self._session.run(None, inputs), strict=True))
+        return dict(zip(self.outputs, self._session.run(None, inputs), strict=True))
 
 
 @functools.cache
@@ -95,11 +98,12 @@ class OpenVINOSession:
             section = model.get_rt_info([SECTION]).value
             self.metadata = {key: str(model.get_rt_info([SECTION, key]).value) for key in section}
         self._model = openvino_core().compile_model(model, 'CPU', settings)
-        self._outputs = [output.get_any_name() for output in self._model.outputs]
+        self.inputs = [value.get_any_name() for value in self._model.inputs]
+        self.outputs = [value.get_any_name() for value in self._model.outputs]
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         results = self._model(inputs)
-        return {name: results[i] for i, name in enumerate(self._outputs)}
+        return {name: results[i] for i, name in enumerate(self.outputs)}
 
 
 def open_session(

@@ -74,3 +74,23 @@ def test_metadata_that_cannot_be_used(change, file, tmp_path):
     onnx.save(content, tmp_path / 'm.onnx')
     with pytest.raises(UserError, match=r'm\.onnx: its metadata cannot be used \('):
         open_model(tmp_path / 'm.onnx')
+
+
+@pytest.mark.parametrize('part', ['detector', 'classifier'])
+def test_a_model_of_somebody_else_with_our_metadata(part, tmp_path):
+    import onnx
+    from onnx import TensorProto, helper
+
+    from selnext_mm.runtime import open_model
+    from tests.serve.echo import META
+
+    def value(name):
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ['n', 3])
+
+    node = helper.make_node('Relu', ['pixel_values'], ['hidden'])
+    graph = helper.make_graph([node], 'other', [value('pixel_values')], [value('hidden')])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=10)
+    helper.set_model_props(model, META | dict(part=part, activation='softmax'))
+    onnx.save(model, tmp_path / 'other.onnx')
+    with pytest.raises(UserError, match=f'takes pixel_values and gives hidden; a {part} of .*imag'):
+        open_model(tmp_path / 'other.onnx')

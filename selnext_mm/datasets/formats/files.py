@@ -230,6 +230,8 @@ def read_xml(path: str | os.PathLike):
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f'{path}: cannot be read ({error.strerror or error})') from error
+    if data.lstrip().startswith(b'<?xml'):  # some tools begin with an empty line
+        data = data.lstrip()
     try:
         root = fromstring(data, forbid_dtd=True)
     except DefusedXmlException as error:

@@ -244,6 +244,15 @@ def test_xml_with_a_namespace(prefix, tmp_path, cache):
     assert plain['train'][1] > 0
 
 
+def test_xml_that_begins_with_an_empty_line(tmp_path, cache):
+    write_voc(SMALL, root := tmp_path / 'set')
+    plain = counts(find_dataset(root, progress=False))
+    for path in (root / 'Annotations').iterdir():
+        text = path.read_text()
+        path.write_text('\n <?xml version="1.0"?>\n' + text[text.index('<annotation') :])
+    assert counts(find_dataset(root, progress=False)) == plain
+
+
 # Class folders.
 def in_folders(splits=('train', 'val'), names=('a', 'b'), images=4):
     return [f'{s}/{n}/{i}.png' for s in splits for n in names for i in range(images)]
