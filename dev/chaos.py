@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Train the small demo, kill it (-9) again and again, and see what is lost.
 
-usage: dev/chaos.py [--kills 100] [--seed 0] [--work-dir DIR] [--out FILE.json]
+usage: dev/chaos.py [--kills 100] [--processes 2] [--seed 0] [--work-dir DIR] [--out FILE.json]
 
 Each life is a process of its own, forked from one that has imported everything. Half of the kills
 come at a random time after the start, half at a random time after a checkpoint began to be
-written. When a training reaches its end, its weights are compared with those of a training that
-nobody interrupted, and the next one begins. Exit status 0 if nothing was lost beyond the interval
-of the checkpoints, no damaged checkpoint was met and all final weights are equal, bit for bit.
+written. With ``--processes 2`` one of the two is killed, and the other soon after it, unless it
+has ended by itself. When a training reaches its end, its weights are compared with those of a
+training that nobody interrupted, and the next one begins. Exit status 0 if nothing was lost beyond
+the interval of the checkpoints, no damaged checkpoint was met and all final weights are equal, bit
+for bit.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -91,8 +94,8 @@ class Chaos:
         self.reached = RawValue('i', 0)  # last iteration whose update is done
         self.life = args.life or 0.0  # seconds
 
-    def train(self, folder: Path) -> int:
-        """One life, in the child: train until the end or until the kill."""
+    def train(self, folder: Path, rank: int) -> int:
+        """One process of a life: train until the end or until the kill."""
         from selnext_mm.__main__ import call
         from selnext_mm.cli.train import main
         from selnext_mm.engine import FiniteLossHook
@@ -100,7 +103,8 @@ class Chaos:
         after_train_iter = FiniteLossHook.after_train_iter
 
         def count(hook, runner, *rest, **named):
-            self.reached.value = runner.iter + 1
+            if rank == 0:
+                self.reached.value = runner.iter + 1
             after_train_iter(hook, runner, *rest, **named)
 
         FiniteLossHook.after_train_iter = count
@@ -115,12 +119,20 @@ class Chaos:
             'default_hooks.logger.interval=1000',
         ]
         arguments = [CONFIG, '--work-dir', str(folder), '--data-root', str(self.data)]
+        if self.args.processes > 1:
+            arguments += ['--launcher', 'pytorch']
         return call(main, [*arguments, '--resume', 'if-any', '--cfg-options', *options])
 
-    def start(self, folder: Path) -> int:
-        """Fork a life; return its process id."""
+    def start(self, folder: Path) -> list[int]:
+        """Fork the processes of a life; return their ids."""
         folder.mkdir(parents=True, exist_ok=True)
         sys.stdout.flush()
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            port = free.getsockname()[1]
+        return [self.fork(folder, rank, port) for rank in range(self.args.processes)]
+
+    def fork(self, folder: Path, rank: int, port: int) -> int:
         child = os.fork()
         if child:
             return child
@@ -130,7 +142,11 @@ class Chaos:
             log = os.open(folder / 'lives.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(log, 1)
             os.dup2(log, 2)
-            code = self.train(folder)
+            place = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=self.args.processes)
+            place |= dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=port, GLOO_SOCKET_IFNAME='lo')
+            if self.args.processes > 1:
+                os.environ.update({name: str(value) for name, value in place.items()})
+            code = self.train(folder, rank)
         except SystemExit as stopped:
             code = stopped.code
         except BaseException:
@@ -141,15 +157,32 @@ class Chaos:
             sys.stdout.flush()
             os._exit(code)
 
-    def wait(self, child: int, until) -> int | None:
-        """Exit status of the child, or None once ``until()`` is true while it lives."""
+    def wait(self, children: list[int], until) -> int | None:
+        """Highest exit status of the processes, or None once ``until()`` is true while one lives.
+
+        Those that have ended are taken from ``children``.
+        """
+        statuses = []
         while True:
-            done, status = os.waitpid(child, os.WNOHANG)
-            if done:
-                return os.waitstatus_to_exitcode(status)
+            for child in tuple(children):
+                done, status = os.waitpid(child, os.WNOHANG)
+                if done:
+                    children.remove(child)
+                    statuses.append(abs(os.waitstatus_to_exitcode(status)))
+            if not children:
+                return max(statuses)
             if until():
                 return None
             time.sleep(0.001)
+
+    def kill(self, children: list[int]) -> None:
+        """Kill one of the processes, and the rest within a second if it does not end itself."""
+        os.kill(self.random.choice(children), signal.SIGKILL)
+        end = time.monotonic() + self.random.uniform(0, 1)
+        if self.wait(children, lambda: time.monotonic() > end) is None:
+            for child in children:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
 
     def moment(self, folder: Path):
         """A function of time that says when to kill."""
@@ -179,11 +212,10 @@ class Chaos:
         self.count_start(newest)
         self.reached.value = before
         old = set(unfinished(folder))
-        child = self.start(folder)
-        status = self.wait(child, self.moment(folder))
+        children = self.start(folder)
+        status = self.wait(children, self.moment(folder))
         if status is None:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+            self.kill(children)
             report.kills += 1
             report.kills_during_a_write += bool(set(unfinished(folder)) - old)
             now = find_newest(folder)
@@ -257,6 +289,7 @@ class Chaos:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--kills', type=int, default=100)
+    parser.add_argument('--processes', type=int, default=1, help='of each training; default: 1')
     parser.add_argument('--seed', type=int, default=0, help='of the moments; default: 0')
     parser.add_argument('--epochs', type=int, default=4, help='default: 4')
     parser.add_argument('--images', type=int, default=24, help='in batches of 2; default: 24')
