@@ -117,6 +117,10 @@ class Chaos:
             *(f'{kind}_dataloader.num_workers=0' for kind in ('train', 'val', 'test')),
             f'default_hooks.checkpoint.every_iters={self.args.every_iters}',
             'default_hooks.logger.interval=1000',
+            # Few regions, and the images as they are; the recipe enlarges them.
+            'model.train_cfg.rcnn.sampler.num=8',
+            f'train_dataloader.dataset.pipeline.3.scale=({SIDE}, {SIDE})',
+            f'val_dataloader.dataset.pipeline.1.scale=({SIDE}, {SIDE})',
         ]
         arguments = [CONFIG, '--work-dir', str(folder), '--data-root', str(self.data)]
         if self.args.processes > 1:
