@@ -117,7 +117,7 @@ class Chaos:
             *(f'{kind}_dataloader.num_workers=0' for kind in ('train', 'val', 'test')),
             f'default_hooks.checkpoint.every_iters={self.args.every_iters}',
             'default_hooks.logger.interval=1000',
-            # A smaller backbone, few regions, and the images as they are (the recipe enlarges them).
+            # A smaller backbone, few regions, and images that are not enlarged as the recipe does.
             'model.backbone.arch=yocto',
             'model.neck.in_channels=[16,32,64,128]',
             'model.train_cfg.rcnn.sampler.num=8',
