@@ -19,6 +19,9 @@ QUICK := $(addprefix tests/,checkpoints config datasets/check evaluation models/
 	repo/test_imports.py) --deselect \
 	tests/repo/test_imports.py::test_the_package_imports_without_mmcv_mmdet_and_mmpretrain
 
+# The files with such tests: collecting all the others takes half a minute.
+marked = $(shell grep -rl --include='test_*.py' 'mark.$(1)' tests)
+
 .PHONY: setup demo test quick realdata docs lint format wheel clean
 
 setup:
@@ -36,13 +39,13 @@ quick: setup
 		$(QUICK) $(ARGS)
 
 realdata: setup
-	$(PYTEST) -n $(JOBS) --maxprocesses 4 --dist worksteal -m realdata $(ARGS)
+	$(PYTEST) -n $(JOBS) --maxprocesses 4 --dist worksteal -m realdata $(call marked,realdata) $(ARGS)
 
 docs: setup
 	@$(BIN)/python -c 'import material' 2>/dev/null || \
 		$(BIN)/python -m pip install -q -c requirements/lock.txt -r requirements/docs.txt
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
-	$(PYTEST) -n $(JOBS) --maxprocesses 4 -m documentation
+	$(PYTEST) -n $(JOBS) --maxprocesses 4 -m documentation $(call marked,documentation)
 
 lint: setup
 	$(BIN)/ruff check .

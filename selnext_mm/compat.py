@@ -207,6 +207,30 @@ SELDOM_USED = {
 }
 
 
+def load_sharding_later() -> None:
+    """Let mmengine load what splits a model or an optimizer among GPUs when somebody uses that.
+
+    mmengine 0.10.7 defines an optimizer, a model wrapper and a strategy on ``torch.distributed``'s
+    parts for it, which take as long to load as torch itself. They stay registered by their names.
+    Inert where mmengine.optim is imported already. Loads nothing.
+    """
+    from selnext_mm.import_hooks import register_late
+
+    def registry(name: str):
+        return lambda: getattr(importlib.import_module('mmengine.registry'), name)
+
+    for module, kind, registered in (
+        ('mmengine.optim.optimizer.zero_optimizer', 'ZeroRedundancyOptimizer', 'OPTIMIZERS'),
+        (
+            'mmengine.model.wrappers.fully_sharded_distributed',
+            'MMFullyShardedDataParallel',
+            'MODEL_WRAPPERS',
+        ),
+        ('mmengine._strategy.fsdp', 'FSDPStrategy', 'STRATEGIES'),
+    ):
+        register_late(module, kind, registry(registered))
+
+
 def import_large_libraries_later() -> None:
     """Let mmdet import SciPy, scikit-learn, Matplotlib and Shapely when it calls them.
 
@@ -266,6 +290,7 @@ def apply() -> None:
     provide_pkg_resources()
     mend_torchvision()
     import_large_libraries_later()
+    load_sharding_later()
     allow_checkpoint_types()
     load_only_weights()
     write_checkpoints_atomically()

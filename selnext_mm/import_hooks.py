@@ -7,6 +7,7 @@ import builtins
 import importlib
 import importlib.abc
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Iterable
 from types import ModuleType
@@ -120,3 +121,70 @@ def defer(libraries: Iterable[str], users: Iterable[str]) -> None:
         execute(module)
 
     around_import(users, around)
+
+
+class Late(type):
+    """The type of a class that stands for one whose module runs when it is used.
+
+    Calling it, subclassing it and asking for an attribute take the real class. Nothing is an
+    instance or a subclass of it before.
+    """
+
+    _load: Callable[[], type] | None
+    _real: type | None
+
+    def __new__(mcs, name: str, bases: tuple = (), space: dict | None = None, load=None):
+        if not bases:
+            return super().__new__(mcs, name, (), dict(space or {}, _load=load, _real=None))
+        real = tuple(base.resolve() if isinstance(base, Late) else base for base in bases)
+        return type(real[0])(name, real, space)
+
+    def __init__(cls, *args, **kwargs) -> None:
+        pass
+
+    def resolve(cls) -> type:
+        """The real class."""
+        if cls._real is None:
+            cls._real = cls._load()
+        return cls._real
+
+    def __call__(cls, *args, **kwargs):
+        return cls.resolve()(*args, **kwargs)
+
+    def __getattr__(cls, name: str):
+        if name.startswith('__'):
+            raise AttributeError(name)
+        return getattr(cls.resolve(), name)
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        return inspect.signature(cls.resolve())
+
+    def __instancecheck__(cls, instance) -> bool:
+        return cls._real is not None and isinstance(instance, cls._real)
+
+    def __subclasscheck__(cls, other) -> bool:
+        return other is cls or (cls._real is not None and issubclass(other, cls._real))
+
+
+def register_late(module: str, name: str, registry: Callable[[], Any]) -> None:
+    """Run ``module``, which registers the class ``name``, when that class is used.
+
+    Args:
+        registry: called when the module is imported; returns the registry of mmengine.
+    """
+
+    def around(imported: ModuleType, execute: Execute) -> None:
+        place = registry()
+
+        def load() -> type:
+            place._module_dict.pop(name, None)
+            execute(imported)
+            return getattr(imported, name)
+
+        late = Late(name, load=load)
+        late.__module__ = module
+        place.register_module(module=late)
+        setattr(imported, name, late)
+
+    around_import([module], around)

@@ -1,5 +1,6 @@
 """The import of other people's modules: hooks around it, and libraries that come when called."""
 
+import inspect
 import subprocess
 import sys
 
@@ -99,10 +100,67 @@ def test_a_hook_that_is_asked_for_twice_runs_once_and_leaves_no_trace(modules):
     assert type(hooked.__loader__) is type(hooked.__spec__.loader) is type(pytest.__loader__)
 
 
+THINGS = """
+from mmengine.registry import Registry
+THINGS = Registry('things')
+class Base: pass
+"""
+THING = """
+from things import THINGS, Base
+@THINGS.register_module()
+class Thing(Base):
+    limit = 3
+    def __init__(self, size=1): self.size = size
+"""
+
+
+@pytest.fixture
+def thing(modules):
+    """A class that is registered before its module runs, and the registry."""
+    modules('things', THINGS)
+    modules('real_thing', THING)
+    import things
+
+    import_hooks.register_late('real_thing', 'Thing', lambda: things.THINGS)
+    import real_thing
+
+    assert not hasattr(real_thing, 'Base'), 'the module has not run'
+    return real_thing.Thing, things
+
+
+def test_a_late_class_is_registered_and_runs_its_module_when_built(thing):
+    late, things = thing
+    assert things.THINGS.get('Thing') is late
+    assert not isinstance(things.Base(), late)
+    assert not issubclass(things.Base, late)
+    built = things.THINGS.build(dict(type='Thing', size=4))
+    assert (built.size, type(built).__name__) == (4, 'Thing')
+    assert isinstance(built, late)
+    assert isinstance(built, things.Base)
+    assert issubclass(type(built), late)
+    assert things.THINGS.get('Thing') is type(built)
+
+
+def test_a_late_class_is_called_asked_and_subclassed_as_the_real_one(thing):
+    late, things = thing
+    assert list(inspect.signature(late).parameters) == ['size']
+    assert late.limit == 3
+    assert late(size=2).size == 2
+
+    class Mine(late):
+        pass
+
+    assert Mine(5).size == 5
+    assert issubclass(Mine, things.Base)
+    with pytest.raises(AttributeError):
+        _ = late.nothing
+
+
 SCRIPT = """
 import sys
 import selnext_mm, mmdet.apis, mmdet.evaluation, mmpretrain.apis
 large = {'scipy', 'sklearn', 'matplotlib.pyplot', 'shapely', 'pandas'}
+large |= {'sympy', 'torch.distributed.fsdp', 'torch.distributed.tensor', 'torch._dynamo'}
 assert not large & set(sys.modules), large & set(sys.modules)
 import numpy as np, torch
 from mmdet.models.task_modules.assigners import hungarian_assigner
@@ -115,6 +173,30 @@ assert half.areas.tolist() == [32], half.areas
 from mmdet.models.task_modules.tracking import KalmanFilter
 KalmanFilter().project(np.zeros(8), np.eye(8))
 from mmdet.models.task_modules.tracking import InterpolateTracklets
+
+import inspect
+import torch.distributed
+from mmengine.optim import OPTIMIZERS, ZeroRedundancyOptimizer
+from mmengine.registry import MODEL_WRAPPERS, STRATEGIES
+wrapper = MODEL_WRAPPERS.get('MMFullyShardedDataParallel')
+assert 'auto_wrap_policy' in inspect.signature(wrapper).parameters
+assert 'torch.distributed.fsdp' in sys.modules
+from mmengine.model import MMFullyShardedDataParallel, is_model_wrapper
+from torch.distributed.fsdp import FullyShardedDataParallel
+assert issubclass(MMFullyShardedDataParallel.resolve(), FullyShardedDataParallel)
+assert not is_model_wrapper(torch.nn.Linear(1, 1))
+assert 'state_dict_cfg' in inspect.signature(STRATEGIES.get('FSDPStrategy')).parameters
+torch.distributed.init_process_group(
+    'gloo', rank=0, world_size=1, store=torch.distributed.HashStore()
+)
+weight = torch.nn.Parameter(torch.ones(2))
+cfg = dict(type='ZeroRedundancyOptimizer', params=[weight], optimizer_type='SGD', lr=0.5)
+optimizer = OPTIMIZERS.build(cfg)
+assert isinstance(optimizer, ZeroRedundancyOptimizer)
+weight.sum().backward()
+optimizer.step()
+assert weight.tolist() == [0.5, 0.5]
+torch.distributed.destroy_process_group()
 """
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from selnext_mm import export_model
 from selnext_mm.checkpoints.files import read_metadata
@@ -118,6 +119,22 @@ def selnext(**options):
     return Detector(model.eval())
 
 
+class Operations(TorchDispatchMode):
+    """Counts the operations that PyTorch carries out."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+def operations(graph):
+    with torch.no_grad(), Operations() as mode:
+        graph(torch.randn(1, 3, 64, 64))
+    return mode.count
+
+
 @pytest.mark.parametrize('variant', VARIANTS)
 def test_layer_scales_are_merged_into_fewer_operators(variant, tmp_path):
     model = selnext(**VARIANTS[variant])
@@ -126,14 +143,18 @@ def test_layer_scales_are_merged_into_fewer_operators(variant, tmp_path):
     assert merge(merged) == ([f'{count} layer scales merged'] if count else [])
     assert merge(merged) == [], 'nothing is merged twice'
     graphs = [build_graph(m, 'backbone') for m in (model, merged)]
-    runs = [writers.write_onnx(g, tmp_path / f'{i}.onnx', {}) for i, g in enumerate(graphs)]
-    for run in runs:
+    written = graphs if variant == 'linear' else graphs[1:]  # an export takes seconds
+    files = [tmp_path / f'{i}.onnx' for i in range(len(written))]
+    for graph, file in zip(written, files, strict=True):
+        run = writers.write_onnx(graph, file, {})
         for difference in compare(graphs[0], run, SHAPES):
             assert difference.scale > 0.1, 'outputs near zero show nothing'
             assert difference.relative < 1e-5, difference
-    plain, fewer = (len(onnx.load(tmp_path / f'{i}.onnx').graph.node) for i in (0, 1))
+    if variant == 'linear':
+        plain, fewer = (len(onnx.load(file).graph.node) for file in files)
+    else:
+        plain, fewer = map(operations, graphs)
     assert plain - fewer >= count
-    assert (plain == fewer) == (not count)
 
 
 @pytest.mark.parametrize('linear', [True, False])
@@ -251,7 +272,12 @@ def test_safetensors_hold_all_weights_and_the_names(detector, pictures, tmp_path
     assert ours == predict(detector.config, detector.checkpoint, pictures / 'a.jpg', device='cpu')
 
 
-def test_above_the_tolerance_nothing_is_left(classifier, tmp_path, capsys):
+def test_above_the_tolerance_nothing_is_left(classifier, tmp_path, monkeypatch, capsys):
+    def rounded(graph, path, *rest):
+        path.write_text('some file')
+        return lambda images: [output * (1 + 1e-6) for output in graph(images)]
+
+    monkeypatch.setattr(writers, 'write_torch_export', rounded)
     out = tmp_path / 'new' / 'c.pt2'
     assert call(classifier, out, 'torch-export', '--tolerance', '1e-30', *CHECK) == 1
     assert 'above --tolerance 1e-30; nothing was written' in capsys.readouterr().out

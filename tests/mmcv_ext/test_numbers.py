@@ -23,11 +23,11 @@ def convolved(ops, x, offset, mask, weight):
     return ops.modulated_deform_conv2d(x, offset, mask, weight, None, 1, 1)
 
 
-def convolution(channels=4):
+def convolution(channels=4, size=(5, 6)):
     return (
-        torch.randn(2, channels, 5, 6),
-        torch.randn(2, 18, 5, 6),
-        torch.rand(2, 9, 5, 6),
+        torch.randn(2, channels, *size),
+        torch.randn(2, 18, *size),
+        torch.rand(2, 9, *size),
         torch.randn(3, channels, 3, 3),
     )
 
@@ -160,7 +160,7 @@ def test_gradients_of_roi_pool(ops):
 
 
 def test_gradients_of_deformable_convolutions(ops):
-    x, offset, mask, weight = (t.double().requires_grad_() for t in convolution(channels=2))
+    x, offset, mask, weight = (t.double().requires_grad_() for t in convolution(2, (3, 4)))
     bias = torch.randn(3, dtype=torch.double, requires_grad=True)
 
     def modulated(*tensors):
