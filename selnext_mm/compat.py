@@ -8,7 +8,6 @@ import importlib
 import importlib.util
 import pickle
 import warnings
-from pathlib import Path
 from typing import Any
 
 
@@ -162,88 +161,6 @@ def silence_pkg_resources() -> None:
     warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
 
-def _multimodal_models_work() -> bool:
-    """Whether the installed transformers still has what mmpretrain's BLIP asks it for."""
-    package = importlib.util.find_spec('transformers')
-    if package is None or not package.submodule_search_locations:
-        return True  # mmpretrain sees by itself that it is missing
-    source = Path(package.submodule_search_locations[0], 'modeling_utils.py')
-    return not source.is_file() or 'apply_chunking_to_forward' in source.read_text('utf-8')
-
-
-def switch_off_multimodal_models() -> None:
-    """Let ``import mmpretrain.models`` work beside a transformers that is too new for it.
-
-    mmpretrain 1.2.0 imports its multimodal models wherever pycocotools and transformers >= 4.28
-    are installed. transformers 5 moved ``apply_chunking_to_forward`` out of ``modeling_utils``, so
-    that this dies with "NoneType takes no arguments", and with it every classifier. The switch of
-    mmpretrain's own is set to what it is without transformers.
-
-    Inert if transformers has the function or is not installed, and if mmpretrain is imported
-    already. Loads neither.
-    """
-    from selnext_mm.import_hooks import around_import
-
-    around_import(['mmpretrain.utils.dependency'], _switch_off)
-
-
-def _switch_off(module, execute) -> None:
-    execute(module)
-    if module.WITH_MULTIMODAL and not _multimodal_models_work():
-        module.WITH_MULTIMODAL = False
-
-
-# Modules of mmdet that import a large library for what few people use of them.
-SELDOM_USED = {
-    'evaluation.metrics.crowdhuman_metric',
-    'models.dense_heads.paa_head',
-    'models.task_modules.assigners.hungarian_assigner',
-    'models.task_modules.assigners.topk_hungarian_assigner',
-    'models.task_modules.tracking.aflink',
-    'models.task_modules.tracking.interpolation',
-    'models.task_modules.tracking.kalman_filter',
-    'structures.mask.structures',
-    'utils.mot_error_visualize',
-}
-
-
-def load_sharding_later() -> None:
-    """Let mmengine load what splits a model or an optimizer among GPUs when somebody uses that.
-
-    mmengine 0.10.7 defines an optimizer, a model wrapper and a strategy on ``torch.distributed``'s
-    parts for it, which take as long to load as torch itself. They stay registered by their names.
-    Inert where mmengine.optim is imported already. Loads nothing.
-    """
-    from selnext_mm.import_hooks import register_late
-
-    def registry(name: str):
-        return lambda: getattr(importlib.import_module('mmengine.registry'), name)
-
-    for module, kind, registered in (
-        ('mmengine.optim.optimizer.zero_optimizer', 'ZeroRedundancyOptimizer', 'OPTIMIZERS'),
-        (
-            'mmengine.model.wrappers.fully_sharded_distributed',
-            'MMFullyShardedDataParallel',
-            'MODEL_WRAPPERS',
-        ),
-        ('mmengine._strategy.fsdp', 'FSDPStrategy', 'STRATEGIES'),
-    ):
-        register_late(module, kind, registry(registered))
-
-
-def import_large_libraries_later() -> None:
-    """Let mmdet import SciPy, scikit-learn, Matplotlib and Shapely when it calls them.
-
-    mmdet 3.3.0 imports them with its models, for matchers, trackers and the clipping of polygons.
-    They are a quarter of what each command takes to start. Inert where mmdet is imported already.
-    Loads nothing.
-    """
-    from selnext_mm.import_hooks import defer
-
-    libraries = ('matplotlib', 'scipy', 'seaborn', 'shapely', 'sklearn')
-    defer(libraries, {f'mmdet.{name}' for name in SELDOM_USED})
-
-
 def provide_mmcv_operators() -> None:
     """Let ``mmcv.ops`` be imported where mmcv has no compiled operators (mmcv-lite).
 
@@ -282,15 +199,13 @@ def provide_find_loader() -> None:
 
 
 def apply() -> None:
-    from selnext_mm import compat_config
+    from selnext_mm import compat_config, compat_imports
 
     provide_find_loader()
-    switch_off_multimodal_models()
+    compat_imports.apply()
     provide_mmcv_operators()
     provide_pkg_resources()
     mend_torchvision()
-    import_large_libraries_later()
-    load_sharding_later()
     allow_checkpoint_types()
     load_only_weights()
     write_checkpoints_atomically()

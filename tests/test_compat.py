@@ -272,7 +272,7 @@ def test_mmpretrain_imports_beside_a_transformers_that_is_too_new(new_transforme
     assert out.splitlines()[-2:] == ['False', 'imported False']
     # What the work-around answers.
     code = MULTIMODAL.format(
-        first='import selnext_mm.compat as c; c.switch_off_multimodal_models = lambda: None\n'
+        first='import selnext_mm\n'
         'name = "mmpretrain.utils.dependency"\n'
         'sys.meta_path[:] = [f for f in sys.meta_path if name not in getattr(f, "names", ())]'
     )

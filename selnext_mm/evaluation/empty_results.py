@@ -1,7 +1,6 @@
 """COCO evaluation of a detector that finds nothing yet."""
 
 from functools import partial
-from types import ModuleType
 
 import numpy as np
 from mmengine.evaluator import BaseMetric, Evaluator
@@ -23,36 +22,6 @@ def _load_results(api, predictions):
     return nothing
 
 
-class _Numpy(ModuleType):
-    """numpy, whose ``array`` makes an array of objects of lists that are not equally long."""
-
-    def __getattr__(self, name: str):
-        return getattr(np, name)
-
-    @staticmethod
-    def array(values, *args, **kwargs):
-        try:
-            return np.array(values, *args, **kwargs)
-        except ValueError:
-            result = np.empty(len(values), object)
-            for i, value in enumerate(values):
-                result[i] = value
-            return result
-
-
-def _take_unequal_lists() -> None:
-    """Let mmdet's ``eval_recalls`` (``proposal_fast``) work with numpy from 1.24 on.
-
-    It makes one array of the overlaps of all images, which differ in their numbers of boxes.
-    Inert without mmdet.
-    """
-    try:
-        from mmdet.evaluation.functional import recall
-    except (ImportError, AssertionError):  # not installed, or for another mmcv
-        return
-    recall.np = _Numpy('numpy')
-
-
 def evaluate_empty_results(evaluator: Evaluator) -> None:
     """Let the COCO metrics of an evaluator print a table of zeros for no prediction.
 
@@ -64,7 +33,6 @@ def evaluate_empty_results(evaluator: Evaluator) -> None:
     Args:
         evaluator: its metrics that hold a COCO object (``_coco_api``) are changed, others not.
     """
-    _take_unequal_lists()
     for metric in evaluator.metrics:
         if isinstance(metric, BaseMetric) and not hasattr(metric, 'cat_ids'):
             continue  # not of COCO; VOCMetric and others ask for a list

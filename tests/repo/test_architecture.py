@@ -18,6 +18,7 @@ ASIDE = {
     'import_hooks',
     'distributions',
     'compat_config',
+    'compat_imports',
 }
 
 
