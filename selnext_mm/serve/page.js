@@ -88,7 +88,8 @@ function show() {
   pen.font = `600 ${size}px system-ui, sans-serif`;
   pen.textBaseline = 'top';
   pen.lineWidth = Math.max(2, canvas.width / 300);
-  for (const item of detector ? [...found].reverse() : []) {
+  const drawn = detector ? [...found].reverse() : [];
+  for (const item of drawn) {
     const [x, y, w, h] = item.bbox.map((v) => v * scale);
     pen.fillStyle = pen.strokeStyle = colour(item.category);
     if (item.segmentation) {
@@ -97,10 +98,14 @@ function show() {
       pen.globalAlpha = 1;
     }
     pen.strokeRect(x, y, w, h);
+  }
+  for (const item of drawn) {  // above the lines of all boxes
+    const [x, y] = item.bbox.map((v) => v * scale);
     const label = `${item.category} ${item.score.toFixed(2)}`;
     const top = Math.max(0, y - size * 1.3);
     const wide = pen.measureText(label).width + 8;
     const left = Math.max(0, Math.min(x, canvas.width - wide));
+    pen.fillStyle = colour(item.category);
     pen.fillRect(left, top, wide, size * 1.3);
     pen.fillStyle = '#fff';
     pen.fillText(label, left + 4, top + size * .15);
