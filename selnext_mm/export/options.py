@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from selnext_mm.disk import check_folder
 from selnext_mm.errors import UserError
 from selnext_mm.export.writers import SUFFIXES, require
 
@@ -96,6 +97,7 @@ def check_options(options: ExportOptions) -> None:
         raise UserError(f'--out {out} is a directory; name a file')
     if out.exists() and not options.force:
         raise UserError(f'{out} exists; --force overwrites it')
+    check_folder('--out', out.parent)
     if target == 'safetensors':
         for name in GRAPH_OPTIONS:
             if getattr(options, name):
