@@ -83,6 +83,12 @@ def home(tmp_path_factory):
     return with_data
 
 
+@pytest.fixture(autouse=True)
+def _config_as_it_is(monkeypatch):
+    """The config of each run is written without yapf, which takes as long as the training."""
+    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+
+
 SIZES = ('t0', 't1', 't2', 't', 's', 'm', 'b', 'l')
 
 
