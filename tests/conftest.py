@@ -72,6 +72,12 @@ def _signal_handlers():
     assert after == before, 'signal handlers were left behind'
 
 
+@pytest.fixture
+def unformatted_configs(monkeypatch):
+    """Runs write their configs without yapf, which takes as long as a tiny training."""
+    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+
+
 @pytest.fixture(scope='session')
 def shapes_root(tmp_path_factory):
     """A small synthetic COCO data set, made by the command that users run."""

@@ -83,12 +83,6 @@ def home(tmp_path_factory):
     return with_data
 
 
-@pytest.fixture(autouse=True)
-def _config_as_it_is(monkeypatch):
-    """The config of each run is written without yapf, which takes as long as the training."""
-    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
-
-
 SIZES = ('t0', 't1', 't2', 't', 's', 'm', 'b', 'l')
 
 
@@ -110,6 +104,7 @@ def trained():
 
 
 @pytest.mark.integration
+@pytest.mark.usefixtures('unformatted_configs')
 @pytest.mark.parametrize('leaf', trained())
 def test_an_inherited_recipe_trains(leaf, home, tmp_path, monkeypatch):
     skip_without_mmseg(leaf)

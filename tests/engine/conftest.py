@@ -11,3 +11,8 @@ def _signals():
     yield
     for number, handler in former.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def _unformatted_configs(unformatted_configs):
+    """See there."""
