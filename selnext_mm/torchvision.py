@@ -39,7 +39,11 @@ def map_widths(backbone: nn.Module) -> list[int]:
     Raises:
         UserError: if it gives vectors, as a classifier's backbone does.
     """
-    first = next(p for p in backbone.parameters() if p.ndim == 4)
+    first = next((p for p in backbone.parameters() if p.ndim == 4), None)
+    if first is None:
+        raise UserError(
+            f'{type(backbone).__name__} has no convolution; give a backbone that takes images'
+        )
     image = first.new_zeros(1, first.shape[1], 64, 64)
     was_training = backbone.training
     outputs = backbone.eval()(image)

@@ -57,6 +57,11 @@ def scene():
     return image, dict(boxes=boxes, labels=torch.tensor([1, 1]), masks=masks)
 
 
+def test_what_has_no_convolution_is_no_backbone():
+    with pytest.raises(UserError, match='Identity has no convolution'):
+        with_fpn(torch.nn.Identity())
+
+
 @pytest.mark.parametrize('kind', [FasterRCNN, MaskRCNN])
 def test_detectors_train_and_predict(kind):
     backbone = SELNeXt(SMALL, out_indices=(0, 1, 2, 3))

@@ -10,6 +10,7 @@ import os
 import re
 from pathlib import Path
 from types import ModuleType
+from urllib.parse import unquote
 
 from selnext_mm.errors import UserError
 
@@ -41,11 +42,18 @@ def parse_address(source: str | Path) -> tuple[str, str | None, str]:
         )
     file = match['file'] or DEFAULT_FILE
     if not file.endswith('.safetensors'):
+        if match['revision']:
+            whole = f'{match["revision"]}/{file}'.replace('/', '%2F')
+            raise UserError(
+                f'{source}: {file!r} after the revision is no .safetensors file; if it belongs to '
+                f'the revision, write its / as %2F: hf://{match["repo"]}@{whole}'
+            )
         raise UserError(
             f'{source}: from the Hub only .safetensors are read, because other files can run code; '
             'name such a file, or fetch this one yourself and give its path'
         )
-    return match['repo'], match['revision'], file
+    revision = match['revision'] and unquote(match['revision'])
+    return match['repo'], revision, file
 
 
 def hub_library(purpose: str) -> ModuleType:

@@ -1,5 +1,6 @@
 """Load backbone weights and report what was loaded; refuse a file of which too little fits."""
 
+import logging
 from collections.abc import Mapping
 
 from torch import Tensor, nn
@@ -13,7 +14,8 @@ from selnext_mm.checkpoints.fit import (
 )
 from selnext_mm.checkpoints.remote import load_anywhere
 from selnext_mm.errors import UserError
-from selnext_mm.text import preview
+from selnext_mm.framework import print_log
+from selnext_mm.text import counted, preview
 
 MIN_LOADED = 0.95
 # A little under half of a backbone's tensors belong to SELN.
@@ -92,4 +94,12 @@ def load_pretrained(
             'convert", check arch and prefix, or allow it with init_cfg.min_loaded=0'
         )
     module.load_state_dict({k: state[k] for k in result.loaded}, strict=False)
+    frozen = {k for k, p in module.named_parameters() if not p.requires_grad}
+    if left := sorted(frozen - set(result.loaded)):
+        print_log(
+            f'{name}: {counted(len(left), "tensor")} of the frozen stages ({preview(left)}) are '
+            f'not in {checkpoint} and keep their initial values; freeze fewer stages to train them',
+            'current',
+            logging.WARNING,
+        )
     return message

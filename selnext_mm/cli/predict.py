@@ -124,7 +124,7 @@ def take_folder(args: argparse.Namespace) -> None:
         UserError: if there is no CONFIG, if no checkpoint is given, and CONFIG is no folder that
             holds one, or if CONFIG is an address of the Hub.
     """
-    from selnext_mm.checkpoints.hub import is_hub_address, local_path
+    from selnext_mm.checkpoints.hub import DEFAULT_FILE, is_hub_address, local_path
     from selnext_mm.config_files import find_config
 
     word, folder = args.checkpoint, holds_model(args.config)
@@ -134,6 +134,11 @@ def take_folder(args: argparse.Namespace) -> None:
     if folder and not named:
         args.images = args.images if word is None else [word, *args.images]
         args.checkpoint = args.config
+    elif word is None and Path(args.config).is_dir():
+        raise UserError(
+            f'{args.config} has a config and no {DEFAULT_FILE}; fetch or publish it again, or give '
+            'CONFIG, CHECKPOINT and IMAGES'
+        )
     elif word is None:
         raise UserError(
             f'{args.config} and {args.images[0]} are two of three: give CONFIG, CHECKPOINT and '

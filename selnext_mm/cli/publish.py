@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 
     if args.push:
         check_push(args.push)
-    from selnext_mm.publish.folder import CONFIG, FILES, ONNX, WEIGHTS, publish
+    from selnext_mm.publish.folder import CONFIG, FILES, ONNX, WEIGHTS, name_onnx, publish
 
     repo = args.push or args.repo
     folder = publish(
@@ -79,6 +79,7 @@ def main(argv: list[str] | None = None) -> int:
         images = [args.check_images] if args.check_images else None
         try:
             export_model(*paths, check_images=images)
+            name_onnx(folder)
         except MismatchError as error:
             print(error)
             status = 1

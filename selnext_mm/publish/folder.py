@@ -119,6 +119,14 @@ def command_of(work_dir: Path) -> str | None:
     return re.sub(r'(?<![^\s=])/\S+', lambda m: portable(m[0]), words)
 
 
+def name_onnx(folder: Path) -> None:
+    """Let the card of a published folder name the ONNX file beside it."""
+    card = folder / CARD
+    before, mark, after = card.read_text(encoding='utf-8').partition(f'- `{CONFIG}`: the resolved')
+    line = f'- `{ONNX}`: the same model without PyTorch, `selnext-mm predict {ONNX} IMAGES`\n'
+    write_text(card, f'{before}{line}{mark}{after}')
+
+
 def stored(state: dict[str, torch.Tensor], dtype: str) -> dict[str, torch.Tensor]:
     """``state`` with its floating-point tensors in ``dtype``, of :data:`DTYPES`.
 
@@ -278,7 +286,8 @@ def publish(
         about = hub_config(loaded, pictures)
         write_json(folder / ABOUT, about)
         digest = sha256(folder / WEIGHTS)
-        start, command = start_of(configs), command_of(work_dir)
+        start = start_of(configs)
+        command = command_of(work_dir) or f'selnext-mm train {CONFIG}'
         text = model_card(
             run, loaded, about, path.name, digest, licence, repo, start, dtype, notes, command
         )

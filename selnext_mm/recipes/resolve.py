@@ -220,6 +220,11 @@ def _mixing_hooks(options: Options, classify: bool, size: int, epochs: int) -> l
     if options.multi_scale and classify:
         up_to = range(32, size + size // 2 + 1, 32)
         sides = [side for side in up_to if side >= size // 2]
+        if len(sides) == 1:
+            raise UserError(
+                f'--multi-scale has no effect with --image-size {size}: the sides are multiples of '
+                '32 from half to one and a half of it; leave it out, or take larger images'
+            )
         hooks.append(dict(type='BatchResizeHook', schedule=[(0, sides)], seed=options.seed))
     if options.mix and not classify:
         first = epochs - math.ceil(schedule.UNMIXED * epochs)

@@ -14,7 +14,7 @@ def write_thresholds(path: str | Path, run: Run, parts: list[dict]) -> None:
 
     It is computed from masks if the run has them, else from boxes, at an IoU of 0.5
     (``evaluation.coco_scores.best_f1``). Scores are rounded down to four digits. A class without
-    objects, or of which nothing is found, has null.
+    objects, or of which nothing right is found, has null.
 
     Args:
         parts: the sections of a report about ``run`` alone.
@@ -32,7 +32,10 @@ def write_thresholds(path: str | Path, run: Run, parts: list[dict]) -> None:
     scores = part['scores'][kind][run.name]
     table = dict(zip(scores.classes, scores.per_class, strict=True))
     content = dict(
-        thresholds={name: rounded_down(row['best score']) for name, row in table.items()},
+        thresholds={
+            name: rounded_down(row['best score']) if row['F1'] else None
+            for name, row in table.items()
+        },
         F1={name: row['F1'] for name, row in table.items()},
         kind=kind,
         iou=0.5,

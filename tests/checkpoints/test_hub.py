@@ -27,6 +27,7 @@ def weights(value: float) -> bytes:
     [
         ('hf://me/net', ('me/net', None, 'model.safetensors')),
         ('hf://me/net@v1.0', ('me/net', 'v1.0', 'model.safetensors')),
+        ('hf://me/net@refs%2Fpr%2F1', ('me/net', 'refs/pr/1', 'model.safetensors')),
         ('hf://me/net/b.safetensors', ('me/net', None, 'b.safetensors')),
         ('hf://m-e/n_e.t@3f2a/x/b.safetensors', ('m-e/n_e.t', '3f2a', 'x/b.safetensors')),
         (Path('hf://me/net'), ('me/net', None, 'model.safetensors')),
@@ -44,6 +45,7 @@ def test_addresses(source, parts):
         ('hf://me/net@', 'is not an address'),
         ('hf://me/net/model.bin', r'only .safetensors are read, because other files can run code'),
         ('hf://me/net/pytorch_model.pth', 'only .safetensors are read'),
+        ('hf://me/net@refs/pr/1', 'write its / as %2F: hf://me/net@refs%2Fpr%2F1'),
     ],
 )
 def test_other_addresses_are_refused_before_anything_is_fetched(source, words):

@@ -31,6 +31,21 @@ def test_backbone_weights_are_loaded_and_counted(tmp_path):
     assert (model.norm0.weight == 1).all()
 
 
+@pytest.mark.parametrize(('stages', 'left'), [(0, 0), (1, 6), (4, 30)])
+def test_frozen_tensors_that_no_file_has_are_named(stages, left, tmp_path, monkeypatch):
+    """A ConvNeXt has no gates: those of frozen stages would keep random values unsaid."""
+    said = []
+    monkeypatch.setattr('selnext_mm.checkpoints.pretrained.print_log', lambda t, *_: said.append(t))
+    state = {k: v for k, v in classifier_state().items() if 'attention' not in k}
+    torch.save(dict(state_dict=state), tmp_path / 'w.pth')
+    init = dict(checkpoint=str(tmp_path / 'w.pth'), prefix='backbone.', min_loaded=0)
+    SELNeXt(TINY, frozen_stages=stages, init_cfg=dict(type='Pretrained', **init)).init_weights()
+    assert len(said) == bool(left)
+    if left:
+        assert f'{left} tensors of the frozen stages (stages.0.0.attention.' in said[0]
+        assert 'keep their initial values; freeze fewer stages' in said[0]
+
+
 def test_training_again_does_not_load_again(tmp_path):
     """The runner calls init_weights once more before it trains."""
     torch.save(dict(state_dict=classifier_state()), tmp_path / 'w.pth')

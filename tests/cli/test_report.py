@@ -205,7 +205,10 @@ def test_a_users_mistake_ends_with_one_message(case, tmp_path, shapes_root, caps
 
 
 def test_the_best_scores_are_written_for_the_export(tmp_path, shapes_root, annotations, capsys):
-    """Right predictions have 0.9 or, of the first class, 0.8; a false one of it has 0.6."""
+    """Right predictions have 0.9 or, of the first class, 0.8; a false one of it has 0.6.
+
+    Those of the second class are never right: no score of it is worth showing.
+    """
     content = json.loads(annotations.read_text())
     names = [c['name'] for c in sorted(content['categories'], key=lambda c: c['id'])]
     first = content['categories'][0]['id']
@@ -214,6 +217,10 @@ def test_the_best_scores_are_written_for_the_export(tmp_path, shapes_root, annot
         | {'score': 0.88889 if a['category_id'] == first else 0.9}
         for a in content['annotations']
     ]
+    second = sorted({a['category_id'] for a in content['annotations']} - {first})[0]
+    for result in results:
+        if result['category_id'] == second:
+            result |= dict(bbox=[0, 0, 2, 2], segmentation=[[0, 0, 2, 0, 2, 2, 0, 2]])
     results.append({**results[0], 'category_id': first, 'bbox': [0, 0, 3, 3], 'score': 0.6,
                     'segmentation': [[0, 0, 3, 0, 3, 3, 0, 3]]})  # fmt: skip
     run, out = make_run(tmp_path / 'run', shapes_root, results), tmp_path / 'best_f1.json'
@@ -221,7 +228,7 @@ def test_the_best_scores_are_written_for_the_export(tmp_path, shapes_root, annot
     assert main(line) == 0
     assert f'wrote {out}' in capsys.readouterr().out
     found = json.loads(out.read_text())
-    there = {a['category_id'] for a in content['annotations']}
+    there = {a['category_id'] for a in content['annotations']} - {second}
     wanted = [0.8888, *(0.9 if c['id'] in there else None for c in content['categories'][1:])]
     assert [found['thresholds'][name] for name in names] == wanted
     assert (found['kind'], found['F1'][names[0]]) == ('segm', 1.0)

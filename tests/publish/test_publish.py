@@ -225,6 +225,12 @@ def test_a_later_test_in_the_folder_does_not_describe_the_training(run, tmp_path
     assert '- start: weights of start.pth\n' in (tmp_path / 'out' / 'README.md').read_text()
 
 
+def test_a_run_of_a_config_is_repeated_by_the_config_beside_the_card(run, tmp_path):
+    main([str(run), '--to', str(tmp_path / 'out')])
+    recipe = sections((tmp_path / 'out' / 'README.md').read_text())['Data and recipe']
+    assert '- command: `selnext-mm train config.py`\n' in recipe
+
+
 def test_a_resumed_run_tells_its_first_start_as_well(run, tmp_path):
     text = (run / 'config.py').read_text()
     resumed = "resume = True\nload_from = '/home/me/cells/epoch_2.pth'\n"
@@ -319,7 +325,9 @@ def test_an_onnx_file_beside_it(tmp_path, classifier, capsys):
     run = as_run(tmp_path / 'run', classifier, {})
     assert main([str(run), '--to', str(tmp_path / 'out'), '--onnx']) == 0
     assert (tmp_path / 'out' / 'model.onnx').stat().st_size > 10_000
-    assert 'No test was found' in (tmp_path / 'out' / 'README.md').read_text()
+    card = (tmp_path / 'out' / 'README.md').read_text()
+    assert 'No test was found' in card
+    assert '- `model.onnx`: the same model without PyTorch' in sections(card)['Files']
     assert re.search(r'model\.onnx +\d', capsys.readouterr().out)
     (tmp_path / 'none').mkdir()
     more = ['--onnx', '--check-images', str(tmp_path / 'none')]

@@ -112,6 +112,11 @@ def test_a_classifiers_batches_have_more_sizes(folders):
     assert hook(plain, 'BatchResizeHook') is None
 
 
+def test_one_size_alone_is_no_multi_scale(folders):
+    with pytest.raises(UserError, match='--multi-scale has no effect with --image-size 32'):
+        resolve(folders, 'selnext_atto', Options(image_size=32, multi_scale=True))
+
+
 def test_mixed_images_of_a_detector_hold_objects_of_several(boxes):
     cfg, _ = resolve(boxes, 'selnext_atto', Options(image_size=64, mix=True, epochs=20))
     assert hook(cfg, 'UnmixedImagesHook')['first_epoch'] == 17

@@ -62,11 +62,24 @@ CONVNEXT_TIMM_RULES = Rules(
     drops=((rf'{_TIMM_BLOCK}norm\.{PARAM}', _NO_NORM),),
 )
 
+# What transformers calls the parts of DINOv3's ConvNeXt.
+_HF_BLOCK = r'(?:model\.)?stages\.(\d+)\.layers\.(\d+)\.'
+_HF_RENAMES = (
+    (
+        rf'(?:model\.)?stages\.([0-3])\.downsample_layers\.([01])\.{PARAM}',
+        r'backbone.downsample_layers.\1.\2.\3',
+    ),
+    (rf'{_HF_BLOCK}gamma', rf'{_TIMM_OURS}gamma'),
+    (rf'{_HF_BLOCK}(depthwise_conv|pointwise_conv[12])\.{PARAM}', rf'{_TIMM_OURS}\3.\4'),
+    (rf'(?:model\.)?layer_norm\.{PARAM}', r'backbone.norm3.\1'),
+)
+
 # DINOv3's files have the final norm twice, and no head.
 CONVNEXT_META_RULES = Rules(
-    renames=_META_RENAMES,
+    renames=(*_META_RENAMES, *_HF_RENAMES),
     drops=(
         (rf'{_BLOCK}norm\.{PARAM}', _NO_NORM),
+        (rf'{_HF_BLOCK}layer_norm\.{PARAM}', _NO_NORM),
         (rf'norms\.\d+\.{PARAM}', 'the final norm a second time'),
     ),
 )

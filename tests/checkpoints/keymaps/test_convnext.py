@@ -47,12 +47,44 @@ def meta_names(state):
     return renamed
 
 
+def transformers_names(state):
+    """Meta's names as transformers 5 has them for DINOv3."""
+    table = (
+        (r'^downsample_layers\.(\d)\.', r'stages.\1.downsample_layers.'),
+        (r'^(stages\.\d)\.(\d+)\.', r'\1.layers.\2.'),
+        (r'dwconv', 'depthwise_conv'),
+        (r'pwconv', 'pointwise_conv'),
+        (r'(^|\.)norm\.', r'\1layer_norm.'),
+    )
+    renamed = {}
+    for key, value in state.items():
+        for pattern, name in table:
+            key = re.sub(pattern, name, key)
+        renamed[key] = value
+    return renamed
+
+
 def ours(mapped):
     """A SELNeXt without gates, as the peer is without its block norms."""
     model = SELNeXt(arch={'depths': DEPTHS, 'channels': WIDTHS}, attention_cfg=None).eval()
     state = {k.removeprefix('backbone.'): v for k, v in mapped.items() if 'head' not in k}
     model.load_state_dict(state)
     return model
+
+
+@pytest.mark.parametrize('prefix', ['', 'model.'])
+def test_dinov3_of_transformers_is_that_of_meta(peer, prefix):
+    state = {k: v for k, v in meta_names(peer.state_dict()).items() if not k.startswith('head')}
+    named = {prefix + k: v for k, v in transformers_names(state).items()}
+    assert f'{prefix}stages.0.layers.0.layer_norm.weight' in named
+    assert f'{prefix}layer_norm.weight' in named
+    assert not named.keys() & state.keys()
+    for target in ('classifier', 'detection'):
+        theirs, wanted = (convert_keys(s, 'dinov3-convnext', target) for s in (named, state))
+        assert theirs.state.keys() == wanted.state.keys()
+        assert all(torch.equal(theirs.state[k], v) for k, v in wanted.state.items())
+        assert theirs.at_init == wanted.at_init
+        assert len(theirs.dropped) == len(wanted.dropped)
 
 
 @pytest.mark.parametrize('source', ['timm-convnext', 'dinov3-convnext'])
