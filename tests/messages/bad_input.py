@@ -261,6 +261,11 @@ ARGUMENTS = {
         ('pictures is a folder without a config.py', 'selnext-mm publish'),
         pictures,
     ),
+    'prediction by a published folder without weights': Case(
+        'predict run1 a.jpg --out out',
+        ('run1 has a config and no model.safetensors', 'publish it again'),
+        config('x', 'run1/config.py'),
+    ),
     'prediction without a checkpoint': Case(
         f'predict {CFG} a.jpg --out out',
         (f'{CFG} and a.jpg are two of three', 'a folder of "selnext-mm publish"'),
