@@ -65,6 +65,8 @@ def call(main, argv: list[str]) -> int:
         message = full_disk(error)
         if message is None and error.errno in OF_NAMES and error.filename:
             message = f'{short(error.filename)}: {error.strerror}; give another name'
+            if error.errno in (errno.EACCES, errno.EPERM):
+                message += ' or change its permissions'
         if message is None:
             raise
         return tell(message, debug)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 
-from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, is_image_file
+from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, is_image_file, paths_below
 from selnext_mm.errors import UserError
 
 CROP_RATIO = 0.875  # a 224 crop out of 256, as in the paper's evaluation
@@ -29,7 +29,7 @@ def find_images(folder: str | Path, limit: int | None = None) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f'{folder} is not a folder')
-    paths = sorted(p for p in folder.rglob('*') if is_image_file(p))
+    paths = sorted(p for p in paths_below(folder) if is_image_file(p))
     if not paths:
         raise UserError(f'no images ({", ".join(IMAGE_SUFFIXES)}) in {folder}')
     if limit is not None and limit < len(paths):

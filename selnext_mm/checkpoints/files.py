@@ -173,6 +173,20 @@ def take_weights(
     )
 
 
+def with_state_dict(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """``checkpoint`` with the weights that :func:`take_weights` takes under ``state_dict``.
+
+    That is where runners look, so that a test, a training and a prediction load the same of a file
+    that has them under ``model`` or ``model_ema``. Others, and bare weights, are returned as they
+    are.
+    """
+    present = [key for key in WEIGHT_KEYS if isinstance(checkpoint.get(key), Mapping)]
+    if not present or present[0] == 'state_dict':
+        return checkpoint
+    rest = {key: value for key, value in checkpoint.items() if key not in WEIGHT_KEYS}
+    return {**rest, 'state_dict': take_weights(checkpoint)[0]}
+
+
 def check_suffix(path: str | Path) -> Path:
     """``path`` as a Path; UserError unless its suffix is one that :func:`save_file` writes."""
     path = Path(path)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from selnext_mm.checkpoints.files import with_state_dict
 from selnext_mm.checkpoints.fit import (
     HEAD_OF_CLASSIFIER,
     choose_weights,
@@ -73,7 +74,7 @@ def load_pretrained(
     name = type(module).__name__
     if checkpoint is None:
         return f'{name}: random weights (pretrained = None)'
-    loaded = load_anywhere(checkpoint, map_location)
+    loaded = with_state_dict(load_anywhere(checkpoint, map_location))
     chosen, note = choose_weights(loaded, weights)
     whole = state_dict_of({'state_dict': chosen} if note else loaded, checkpoint)
     state = select_prefix(whole, prefix, checkpoint)

@@ -31,6 +31,8 @@ def load_config(name: str | Path, options: dict | None = None) -> Config:
         if isinstance(error, SyntaxError) and error.filename in (None, '<unknown>'):
             code = f' ({error.text.strip()})' if error.text else ''
             reason = f'{type(error).__name__} in line {error.lineno}{code}: {error.msg}'
+        if isinstance(error, ImportError):
+            reason = _missing(error)
         if isinstance(error, ImportError) or 'is used but incompatible' in reason:
             reason += '. "selnext-mm doctor" checks the environment'
         raise UserError(f'cannot read the config {path}: {reason}') from error
@@ -38,6 +40,22 @@ def load_config(name: str | Path, options: dict | None = None) -> Config:
     if 'model' not in cfg:
         raise UserError(f'{path} defines no model: it is a base config; name one that inherits it')
     return cfg
+
+
+def _missing(error: ImportError) -> str:
+    """What could not be imported, and why.
+
+    mmengine says of ``custom_imports`` only that some failed: the others are the errors before it.
+    """
+    chain: list[BaseException] = [error]
+    while (earlier := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(earlier)
+    lines = [str(e).strip().splitlines()[0] for e in chain if str(e).strip()]
+    if not lines:
+        return type(error).__name__
+    if lines[0].startswith('Failed to import custom modules'):
+        return f'custom_imports: {": ".join(lines[1:])}'
+    return f'{type(error).__name__}: {lines[0]}'
 
 
 def merge_options(cfg: Config, options: dict | None) -> Config:

@@ -1,7 +1,10 @@
 """Which files are images: one list for every command and data set."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+from selnext_mm.errors import UserError
 
 IMAGE_SUFFIXES = (
     *('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif', '.ppm', '.pgm'),
@@ -11,6 +14,25 @@ UNREAD_SUFFIXES = (
     *('.heic', '.heif', '.avif', '.jxl', '.jp2', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.psd'),
     '.svg',
 )
+
+
+def refuse_unlisted(error: OSError) -> None:
+    """For ``os.walk``, which leaves out what it may not look into: a :class:`UserError` instead."""
+    raise UserError(
+        f'{error.filename}: cannot be listed ({error.strerror or error}); change its permissions, '
+        'or name other folders'
+    ) from error
+
+
+def paths_below(folder: Path) -> Iterator[Path]:
+    """All files and folders below ``folder``, in no order; links to folders are not followed.
+
+    Raises:
+        UserError: for a folder that may not be looked into.
+    """
+    for where, folders, files in os.walk(folder, onerror=refuse_unlisted):
+        for name in (*folders, *files):
+            yield Path(where, name)
 
 
 def is_image(path: Path) -> bool:

@@ -12,6 +12,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader, Runner
 from torch.utils.data import DataLoader
 
+from selnext_mm.checkpoints.files import with_state_dict
 from selnext_mm.checkpoints.fit import (
     classifier_for_maps,
     compare,
@@ -90,6 +91,7 @@ class ConciseRunner(Runner):
         checkpoint = self._handed_over.pop(filename, None)
         if checkpoint is None:
             checkpoint = CheckpointLoader.load_checkpoint(filename, map_location, logger=None)
+            checkpoint = with_state_dict(checkpoint)
         if 'state_dict' not in checkpoint:  # bare weights, as a .safetensors file holds them
             checkpoint = {'state_dict': state_dict_of(checkpoint, filename)}
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)

@@ -13,6 +13,7 @@ from selnext_mm.datasets.image_suffixes import (
     is_image_file,
     is_special,
     is_unread,
+    paths_below,
 )
 from selnext_mm.errors import UserError
 
@@ -44,7 +45,7 @@ class ImageFile:
 def _expand(entry: str | Path) -> list[ImageFile]:
     path = Path(entry).expanduser()
     if path.is_dir():
-        inside = sorted(p for p in path.rglob('*') if is_image_file(p) or is_unread(p))
+        inside = sorted(p for p in paths_below(path) if is_image_file(p) or is_unread(p))
         if not inside:
             raise UserError(f'no images ({", ".join(IMAGE_SUFFIXES)}) in {path}')
         return [ImageFile(p, p.relative_to(path).as_posix()) for p in inside]
@@ -64,7 +65,8 @@ def list_images(entries: str | Path | Sequence[str | Path]) -> list[ImageFile]:
     A file that does not exist stays in the list: it is reported with the unreadable ones.
 
     Raises:
-        UserError: for a folder or a glob without images, and for no entries at all.
+        UserError: for a folder or a glob without images, a folder that may not be looked into, and
+            for no entries at all.
     """
     if isinstance(entries, str | os.PathLike) or not isinstance(entries, Iterable):
         entries = [entries]

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from selnext_mm.engine.device import adapt_to_device
 from selnext_mm.engine.preflight.weights import read_checkpoint
 from selnext_mm.errors import UserError
 from selnext_mm.ops.capabilities import has_bfloat16_instructions
-from selnext_mm.text import counted
+from selnext_mm.text import counted, preview
 
 # The dtypes that a backbone may compute in; None stands for the dtype of the weights.
 DTYPES = {'float32': None, 'bfloat16': torch.bfloat16}
@@ -257,6 +258,11 @@ def _class_names(
     cfg: Config, meta: dict, count: int | None, given: list[str] | None, named: bool
 ) -> tuple[tuple[str, ...], str]:
     if given:
+        if twice := [name for name, times in Counter(given).items() if times > 1]:
+            raise UserError(
+                f'--classes names {preview(twice)} more than once; give every class a name of its '
+                'own'
+            )
         if count is not None and len(given) != count:
             raise UserError(
                 f'--classes names {counted(len(given), "class")} and the model has {count}'

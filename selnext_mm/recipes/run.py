@@ -80,6 +80,15 @@ def run_folder(data: Path, model: str | None, resume: bool) -> Path:
     return newest
 
 
+def refuse_labels_folder(folder: Path, data: str | Path) -> None:
+    """Raise :class:`UserError` if ``folder``, of ``--out``, is that of the labels ``data``."""
+    if folder.resolve() == Path(data).expanduser().resolve():
+        raise UserError(
+            f'--out {folder} is the folder of the labels, in which nothing is written; name '
+            f'another, as {folder / "run"}'
+        )
+
+
 def folder_of_run(
     data: str | Path, model: str | None, out: str | Path | None, resume: bool
 ) -> Path:
@@ -89,11 +98,7 @@ def folder_of_run(
         UserError: if it does.
     """
     folder = Path(out).expanduser() if out else run_folder(Path(data).expanduser(), model, resume)
-    if folder.resolve() == Path(data).expanduser().resolve():
-        raise UserError(
-            f'--out {folder} is the folder of the labels, in which nothing is written; name '
-            f'another, as {folder / "run"}'
-        )
+    refuse_labels_folder(folder, data)
     if not resume:
         refuse_earlier_run(folder)
     return folder

@@ -13,7 +13,7 @@ from selnext_mm.engine.session import Session
 from selnext_mm.errors import UserError
 from selnext_mm.recipes.options import Options
 from selnext_mm.recipes.resolve import DEFAULTS
-from selnext_mm.recipes.run import prepare
+from selnext_mm.recipes.run import prepare, refuse_labels_folder
 from selnext_mm.recipes.study import Current, Study, Trial, current_trials, load_optuna
 from selnext_mm.text import counted, did_you_mean
 
@@ -117,6 +117,7 @@ def tune(
     if trials < 1:
         raise UserError(f'--trials {trials}; expected 1 or more')
     base, folder = Options(**options), Path(out).expanduser().absolute()
+    refuse_labels_folder(folder, data)
     load_optuna()
 
     def session_of(chosen: Options, name: str) -> Session:

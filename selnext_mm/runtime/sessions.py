@@ -130,6 +130,12 @@ def open_session(
         raise UserError(f'{path}: expected a file that ends in {" or ".join(SUFFIXES)}{hint}')
     if not path.is_file():
         raise UserError(f'{path} is not there; "selnext-mm export" writes such files')
+    try:
+        with open(path, 'rb'):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f'{path}: cannot be read ({reason}); check its permissions') from error
     if find_spec(package) is None:
         extra = 'runtime' if package == 'onnxruntime' else 'openvino'
         raise UserError(f"{path} needs {package}: pip install 'selnext_mm[{extra}]'")

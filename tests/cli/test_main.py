@@ -161,7 +161,9 @@ def test_a_folder_that_may_not_be_looked_into_is_one_message(capsys):
         raise PermissionError(errno.EACCES, 'Permission denied', '/root/out')
 
     assert call(look, []) == 2
-    assert 'error: /root/out: Permission denied; give another name' in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert 'error: /root/out: Permission denied; give another name' in told
+    assert 'or change its permissions' in told
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,26 @@ def test_unreadable_configs_are_told(tmp_path, content, text):
         load_config(path)
 
 
+@pytest.mark.parametrize(
+    ('imports', 'words'),
+    [
+        ("['selnext_mm', 'my_missing_thing']", ["named 'my_missing_thing'"]),
+        ("'my_missing_thing'", ["named 'my_missing_thing'"]),
+        ("['needs_another']", ['needs_another', "named 'its_missing_need'"]),
+    ],
+)
+def test_the_module_that_custom_imports_lack_is_named(imports, words, tmp_path, monkeypatch):
+    (tmp_path / 'needs_another.py').write_text('import its_missing_need')
+    (tmp_path / 'c.py').write_text(
+        f'model = dict()\ncustom_imports = dict(imports={imports}, allow_failed_imports=False)'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r'c\.py: custom_imports: .*doctor') as told:
+        load_config(tmp_path / 'c.py')
+    for word in words:
+        assert word in str(told.value)
+
+
 def test_a_missing_config_names_near_ones():
     with pytest.raises(UserError, match=r'did you mean .*mask_rcnn/selnext_t_3x_coco\.py'):
         load_config('configs/mask_rcnn/selnext_t_3x.py')

@@ -1,10 +1,13 @@
 """Which images are meant, and which cannot be read."""
 
+import errno
 import os
 
 import pytest
 from PIL import Image
 
+from selnext_mm.analysis.pictures import find_images
+from selnext_mm.datasets.check.folders import images_below
 from selnext_mm.errors import UserError
 from selnext_mm.inference.images import list_images, why_unreadable
 
@@ -69,6 +72,22 @@ def test_a_pipe_among_images_is_left_out_and_a_named_one_is_told(tmp_path):
         assert [i.path.name for i in list_images(entry)] == ['a.png', 'gone.png']
     (pipe,) = list_images(tmp_path / 'pipe.png')
     assert why_unreadable(pipe.path) == 'a pipe or a device'
+
+
+@pytest.mark.parametrize('locked', ['', 'sub'])
+def test_a_folder_that_may_not_be_looked_into_is_told(locked, pictures, monkeypatch):
+    """Else its images would be missing in the predictions, and nobody would know."""
+    scandir = os.scandir
+
+    def refuse(path='.'):
+        if os.path.realpath(path) == os.path.realpath(pictures / locked):
+            raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    for look in (list_images, find_images, lambda folder: [*images_below(folder)]):
+        with pytest.raises(UserError, match=r'cannot be listed \(Permission denied\)'):
+            look(pictures)
 
 
 def test_pictures_of_formats_that_are_not_read_are_told(tmp_path):

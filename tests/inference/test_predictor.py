@@ -255,3 +255,14 @@ def test_a_checkpoint_that_has_an_address(detector, pictures, monkeypatch):
     records = predict(detector.config, address, pictures, device='cpu')
     assert asked == [address]
     assert records == run(detector, pictures)
+
+
+def test_two_classes_of_one_name_are_refused(classifier):
+    """In all that is written they would be one class."""
+    with pytest.raises(UserError, match='--classes names bee more than once; give every class'):
+        Predictor(
+            classifier.config,
+            classifier.checkpoint,
+            device='cpu',
+            classes=['ant', 'bee', 'cat', 'bee'],
+        )

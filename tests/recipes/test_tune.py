@@ -168,3 +168,12 @@ def test_a_recipe_that_cannot_be_trained_ends_the_search(labels, monkeypatch):
     monkeypatch.setattr(module, 'Session', Broken)
     with pytest.raises(UserError, match='no such weights'):
         tune(labels, 'selnext_atto', trials=3, out='found', say=lambda text: None, **QUICK)
+
+
+def test_the_folder_of_the_labels_takes_no_search(labels, monkeypatch):
+    before = sorted(labels.rglob('*'))
+    monkeypatch.chdir(labels)
+    for out in (labels, '.', f'{labels}/'):
+        with pytest.raises(UserError, match=r'is the folder of the labels.*name another'):
+            tune(labels, 'selnext_atto', trials=1, out=out, epochs=1, image_size=1)
+    assert sorted(labels.rglob('*')) == before

@@ -94,3 +94,14 @@ def test_a_model_of_somebody_else_with_our_metadata(part, tmp_path):
     onnx.save(model, tmp_path / 'other.onnx')
     with pytest.raises(UserError, match=f'takes pixel_values and gives hidden; a {part} of .*imag'):
         open_model(tmp_path / 'other.onnx')
+
+
+def test_a_file_that_may_not_be_read_is_told_apart_from_a_damaged_one(file, monkeypatch):
+    from selnext_mm.runtime import sessions
+
+    def refuse(path, mode):
+        raise PermissionError(13, 'Permission denied', str(path))
+
+    monkeypatch.setattr(sessions, 'open', refuse, raising=False)
+    with pytest.raises(UserError, match=r'e\.onnx: cannot be read \(Permission denied\)'):
+        sessions.open_session(file)

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from selnext_mm.datasets.check.findings import Report
-from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, UNREAD_SUFFIXES
+from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, UNREAD_SUFFIXES, refuse_unlisted
 from selnext_mm.errors import UserError
 from selnext_mm.text import counted, preview
 
@@ -29,7 +29,7 @@ def images_below(
 
 def _files_below(folder: str | os.PathLike[str]) -> Iterator[str]:
     """Paths of all files that are not hidden, as mmengine lists them."""
-    for where, _, names in os.walk(folder):
+    for where, _, names in os.walk(folder, onerror=refuse_unlisted):
         for name in names:
             if not name.startswith('.'):
                 yield os.path.join(where, name)

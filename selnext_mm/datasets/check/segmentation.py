@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from selnext_mm.datasets.check.findings import Report
+from selnext_mm.datasets.image_suffixes import refuse_unlisted
 from selnext_mm.errors import UserError
 from selnext_mm.text import counted, preview
 
@@ -39,7 +40,7 @@ def _names(folder: Path, suffix: str, ann_file: str, report: Report) -> list[str
             return [line.strip() for line in lines]
         found = [
             os.path.relpath(os.path.join(where, name), folder)
-            for where, _, names in os.walk(folder, followlinks=True)
+            for where, _, names in os.walk(folder, onerror=refuse_unlisted, followlinks=True)
             for name in names
             if name.endswith(suffix) and not name.startswith('.')
         ]

@@ -1,6 +1,7 @@
 """Class folders: ``train/<class>/*.jpg``, or ``<class>/*.jpg`` without splits."""
 
 import os
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -42,6 +43,9 @@ def _mostly(names: list[str], depth: int) -> bool:
     return 2 * sum(n.count('/') >= depth for n in names) > len(names)
 
 
+FOLD = re.compile(r'(cv|k)?[ _-]?folds?[ _-]?\d+', re.IGNORECASE)  # of a cross-validation
+
+
 class FolderLabels(Labels):
     """Images in one folder per class.
 
@@ -66,6 +70,8 @@ class FolderLabels(Labels):
         # split -> class -> names below the split's folder
         self.images = {s: self._classes(folder) for s, folder in self.roots.items()}
         self.splits = tuple(self.images)
+        for split, classes in self.images.items():
+            self._tell_equal_insides(self.image_root(split), classes)
 
     def _no_empty_split(self) -> None:
         if '' in self.roots:
@@ -119,6 +125,26 @@ class FolderLabels(Labels):
         if empty:
             self.choices.append(f'class folders without an image: {preview(empty)}')
         return dict(sorted(found.items()))
+
+    def _tell_equal_insides(self, folder: Path, classes: dict[str, list[str]]) -> None:
+        """Say it where the classes may be one level deeper: the same folders are in all of them."""
+        full = {name: images for name, images in classes.items() if images}
+        inner = {n: {i.split('/')[1] for i in found} for n, found in full.items()}
+        alike = sorted(set.intersection(*inner.values())) if len(full) > 1 else []
+        if len(alike) < 2 or any(i.count('/') < 2 for found in full.values() for i in found):
+            return
+        inside = f'in {folder} each of {preview(list(full))} has the folders {preview(alike)}'
+        if all(map(FOLD.fullmatch, full)):
+            last = list(full)[-1]
+            raise UserError(
+                f'{inside}: these are folds of a cross-validation, no classes. Make {last} the '
+                'folder val/, put the images of the others together as '
+                f'train/{alike[0]}/, train/{alike[1]}/, ..., and name the folder that has both'
+            )
+        self.choices.append(
+            f'{inside}: the outer ones are taken for the classes; if the inner ones are meant, '
+            f'give each one folder, {alike[0]}/, {alike[1]}/, ..., with all of its images'
+        )
 
     def image_root(self, split: str) -> Path:
         return self.tree.root / self.roots[split]

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from selnext_mm.checkpoints.files import load_file
+from selnext_mm.checkpoints.files import load_file, with_state_dict
 from selnext_mm.checkpoints.fit import (
     Comparison,
     check_finite,
@@ -90,15 +90,15 @@ def _is_mine(path: str) -> bool:
 
 
 def read_checkpoint(path: str) -> dict:
-    """A checkpoint from a file or an address.
+    """A checkpoint from a file or an address, its weights where a runner looks for them.
 
     Raises:
         UserError: it cannot be had, or is refused.
     """
     if '://' not in path:
-        return load_file(path)
+        return with_state_dict(load_file(path))
     try:
-        return CheckpointLoader.load_checkpoint(path, 'cpu', logger=None)
+        return with_state_dict(CheckpointLoader.load_checkpoint(path, 'cpu', logger=None))
     except (KeyError, ImportError, OSError, ValueError) as error:
         raise UserError(f'{path} cannot be loaded: {type(error).__name__}: {error}') from error
 

@@ -7,7 +7,8 @@ from mmengine.model import BaseModel
 from torch import nn
 from torch.utils.data import Dataset
 
-from selnext_mm.checkpoints.files import load_file
+from selnext_mm.checkpoints.files import load_file, take_weights
+from selnext_mm.checkpoints.pretrained import load_pretrained
 from selnext_mm.config.build import build_model
 from selnext_mm.config.load import load_config
 from selnext_mm.engine.preflight.weights import (
@@ -15,6 +16,7 @@ from selnext_mm.engine.preflight.weights import (
     check_class_names,
     check_load_from,
     check_pretrained,
+    read_checkpoint,
 )
 from selnext_mm.engine.runner import ConciseRunner
 from selnext_mm.errors import UserError
@@ -135,6 +137,35 @@ def test_a_detector_for_other_classes_is_a_start(atto, tmp_path):
             state[key] = torch.zeros(7, *state[key].shape[1:])
     cfg.load_from = save(tmp_path / 'w.pth', state)
     check_load_from(cfg, model)
+
+
+@pytest.mark.parametrize('others', [{}, {'model_ema': {}}, {'state_dict': {}}])
+def test_weights_called_model_are_tested_and_started_from_as_they_are_predicted_with(
+    others, tmp_path
+):
+    """One reader decides: what ``predict`` takes of a file is what all others load."""
+    before = Model(2)
+    path = tmp_path / 'w.pth'
+    torch.save(dict(others, model=before.state_dict(), meta={}), path)
+    run = runner(tmp_path, path)
+    run.load_or_resume()
+    assert torch.equal(run.model.head.weight, before.head.weight)
+    taken, _ = take_weights(load_file(path))
+    read = read_checkpoint(str(path))
+    assert read['state_dict'].keys() == taken.keys()
+    assert 'meta' in read
+
+
+def test_a_test_reads_weights_called_model(atto, tmp_path):
+    cfg, model = atto
+    path = tmp_path / 'w.pth'
+    torch.save(dict(model=model.state_dict()), path)
+    check_checkpoint(cfg, str(path))
+    cfg.load_from = str(path)
+    check_load_from(cfg, model)
+    parts = {f'backbone.{k}': v for k, v in model.backbone.state_dict().items()}
+    torch.save(dict(model=parts), path)
+    assert 'loaded' in load_pretrained(model.backbone, str(path), 'backbone.')
 
 
 @pytest.mark.parametrize('attention', ['SELN', None])
