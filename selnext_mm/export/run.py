@@ -119,6 +119,11 @@ def _export_graph(options: ExportOptions, loaded: LoadedModel) -> None:
     graph = build_graph(model, part, options.normalize)
     if part == 'classifier':
         metadata |= classifier_metadata(loaded)
+        if 'activation' not in metadata:
+            options.say(
+                f'the scores of a {type(loaded.model.head).__name__} are not the softmax of its '
+                'logits: other programs can run the file, "selnext-mm predict" and "serve" cannot'
+            )
     form = ', '.join(merged) or 'as trained'
     options.say(f'{part} of {options.config} ({form}): {", ".join(graph.outputs)}')
     if options.int8:

@@ -288,7 +288,10 @@ def create_app(model: ServedModel, limits: Limits | None = None, token: str = ''
         return Response(server.metrics.text(), media_type='text/plain; version=0.0.4')
 
     # Monitors and proxies ask by HEAD.
-    app.add_api_route('/health', health, methods=['HEAD'], include_in_schema=False)
+    head: dict[str, Any] = dict(methods=['HEAD'], include_in_schema=False)
+    app.add_api_route('/health', health, **head)
+    app.add_api_route('/model', about, dependencies=guarded, **head)
+    app.add_api_route('/metrics', metrics, dependencies=guarded, **head)
     for path, (name, kind) in PAGE.items():
         content = files('selnext_mm.serve').joinpath(name).read_text('utf-8')
         app.add_api_route(

@@ -9,6 +9,7 @@ from selnext_mm.errors import UserError
 from selnext_mm.export import writers
 from selnext_mm.export.graphs import choose_part
 from selnext_mm.export.options import MismatchError
+from tests.small_models import CONFIGS, TINY, save_model
 
 pytest.importorskip('onnx')
 pytest.importorskip('onnxscript')
@@ -28,6 +29,25 @@ def test_from_python_the_suffix_says_what_is_written(classifier, tmp_path):
         export_model(classifier.config, classifier.checkpoint, tmp_path / 'w.txt')
     with pytest.raises(UserError, match='--to tflite; choose from onnx, openvino'):
         export_model(classifier.config, classifier.checkpoint, path, target='tflite')
+
+
+def test_a_classifier_that_predict_cannot_run_from_a_file_is_told(tmp_path, monkeypatch):
+    text = f"""
+_base_ = '{CONFIGS}/cls/selnext_t_in1k.py'
+head = dict(_delete_=True, type='MultiLabelLinearClsHead', in_channels=40, num_classes=4)
+model = dict(backbone=dict(arch={TINY}), head=head, train_cfg=None)
+"""
+    several = save_model(tmp_path / 'several', text, ('ant', 'bee', 'cat', 'dog'))
+
+    def write(graph, path, *rest):
+        path.write_text('some file')
+        return graph
+
+    monkeypatch.setattr(writers, 'write_onnx', write)
+    lines = []
+    options = dict(check=CHECKED, say=lines.append)
+    export_model(several.config, several.checkpoint, tmp_path / 'c.onnx', **options)
+    assert any('MultiLabelLinearClsHead are not the softmax' in line for line in lines), lines
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,17 @@ def test_a_client_that_leaves_is_counted_and_no_error(model, caplog):
 
 
 def test_head_is_answered_without_a_body(port):
-    for path in ('/', '/page.js', '/health'):
+    for path in ('/', '/page.js', '/health', '/model', '/metrics'):
         status, headers, body = ask(port, 'HEAD', path)
         assert (status, body) == (200, b'')
         assert int(headers['content-length']) > 0
     assert 'head' not in ask(port, path='/openapi.json')[2].decode().split('"')
+
+
+def test_head_asks_for_the_token_as_well(model):
+    with serving(create_app(model, token='Secret')) as port:
+        statuses = {path: ask(port, 'HEAD', path)[0] for path in ('/health', '/model', '/metrics')}
+    assert statuses == {'/health': 200, '/model': 401, '/metrics': 401}
 
 
 def test_a_slash_too_many_is_not_found(port):
