@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 from mmengine.config import Config
 
-from selnext_mm.analysis.complexity import is_detector, measure_model
+from selnext_mm.analysis.complexity import WithoutInitialValues, is_detector, measure_model
 from selnext_mm.config.build import build_model
 from selnext_mm.config.load import load_config
 from selnext_mm.config_files import config_leaves, config_root
@@ -76,7 +76,8 @@ TASKS = {'upernet': 'Semantic Segmentation', 'semantic_fpn': 'Semantic Segmentat
 def row(leaf: str, count_flops: bool = True) -> dict:
     """The metafile entry of one config; counting takes as long again as building the model."""
     cfg = load_config(leaf)
-    model = build_model(cfg).eval()
+    with WithoutInitialValues():
+        model = build_model(cfg).eval()
     dense = is_detector(model) or is_segmentor(model)
     iterations = cfg.train_cfg.get('max_iters')
     metadata = {

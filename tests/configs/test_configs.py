@@ -1,5 +1,6 @@
 """Every runnable config parses, builds and has the parameters it is documented with."""
 
+import functools
 import importlib.util
 import re
 from pathlib import Path
@@ -49,6 +50,7 @@ COUNTED = {
 }
 
 
+@functools.cache
 def metafile_rows():
     index = yaml.safe_load((config_root().parent / 'model-index.yml').read_text())
     rows = {}
