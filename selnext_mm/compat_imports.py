@@ -1,14 +1,13 @@
 """Work-arounds for the stack's imports, each with its reason and what makes it inert.
 
-``apply()`` runs once, with those of :mod:`selnext_mm.compat`. Nothing is imported here.
+``apply()`` runs once, with those of :mod:`selnext_mm.compat`. Nothing is imported here, and the
+package only when a function is called: the doctor runs this file by itself.
 """
 
 import importlib
 import importlib.util
 from pathlib import Path
 from types import ModuleType
-
-from selnext_mm.import_hooks import around_import, defer, register_late
 
 
 def _multimodal_models_work() -> bool:
@@ -31,6 +30,8 @@ def switch_off_multimodal_models() -> None:
     Inert if transformers has the function or is not installed, and if mmpretrain is imported
     already. Loads neither.
     """
+    from selnext_mm.import_hooks import around_import
+
     around_import(['mmpretrain.utils.dependency'], _switch_off)
 
 
@@ -62,6 +63,8 @@ def load_sharding_later() -> None:
     Inert where mmengine.optim is imported already. Loads nothing.
     """
 
+    from selnext_mm.import_hooks import register_late
+
     def registry(name: str):
         return lambda: getattr(importlib.import_module('mmengine.registry'), name)
 
@@ -84,6 +87,8 @@ def import_large_libraries_later() -> None:
     They are a quarter of what each command takes to start. Inert where mmdet is imported already.
     Loads nothing.
     """
+    from selnext_mm.import_hooks import defer
+
     libraries = ('matplotlib', 'scipy', 'seaborn', 'shapely', 'sklearn')
     defer(libraries, {f'mmdet.{name}' for name in SELDOM_USED})
 
@@ -114,6 +119,8 @@ def take_unequal_lists() -> None:
     mmdet 3.3.0 makes one array of the overlaps of all images, which differ in their numbers of
     boxes. Inert where mmdet.evaluation is imported already.
     """
+    from selnext_mm.import_hooks import around_import
+
     around_import(['mmdet.evaluation.functional.recall'], _take_unequal_lists)
 
 

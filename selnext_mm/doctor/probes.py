@@ -30,19 +30,21 @@ def reason(error: BaseException) -> str:
     return f'{type(error).__name__}: {text}' if text else type(error).__name__
 
 
-def load_compat() -> Facts:
-    """Apply the work-around that lets torchvision be imported.
-
-    Its file is run by itself, since importing the package takes a working mmengine.
-    """
+def run_alone(name: str):
+    """A file of the package, run by itself: importing the package takes a working mmengine."""
     here = os.path.dirname(os.path.abspath(__file__))
-    path = os.path.join(os.path.dirname(here), 'compat.py')
+    path = os.path.join(os.path.dirname(here), f'{name}.py')
+    spec = importlib.util.spec_from_file_location(f'selnext_mm_{name}', path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # it owns what it declares, so it has to stay
+    spec.loader.exec_module(module)
+    return module
+
+
+def load_compat() -> Facts:
+    """Apply the work-around that lets torchvision be imported."""
     try:
-        spec = importlib.util.spec_from_file_location('selnext_mm_compat', path)
-        compat = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = compat  # it owns what it declares, so it has to stay
-        spec.loader.exec_module(compat)
-        compat.declare_torchvision_ops()
+        run_alone('compat').declare_torchvision_ops()
     except Exception as error:
         return {'compat_error': reason(error)}
     return {}
@@ -141,8 +143,7 @@ def probe_mmengine() -> Iterator[Facts]:
 
 def probe_transformers() -> Iterator[Facts]:
     """Whether mmpretrain's multimodal models can be imported beside the installed transformers."""
-    yield load_compat()
-    yield {'fits': sys.modules['selnext_mm_compat']._multimodal_models_work()}
+    yield {'fits': run_alone('compat_imports')._multimodal_models_work()}
     from importlib.metadata import version
 
     yield {'version': version('transformers')}

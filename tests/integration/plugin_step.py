@@ -48,6 +48,7 @@ def step(path):
         if 'data_preprocessor' in cfg:
             cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
         model = MODELS.build(cfg.model).train()
+        model.init_weights()  # as the runner does; some of DINO's tensors have no values before
         data = model.data_preprocessor(sample(cfg), training=True)
         losses = model(**data, mode='loss')
         total, _ = model.parse_losses(losses)
