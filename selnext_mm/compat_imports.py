@@ -41,20 +41,6 @@ def _switch_off(module, execute) -> None:
         module.WITH_MULTIMODAL = False
 
 
-# Modules of mmdet that import a large library for what few people use of them.
-SELDOM_USED = {
-    'evaluation.metrics.crowdhuman_metric',
-    'models.dense_heads.paa_head',
-    'models.task_modules.assigners.hungarian_assigner',
-    'models.task_modules.assigners.topk_hungarian_assigner',
-    'models.task_modules.tracking.aflink',
-    'models.task_modules.tracking.interpolation',
-    'models.task_modules.tracking.kalman_filter',
-    'structures.mask.structures',
-    'utils.mot_error_visualize',
-}
-
-
 def load_sharding_later() -> None:
     """Let mmengine load what splits a model or an optimizer among GPUs when somebody uses that.
 
@@ -62,7 +48,6 @@ def load_sharding_later() -> None:
     parts for it, which take as long to load as torch itself. They stay registered by their names.
     Inert where mmengine.optim is imported already. Loads nothing.
     """
-
     from selnext_mm.import_hooks import register_late
 
     def registry(name: str):
@@ -78,6 +63,20 @@ def load_sharding_later() -> None:
         ('mmengine._strategy.fsdp', 'FSDPStrategy', 'STRATEGIES'),
     ):
         register_late(module, kind, registry(registered))
+
+
+# Modules of mmdet that import a large library for what few people use of them.
+SELDOM_USED = {
+    'evaluation.metrics.crowdhuman_metric',
+    'models.dense_heads.paa_head',
+    'models.task_modules.assigners.hungarian_assigner',
+    'models.task_modules.assigners.topk_hungarian_assigner',
+    'models.task_modules.tracking.aflink',
+    'models.task_modules.tracking.interpolation',
+    'models.task_modules.tracking.kalman_filter',
+    'structures.mask.structures',
+    'utils.mot_error_visualize',
+}
 
 
 def import_large_libraries_later() -> None:

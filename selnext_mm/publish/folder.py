@@ -287,7 +287,10 @@ def publish(
         write_json(folder / ABOUT, about)
         digest = sha256(folder / WEIGHTS)
         start = start_of(configs)
-        command = command_of(work_dir) or f'selnext-mm train {CONFIG}'
+        command = command_of(work_dir)
+        # Weights that a training began with are not beside the config.
+        if command is None and start.partition(';')[0] == 'random weights':
+            command = f'selnext-mm train {CONFIG}'
         text = model_card(
             run, loaded, about, path.name, digest, licence, repo, start, dtype, notes, command
         )

@@ -231,6 +231,13 @@ def test_a_run_of_a_config_is_repeated_by_the_config_beside_the_card(run, tmp_pa
     assert '- command: `selnext-mm train config.py`\n' in recipe
 
 
+def test_a_run_from_weights_that_are_not_published_has_no_command(run, tmp_path):
+    (run / 'config.py').write_text(f"{(run / 'config.py').read_text()}\nload_from = 'w.pth'\n")
+    main([str(run), '--to', str(tmp_path / 'out')])
+    recipe = sections((tmp_path / 'out' / 'README.md').read_text())['Data and recipe']
+    assert 'command:' not in recipe
+
+
 def test_a_resumed_run_tells_its_first_start_as_well(run, tmp_path):
     text = (run / 'config.py').read_text()
     resumed = "resume = True\nload_from = '/home/me/cells/epoch_2.pth'\n"
