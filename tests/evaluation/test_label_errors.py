@@ -3,12 +3,15 @@
 import copy
 import json
 
+import numpy as np
 import pytest
 
 from selnext_mm.evaluation import coco_scores
 from selnext_mm.evaluation.error_types import outcomes
 from selnext_mm.evaluation.label_errors import suspects
+from tests.evaluation.test_error_types import as_coco, random_set
 from tests.evaluation.test_scores import found, scene
+from tests.oracles import label_errors as oracle
 
 
 def look(content, results, num=9, least=0.5):
@@ -32,6 +35,36 @@ def test_each_mistake_of_a_label_is_named():
     assert [s.kind for s in look(content, results, num=1)] == ['no label']
     assert [s.kind for s in look(content, results, least=0.9)] == ['no label', 'another class']
     assert len(look(content, results, least=0.4)) == 4
+
+
+def test_random_sets_are_as_the_slow_reference_says():
+    rng = np.random.default_rng(3)
+    seen = {'no label': 0, 'another class': 0, 'another place': 0}
+    left_out = 0
+    for _ in range(150):
+        truth, predictions = random_set(rng)
+        # Scores without ties: the order of equal suspicions is not what this is about.
+        predictions = [(*p[:6], float(rng.uniform(0.2, 1))) for p in predictions]
+        if not predictions:
+            continue
+        content, results = as_coco(truth, predictions)
+        least = float(rng.choice([0.3, 0.5]))
+        expected = oracle.suspects(truth, predictions, least)
+        listed = look(content, results, num=99, least=least)
+        assert [(s.kind, s.label and s.label['id'] - 1) for s in listed] == [
+            (kind, label) for _, kind, _, label in expected
+        ]
+        assert [s.suspicion for s in listed] == pytest.approx([row[0] for row in expected])
+        for suspect, (_, kind, number, _) in zip(listed, expected, strict=True):
+            given = results[number]
+            assert (suspect.prediction['bbox'], suspect.prediction['score']) == (
+                given['bbox'],
+                given['score'],
+            )
+            seen[kind] += 1
+        assert look(content, results, num=2, least=least) == listed[:2]
+        left_out += sum(r['score'] >= least for r in results) - len(listed)
+    assert min(*seen.values(), left_out) >= 20, (seen, left_out)
 
 
 def test_a_label_that_another_prediction_agrees_with_is_less_suspicious():

@@ -58,9 +58,8 @@ def mean_ap(rows, objects):
     return sum(values) / len(values) if values else None
 
 
-def analyse(truth, predictions):
-    """(AP, {kind: how many}, {kind: AP once it is fixed})."""
-    taken, ignored = greedy(truth, predictions)
+def judge(truth, predictions, taken, ignored):
+    """(prediction -> kind of error, prediction -> object that it was meant for)."""
     kind, goal = {}, {}
     for p, box in enumerate(predictions):
         if p in taken or p in ignored:
@@ -77,6 +76,13 @@ def analyse(truth, predictions):
             kind[p] = 'duplicate'
         else:
             kind[p] = 'both' if best_other[0] >= 0.1 else 'background'
+    return kind, goal
+
+
+def analyse(truth, predictions):
+    """(AP, {kind: how many}, {kind: AP once it is fixed})."""
+    taken, ignored = greedy(truth, predictions)
+    kind, goal = judge(truth, predictions, taken, ignored)
     objects = [n for n, t in enumerate(truth) if not t[6]]
     missed = [n for n in objects if n not in taken.values() and n not in goal.values()]
     counts = {k: list(kind.values()).count(k) for k in KINDS}
