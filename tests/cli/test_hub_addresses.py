@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from selnext_mm.__main__ import main
 from selnext_mm.checkpoints.files import load_file
+from selnext_mm.cli.serve import build_parser, open_checkpoint
 from selnext_mm.publish.folder import publish
 
 ADDRESS = 'hf://me/pets@v1'
@@ -113,6 +115,18 @@ def test_the_result_is_that_of_the_file(command, place, hub):
     assert fetched(hub) == 1
 
 
+def test_the_server_answers_as_with_the_file(place, hub):
+    picture = np.asarray(Image.open('pets/train/cat/4.png'))[..., ::-1]
+    answers = []
+    for weights in ('published/model.safetensors', ADDRESS):
+        model = open_checkpoint(build_parser().parse_args(['work/config.py', weights]))
+        found = model.find_prepared([model.prepare(picture)], [picture.shape[:2]])
+        answers.append((model.classes, model.metadata['checkpoint_sha256'], found))
+    assert answers[0] == answers[1]
+    assert len(answers[0][2][0]) == 2
+    assert fetched(hub) == 1
+
+
 @pytest.mark.parametrize('case', TRAINED)
 def test_training_starts_from_them(case, place, hub, capsys):
     needs(case)
@@ -133,6 +147,8 @@ def test_training_starts_from_them(case, place, hub, capsys):
         (['test', 'hf://me/pets', 'hf://me/pets'], 'hf download me/pets --local-dir DIR'),
         (['train', 'hf://me/pets'], 'hf download me/pets --local-dir DIR'),
         (['export', 'hf://me/pets', 'hf://me/pets', '--to=safetensors', '--out=x.safetensors'], ''),
+        (['serve', 'hf://me/pets', 'hf://me/pets@v1'], ''),
+        (['serve', 'hf://me/pets'], ''),
     ],
 )
 def test_a_config_of_the_hub_is_not_run(words, more, place, hub, capsys):
