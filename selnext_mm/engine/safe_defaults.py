@@ -1,8 +1,10 @@
-"""What a training is given so that nothing is lost: a config in, the same with our parts in it."""
+"""What a training is given beyond its config: parts that lose nothing, AP of every class."""
 
 from mmengine.config import Config
 
-from selnext_mm.config.walk import iter_hooks
+from selnext_mm.config.walk import iter_datasets, iter_evaluators, iter_hooks
+from selnext_mm.datasets.check.config import class_names, dataset_class
+from selnext_mm.evaluation.output import COCO_METRICS
 
 LOOPS = {
     'EpochBasedTrainLoop': 'ResumableEpochBasedTrainLoop',
@@ -10,6 +12,7 @@ LOOPS = {
 }
 STOCK_HOOKS = ('CheckpointHook', 'mmengine.CheckpointHook')
 HOOK = 'SafeCheckpointHook'
+CLASSES = 100  # with more there is no table of their AP after every epoch
 
 
 def make_safe(cfg: Config) -> None:
@@ -38,3 +41,21 @@ def make_safe(cfg: Config) -> None:
     names = [custom['imports']] if isinstance(custom['imports'], str) else custom['imports']
     if 'selnext_mm' not in names:
         cfg.custom_imports = dict(custom, imports=[*names, 'selnext_mm'])
+
+
+def add_class_ap(cfg: Config) -> None:
+    """Let the COCO metrics of the validation give AP of every class, of up to ``CLASSES``.
+
+    A metric that has ``classwise`` itself, true or false, is left as it is; so is one with
+    ``iou_thrs``, since mmdet's table of the classes is for the standard ones.
+    """
+    names = [
+        class_names(dataset_class(cfg, node), node) or ()
+        for _, node in iter_datasets(cfg, ('val_dataloader',))
+    ]
+    if not names or max(map(len, names)) > CLASSES:
+        return
+    for place, metric in iter_evaluators(cfg):
+        ours = place == 'val_evaluator' and metric.get('type') in COCO_METRICS
+        if ours and metric.get('iou_thrs') is None:
+            metric.setdefault('classwise', True)

@@ -40,7 +40,7 @@ from selnext_mm.engine.preflight.weights import (
 from selnext_mm.engine.resume.lineage import Newest, claim, restart_warning
 from selnext_mm.engine.resume.work_dir_lock import WorkDirLock
 from selnext_mm.engine.runner import ConciseRunner
-from selnext_mm.engine.safe_defaults import HOOK, make_safe
+from selnext_mm.engine.safe_defaults import HOOK, add_class_ap, make_safe
 from selnext_mm.engine.sliced_test import check_together, use_slices
 from selnext_mm.engine.test_time_aug import use_tta
 from selnext_mm.errors import UserError, typed
@@ -163,6 +163,7 @@ class Session:
         check_settings(cfg, loaders)
         lines = self._check_labels(cfg, loaders)
         make_safe(cfg)
+        add_class_ap(cfg)
         model = build_model(cfg)
         check_arguments(cfg, model)
         start = dict(load_from=cfg.get('load_from'), resume=cfg.get('resume', False))

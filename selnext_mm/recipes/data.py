@@ -3,11 +3,11 @@
 from typing import Any
 
 from selnext_mm.datasets.formats.records import CLASSIFICATION, DatasetInfo
+from selnext_mm.engine.safe_defaults import CLASSES
 
 META = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 ZOOM = (0.75, 1.25)  # of the training images, around their size
 MULTI_SCALE = (0.5, 1.5)  # the same with --multi-scale
-CLASSES = 100  # with more there is no table of their AP after every epoch
 PAD = 114.0  # grey of what Mosaic and MixUp leave empty, YOLOX's
 
 

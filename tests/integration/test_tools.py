@@ -76,6 +76,13 @@ def test_one_switch_writes_the_scalars_for_tensorboard(trained):
     assert [e.value for e in events.Scalars('loss')] == pytest.approx(losses)
 
 
+def test_ap_of_each_class_is_among_the_scalars(trained):
+    (file,) = trained[0].glob('*/vis_data/scalars.json')
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    (row,) = [row for row in rows if 'coco/bbox_mAP' in row]
+    assert sum(key.endswith('_precision') for key in row) == 6
+
+
 def test_what_a_cpu_changes_is_said_once(trained):
     text = trained[1].stdout + trained[1].stderr
     assert text.count('mixed precision becomes float32') == 1

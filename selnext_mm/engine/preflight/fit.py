@@ -1,6 +1,6 @@
 """Parts of a config that are sound each by itself and do not fit together."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from mmengine.config import Config
 from torch import nn
@@ -11,6 +11,7 @@ from selnext_mm.errors import UserError
 from selnext_mm.models.attention.patnet_gates import MeanStdGate
 from selnext_mm.text import counted
 
+TABLE_THRESHOLDS = 6  # mmdet's table of classes has columns of the first and of the sixth
 MIXES = ('Mosaic', 'MixUp')  # of mmdet; they mix images and boxes, and leave masks as they are
 
 
@@ -24,6 +25,14 @@ def _loads_masks(cfg: Config, loader: str) -> bool | None:
     """Do the transforms of a loader read masks? None if none of them reads annotations."""
     found = [n for _, n, _ in loader_parts(cfg, loader) if _kind(n) == 'LoadAnnotations']
     return any(node.get('with_mask') for node in found) if found else None
+
+
+def _judging(cfg: Config, loaders: Iterable[str]) -> Iterator[tuple[str, dict]]:
+    """(evaluator, metric) of every metric that a run with ``loaders`` is judged by."""
+    used = {f'{loader.partition("_")[0].replace("train", "val")}_evaluator' for loader in loaders}
+    for name, metric in iter_evaluators(cfg):
+        if name in used:
+            yield name, metric
 
 
 def check_masks(cfg: Config, loaders: Iterable[str]) -> None:
@@ -43,14 +52,28 @@ def check_masks(cfg: Config, loaders: Iterable[str]) -> None:
             'train_dataloader reads masks: set with_mask=True there, or train on boxes alone with '
             'model.roi_head.mask_head=None and the metric bbox in both evaluators'
         )
-    judged = {f'{loader.partition("_")[0].replace("train", "val")}_evaluator' for loader in loaders}
-    for name, metric in iter_evaluators(cfg):
+    for name, metric in _judging(cfg, loaders):
         wanted = metric.get('metric') or ()
-        if name in judged and not makes_masks and 'segm' in wanted:
+        if not makes_masks and 'segm' in wanted:
             raise UserError(
                 f'{name} of {cfg.filename} scores masks (metric segm), and the model makes none '
                 '(model.roi_head.mask_head is not set): --cfg-options val_evaluator.metric=bbox '
                 'test_evaluator.metric=bbox'
+            )
+
+
+def check_class_table(cfg: Config, loaders: Iterable[str]) -> None:
+    """Raise :class:`UserError` for a metric that would fail at its table of the classes."""
+    for name, metric in _judging(cfg, loaders):
+        thresholds = metric.get('iou_thrs')
+        if not metric.get('classwise') or thresholds is None:
+            continue
+        given = [thresholds] if isinstance(thresholds, int | float) else list(thresholds)
+        if len(given) < TABLE_THRESHOLDS:
+            raise UserError(
+                f'{name} of {cfg.filename}: classwise is for the standard thresholds of the IoU '
+                f'(mmdet shows the first and the sixth), and iou_thrs={given} has '
+                f'{len(given)}: leave out one of them'
             )
 
 

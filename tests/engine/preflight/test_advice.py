@@ -5,7 +5,7 @@ from mmengine.config import Config
 from selnext_mm.config.build import build_model
 from selnext_mm.config.load import load_config
 from selnext_mm.engine.preflight.advice import lr_for_batch, random_and_fixed
-from selnext_mm.engine.safe_defaults import make_safe
+from selnext_mm.engine.safe_defaults import add_class_ap, make_safe
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,36 @@ def test_what_a_config_chose_stays():
     cfg = Config(dict(train_cfg=dict(type='X'), default_hooks=hooks, custom_hooks=custom))
     make_safe(cfg)
     assert cfg.default_hooks == hooks
+
+
+@pytest.mark.parametrize(
+    ('options', 'expected'),
+    [
+        ({}, [True]),
+        ({'val_evaluator.classwise': False}, [False]),
+        ({'val_dataloader.dataset.metainfo': dict(classes=['x'] * 101)}, [None]),
+        ({'val_evaluator.type': 'DumpDetResults'}, [None]),
+        ({'val_evaluator.iou_thrs': [0.5]}, [None]),
+        (
+            # Below a wrapper, and in an evaluator with several metrics.
+            {
+                'val_dataloader.dataset': dict(
+                    type='RepeatDataset', times=1, dataset=dict(type='CocoDataset', ann_file='a')
+                ),
+                'val_evaluator': [dict(type='mmdet.CocoMetric'), dict(type='CocoMetric')],
+            },
+            [True, True],
+        ),
+        ({'val_dataloader': None}, [None]),
+    ],
+)
+def test_every_class_of_up_to_a_hundred_gets_its_ap(options, expected):
+    cfg = load_config('mask_rcnn/selnext_t_3x_coco.py', options)
+    add_class_ap(cfg)
+    found = cfg.val_evaluator
+    metrics = found if isinstance(found, list) else [found]
+    assert [m.get('classwise') for m in metrics] == expected
+    assert 'classwise' not in cfg.test_evaluator
 
 
 def config(batch=2, base=16, enable=None, **wrapper):
