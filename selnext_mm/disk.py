@@ -192,7 +192,7 @@ def full_disk(error: OSError) -> str | None:
             name = opened if isinstance(opened, str) else name
         trace = trace.tb_next
     remedy = 'Free space or name another folder, then start again (training: with --resume)'
-    path = Path(os.fsdecode(name)) if name is not None else Path.cwd() / 'a file'
+    path = Path(os.fsdecode(name)) if name is not None else Path('the output or a file')
     return f'{limit_reached(path, error)}. {remedy}'
 
 

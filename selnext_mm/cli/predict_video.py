@@ -63,8 +63,11 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
     from selnext_mm.inference.clips import predict_video
     from selnext_mm.inference.output import complete_folder
     from selnext_mm.inference.thresholds import in_words
+    from selnext_mm.inference.tracks import require_trackers
     from selnext_mm.inference.video import open_video
 
+    if args.track:
+        require_trackers()
     (entry,), out = args.images, Path(args.out).expanduser()
     columns = (
         *Progress.get_default_columns(),

@@ -12,6 +12,12 @@ from selnext_mm.inference.thresholds import Thresholds, shown
 INSTALL = "pip install --no-deps trackers supervision pydeprecate av && pip install 'scipy>=1.13.1'"
 
 
+def require_trackers() -> None:
+    """Raise :class:`UserError` if the package is missing."""
+    if find_spec('trackers') is None or find_spec('supervision') is None:
+        raise UserError(f'--track needs trackers: {INSTALL}')
+
+
 class Tracks:
     """Gives an object the same number in every frame.
 
@@ -27,8 +33,7 @@ class Tracks:
     """
 
     def __init__(self, rate: float, start: float = 0.7) -> None:
-        if find_spec('trackers') is None or find_spec('supervision') is None:
-            raise UserError(f'--track needs trackers: {INSTALL}')
+        require_trackers()
         import trackers
 
         self._tracker = trackers.ByteTrackTracker(

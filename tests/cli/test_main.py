@@ -1,4 +1,5 @@
 import argparse
+import contextlib
 import errno
 import importlib
 import os
@@ -139,6 +140,20 @@ def test_a_full_disk_is_one_message_whoever_writes(capsys, writer):
     assert message.startswith('error: /dev/full could not be written: the disk is full')
     assert 'MB free in /dev' in message
     assert '--resume' in message
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full (Linux)')
+def test_an_output_that_takes_no_more_is_one_message(capsys, monkeypatch):
+    def lines(argv):
+        print('a line', flush=True)
+
+    with open('/dev/full', 'w', encoding='utf-8') as full, monkeypatch.context() as patch:
+        patch.setattr('sys.stdout', full)
+        assert call(lines, []) == 2
+        with contextlib.suppress(OSError):
+            full.close()
+    message = capsys.readouterr().err
+    assert message.startswith('error: the output or a file could not be written: the disk is full')
 
 
 def test_other_errors_of_the_system_keep_their_traceback():

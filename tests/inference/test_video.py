@@ -230,10 +230,14 @@ def test_tracks_do_not_swap(tmp_path):
     assert len(tracks.seen) == 2
 
 
-def test_a_missing_tracker_is_told(echo, clip, tmp_path, monkeypatch, capsys):
+def test_a_missing_tracker_is_told_before_the_model_is_read(
+    echo, clip, tmp_path, monkeypatch, capsys
+):
     from selnext_mm.inference import tracks
+    from selnext_mm.runtime import models
 
     monkeypatch.setattr(tracks, 'find_spec', lambda name: None)
+    monkeypatch.setattr(models, 'open_model', pytest.fail)
     assert predict(echo, clip, tmp_path / 'out', '--track') == 2
     assert '--track needs trackers: pip install --no-deps trackers' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
