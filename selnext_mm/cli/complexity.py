@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from selnext_mm.analysis.complexity import Complexity, measure
-from selnext_mm.analysis.papers.figures import PAPER_FIGURES, PaperFigure, meets
+from selnext_mm.analysis.papers.figures import PAPER_FIGURES
+from selnext_mm.analysis.papers.printed import PaperFigure, meets
 from selnext_mm.cli.parser import Parser
 from selnext_mm.config.build import quiet
 from selnext_mm.config.load import load_config

@@ -16,7 +16,8 @@ from selnext_mm.analysis.complexity import (
     measure_model,
     without_data,
 )
-from selnext_mm.analysis.papers.figures import PAPER_FIGURES, meets, printed_interval
+from selnext_mm.analysis.papers.figures import PAPER_FIGURES
+from selnext_mm.analysis.papers.printed import meets, printed_interval
 from selnext_mm.config_files import find_config
 from selnext_mm.errors import UserError
 
@@ -183,6 +184,10 @@ def test_rounding_intervals_are_half_open_and_exact():
 
 
 PATNETS = ('t0', 't1', 't2', 's', 'm', 'l')
+TABLE2_PEERS = (
+    *('ResNet50', 'ResNet101', 'ResNeXt101-32x4d', 'ResNeXt101-64x4d'),
+    *('PoolFormer-S24', 'PoolFormer-S36', 'PVT-Small', 'PVT-Medium', 'PVT-Large'),
+)
 UNMET = {
     'params': {
         'cls/mobilenet_v3_l_grn_in1k.py',
@@ -197,6 +202,7 @@ UNMET = {
         *(f'cls/patnet_{a}_in1k.py' for a in PATNETS),
         *(f'cls/fasternet_{a}_in1k.py' for a in ('t2', 's', 'm', 'l')),
         *(f'mask_rcnn/{m}_{a}_1x_coco.py' for m in ('fasternet', 'patnet') for a in 'sml'),
+        *(f'mask_rcnn/patnet_s_1x_coco.py, {name}' for name in TABLE2_PEERS),
         *(f'cascade_mask_rcnn/swin_{a}_3x_coco.py' for a in 'tsb'),
     },
 }

@@ -3,7 +3,8 @@ from itertools import chain
 
 import pytest
 
-from selnext_mm.analysis.papers.figures import PAPER_FIGURES, printed_interval
+from selnext_mm.analysis.papers.figures import PAPER_FIGURES
+from selnext_mm.analysis.papers.printed import printed_interval
 from selnext_mm.analysis.papers.tables import BASELINES, TABLES
 from selnext_mm.analysis.trade_off import key, load_measured, trade_off
 from selnext_mm.config_files import find_config

@@ -7,7 +7,8 @@ import pytest
 
 from selnext_mm.__main__ import main
 from selnext_mm.analysis.complexity import Complexity
-from selnext_mm.analysis.papers.figures import PAPER_FIGURES, PaperFigure
+from selnext_mm.analysis.papers.figures import PAPER_FIGURES
+from selnext_mm.analysis.papers.printed import PaperFigure
 from selnext_mm.cli import complexity
 from selnext_mm.cli.complexity import compare
 

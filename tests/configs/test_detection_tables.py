@@ -4,8 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
+from selnext_mm.analysis.complexity import NUM_MASKS
 from selnext_mm.analysis.papers.figures import PAPER_FIGURES
+from selnext_mm.analysis.papers.patnet_detectors import MASK_TOP, OURS, TABLE2, WITHOUT_TOP
+from selnext_mm.analysis.papers.printed import meets
 from selnext_mm.config_files import find_config
 from tests.printed_results import PRINTED
 
@@ -50,18 +54,47 @@ def test_table_5(root):
 def test_table_2_of_patnet(root):
     table = rows(root, 'patnet.md', '| backbone | config | params M, paper |')
     assert len(table) == 15
-    others = ('`mmdet::', 'none here')
-    ours = {c[1].strip('`'): c[2:] for c in table if not c[1].startswith(others)}
-    assert sorted(ours) == sorted(f'mask_rcnn/{model}_1x_coco.py' for model in IMAGES_PER_S)
-    for name, cells in ours.items():
-        figure = PAPER_FIGURES[name]
-        model = name.removeprefix('mask_rcnn/').removesuffix('_1x_coco.py')
-        assert cells == [
+    seen = set()
+    for backbone, config, *cells in table:
+        name = config.strip('`')
+        if name not in TABLE2:
+            assert config.startswith(('`mmdet::', "another backbone in PATNet-S's"))
+            name = f'{OURS}, {backbone.removesuffix(" x1.5")}'
+        else:
+            model = name.removeprefix('mask_rcnn/').removesuffix('_1x_coco.py')
+            assert cells[4:] == [str(IMAGES_PER_S[model]), PRINTED[name]]
+            assert find_config(name).is_file()
+        figure = TABLE2[name]
+        assert cells[:4] == [
             *(figure.params, f'{figure.exact_params / 1e6:.2f}'),
             *(figure.flops, f'{figure.exact_flops / 1e9:.1f}'),
-            *(str(IMAGES_PER_S[model]), PRINTED[name]),
         ]
-        assert find_config(name).is_file()
+        seen.add(name)
+    assert seen == TABLE2.keys()
+
+
+def test_flops_of_table_2_lack_the_last_layers_of_the_mask_head():
+    """The nine convolutional detectors, to the digit"""
+    side, channels, classes = 28, 256, 80
+    top = channels * channels * side * side + channels * side * side  # the deconvolution, biases
+    top += channels * side * side  # its ReLU
+    top += classes * side * side * (channels + 1)
+    assert top * NUM_MASKS == MASK_TOP
+    rows = [figure for figure in TABLE2.values() if figure.flops_reason == WITHOUT_TOP]
+    assert len(rows) == 9
+    for figure in rows:
+        assert not meets(figure.exact_flops, figure.flops, 'flops')
+        assert meets(figure.exact_flops - MASK_TOP, figure.flops, 'flops')
+        assert meets(figure.exact_params, figure.params, 'params')
+
+
+def test_the_config_of_another_backbone_is_that_of_its_row(root):
+    text = (root / 'docs/patnet.md').read_text()
+    block = text[text.index('title="poolformer_s24.py"') :].split('\n', 1)[1].split('```')[0]
+    config = Config.fromstring(block.replace('selnext_mm::', f'{root}/configs/'), '.py')
+    options = TABLE2[f'{OURS}, PoolFormer-S24'].options
+    assert {'_delete_': True, **config.model.backbone} == options['backbone']
+    assert config.model.neck.in_channels == options['neck.in_channels']
 
 
 def test_stock_configs_that_a_page_names_exist(root):

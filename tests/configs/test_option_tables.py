@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from selnext_mm.analysis.complexity import build_model
-from selnext_mm.analysis.papers.figures import meets
+from selnext_mm.analysis.papers.printed import meets
 from selnext_mm.cli.arguments import Options
 from selnext_mm.config.load import load_config
 

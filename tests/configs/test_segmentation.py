@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 
 from selnext_mm.__main__ import main
 from selnext_mm.analysis.complexity import measure_model
-from selnext_mm.analysis.papers.figures import meets
+from selnext_mm.analysis.papers.printed import meets
 from selnext_mm.config.build import build_model
 from selnext_mm.config.load import load_config
 from selnext_mm.config_files import config_root

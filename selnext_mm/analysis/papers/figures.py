@@ -1,62 +1,9 @@
-"""Parameters and FLOPs as the papers print them, with the rounding that their digits imply."""
+"""Parameters and FLOPs that the papers print, and what our models have."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
-UNITS = {'params': Decimal('1e6'), 'flops': Decimal('1e9')}
-
-
-@dataclass(frozen=True)
-class PaperFigure:
-    """The printed complexity of one config.
-
-    Attributes:
-        params: printed parameters in millions, digit for digit.
-        flops: printed FLOPs in billions, digit for digit.
-        source: table of "A Latency-Efficient Integration of Channel Attention for ConvNets"; after
-            "NA, " of "Attention Meets Normalization and Beyond", after "PATNet, " of "Partial
-            Convolution Meets Visual Attention".
-        counter: which of the two counts of :mod:`selnext_mm.analysis.complexity` the printed FLOPs
-            are compared with, ``'macs'`` or ``'flops_mmcv'``.
-        exact_params, exact_flops: the accepted counts; the model must have exactly these, whether
-            they reproduce the printed ones or not.
-        params_counter: ``'params'``, or ``'trainable_params'`` where the paper leaves out frozen
-            parameters.
-        params_reason, flops_reason: why the printed figure cannot be met; empty where it must be.
-        note: what else a reader of the row has to know.
-        config, options: for a printed model that has no config of its own: the config to start
-            from, and the values of ``cfg.model`` to change in it, by dotted key.
-        requires: an optional package that is needed to build the model.
-    """
-
-    params: str
-    flops: str
-    source: str
-    counter: str
-    exact_params: int
-    exact_flops: int
-    params_counter: str = 'params'
-    params_reason: str = ''
-    flops_reason: str = ''
-    note: str = ''
-    config: str = ''
-    options: Mapping = field(default_factory=dict)
-    requires: str = ''
-
-
-def printed_interval(text: str) -> tuple[Decimal, Decimal]:
-    """The half-open interval [low, high) that rounds to ``text``: '4.5' is [4.45, 4.55)."""
-    value = Decimal(text)
-    half = Decimal((0, (5,), int(value.as_tuple().exponent) - 1))
-    return value - half, value + half
-
-
-def meets(count: int, text: str, quantity: str) -> bool:
-    """Whether ``count``, in the unit of ``quantity`` ('params' or 'flops'), prints as ``text``."""
-    low, high = printed_interval(text)
-    return low <= Decimal(count) / UNITS[quantity] < high
+from selnext_mm.analysis.papers.patnet_detectors import TABLE2
+from selnext_mm.analysis.papers.printed import PaperFigure
 
 
 def seln(params: str, flops: str, table: int, exact: tuple[int, int], **known: Any) -> PaperFigure:
@@ -91,7 +38,6 @@ def na(params: str, flops: str, table: int, exact: tuple[int, int]) -> PaperFigu
 # PAT_sp's convolution too for the MACs. A config describes the model before merging, as trained.
 MERGED_MACS = 'printed for the deployed model'
 MERGED_PARAMS = 'printed for the model with Conv-BN merged'
-OTHER_DETECTOR_COUNT = "Table 2's count is not stated (its ResNet-50 has 253 G, ours 259)"
 
 
 def patnet(
@@ -108,22 +54,6 @@ def patnet(
         params_reason=params_reason,
         flops_reason=flops_reason,
         **kwargs,
-    )
-
-
-def fasternet_detector(params: str, flops: str, exact: tuple[int, int]) -> PaperFigure:
-    return PaperFigure(
-        *(params, flops, 'PATNet, Table 2', 'flops_mmcv', *exact),
-        flops_reason=OTHER_DETECTOR_COUNT,
-        requires='timm',
-    )
-
-
-def patnet_detector(params: str, flops: str, exact: tuple[int, int], reason: str) -> PaperFigure:
-    return PaperFigure(
-        *(params, flops, 'PATNet, Table 2', 'flops_mmcv', *exact),
-        params_reason=reason,
-        flops_reason=OTHER_DETECTOR_COUNT,
     )
 
 
@@ -184,27 +114,7 @@ PATNET_FIGURES = {
     ),
     'cls/fasternet_m_in1k.py': fasternet('53.5', '8.74', (53_521_464, 8_721_938_432), '8.741'),
     'cls/fasternet_l_in1k.py': fasternet('93.5', '15.52', (93_465_192, 15_494_383_616), '15.520'),
-    'mask_rcnn/fasternet_s_1x_coco.py': fasternet_detector(
-        '49.0', '258', (48_989_936, 265_259_083_700)
-    ),
-    'mask_rcnn/fasternet_m_1x_coco.py': fasternet_detector(
-        '71.2', '344', (71_228_448, 351_177_547_700)
-    ),
-    'mask_rcnn/fasternet_l_1x_coco.py': fasternet_detector(
-        '110.9', '484', (110_866_416, 491_060_299_700)
-    ),
-    'mask_rcnn/patnet_s_1x_coco.py': patnet_detector(
-        *('46.9', '216', (46_989_096, 228_941_905_748)),
-        'with Conv-BN merged 46.970 M: printed cut off instead of rounded, it seems',
-    ),
-    'mask_rcnn/patnet_m_1x_coco.py': patnet_detector(
-        *('78.2', '295', (79_176_328, 315_123_801_524)),
-        'no configuration has 78.2 M (without PAT_sp 76.99)',
-    ),
-    'mask_rcnn/patnet_l_1x_coco.py': patnet_detector(
-        *('122.0', '397', (122_071_048, 427_836_512_820)),
-        f'{MERGED_PARAMS} (122.020)',
-    ),
+    **TABLE2,
 }
 
 TABLE5_PEERS = {

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from torch.testing import assert_close
 
 from selnext_mm.analysis.complexity import build_model, measure_model
-from selnext_mm.analysis.papers.figures import meets
+from selnext_mm.analysis.papers.printed import meets
 from selnext_mm.config_files import find_config
 from selnext_mm.errors import UserError
 from selnext_mm.models.backbones import FasterNet
