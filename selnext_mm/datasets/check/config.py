@@ -277,6 +277,26 @@ def _is_list(report: Report) -> bool:
     return Path(report.source).is_file()
 
 
+def _stop_on(report: Report, ending: str, leave_out: str = '') -> None:
+    """Raise :class:`UserError` for the errors of a report, but for those of one check."""
+    errors = [f for f in report.errors if f.check != leave_out]
+    if errors:
+        sentences = '; '.join(f.sentence() for f in errors[:3])
+        more = f' (and {len(errors) - 3} more)' if len(errors) > 3 else ''
+        raise UserError(
+            f'{report.name}, {report.source}: {sentences}{more}. "selnext-mm check-data" shows '
+            f'everything{ending}'
+        )
+
+
+def stop_on_bad_labels(cfg: Config, loader: str) -> None:
+    """:class:`UserError` for labels that would ruin a run, whatever classes the model has."""
+    for name, dataset in iter_datasets(cfg, (loader,)):
+        report = check_dataset(cfg, name, dataset, deep=False)
+        if report is not None:
+            _stop_on(report, '', leave_out='num_classes')
+
+
 def stop_on_bad_data(cfg: Config, loaders: Sequence[str]) -> list[str]:
     """The quick form before a run: lines to log.
 
@@ -285,13 +305,7 @@ def stop_on_bad_data(cfg: Config, loaders: Sequence[str]) -> list[str]:
     """
     reports = check_config(cfg, loaders, deep=False)
     for report in reports:
-        if report.errors:
-            sentences = '; '.join(f.sentence() for f in report.errors[:3])
-            more = f' (and {len(report.errors) - 3} more)' if len(report.errors) > 3 else ''
-            raise UserError(
-                f'{report.name}, {report.source}: {sentences}{more}. "selnext-mm check-data" '
-                'shows everything; --skip-data-check starts all the same'
-            )
+        _stop_on(report, '; --skip-data-check starts all the same')
     lines = []
     for report in reports:
         objects = f', {report.used} of {report.objects} annotations used' if report.objects else ''
