@@ -3,7 +3,7 @@
 import inspect
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mmengine.config import Config, ConfigDict
@@ -12,6 +12,7 @@ from mmengine.registry import MODELS, DefaultScope, Registry
 from torch import nn
 
 from selnext_mm.config.scopes import check_scope
+from selnext_mm.config.widths import check_widths
 from selnext_mm.errors import UserError
 from selnext_mm.text import did_you_mean, near
 
@@ -62,28 +63,11 @@ def near_parameter(known: Callable | None, text: str) -> str:
     return f' (did you mean {likely[0]}?)' if likely else ''
 
 
-def _check_neck(cfg: Config, model: nn.Module) -> None:
-    """The backbone's widths against the neck's, for backbones of this package."""
-    backbone, neck = getattr(model, 'backbone', None), cfg.model.get('neck')
-    wanted = neck.get('in_channels') if isinstance(neck, Mapping) else None
-    channels = getattr(backbone, 'channels', None)
-    ours = type(backbone).__module__.partition('.')[0] == 'selnext_mm'
-    if not ours or channels is None or not isinstance(wanted, list | tuple):
-        return
-    widths = [channels[i] for i in backbone.out_indices]
-    if list(wanted) != widths:
-        text = ','.join(map(str, widths))
-        raise UserError(
-            f'model.neck.in_channels = {list(wanted)} in {cfg.filename}, but the maps of the '
-            f'backbone have {widths} channels; add --cfg-options "model.neck.in_channels=[{text}]"'
-        )
-
-
 def build_model(cfg: Config) -> nn.Module:
     """The model of a config; :class:`UserError` if it cannot be built."""
     check_scope(cfg)
     model = _build_model(cfg)
-    _check_neck(cfg, model)
+    check_widths(cfg, model)
     return model
 
 
