@@ -18,6 +18,7 @@ from selnext_mm.datasets.check.images import image_paths
 from selnext_mm.datasets.check.segmentation import check_maps
 from selnext_mm.datasets.coco_file import KEYS, read_coco
 from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES
+from selnext_mm.datasets.text_lists import read_lines
 from selnext_mm.errors import UserError
 from selnext_mm.text import counted, did_you_mean, preview
 
@@ -48,13 +49,12 @@ def class_names(kind: type, dataset: dict) -> tuple[str, ...] | None:
     classes = metainfo.get('classes', getattr(kind, 'METAINFO', {}).get('classes'))
     if isinstance(classes, str):
         # mmengine reads the names from the file of that name.
-        try:
-            classes = Path(classes).expanduser().read_text(encoding='utf-8').splitlines()
-        except OSError as error:
+        if not Path(classes).expanduser().is_file():
             raise UserError(
-                f'metainfo.classes = {classes!r} is no file ({error.strerror}); a single class is '
-                f"written ('{classes}',), with a comma"
-            ) from error
+                f'metainfo.classes = {classes!r} is no file; a single class is written '
+                f"('{classes}',), with a comma"
+            )
+        classes = read_lines(classes, 'metainfo.classes')
     if classes is None:
         return None
     if not isinstance(classes, list | tuple) or not all(isinstance(c, str) for c in classes):

@@ -148,6 +148,17 @@ def test_where_class_names_come_from(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ('encoding', 'words'), [('utf-8-sig', 'byte order mark'), ('utf-16', 'but in UTF-16')]
+)
+def test_a_file_of_names_in_another_encoding(tmp_path, encoding, words):
+    """It would be a traceback, or an unseen character before the first name."""
+    file = tmp_path / 'names.txt'
+    file.write_text('cat\ndog\n', encoding=encoding)
+    with pytest.raises(UserError, match=f'metainfo.classes: {file}.*{words}.* save it as UTF-8'):
+        class_names(Kind, dict(metainfo=dict(classes=str(file))))
+
+
+@pytest.mark.parametrize(
     ('classes', 'words'),
     [('cat', 'with a comma'), (3, 'expected a list'), (['a', 1], 'expected a list')],
 )
