@@ -123,8 +123,9 @@ def check_dataset(cfg: Config, loader: str, dataset: dict, deep: bool = True) ->
             scored=labelled and not training,
         )
         _check_old_forms(cfg, dataset, report)
-        report.paths = image_paths(content, os.path.expanduser(_prefix(dataset)))
-        check_present(report, training)
+        folder = os.path.expanduser(_prefix(dataset))
+        report.paths = image_paths(content, folder)
+        check_present(report, training, folder)
         _check_heads(cfg, report, classes or ())
         return report
     if _is_a(kind, 'BaseSegDataset'):
@@ -168,7 +169,7 @@ def _check_classification(cfg, loader, dataset, kind, classes, deep) -> Report:
         folder = _prefix(dataset)
     if ann_file:
         report = check_list(os.path.join(root, ann_file), folder, classes, loader)
-        check_present(report, loader.startswith('train'))
+        check_present(report, loader.startswith('train'), folder)
     else:
         extensions = dataset.get('extensions') or getattr(kind, 'EXTENSIONS', IMAGE_SUFFIXES)
         report = check_folder(folder, classes, loader, deep, extensions)

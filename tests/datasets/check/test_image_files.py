@@ -168,6 +168,24 @@ def test_another_case_of_letters_is_the_remedy(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ('there', 'name', 'words'),
+    [
+        ('caf\u00e9.jpg', 'cafe\u0301.jpg', 'two forms of Unicode'),
+        ('cafe\u0301.jpg', 'caf\u00e9.jpg', 'two forms of Unicode'),
+        ('1.jpg', '1.jpg ', 'blanks stand around'),
+        ('a b.jpg', 'a%20b.jpg', 'encoded as in an address'),
+        ('1.jpg', 'train/1.jpg', 'There is {folder}/1.jpg: name the files relative to'),
+        ('1.jpg', '/home/me/train/1.jpg', 'relative to the folder of data_prefix, {folder}'),
+    ],
+)
+def test_a_name_that_is_spelt_else_is_told_with_what_is_there(tmp_path, there, name, words):
+    write(tmp_path / there)
+    report = Report('x', 'x', paths={os.path.join(tmp_path, name): None})
+    check_present(report, True, str(tmp_path))
+    assert words.format(folder=tmp_path) in report.errors[0].remedy
+
+
+@pytest.mark.parametrize(
     ('name', 'words'),
     [
         (r'train\1.jpg', 'Windows separators'),
