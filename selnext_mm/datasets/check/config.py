@@ -13,7 +13,7 @@ from selnext_mm.datasets.check.class_counts import class_counts, class_heads
 from selnext_mm.datasets.check.coco import check_coco
 from selnext_mm.datasets.check.findings import Report
 from selnext_mm.datasets.check.folders import check_folder, check_list, compare_folders
-from selnext_mm.datasets.check.image_files import check_present
+from selnext_mm.datasets.check.image_files import check_present, glance
 from selnext_mm.datasets.check.images import image_paths
 from selnext_mm.datasets.check.segmentation import check_maps
 from selnext_mm.datasets.coco_file import KEYS, read_coco
@@ -307,6 +307,7 @@ def stop_on_bad_data(cfg: Config, loaders: Sequence[str]) -> list[str]:
     reports = check_config(cfg, loaders, deep=False)
     for report in reports:
         _stop_on(report, '; --skip-data-check starts all the same')
+        glance(report)
     lines = []
     for report in reports:
         objects = f', {report.used} of {report.objects} annotations used' if report.objects else ''

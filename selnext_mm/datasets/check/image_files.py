@@ -17,6 +17,7 @@ from selnext_mm.datasets.image_suffixes import is_special
 from selnext_mm.datasets.pixels import DARK, SIDES_SWAPPED, UPRIGHT, peculiarities
 
 MANY = 0.01  # share of missing training images from which on a run is not started
+GLANCED = 6  # images of a data set that are read before a run
 TAIL = 64  # bytes; cameras pad the end of a file
 END_MARKS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND'}  # first bytes -> the last mark
 
@@ -148,6 +149,18 @@ class _Odd:
                 'bits',
                 self.dark,
             )
+
+
+def glance(report: Report) -> None:
+    """Add what :func:`check_images` warns of in a few images of ``report.paths``, for a start."""
+    step = max(1, len(report.paths) // GLANCED)
+    paths = [p for p in list(report.paths)[::step][:GLANCED] if os.path.isfile(p)]
+    odd = _Odd()
+    for path in paths:
+        orientation, largest = peculiarities(path)
+        size = report.paths[path]  # none of an image without boxes, which may be turned
+        odd.take(path, size, orientation if size else UPRIGHT, largest)
+    odd.finish(report, len(paths))
 
 
 def check_images(

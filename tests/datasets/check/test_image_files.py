@@ -11,6 +11,7 @@ from selnext_mm.datasets.check.findings import Report
 from selnext_mm.datasets.check.image_files import (
     check_images,
     check_present,
+    glance,
     inspect,
     missing_files,
 )
@@ -108,6 +109,20 @@ def test_sixteen_bits_that_become_black_are_a_warning(tmp_path, suffix, largest,
     report = Report('train', 'x', paths={str(path): (40, 30)})
     check_images(report)
     assert [f.level for f in report.findings] == levels
+    first = Report('train', 'x', paths={str(path): (40, 30)})
+    glance(first)
+    assert first.findings == report.findings
+
+
+def test_a_glance_looks_at_a_few_images_and_leaves_turned_ones_without_boxes(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    path = write(tmp_path / 'a.jpg', exif=exif)
+    lost = {str(tmp_path / f'{i}.jpg'): None for i in range(1000)}
+    for size, found in ((None, []), ((40, 30), ['turned'])):
+        report = Report('train', 'x', paths={str(path): size, **lost})
+        glance(report)
+        assert [f.check for f in report.findings] == found
     mmcv = pytest.importorskip('mmcv')
     assert (read_rgb(path)[..., ::-1] == mmcv.imread(str(path))).all()
 
