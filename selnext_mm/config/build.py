@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
+from mmengine.model import BaseTTAModel
 from mmengine.registry import MODELS, DefaultScope, Registry
 from torch import nn
 
@@ -63,10 +64,22 @@ def near_parameter(known: Callable | None, text: str) -> str:
     return f' (did you mean {likely[0]}?)' if likely else ''
 
 
-def build_model(cfg: Config) -> nn.Module:
-    """The model of a config; :class:`UserError` if it cannot be built."""
+def build_model(cfg: Config, views: bool = False) -> nn.Module:
+    """The model of a config; :class:`UserError` if it cannot be built.
+
+    ``views``: a model that merges what another says of several views of an image is taken, too,
+    and the other one is returned, whose weights are those of a checkpoint.
+    """
     check_scope(cfg)
     model = _build_model(cfg)
+    if isinstance(model, BaseTTAModel):
+        if not views:
+            raise UserError(
+                f'the model of {cfg.filename} is a {type(model).__name__}, which merges several '
+                'views of an image in "selnext-mm test" alone; give the config of the model inside '
+                'of it'
+            )
+        return model.module
     check_widths(cfg, model)
     return model
 

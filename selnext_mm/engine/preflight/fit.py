@@ -26,16 +26,29 @@ def _loads_masks(cfg: Config, loader: str) -> bool | None:
     return any(node.get('with_mask') for node in found) if found else None
 
 
+def refuse_merged_masks(cfg: Config, merging: dict, makes_masks: bool) -> None:
+    """:class:`UserError` if mmdet's model for several views of an image would be given masks."""
+    if makes_masks and _kind(merging) == 'DetTTAModel':
+        raise UserError(
+            f"the model of {cfg.filename} makes masks, and mmdet's DetTTAModel merges boxes alone: "
+            'leave it out, and "selnext-mm test --tta" merges both; or take the masks away with '
+            'roi_head.mask_head=None'
+        )
+
+
 def check_masks(cfg: Config, loaders: Iterable[str]) -> None:
     """Heads, transforms and metrics have to agree on masks, where regions are what is judged.
 
     Raises:
         UserError: masks that nothing makes are scored, or a mask head gets no masks to learn.
     """
-    head = (cfg.model or {}).get('roi_head')
+    model = cfg.model or {}
+    inner = model.get('module')
+    head = (inner if isinstance(inner, dict) else model).get('roi_head')
     if not isinstance(head, dict):
         return
     makes_masks = head.get('mask_head') is not None
+    refuse_merged_masks(cfg, model, makes_masks)
     loads = _loads_masks(cfg, 'train_dataloader') if 'train_dataloader' in loaders else None
     if makes_masks and loads is False:
         raise UserError(
