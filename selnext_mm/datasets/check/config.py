@@ -12,12 +12,16 @@ from selnext_mm.config.walk import LOADERS, iter_datasets, iter_evaluators
 from selnext_mm.datasets.check.class_counts import class_counts, class_heads
 from selnext_mm.datasets.check.coco import check_coco
 from selnext_mm.datasets.check.findings import Report
-from selnext_mm.datasets.check.folders import check_folder, check_list, compare_folders
+from selnext_mm.datasets.check.folders import (
+    check_folder,
+    check_list,
+    compare_folders,
+    extensions_of,
+)
 from selnext_mm.datasets.check.image_files import check_present, glance
 from selnext_mm.datasets.check.images import image_paths
 from selnext_mm.datasets.check.segmentation import check_maps
 from selnext_mm.datasets.coco_file import KEYS, read_coco
-from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES
 from selnext_mm.datasets.text_lists import read_lines
 from selnext_mm.errors import UserError
 from selnext_mm.text import counted, did_you_mean, preview
@@ -48,8 +52,7 @@ def class_names(kind: type, dataset: dict) -> tuple[str, ...] | None:
     metainfo = dict(dataset.get('metainfo') or {})
     classes = metainfo.get('classes', getattr(kind, 'METAINFO', {}).get('classes'))
     if isinstance(classes, str):
-        # mmengine reads the names from the file of that name.
-        if not Path(classes).expanduser().is_file():
+        if not Path(classes).expanduser().is_file():  # from which mmengine reads the names
             raise UserError(
                 f'metainfo.classes = {classes!r} is no file; a single class is written '
                 f"('{classes}',), with a comma"
@@ -171,10 +174,8 @@ def _check_classification(cfg, loader, dataset, kind, classes, deep) -> Report:
         report = check_list(os.path.join(root, ann_file), folder, classes, loader)
         check_present(report, loader.startswith('train'), folder)
     else:
-        extensions = dataset.get('extensions') or getattr(kind, 'EXTENSIONS', IMAGE_SUFFIXES)
-        report = check_folder(folder, classes, loader, deep, extensions)
-    count = len(classes or (() if ann_file else report.classes))
-    places = dict(class_counts(cfg))
+        report = check_folder(folder, classes, loader, deep, extensions_of(kind, dataset))
+    count, places = len(classes or (() if ann_file else report.classes)), dict(class_counts(cfg))
     if count and any(n != count for n in places.values()):
         listed = ', '.join(f'{place} is {n}' for place, n in places.items() if n != count)
         report.add(

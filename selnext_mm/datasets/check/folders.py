@@ -4,9 +4,10 @@ mmpretrain numbers the folders in alphabetical order, each data set for itself: 
 folder in one of them shifts the labels of all that follow.
 """
 
+import inspect
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +19,21 @@ from selnext_mm.text import counted, preview
 
 LOOKED_AT = 200  # files of a class folder, in the quick form
 MISPLACED = 0.5  # share of images in another class's folder from which on it is no correction
+
+
+def extensions_of(kind: type, dataset: Mapping) -> Sequence[str]:
+    """What the names of the images of a data set end in: its argument, else its class's own.
+
+    mmpretrain's ImageNet has it as an attribute, CustomDataset as the default of its argument.
+    """
+    given = dataset.get('extensions') or getattr(kind, 'IMG_EXTENSIONS', None)
+    if given:
+        return given
+    for cls in filter(lambda cls: '__init__' in vars(cls), kind.__mro__):
+        parameter = inspect.signature(vars(cls)['__init__']).parameters.get('extensions')
+        if parameter is not None and parameter.default is not parameter.empty:
+            return parameter.default
+    return IMAGE_SUFFIXES
 
 
 def images_below(
