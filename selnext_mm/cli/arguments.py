@@ -1,17 +1,117 @@
 """Arguments that several commands take."""
 
-from mmengine.config import DictAction
+import argparse
+import ast
+from typing import Any
+
+NUMBERS = {'none': None, 'true': True, 'false': False}
+PLAIN = (int, float, str, bool, type(None))
 
 
-class Options(DictAction):
-    """``key=value ...``; a word without "=" is an error of the command line, not a traceback."""
+class Options(argparse.Action):
+    """``key=value ...`` as mmengine's ``DictAction`` reads it, but for what that one loses.
+
+    Blanks inside of a value stay ("traffic light"), what stands in quotes is text ("'1'"), and
+    dicts can be given, as ``custom_hooks="[dict(type='EMAHook')]"``. A word without "=" or
+    brackets without a partner are an error of the command line, not a traceback.
+    """
 
     def __call__(self, parser, namespace, values, option_string=None):
-        for value in values:
-            key, equals, _ = value.partition('=')
+        options = dict(getattr(namespace, self.dest, None) or {})
+        for word in values:
+            key, equals, text = word.partition('=')
             if not equals or not key:
-                parser.error(f'argument {option_string}: {value!r}; expected key=value')
+                parser.error(f'argument {option_string}: {word!r}; expected key=value')
+            try:
+                options[key] = value_of(text)
+            except (ValueError, RecursionError) as error:
+                parser.error(f'argument {option_string}: {word} cannot be read: {error}')
+        setattr(namespace, self.dest, options)
+
+
+def value_of(text: str) -> Any:
+    """The value of an option: a number, True, None, text, a list, a tuple or a dict.
+
+    Raises:
+        ValueError: brackets without a partner, or a dict that is not written as in Python.
+    """
+    text = text.strip()
+    # Text in quotes and dicts as Python writes them; the paths of Windows are no Python.
+    if ('dict(' in text or any(c in text for c in '{\'"')) and '\\' not in text:
         try:
-            super().__call__(parser, namespace, values, option_string)
-        except (AssertionError, ValueError, IndexError) as error:
-            parser.error(f'argument {option_string}: {" ".join(values)} cannot be read: {error}')
+            found = _literal(ast.parse(f'[{text}]', mode='eval').body)
+        except (ValueError, SyntaxError, MemoryError):
+            return _words(text)
+        return found[0] if len(found) == 1 and not text.endswith(',') else found
+    return _words(text)
+
+
+def _literal(node: ast.AST) -> Any:
+    if isinstance(node, ast.List):
+        return [_literal(item) for item in node.elts]
+    if isinstance(node, ast.Tuple):
+        return tuple(_literal(item) for item in node.elts)
+    if isinstance(node, ast.Dict):
+        pairs = zip(node.keys, node.values, strict=True)
+        return {_literal(key): _literal(value) for key, value in pairs if key is not None}
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == 'dict' and not node.args:
+        return {str(word.arg): _literal(word.value) for word in node.keywords}
+    value = ast.literal_eval(node)
+    if not isinstance(value, PLAIN):
+        raise ValueError(f'{value!r} is neither a number nor text')
+    return value
+
+
+def _scalar(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    if text == 'None' or text.lower() in ('true', 'false'):
+        return NUMBERS[text.lower()]
+    return text
+
+
+def _words(text: str) -> Any:
+    """Words and numbers between commas and brackets, as mmengine reads them."""
+    text = text.strip().strip('\'"')
+    closed = text[:1] + text[-1:]
+    if closed not in ('()', '[]') or _depths(text).index(0) < len(text) - 1:
+        closed = ''
+        if ',' not in text:
+            return _scalar(text)
+    items = _items(text[1:-1] if closed else text)
+    if items == [text]:
+        raise ValueError(
+            'its brackets belong to no list; write text in quotes inside of the quotes of the '
+            'shell, and dicts as in Python'
+        )
+    values = [_words(item) for item in items]
+    return tuple(values) if closed == '()' else values
+
+
+def _depths(text: str) -> list[int]:
+    """How many brackets are open behind each letter.
+
+    Raises:
+        ValueError: some are not closed, or not opened.
+    """
+    depths, depth = [], 0
+    for letter in text:
+        depth += (letter in '([') - (letter in ')]')
+        depths.append(depth)
+    if depth or min(depths, default=0) < 0:
+        raise ValueError(f'its brackets have no partner: {text}')
+    return depths
+
+
+def _items(text: str) -> list[str]:
+    """The parts between commas that are in no brackets."""
+    items, start = [], 0
+    for place, depth in enumerate(_depths(text)):
+        if text[place] == ',' and not depth:
+            items.append(text[start:place])
+            start = place + 1
+    rest = text[start:]
+    return [*items, rest] if rest.strip() else items

@@ -51,12 +51,15 @@ def main(argv: list[str] | None = None) -> int:
     from selnext_mm.disk import check_folder
     from selnext_mm.engine.preflight.paths import check_paths
     from selnext_mm.recipes.browse import browse
-    from selnext_mm.recipes.check import is_labels
+    from selnext_mm.recipes.check import is_labels, refuse_foreign
     from selnext_mm.recipes.resolve import resolve
 
     silence_known_warnings()
     check_folder('--out', Path(args.out).parent)
-    if is_labels(args.data):
+    labels = is_labels(args.data)
+    of_config = {'--data-root': args.data_root, '--cfg-options': args.cfg_options}
+    refuse_foreign(args.data, labels, {'--format': args.format}, of_config)
+    if labels:
         info = find_dataset(args.data, format=args.format)
         if args.split not in info.splits:
             raise UserError(f'--split {args.split}: {args.data} has {", ".join(info.splits)}')

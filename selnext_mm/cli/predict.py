@@ -10,7 +10,7 @@ from selnext_mm import register_modules
 from selnext_mm.cli.parser import Parser
 from selnext_mm.cli.slice_options import add_slice_arguments, in_slices, read_slicing
 from selnext_mm.errors import UserError
-from selnext_mm.text import counted
+from selnext_mm.text import counted, preview
 from selnext_mm.visualization import SCORE_THR
 
 TOP_K, BATCH = 5, 8
@@ -245,6 +245,13 @@ def report(args: argparse.Namespace, predictor, ids, found) -> None:
     rate = f'{len(found.records) / found.seconds:.1f} images/s on {predictor.device}'
     missing = f', {len(found.unreadable)} skipped' if found.unreadable else ''
     print(f'{counted(len(found.records), "image")}{missing}, {rate}')
+    if found.dark:
+        have = counted(len(found.dark), 'image has', 'images have')
+        print(
+            f'{have} 16 bits, of which the model sees the upper 8: all but black '
+            f'({preview(found.dark, 3)}). Scale them to the whole range, or write 8 bits',
+            file=sys.stderr,
+        )
     classes = counted(len(predictor.classes), 'class')
     if predictor.loaded.is_classifier:
         print(f'{classes}, named by {predictor.loaded.source}')

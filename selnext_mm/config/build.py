@@ -3,15 +3,17 @@
 import inspect
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
+from mmengine.model import BaseTTAModel
 from mmengine.registry import MODELS, DefaultScope, Registry
 from torch import nn
 
 from selnext_mm.config.scopes import check_scope
+from selnext_mm.config.widths import check_widths
 from selnext_mm.errors import UserError
 from selnext_mm.text import did_you_mean, near
 
@@ -62,28 +64,23 @@ def near_parameter(known: Callable | None, text: str) -> str:
     return f' (did you mean {likely[0]}?)' if likely else ''
 
 
-def _check_neck(cfg: Config, model: nn.Module) -> None:
-    """The backbone's widths against the neck's, for backbones of this package."""
-    backbone, neck = getattr(model, 'backbone', None), cfg.model.get('neck')
-    wanted = neck.get('in_channels') if isinstance(neck, Mapping) else None
-    channels = getattr(backbone, 'channels', None)
-    ours = type(backbone).__module__.partition('.')[0] == 'selnext_mm'
-    if not ours or channels is None or not isinstance(wanted, list | tuple):
-        return
-    widths = [channels[i] for i in backbone.out_indices]
-    if list(wanted) != widths:
-        text = ','.join(map(str, widths))
-        raise UserError(
-            f'model.neck.in_channels = {list(wanted)} in {cfg.filename}, but the maps of the '
-            f'backbone have {widths} channels; add --cfg-options "model.neck.in_channels=[{text}]"'
-        )
+def build_model(cfg: Config, views: bool = False) -> nn.Module:
+    """The model of a config; :class:`UserError` if it cannot be built.
 
-
-def build_model(cfg: Config) -> nn.Module:
-    """The model of a config; :class:`UserError` if it cannot be built."""
+    ``views``: a model that merges what another says of several views of an image is taken, too,
+    and the other one is returned, whose weights are those of a checkpoint.
+    """
     check_scope(cfg)
     model = _build_model(cfg)
-    _check_neck(cfg, model)
+    if isinstance(model, BaseTTAModel):
+        if not views:
+            raise UserError(
+                f'the model of {cfg.filename} is a {type(model).__name__}, which merges several '
+                'views of an image in "selnext-mm test" alone; give the config of the model inside '
+                'of it'
+            )
+        return model.module
+    check_widths(cfg, model)
     return model
 
 

@@ -231,11 +231,11 @@ def for_scoring(content: dict, path: str | os.PathLike = '') -> dict:
     for place, a in enumerate(annotations, 1):
         a['id'] = place
         if 'segmentation' in a:
-            a['segmentation'] = _drawable(a['segmentation'])
+            a['segmentation'] = drawable(a['segmentation'])
     return content
 
 
-def _drawable(segmentation):
+def drawable(segmentation):
     """What pycocotools can draw: without what mmdet leaves out in training."""
     if isinstance(segmentation, list) and segmentation:
         usable = [

@@ -46,3 +46,8 @@ def peculiarities(path: str | os.PathLike) -> tuple[int, int | None]:
     # Whatever is wrong with the file is reported by those who need its pixels.
     except (OSError, ValueError, SyntaxError, IndexError, Image.DecompressionBombError):
         return UPRIGHT, None
+
+
+def is_dark(pixels: np.ndarray, path: str | os.PathLike) -> bool:
+    """Has the file of ``pixels`` 16 bits, of which 8 are left that are all but black?"""
+    return bool(pixels.max() < DARK) and peculiarities(path)[1] is not None

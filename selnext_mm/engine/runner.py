@@ -36,6 +36,7 @@ from selnext_mm.engine.resume.lineage import Newest, find_newest
 from selnext_mm.engine.signals import shield_workers
 from selnext_mm.errors import UserError
 from selnext_mm.evaluation.empty_results import evaluate_empty_results
+from selnext_mm.evaluation.own_thresholds import take_own_thresholds
 from selnext_mm.text import counted
 
 
@@ -215,6 +216,7 @@ class ConciseRunner(Runner):
     def build_evaluator(self, evaluator):
         evaluator = super().build_evaluator(evaluator)
         evaluate_empty_results(evaluator)
+        take_own_thresholds(evaluator)
         return evaluator
 
     @master_only

@@ -46,8 +46,7 @@ def make_safe(cfg: Config) -> None:
 def add_class_ap(cfg: Config) -> None:
     """Let the COCO metrics of the validation give AP of every class, of up to ``CLASSES``.
 
-    A metric that has ``classwise`` itself, true or false, is left as it is; so is one with
-    ``iou_thrs``, since mmdet's table of the classes is for the standard ones.
+    A metric that has ``classwise`` itself, true or false, is left as it is.
     """
     names = [
         class_names(dataset_class(cfg, node), node) or ()
@@ -56,6 +55,5 @@ def add_class_ap(cfg: Config) -> None:
     if not names or max(map(len, names)) > CLASSES:
         return
     for place, metric in iter_evaluators(cfg):
-        ours = place == 'val_evaluator' and metric.get('type') in COCO_METRICS
-        if ours and metric.get('iou_thrs') is None:
+        if place == 'val_evaluator' and metric.get('type') in COCO_METRICS:
             metric.setdefault('classwise', True)

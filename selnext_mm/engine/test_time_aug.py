@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from selnext_mm.config.walk import tested_dataset
+from selnext_mm.engine.preflight.fit import refuse_merged_masks
 from selnext_mm.errors import UserError
 
 DETECTION = dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
@@ -54,6 +55,8 @@ def use_tta(cfg: Config) -> None:
     """
     model = cfg.get('tta_model') or _default_model(cfg)
     pipeline = cfg.get('tta_pipeline') or _default_pipeline(cfg)
+    makes_masks = (cfg.model.get('roi_head') or {}).get('mask_head') is not None
+    refuse_merged_masks(cfg, model, makes_masks)
     cfg.model = ConfigDict(**model, module=cfg.model)
     dataset: Any = tested_dataset(cfg)
     dataset['pipeline'] = pipeline

@@ -2,8 +2,7 @@
 
 from functools import partial
 
-import numpy as np
-from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 
 
@@ -25,8 +24,6 @@ def _load_results(api, predictions):
 def evaluate_empty_results(evaluator: Evaluator) -> None:
     """Let the COCO metrics of an evaluator print a table of zeros for no prediction.
 
-    IoU thresholds of one's own become the array that pycocotools needs.
-
     mmdet 3.3.0 takes ``pycocotools``' IndexError for an empty list as the end of the evaluation:
     one line of error, no table and no number, so that ``save_best`` and the log lack the metric.
 
@@ -34,11 +31,6 @@ def evaluate_empty_results(evaluator: Evaluator) -> None:
         evaluator: its metrics that hold a COCO object (``_coco_api``) are changed, others not.
     """
     for metric in evaluator.metrics:
-        if isinstance(metric, BaseMetric) and not hasattr(metric, 'cat_ids'):
-            continue  # not of COCO; VOCMetric and others ask for a list
-        thresholds = getattr(metric, 'iou_thrs', None)
-        if isinstance(thresholds, list | tuple | float):  # pycocotools compares it with numbers
-            metric.iou_thrs = np.atleast_1d(np.asarray(thresholds, float))
         api = getattr(metric, '_coco_api', None)
         if hasattr(api, 'loadRes'):
             # Not a lambda: use_mp_eval hands the object to other processes.

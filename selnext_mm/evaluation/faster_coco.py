@@ -25,8 +25,13 @@ def require_faster_coco_eval() -> None:
 
 
 def _plain_ids(truth) -> bool:
-    """Are the image and category ids numbers that a C++ unsigned int holds?"""
-    return all(type(i) is int and 0 <= i < 2**31 for ids in (truth.imgs, truth.cats) for i in ids)
+    """Are the image and category ids numbers that a C++ unsigned int holds, and no object 0?
+
+    The number 0 in the place of an object means "no match".
+    """
+    return 0 not in truth.anns and all(
+        type(i) is int and 0 <= i < 2**31 for ids in (truth.imgs, truth.cats) for i in ids
+    )
 
 
 def _numbered(truth, found) -> tuple:
@@ -48,10 +53,11 @@ def _numbered(truth, found) -> tuple:
             'annotations': [
                 {
                     **a,
+                    'id': n,
                     'image_id': images.get(a['image_id'], 0),
                     'category_id': categories.get(a['category_id'], 0),
                 }
-                for a in coco.dataset.get('annotations', ())
+                for n, a in enumerate(coco.dataset.get('annotations', ()), 1)
             ],
         }
         with redirect_stdout(StringIO()):

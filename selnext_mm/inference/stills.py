@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from selnext_mm.datasets.pixels import is_dark
 from selnext_mm.errors import UserError
 from selnext_mm.inference.categories import Ids
 from selnext_mm.inference.images import ImageFile
@@ -30,6 +31,7 @@ class ImagesFound:
     new_ids: int  # images that the annotations do not list
     files: list[str]
     seconds: float
+    dark: list[str]  # images of 16 bits of which the model sees all but black
 
 
 class Collector:
@@ -94,7 +96,11 @@ def predict_images(
     collector = Collector(folder / 'pictures' if pictures else None, predictor.classes, lowest)
     started = time.perf_counter()
 
+    dark: list[str] = []
+
     def take(record: dict, pixels) -> None:
+        if pixels is not None and is_dark(pixels, record['path']):
+            dark.append(record['path'])
         collector.add(record, pixels)
         on_image()
 
@@ -117,4 +123,4 @@ def predict_images(
         files = write_classes(folder, good)
     else:
         files = write_detections(folder, good, ids)
-    return ImagesFound(good, bad, new, files, seconds)
+    return ImagesFound(good, bad, new, files, seconds, sorted(dark))

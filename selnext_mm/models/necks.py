@@ -30,6 +30,7 @@ class PooledProjection(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg or dict(type='TruncNormal', layer='Conv2d', std=0.02))
+        self.out_channels = out_channels
         self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
         self.act = build_activation(act_cfg or dict(type='ReLU'))
 

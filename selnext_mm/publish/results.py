@@ -9,13 +9,14 @@ from pathlib import Path
 
 from mmengine.registry import DATASETS, DefaultScope
 
+from selnext_mm.datasets.coco_api import read_data_as_checked
 from selnext_mm.errors import UserError
 from selnext_mm.evaluation.coco_scores import run_coco_eval, scores_of
 from selnext_mm.evaluation.intervals import ap_intervals
 from selnext_mm.inference.loading import LoadedModel
 from selnext_mm.report.work_dir import Run, find_path
 from selnext_mm.text import counted
-from selnext_mm.visualization.panel import load_annotations
+from selnext_mm.visualization.panel import load_annotations, load_results
 
 Z95 = 1.959964  # two-sided 95 % quantile of the normal distribution
 # mmdet's names of COCO's metrics, after "coco/bbox_mAP".
@@ -131,7 +132,8 @@ def _ap_intervals(
         if annotations is None or not file.is_file() or keys[''] not in scores:
             continue
         try:
-            truth, results = load_annotations(annotations), json.loads(file.read_bytes())
+            truth = load_annotations(annotations)
+            results = load_results(file, truth, masks=kind == 'segm')
             evaluation = run_coco_eval(truth, results, kind, list(classes))
         except (UserError, OSError, ValueError, KeyError, TypeError):
             continue
@@ -148,9 +150,10 @@ def count_tested(loaded: LoadedModel) -> int | None:
     dataset = (loaded.cfg.get('test_dataloader') or {}).get('dataset')
     if not dataset:
         return None
+    read_data_as_checked(loaded.cfg.get('default_scope'))
     try:
         scope = DefaultScope.overwrite_default_scope(loaded.cfg.get('default_scope', 'mmengine'))
         with scope, contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
             return len(DATASETS.build(dict(dataset, lazy_init=False)))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+    except (UserError, OSError, ValueError, KeyError, TypeError, RuntimeError):
         return None

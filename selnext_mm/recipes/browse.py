@@ -18,6 +18,9 @@ from pycocotools import mask as mask_utils
 
 from selnext_mm.config.build import quiet
 from selnext_mm.config.walk import iter_datasets
+from selnext_mm.datasets.check.config import stop_on_bad_labels
+from selnext_mm.datasets.check.drawn import mask_of
+from selnext_mm.datasets.coco_api import read_data_as_checked
 from selnext_mm.datasets.pixels import read_rgb
 from selnext_mm.disk import write_text
 from selnext_mm.errors import UserError
@@ -34,6 +37,7 @@ from selnext_mm.visualization.draw import (
 from selnext_mm.visualization.panel import choose_images
 
 TILE = 280  # pixels of the longer side in the sheet
+LONGEST = 3 * TILE  # of a thin image
 JPEG_QUALITY = 88
 
 
@@ -47,18 +51,20 @@ class View:
 
 
 def build_dataset(cfg: Config, split: str = 'train'):
-    """The data set of a split, its pipeline included.
+    """The data set of a split, its pipeline included; it sees what a training would see.
 
     Raises:
-        UserError: the config has none.
+        UserError: the config has none, or its labels would ruin a training.
     """
-    found = list(iter_datasets(cfg, (f'{split}_dataloader',)))
-    if not found:
-        raise UserError(f'the config has no {split}_dataloader: there is nothing to show')
+    loader = f'{split}_dataloader'
+    if not list(iter_datasets(cfg, (loader,))):
+        raise UserError(f'the config has no {loader}: there is nothing to show')
+    stop_on_bad_labels(cfg, loader)
     scope = cfg.get('default_scope', 'mmengine')
+    read_data_as_checked(scope)
     silent = contextlib.redirect_stdout(io.StringIO())  # pycocotools tells its progress
     with quiet(), silent, DefaultScope.overwrite_default_scope(scope):
-        dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+        dataset = DATASETS.build(cfg[loader].dataset)
         if hasattr(dataset, 'full_init'):
             dataset.full_init()
     return dataset
@@ -79,12 +85,13 @@ def raw_view(dataset, index: int, names: list[str]) -> tuple[str, View]:
         view = View(read_rgb(path))
     except OSError as error:
         raise UserError(f'cannot read the image {path}: {error.strerror or error}') from error
+    height, width = view.image.shape[:2]
     for record in item.get('instances', ()):
         view.instances.append(
             Instance(
                 record['bbox_label'],
                 _xywh(record['bbox']),
-                record.get('mask') or None,
+                mask_of(record.get('mask'), width, height),
                 crowd=bool(record.get('ignore_flag')),
             )
         )
@@ -127,9 +134,9 @@ def _tile(view: View, names: dict[int, str], colours: dict) -> np.ndarray:
     tile = draw_instances(view.image, view.instances, names, colours, TILE)
     if min(tile.shape[:2]) >= TILE // 2:
         return tile
-    # Small images, as CIFAR's, would not be seen.
+    # Long, thin images would not be seen; the longest get no longer than that.
     image = Image.fromarray(tile)
-    factor = TILE // 2 / min(image.size)
+    factor = max(1, min(TILE // 2 / min(image.size), LONGEST / max(image.size)))
     return np.asarray(image.resize([round(side * factor) for side in image.size], 0))
 
 

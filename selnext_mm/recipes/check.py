@@ -108,11 +108,19 @@ def check_data(
     Raises:
         UserError: for a source that cannot be read at all.
     """
-    info = None
-    if is_labels(source):
+    info, labels = None, is_labels(source)
+    of_config = {'--data-root': data_root, '--cfg-options': options}
+    of_labels = {'--format': format, '--no-duplicates': not duplicates}
+    refuse_foreign(source, labels, of_labels, of_config)
+    if labels:
         info = find_dataset(source, format=format)
         cfg = labels_config(info)
-        splits = [split for split in splits if split in info.splits]
+        there = [split for split in splits if split in info.splits]
+        if not there:
+            raise UserError(
+                f'--splits {" ".join(splits)}: {source} has {", ".join(info.splits)} alone'
+            )
+        splits = there
     else:
         cfg = load_config(source, options)
         if data_root:
@@ -136,6 +144,17 @@ def check_data(
         found = duplicated_images(images_of, workers, on_image)
         result.duplicates, result.duplicate_lines = found
     return result
+
+
+def refuse_foreign(source: str | Path, labels: bool, of_labels: dict, of_config: dict) -> None:
+    """:class:`UserError` for options, by name, that have no meaning for this kind of source."""
+    given = [name for name, value in (of_config if labels else of_labels).items() if value]
+    if given:
+        kinds = ('labels', 'a config') if labels else ('a config', 'labels')
+        raise UserError(
+            f'{source} is {kinds[0]}, for which {" and ".join(given)} would change nothing: leave '
+            f'it out, or give {kinds[1]}'
+        )
 
 
 def is_labels(path: str | os.PathLike) -> bool:

@@ -81,6 +81,14 @@ def _sections(
         tested = sections.find_tested(run, given, annotations, images)
         if tested:
             groups.setdefault(tested.annotations.resolve(), []).append(tested)
+    of_detectors = {'--ann': annotations, '--images': images}
+    if classifiers and not groups and any(of_detectors.values()):
+        names = ' and '.join(name for name, path in of_detectors.items() if path)
+        raise UserError(
+            f'{names} would change nothing: '
+            'the predictions are those of classifiers, which name their images themselves; leave '
+            'it out'
+        )
     detection = [
         sections.section(i, tested, num, score_thr, say)
         for i, tested in enumerate(groups.values(), 1)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from selnext_mm.datasets.check.drawn import check_masks
 from selnext_mm.evaluation import coco_scores, matching
 from selnext_mm.evaluation.error_types import Outcomes, outcomes
 from selnext_mm.report import charts, errors, gallery
@@ -113,7 +114,10 @@ def section(
         for kind, file in one.files.items():
             # An empty list is a result: the model found nothing.
             empty = file.read_bytes().strip() == b'[]'
-            results[kind][one.run.name] = [] if empty else load_results(file, content)
+            found = [] if empty else load_results(file, content, masks=kind == 'segm')
+            results[kind][one.run.name] = found
+    if any(results['segm'].values()):
+        check_masks(content, ids, path)
     out: dict = {'id': f'set-{number}', 'annotations': str(path), 'kinds': [], 'notes': []}
     out['scores'] = {}
     out['count'] = f'{len(content["images"])} images'

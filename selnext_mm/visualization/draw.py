@@ -152,8 +152,9 @@ def draw_instances(
     boxes, crowded = {}, len(instances) > CROWDED
     for item in order:
         x, y, w, h = item.bbox
-        box = np.round(np.array([x, y, x + w, y + h]) * ratio).astype(int)
-        boxes[id(item)] = box = box.clip(0, np.array([*size, *size]) - 1)
+        # Before they are whole numbers, which hold no box as far away as a file may have it.
+        box = (np.array([x, y, x + w, y + h]) * ratio).clip(0, np.array([*size, *size]) - 1)
+        boxes[id(item)] = box = np.round(box).astype(int)
         if with_boxes:
             cv2.rectangle(canvas, box[:2].tolist(), box[2:].tolist(), colours[item.category_id], 1)
     picture = Image.fromarray(canvas)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from selnext_mm.datasets.check.drawn import KEYS, check_drawn, check_results
 from selnext_mm.datasets.coco_content import check_records, load_coco
 from selnext_mm.datasets.pixels import read_rgb
 from selnext_mm.errors import UserError
@@ -140,46 +141,40 @@ def _load_json(path: Path) -> dict | list:
         return json.loads(path.read_text(encoding='utf-8'))
     except OSError as error:
         raise UserError(f'cannot read the results {path}: {error.strerror or error}') from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f'the results {path} are not JSON: {error}') from error
 
 
 def load_annotations(path: str | os.PathLike) -> dict:
-    """A COCO instances file; :class:`UserError` if it is missing, damaged or empty."""
+    """A COCO instances file; :class:`UserError` if it is missing, damaged or empty.
+
+    Of its annotations there is what can be drawn: see
+    :func:`~selnext_mm.datasets.check.drawn.check_drawn`.
+    """
     content = load_coco(path)
     if not content['categories']:
         raise UserError(f'{path} lists no images or no categories: there is nothing to draw')
     check_records(content, path)
+    check_drawn(content, path)
     return content
 
 
-def load_results(path: str | os.PathLike, content: dict) -> list[dict]:
+def load_results(path: str | os.PathLike, content: dict, masks: bool = False) -> list[dict]:
     """Predictions as CocoMetric's ``outfile_prefix`` writes them.
 
-    ``path`` names the file, or the prefix of PREFIX.segm.json or PREFIX.bbox.json. Raises
-    :class:`UserError` if it is missing, damaged, empty or belongs to other annotations.
+    ``path`` names the file, or the prefix of PREFIX.segm.json or PREFIX.bbox.json. ``masks``: every
+    prediction needs one. Raises :class:`UserError` if it is missing, damaged, empty or belongs to
+    other annotations.
     """
     path = Path(path)
     names = (path, Path(f'{path}.segm.json'), Path(f'{path}.bbox.json'))
     results = _load_json(next((p for p in names if p.is_file()), path))
-    keys = ('image_id', 'category_id', 'bbox', 'score')
     if not isinstance(results, list):
-        raise UserError(f'the results {path} are not a list of predictions ({", ".join(keys)})')
+        raise UserError(f'the results {path} are not a list of predictions ({", ".join(KEYS)})')
     if not results:
         raise UserError(
             f'the results {path} are empty: the model predicted nothing; train it for longer, '
             'or check which checkpoint was tested'
         )
-    images = {r['id'] for r in content['images']}
-    categories = {c['id'] for c in content['categories']}
-    for r in results:
-        missing = [k for k in keys if not isinstance(r, dict) or k not in r]
-        if missing:
-            raise UserError(f'a prediction in {path} lacks {", ".join(missing)}: {str(r)[:80]}')
-        for key, known in (('image_id', images), ('category_id', categories)):
-            if r[key] not in known:
-                raise UserError(
-                    f'{path} has {key} {r[key]}, which the annotations lack; give the '
-                    'annotations that the model was tested on'
-                )
+    check_results(results, content, path, masks)
     return results

@@ -1,8 +1,12 @@
 import argparse
+import contextlib
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmengine.config import DictAction
 
-from selnext_mm.cli.arguments import Options
+from selnext_mm.cli.arguments import Options, value_of
 from selnext_mm.disk import check_folder
 from selnext_mm.engine.distributed.launch import LAUNCHERS, check_launcher
 from selnext_mm.errors import UserError
@@ -22,7 +26,50 @@ def test_options_are_read_as_mmengine_does():
     }
 
 
-@pytest.mark.parametrize('word', ['lr', '=3', 'a=[1,(2'])
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('traffic light', 'traffic light'),
+        ('traffic light, cat', ['traffic light', 'cat']),
+        ("('traffic light', 'cat')", ('traffic light', 'cat')),
+        ('/my runs/a.pth', '/my runs/a.pth'),
+        ("'1'", '1'),
+        ('"a,b.pth"', 'a,b.pth'),
+        ("[dict(type='EMAHook', begin_epoch=2)]", [dict(type='EMAHook', begin_epoch=2)]),
+        ("{'a': (1, None)}", {'a': (1, None)}),
+        ('(1,2),(3,4)', [(1, 2), (3, 4)]),
+        ("'C:\\new\\a.pth'", 'C:\\new\\a.pth'),
+    ],
+)
+def test_what_mmengine_loses_of_an_option(text, value):
+    """It takes the blanks out of names and paths, makes numbers of text, and recurses for dicts."""
+    assert parse(f'a={text}') == {'a': value}
+
+
+WORDS = st.recursive(
+    st.sampled_from(['a', 'x1', '1', '-2', '1.5', '1e-3', 'True', 'false', 'None', 'nan', 'a.b']),
+    lambda inner: st.builds(
+        lambda items, ends: ends[0] + ','.join(items) + ends[1],
+        st.lists(inner, min_size=1, max_size=3),
+        st.sampled_from(['()', '[]']),
+    ),
+)
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(text=WORDS)
+def test_other_options_are_as_mmengine_reads_them(text):
+    assert repr(value_of(text)) == repr(DictAction._parse_iterable(text))
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(text=st.text('abc=,()[]{}\'" 1.-\\dict:', max_size=30))
+def test_whatever_is_typed_is_a_value_or_an_error(text):
+    with contextlib.suppress(ValueError):
+        value_of(text)
+
+
+@pytest.mark.parametrize('word', ['lr', '=3', 'a=[1,(2', 'a=[dict(type=EMAHook,b=1)]', 'a=f(1,2)'])
 def test_words_that_are_no_options_are_an_error_of_the_command_line(word, capsys):
     with pytest.raises(SystemExit) as caught:
         parse(word)

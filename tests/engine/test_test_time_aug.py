@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 
 from selnext_mm import Session, UserError
+from selnext_mm.config.load import load_config
 from selnext_mm.engine.test_time_aug import use_tta
+from tests.engine.both_runners import META, built_by_stock, detection
 
 mmdet = pytest.importorskip('mmdet')
 LOADER = {'test_dataloader.num_workers': 0, 'test_dataloader.batch_size': 2}
@@ -128,3 +131,53 @@ def test_without_a_default_it_is_refused(scope, steps, text):
     cfg = Config(dict(default_scope=scope, model={}, test_dataloader=dict(dataset=dataset)))
     with pytest.raises(UserError, match=text):
         use_tta(cfg)
+
+
+VIEWS = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale=(64, 64), keep_ratio=True)],
+            [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)],
+            [dict(type='PackDetInputs', meta_keys=(*META, 'flip', 'flip_direction'))],
+        ],
+    ),
+]
+MERGING = dict(
+    type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=50)
+)
+
+
+def test_a_config_whose_model_merges_views_is_tested_as_by_mmengine(shapes_root, tmp_path):
+    """Its weights are those of the model inside: it was taken for a checkpoint of another one."""
+    cfg = detection(shapes_root)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        weights = MODELS.build(cfg.model).state_dict()
+    path = str(tmp_path / 'weights.pth')
+    torch.save(dict(state_dict=weights, meta=dict()), path)
+    cfg.model = dict(**MERGING, module=cfg.model)
+    cfg.test_dataloader.dataset.pipeline = VIEWS
+    cfg.test_evaluator.update(iou_thrs=[0.01], metric_items=['mAP', 'AR@1000'])
+    metrics = Session(cfg, work_dir=tmp_path / 'ours').test(path)
+    cfg.update(work_dir=str(tmp_path / 'stock'), load_from=path, launcher='none')
+    stock = built_by_stock(cfg).test()
+    assert stock['coco/bbox_AR@1000'] > 0
+    assert {k: metrics[k] for k in stock} == stock
+    with pytest.raises(UserError, match='is a DetTTAModel, which merges several views'):
+        Session(cfg, work_dir=tmp_path / 'ours').train()
+
+
+@pytest.mark.parametrize('option', [False, True])
+def test_a_merging_model_that_takes_no_masks_is_told_before(
+    option, detector, shapes_root, tmp_path
+):
+    cfg = load_config(detector.config, LOADER)
+    if option:
+        cfg.tta_model, cfg.tta_pipeline = MERGING, VIEWS
+    else:
+        cfg.model = dict(**MERGING, module=cfg.model)
+    session = Session(cfg, shapes_root, tmp_path / 'work')
+    with pytest.raises(UserError, match='DetTTAModel merges boxes alone: leave it out'):
+        session.test(detector.checkpoint, tta=option)
+    assert not (tmp_path / 'work').exists()

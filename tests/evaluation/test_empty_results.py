@@ -1,5 +1,4 @@
 import pickle
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -64,13 +63,6 @@ def test_predictions_are_counted_as_before(truth):
     assert metrics['coco/segm_mAP'] > 0
 
 
-@pytest.mark.parametrize('given', [[0.75], (0.25, 0.75), 0.8])
-def test_iou_thresholds_of_ones_own_become_an_array(given):
-    metric = SimpleNamespace(iou_thrs=given)
-    evaluate_empty_results(SimpleNamespace(metrics=[metric]))
-    assert metric.iou_thrs.tolist() == (list(given) if isinstance(given, list | tuple) else [given])
-
-
 def test_the_data_set_of_a_metric_can_go_to_other_processes(truth):
     """As with use_mp_eval, which pickles the COCO object."""
     from mmengine.evaluator import Evaluator
@@ -79,16 +71,6 @@ def test_the_data_set_of_a_metric_can_go_to_other_processes(truth):
     evaluate_empty_results(evaluator)
     api = pickle.loads(pickle.dumps(evaluator.metrics[0]._coco_api))
     assert api.loadRes([]).dataset['annotations'] == []
-
-
-def test_thresholds_of_other_metrics_stay_lists():
-    """VOCMetric asks for a list; pycocotools compares an array with numbers."""
-    from mmengine.evaluator import Evaluator
-
-    voc, coco = mmdet_metrics.VOCMetric(iou_thrs=[0.5]), mmdet_metrics.CocoMetric(iou_thrs=[0.5])
-    evaluate_empty_results(Evaluator([voc, coco]))
-    assert isinstance(voc.iou_thrs, list)
-    assert isinstance(coco.iou_thrs, np.ndarray)
 
 
 def test_recall_of_images_with_different_numbers_of_boxes():

@@ -190,6 +190,25 @@ def test_a_class_without_objects_has_no_ap(shapes_ann):
     assert table['circle']['AP'] > 0
 
 
+def test_an_object_with_the_id_0_is_found(shapes_ann, tmp_path):
+    """pycocotools and faster-coco-eval take 0 for "no match"."""
+    content = json.loads(shapes_ann.read_text())
+    for n, a in enumerate(content['annotations']):
+        a['id'] = n
+    path = tmp_path / 'a.json'
+    path.write_text(json.dumps(content))
+    results = [
+        {k: a[k] for k in ('image_id', 'category_id', 'bbox')} | {'score': 0.9}
+        for a in content['annotations']
+    ]
+    truth = COCO(str(path))
+    run = faster_coco.evaluator_class()(truth, truth.loadRes(results), 'bbox')
+    run.evaluate()
+    run.accumulate()
+    run.summarize()
+    assert run.stats[0] == 1
+
+
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setattr(faster_coco, 'find_spec', lambda name: None)
     evaluators = [dict(type='CocoMetric')]

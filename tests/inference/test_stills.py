@@ -4,7 +4,9 @@ import json
 import os
 import signal
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from selnext_mm import UserError
 from selnext_mm.__main__ import main
@@ -37,6 +39,21 @@ def test_records_files_and_unreadable_images_are_told(detector, pictures, tmp_pa
     assert [r['file_name'] for r in written['images']] == [r['file'] for r in found.records]
     assert {'predictions.json', 'results.json'} == set(found.files)
     assert len(list((out / 'pictures').rglob('*.*'))) == len(found.records)
+
+
+def test_sixteen_bits_that_are_black_to_the_model_are_named(detector, tmp_path, capsys):
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    for name, largest in (('sensor.png', 4095), ('whole.png', 65535)):
+        pixels = np.linspace(0, largest, 64 * 64).astype(np.uint16).reshape(64, 64)
+        Image.fromarray(pixels).save(folder / name)
+    Image.new('RGB', (64, 64)).save(folder / 'night.png')  # 8 bits, and rightly black
+    files = [str(detector.config), str(detector.checkpoint), str(folder)]
+    assert main(['predict', *files, '--out', str(tmp_path / 'out'), '--no-pictures']) == 0
+    said = capsys.readouterr().err
+    start = '1 image has 16 bits, of which the model sees the upper 8: all but black'
+    assert f'{start} ({folder}' in said
+    assert 'sensor.png). Scale them' in said
 
 
 def test_nothing_readable_is_an_error_and_writes_nothing(detector, tmp_path):

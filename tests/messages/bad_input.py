@@ -203,6 +203,9 @@ ARGUMENTS = {
     'misspelt option': Case(f'{T} --tensorbord', ('--tensorbord', 'did you mean --tensorboard')),
     'shortened option': Case(f'{T} --tensor', ('--tensor',)),
     'option without a value': Case(f'{T} {OPT} lr', ('--cfg-options', 'key=value', 'lr')),
+    'dict without quotes': Case(
+        f'{T} {OPT} custom_hooks=[dict(type=EMAHook,begin_epoch=1)]', ('--cfg-options', 'brackets')
+    ),
     'option into a list': Case(f'{T} {OPT} param_scheduler.9.end=1', ('--cfg-options', '9')),
     'option into a number': Case(f'{T} {OPT} train_cfg.max_epochs.x=1', ('--cfg-options',)),
     'unknown launcher': Case(f'{T} --launcher ssh', ('ssh', 'pytorch')),
@@ -351,6 +354,10 @@ CONFIGS = {
     'arch without the neck': Case(
         f'{T} {OPT} model.backbone.arch=tiny',
         ('[40, 80, 160, 320]', 'neck.in_channels=[96,192,384,768]'),
+    ),
+    'neck without the heads': Case(
+        f'{T} {OPT} model.neck.out_channels=32',
+        ('model.rpn_head.in_channels=32', 'mask_roi_extractor.out_channels=32'),
     ),
     'unknown argument': Case(f'{T} {OPT} model.backbone.deep=1', ('SELNeXt', 'deep')),
     'mistyped argument': Case(

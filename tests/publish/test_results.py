@@ -2,12 +2,15 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 
 from selnext_mm.cli.publish import main
 from selnext_mm.evaluation.coco_scores import run_coco_eval, scores_of
+from selnext_mm.publish.results import count_tested
 from tests.publish.test_publish import as_run
 
 
@@ -67,3 +70,27 @@ def test_without_the_predictions_of_the_test_there_is_none(tested, tmp_path, oth
         content = json.loads((folder / 'results.json').read_text())
         (folder / 'results.json').write_text(json.dumps(dict(content, annotations='gone.json')))
     assert set(rows(folder, tmp_path).values()) == {'not computed'}
+
+
+def test_images_are_counted_as_they_are_trained_on(tmp_path):
+    """A byte order mark is no reason to know no number."""
+    pytest.importorskip('mmdet')
+    content = dict(
+        images=[dict(id='a', file_name='1.jpg', width=8, height=8)],
+        categories=[dict(id=1, name='cat')],
+    )
+    (tmp_path / 'a.json').write_text(json.dumps(content), encoding='utf-8-sig')
+    data = dict(type='CocoDataset', ann_file=str(tmp_path / 'a.json'), pipeline=[])
+    data |= dict(test_mode=True, metainfo=dict(classes=('cat',)), data_prefix=dict(img='.'))
+    cfg = Config(dict(default_scope='mmdet', test_dataloader=dict(dataset=data)))
+    assert count_tested(SimpleNamespace(cfg=cfg)) == 1
+
+
+def test_hidden_folders_are_no_images_of_a_test(tmp_path):
+    pytest.importorskip('mmpretrain')
+    for name in ('a/1.png', 'b/2.png', '.ipynb_checkpoints/3.png'):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b'')
+    data = dict(type='CustomDataset', data_prefix=str(tmp_path), pipeline=[])
+    cfg = Config(dict(default_scope='mmpretrain', test_dataloader=dict(dataset=data)))
+    assert count_tested(SimpleNamespace(cfg=cfg)) == 2

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from selnext_mm.__main__ import main
-from selnext_mm.recipes.browse import build_dataset, raw_view, trained_view
+from selnext_mm.recipes.browse import View, _tile, build_dataset, raw_view, trained_view
 from selnext_mm.recipes.options import Options
 from selnext_mm.recipes.resolve import resolve
 
@@ -65,6 +65,13 @@ def test_classes_of_folders_are_written_under_the_images(folders, tmp_path, caps
     assert main(['browse', str(folders.root), '--out', str(out), '--num', '2']) == 0
     page = out.with_suffix('.html').read_text()
     assert set(re.findall(r'<figcaption>(.*?)</figcaption>', page)) <= {'cat', 'dog'}
+
+
+@pytest.mark.parametrize('size', [(9000, 9), (9, 9000), (1, 1), (32, 32)])
+def test_a_thin_image_does_not_fill_the_sheet(size):
+    """A line of 9000 pixels was enlarged to 58,000."""
+    height, width = _tile(View(np.zeros((size[1], size[0], 3), np.uint8)), {}, {}).shape[:2]
+    assert 280 <= max(height, width) <= 840
 
 
 @pytest.mark.parametrize(

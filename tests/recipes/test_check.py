@@ -8,7 +8,7 @@ import pytest
 import selnext_mm
 from selnext_mm.__main__ import main
 from selnext_mm.errors import UserError
-from selnext_mm.recipes.check import is_labels
+from selnext_mm.recipes.check import check_data, is_labels
 from tests.datasets.formats.writers import SMALL, WRITERS
 
 pytest.importorskip('mmdet', reason='needs mmdet')
@@ -101,3 +101,30 @@ def test_from_python_it_returns_what_the_command_shows(tmp_path, capsys):
 def test_an_argument_of_the_wrong_kind(options, message):
     with pytest.raises(UserError, match=message):
         selnext_mm.check_data(**options)
+
+
+CONFIG = 'mask_rcnn/selnext_atto_shapes.py'
+
+
+@pytest.mark.parametrize('command', ['check-data', 'browse'])
+@pytest.mark.parametrize(
+    ('of_labels', 'options', 'words'),
+    [
+        (True, ['--data-root', 'x'], 'is labels, for which --data-root would change nothing'),
+        (True, ['--cfg-options', 'a=1'], 'is labels, for which --cfg-options would change'),
+        (False, ['--format', 'coco'], 'is a config, for which --format would change nothing'),
+    ],
+)
+def test_options_of_the_other_kind_of_source(
+    command, of_labels, options, words, shapes_root, tmp_path, capsys
+):
+    """They were taken, and changed nothing."""
+    source = [str(shapes_root)] if of_labels else [CONFIG, '--data-root', str(shapes_root)]
+    out = ['--out', str(tmp_path / 'a.png')] if command == 'browse' else []
+    assert main([command, *source, *options, *out]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_split_that_labels_do_not_have(shapes_root):
+    with pytest.raises(UserError, match=r'--splits test: .* has train, val alone'):
+        check_data(shapes_root, splits=['test'])

@@ -113,3 +113,11 @@ def test_the_page_shows_pairs_labels_and_the_comparison(tmp_path, monkeypatch):
     assert [n for _, n in found['notes'] if 'not found' in n] == [
         '2 images were not found or cannot be read'
     ]
+
+
+def test_annotations_and_images_of_a_classifier_are_not_taken_in_silence(tmp_path):
+    write(tmp_path / 'a', ROWS)
+    (tmp_path / 'a' / 'config.py').write_text("default_scope = 'mmpretrain'\n")
+    with pytest.raises(UserError, match='--ann and --images would change nothing'):
+        build_report([tmp_path / 'a'], tmp_path / 'a.html', annotations='a.json', images='b')
+    assert not (tmp_path / 'a.html').exists()

@@ -12,12 +12,17 @@ from selnext_mm.config.walk import LOADERS, iter_datasets, iter_evaluators
 from selnext_mm.datasets.check.class_counts import class_counts, class_heads
 from selnext_mm.datasets.check.coco import check_coco
 from selnext_mm.datasets.check.findings import Report
-from selnext_mm.datasets.check.folders import check_folder, check_list, compare_folders
-from selnext_mm.datasets.check.image_files import check_present
+from selnext_mm.datasets.check.folders import (
+    check_folder,
+    check_list,
+    compare_folders,
+    extensions_of,
+)
+from selnext_mm.datasets.check.image_files import check_present, glance
 from selnext_mm.datasets.check.images import image_paths
 from selnext_mm.datasets.check.segmentation import check_maps
 from selnext_mm.datasets.coco_file import KEYS, read_coco
-from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES
+from selnext_mm.datasets.text_lists import read_lines
 from selnext_mm.errors import UserError
 from selnext_mm.text import counted, did_you_mean, preview
 
@@ -47,14 +52,12 @@ def class_names(kind: type, dataset: dict) -> tuple[str, ...] | None:
     metainfo = dict(dataset.get('metainfo') or {})
     classes = metainfo.get('classes', getattr(kind, 'METAINFO', {}).get('classes'))
     if isinstance(classes, str):
-        # mmengine reads the names from the file of that name.
-        try:
-            classes = Path(classes).expanduser().read_text(encoding='utf-8').splitlines()
-        except OSError as error:
+        if not Path(classes).expanduser().is_file():  # from which mmengine reads the names
             raise UserError(
-                f'metainfo.classes = {classes!r} is no file ({error.strerror}); a single class is '
-                f"written ('{classes}',), with a comma"
-            ) from error
+                f'metainfo.classes = {classes!r} is no file; a single class is written '
+                f"('{classes}',), with a comma"
+            )
+        classes = read_lines(classes, 'metainfo.classes')
     if classes is None:
         return None
     if not isinstance(classes, list | tuple) or not all(isinstance(c, str) for c in classes):
@@ -123,8 +126,9 @@ def check_dataset(cfg: Config, loader: str, dataset: dict, deep: bool = True) ->
             scored=labelled and not training,
         )
         _check_old_forms(cfg, dataset, report)
-        report.paths = image_paths(content, os.path.expanduser(_prefix(dataset)))
-        check_present(report, training)
+        folder = os.path.expanduser(_prefix(dataset))
+        report.paths = image_paths(content, folder)
+        check_present(report, training, folder)
         _check_heads(cfg, report, classes or ())
         return report
     if _is_a(kind, 'BaseSegDataset'):
@@ -168,12 +172,10 @@ def _check_classification(cfg, loader, dataset, kind, classes, deep) -> Report:
         folder = _prefix(dataset)
     if ann_file:
         report = check_list(os.path.join(root, ann_file), folder, classes, loader)
-        check_present(report, loader.startswith('train'))
+        check_present(report, loader.startswith('train'), folder)
     else:
-        extensions = dataset.get('extensions') or getattr(kind, 'EXTENSIONS', IMAGE_SUFFIXES)
-        report = check_folder(folder, classes, loader, deep, extensions)
-    count = len(classes or (() if ann_file else report.classes))
-    places = dict(class_counts(cfg))
+        report = check_folder(folder, classes, loader, deep, extensions_of(kind, dataset))
+    count, places = len(classes or (() if ann_file else report.classes)), dict(class_counts(cfg))
     if count and any(n != count for n in places.values()):
         listed = ', '.join(f'{place} is {n}' for place, n in places.items() if n != count)
         report.add(
@@ -277,6 +279,26 @@ def _is_list(report: Report) -> bool:
     return Path(report.source).is_file()
 
 
+def _stop_on(report: Report, ending: str, leave_out: str = '') -> None:
+    """Raise :class:`UserError` for the errors of a report, but for those of one check."""
+    errors = [f for f in report.errors if f.check != leave_out]
+    if errors:
+        sentences = '; '.join(f.sentence() for f in errors[:3])
+        more = f' (and {len(errors) - 3} more)' if len(errors) > 3 else ''
+        raise UserError(
+            f'{report.name}, {report.source}: {sentences}{more}. "selnext-mm check-data" shows '
+            f'everything{ending}'
+        )
+
+
+def stop_on_bad_labels(cfg: Config, loader: str) -> None:
+    """:class:`UserError` for labels that would ruin a run, whatever classes the model has."""
+    for name, dataset in iter_datasets(cfg, (loader,)):
+        report = check_dataset(cfg, name, dataset, deep=False)
+        if report is not None:
+            _stop_on(report, '', leave_out='num_classes')
+
+
 def stop_on_bad_data(cfg: Config, loaders: Sequence[str]) -> list[str]:
     """The quick form before a run: lines to log.
 
@@ -285,13 +307,8 @@ def stop_on_bad_data(cfg: Config, loaders: Sequence[str]) -> list[str]:
     """
     reports = check_config(cfg, loaders, deep=False)
     for report in reports:
-        if report.errors:
-            sentences = '; '.join(f.sentence() for f in report.errors[:3])
-            more = f' (and {len(report.errors) - 3} more)' if len(report.errors) > 3 else ''
-            raise UserError(
-                f'{report.name}, {report.source}: {sentences}{more}. "selnext-mm check-data" '
-                'shows everything; --skip-data-check starts all the same'
-            )
+        _stop_on(report, '; --skip-data-check starts all the same')
+        glance(report)
     lines = []
     for report in reports:
         objects = f', {report.used} of {report.objects} annotations used' if report.objects else ''

@@ -4,18 +4,36 @@ mmpretrain numbers the folders in alphabetical order, each data set for itself: 
 folder in one of them shifts the labels of all that follow.
 """
 
+import inspect
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
 from selnext_mm.datasets.check.findings import Report
 from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, UNREAD_SUFFIXES, refuse_unlisted
+from selnext_mm.datasets.text_lists import read_lines
 from selnext_mm.errors import UserError
 from selnext_mm.text import counted, preview
 
 LOOKED_AT = 200  # files of a class folder, in the quick form
+MISPLACED = 0.5  # share of images in another class's folder from which on it is no correction
+
+
+def extensions_of(kind: type, dataset: Mapping) -> Sequence[str]:
+    """What the names of the images of a data set end in: its argument, else its class's own.
+
+    mmpretrain's ImageNet has it as an attribute, CustomDataset as the default of its argument.
+    """
+    given = dataset.get('extensions') or getattr(kind, 'IMG_EXTENSIONS', None)
+    if given:
+        return given
+    for cls in filter(lambda cls: '__init__' in vars(cls), kind.__mro__):
+        parameter = inspect.signature(vars(cls)['__init__']).parameters.get('extensions')
+        if parameter is not None and parameter.default is not parameter.empty:
+            return parameter.default
+    return IMAGE_SUFFIXES
 
 
 def images_below(
@@ -156,6 +174,28 @@ def check_folder(
     return report
 
 
+def _check_labels(report: Report, labels: dict[int, list[str]], classes: Sequence[str]) -> None:
+    """The list gives the numbers: images that mostly lie in another class's folder are misnamed."""
+    pairs = [
+        (classes[label], folder, path)
+        for label, paths in labels.items()
+        for path in paths
+        if (folder := Path(path).parent.name) in classes
+    ]
+    wrong = [pair for pair in pairs if pair[0] != pair[1]]
+    if len(wrong) > MISPLACED * len(pairs):
+        report.add(
+            'error',
+            'order',
+            f'{len(wrong)} of {len(pairs)} images lie in the folder of another class than '
+            'metainfo.classes makes of their label',
+            'The labels are numbers of metainfo.classes, from 0; write the classes in the order '
+            'of the list',
+            [f'{path} is labelled {name}' for name, _, path in wrong],
+            count=len(wrong),
+        )
+
+
 def check_list(
     ann_file: str | os.PathLike,
     prefix: str | os.PathLike,
@@ -164,11 +204,7 @@ def check_list(
 ) -> Report:
     """Check a text file of lines ``path label``, the paths relative to ``prefix``."""
     report = Report(name, str(ann_file))
-    try:
-        lines = Path(ann_file).expanduser().read_text(encoding='utf-8').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, 'strerror', None) or 'not a text file in UTF-8'
-        raise UserError(f'{name}: {ann_file} cannot be read ({reason})') from error
+    lines = read_lines(ann_file, name)
     bad, labels = [], {}
     for number, line in enumerate(lines, 1):
         path, _, label = line.strip().rpartition(' ')
@@ -191,6 +227,7 @@ def check_list(
             'mmpretrain stops at them or computes a loss for a class that is not there',
             bad,
         )
+    _check_labels(report, labels, classes or ())
     if not lines:
         report.add('error', 'images', f'{ann_file} is empty', 'List one image and label per line')
     return report

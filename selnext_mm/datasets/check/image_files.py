@@ -1,23 +1,29 @@
 """Are the images of a data set there, readable, whole, and of the size that is annotated?"""
 
 import os
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from selnext_mm.datasets.check.findings import Report
+from selnext_mm.datasets.check.lost_names import (
+    difference,
+    elsewhere,
+    foreign_name,
+    spelt_else,
+)
 from selnext_mm.datasets.image_suffixes import is_special
 from selnext_mm.datasets.pixels import DARK, SIDES_SWAPPED, UPRIGHT, peculiarities
 
 MANY = 0.01  # share of missing training images from which on a run is not started
+GLANCED = 6  # images of a data set that are read before a run
 TAIL = 64  # bytes; cameras pad the end of a file
 END_MARKS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND'}  # first bytes -> the last mark
 
 
 def missing_files(paths: Iterable[str]) -> tuple[list[str], dict[str, str]]:
-    """Paths that are not there, and for some of them a file that differs in case only.
+    """Paths that are not there, and for some of them a file whose name is spelt else.
 
     Every folder is listed once, which takes a second for the 118,287 images of COCO.
     """
@@ -33,29 +39,20 @@ def missing_files(paths: Iterable[str]) -> tuple[list[str], dict[str, str]]:
             present = set()
         lost = [name for name in names if name not in present]
         if lost and present:
-            folded = {name.casefold(): name for name in present}
-            near |= {
-                os.path.join(folder, name): folded[name.casefold()]
-                for name in lost
-                if name.casefold() in folded
-            }
+            found = spelt_else(lost, present)
+            near |= {os.path.join(folder, name): other for name, other in found.items()}
         missing += [os.path.join(folder, name) for name in lost]
     return missing, near
 
 
-def foreign_name(path: str) -> str:
-    """Why a file name cannot be found here, if it looks like another machine's; else ''."""
-    if '://' in path or re.search(r'\bhttps?:/', path):
-        return 'file_name is an address: download the images and name the files'
-    if '\\' in path:
-        return r'file_name has Windows separators (\): write / in the annotation file'
-    if re.search(r'(^|/)[A-Za-z]:/', path):
-        return 'file_name starts with a drive of Windows: name the files relative to the images'
-    return ''
+def check_present(report: Report, training: bool, folder: str = '') -> None:
+    """Add a finding on images of ``report.paths`` that are not there.
 
-
-def check_present(report: Report, training: bool) -> None:
-    """Add a finding on images of ``report.paths`` that are not there."""
+    Args:
+        report: its ``paths`` say which files.
+        training: a training run can do without a few.
+        folder: to which the names of the images are relative.
+    """
     missing, near = missing_files(report.paths)
     if not missing:
         return
@@ -64,10 +61,14 @@ def check_present(report: Report, training: bool) -> None:
     remedy = f'Looked in {os.path.dirname(missing[0])}; --data-root DIR moves the data set'
     if cause := foreign_name(missing[0]):
         remedy = cause
+    elif there := elsewhere(missing[0], folder):
+        remedy = f'There is {there}: name the files relative to the folder of data_prefix'
+        remedy += f', {folder}' if folder else ''
     if near:
         path, name = next(iter(near.items()))
-        remedy = f'The folder has {name} for {os.path.basename(path)}: upper and lower case differ'
-    # An evaluation needs every image; a training run can do without a few.
+        wanted = os.path.basename(path)
+        remedy = f'The folder has {name} for {wanted}: {difference(wanted, name)}'
+    # An evaluation needs every image.
     level = 'error' if not training or len(missing) > MANY * total else 'warn'
     report.add(level, 'missing', text, remedy, missing)
 
@@ -148,6 +149,18 @@ class _Odd:
                 'bits',
                 self.dark,
             )
+
+
+def glance(report: Report) -> None:
+    """Add what :func:`check_images` warns of in a few images of ``report.paths``, for a start."""
+    step = max(1, len(report.paths) // GLANCED)
+    paths = [p for p in list(report.paths)[::step][:GLANCED] if os.path.isfile(p)]
+    odd = _Odd()
+    for path in paths:
+        orientation, largest = peculiarities(path)
+        size = report.paths[path]  # none of an image without boxes, which may be turned
+        odd.take(path, size, orientation if size else UPRIGHT, largest)
+    odd.finish(report, len(paths))
 
 
 def check_images(

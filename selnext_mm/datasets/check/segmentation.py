@@ -15,7 +15,7 @@ from PIL import Image
 
 from selnext_mm.datasets.check.findings import Report
 from selnext_mm.datasets.image_suffixes import refuse_unlisted
-from selnext_mm.errors import UserError
+from selnext_mm.datasets.text_lists import read_lines
 from selnext_mm.text import counted, preview
 
 LOOKED_AT = 32  # maps, in the quick form
@@ -34,19 +34,14 @@ def argument(kind: type, dataset: Mapping, name: str, default=None):
 
 def _names(folder: Path, suffix: str, ann_file: str, report: Report) -> list[str]:
     """Names of the images without suffix, as the data set lists them."""
-    try:
-        if ann_file and os.path.isfile(ann_file):
-            lines = Path(ann_file).read_text(encoding='utf-8').splitlines()
-            return [line.strip() for line in lines]
-        found = [
-            os.path.relpath(os.path.join(where, name), folder)
-            for where, _, names in os.walk(folder, onerror=refuse_unlisted, followlinks=True)
-            for name in names
-            if name.endswith(suffix) and not name.startswith('.')
-        ]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, 'strerror', None) or 'not a text file in UTF-8'
-        raise UserError(f'{report.name}: {ann_file or folder} cannot be read ({reason})') from error
+    if ann_file and os.path.isfile(ann_file):
+        return [line.strip() for line in read_lines(ann_file, report.name)]
+    found = [
+        os.path.relpath(os.path.join(where, name), folder)
+        for where, _, names in os.walk(folder, onerror=refuse_unlisted, followlinks=True)
+        for name in names
+        if name.endswith(suffix) and not name.startswith('.')
+    ]
     return sorted(name[: -len(suffix)] for name in found)
 
 

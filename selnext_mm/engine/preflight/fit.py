@@ -1,6 +1,6 @@
 """Parts of a config that are sound each by itself and do not fit together."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from mmengine.config import Config
 from torch import nn
@@ -11,7 +11,6 @@ from selnext_mm.errors import UserError
 from selnext_mm.models.attention.patnet_gates import MeanStdGate
 from selnext_mm.text import counted
 
-TABLE_THRESHOLDS = 6  # mmdet's table of classes has columns of the first and of the sixth
 MIXES = ('Mosaic', 'MixUp')  # of mmdet; they mix images and boxes, and leave masks as they are
 
 
@@ -27,12 +26,14 @@ def _loads_masks(cfg: Config, loader: str) -> bool | None:
     return any(node.get('with_mask') for node in found) if found else None
 
 
-def _judging(cfg: Config, loaders: Iterable[str]) -> Iterator[tuple[str, dict]]:
-    """(evaluator, metric) of every metric that a run with ``loaders`` is judged by."""
-    used = {f'{loader.partition("_")[0].replace("train", "val")}_evaluator' for loader in loaders}
-    for name, metric in iter_evaluators(cfg):
-        if name in used:
-            yield name, metric
+def refuse_merged_masks(cfg: Config, merging: dict, makes_masks: bool) -> None:
+    """:class:`UserError` if mmdet's model for several views of an image would be given masks."""
+    if makes_masks and _kind(merging) == 'DetTTAModel':
+        raise UserError(
+            f"the model of {cfg.filename} makes masks, and mmdet's DetTTAModel merges boxes alone: "
+            'leave it out, and "selnext-mm test --tta" merges both; or take the masks away with '
+            'roi_head.mask_head=None'
+        )
 
 
 def check_masks(cfg: Config, loaders: Iterable[str]) -> None:
@@ -41,10 +42,13 @@ def check_masks(cfg: Config, loaders: Iterable[str]) -> None:
     Raises:
         UserError: masks that nothing makes are scored, or a mask head gets no masks to learn.
     """
-    head = (cfg.model or {}).get('roi_head')
+    model = cfg.model or {}
+    inner = model.get('module')
+    head = (inner if isinstance(inner, dict) else model).get('roi_head')
     if not isinstance(head, dict):
         return
     makes_masks = head.get('mask_head') is not None
+    refuse_merged_masks(cfg, model, makes_masks)
     loads = _loads_masks(cfg, 'train_dataloader') if 'train_dataloader' in loaders else None
     if makes_masks and loads is False:
         raise UserError(
@@ -52,28 +56,14 @@ def check_masks(cfg: Config, loaders: Iterable[str]) -> None:
             'train_dataloader reads masks: set with_mask=True there, or train on boxes alone with '
             'model.roi_head.mask_head=None and the metric bbox in both evaluators'
         )
-    for name, metric in _judging(cfg, loaders):
+    judged = {f'{loader.partition("_")[0].replace("train", "val")}_evaluator' for loader in loaders}
+    for name, metric in iter_evaluators(cfg):
         wanted = metric.get('metric') or ()
-        if not makes_masks and 'segm' in wanted:
+        if name in judged and not makes_masks and 'segm' in wanted:
             raise UserError(
                 f'{name} of {cfg.filename} scores masks (metric segm), and the model makes none '
                 '(model.roi_head.mask_head is not set): --cfg-options val_evaluator.metric=bbox '
                 'test_evaluator.metric=bbox'
-            )
-
-
-def check_class_table(cfg: Config, loaders: Iterable[str]) -> None:
-    """Raise :class:`UserError` for a metric that would fail at its table of the classes."""
-    for name, metric in _judging(cfg, loaders):
-        thresholds = metric.get('iou_thrs')
-        if not metric.get('classwise') or thresholds is None:
-            continue
-        given = [thresholds] if isinstance(thresholds, int | float) else list(thresholds)
-        if len(given) < TABLE_THRESHOLDS:
-            raise UserError(
-                f'{name} of {cfg.filename}: classwise is for the standard thresholds of the IoU '
-                f'(mmdet shows the first and the sixth), and iou_thrs={given} has '
-                f'{len(given)}: leave out one of them'
             )
 
 

@@ -2,7 +2,7 @@
 
 from mmengine.config import Config
 
-from selnext_mm.engine.preflight.fit import check_class_table, check_masks, check_mixing
+from selnext_mm.engine.preflight.fit import check_masks, check_mixing
 from selnext_mm.engine.preflight.model_keys import check_model_keys
 from selnext_mm.engine.preflight.monitors import check_monitored
 from selnext_mm.engine.preflight.paths import check_paths
@@ -21,6 +21,5 @@ def check_settings(cfg: Config, loaders: tuple[str, ...]) -> None:
     check_model_keys(cfg)
     check_masks(cfg, loaders)
     check_mixing(cfg, loaders)
-    check_class_table(cfg, loaders)
     check_monitored(cfg, loaders)
     check_paths(cfg, loaders)

@@ -128,7 +128,7 @@ def _compare(
     new_names: tuple[str, ...] = (),
 ) -> Comparison:
     """The config's model against what was read from ``path``, as the runner will load it."""
-    own = (model or build_model(cfg)).state_dict()
+    own = (model or build_model(cfg, views=True)).state_dict()
     state, _ = without_prefix(own, state_dict_of(checkpoint, path))
     state, _ = classifier_for_maps(own, state)
     check_finite(own, state, path)

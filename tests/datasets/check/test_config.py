@@ -4,6 +4,7 @@ import json
 
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
 from selnext_mm.config.load import load_config, set_data_root
 from selnext_mm.datasets.check.config import (
@@ -148,6 +149,17 @@ def test_where_class_names_come_from(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ('encoding', 'words'), [('utf-8-sig', 'byte order mark'), ('utf-16', 'but in UTF-16')]
+)
+def test_a_file_of_names_in_another_encoding(tmp_path, encoding, words):
+    """It would be a traceback, or an unseen character before the first name."""
+    file = tmp_path / 'names.txt'
+    file.write_text('cat\ndog\n', encoding=encoding)
+    with pytest.raises(UserError, match=f'metainfo.classes: {file}.*{words}.* save it as UTF-8'):
+        class_names(Kind, dict(metainfo=dict(classes=str(file))))
+
+
+@pytest.mark.parametrize(
     ('classes', 'words'),
     [('cat', 'with a comma'), (3, 'expected a list'), (['a', 1], 'expected a list')],
 )
@@ -211,3 +223,27 @@ def test_real_coco_passes_the_quick_form(coco_root):
     set_data_root(cfg, coco_root)
     lines = stop_on_bad_data(cfg, ('train_dataloader', 'val_dataloader'))
     assert 'train_dataloader: 96 images' in lines[0] or 'images' in lines[0]
+
+
+@pytest.mark.parametrize('kind', ['CustomDataset', 'ImageNet'])
+@pytest.mark.parametrize('own', [None, ('.webp',)])
+def test_images_are_counted_by_the_suffixes_that_the_data_set_reads(tmp_path, kind, own):
+    """Twelve of sixteen images were counted as used, and left out of the training."""
+    registry = pytest.importorskip('mmpretrain.registry')
+    for name in ('a', 'b'):
+        (tmp_path / 'train' / name).mkdir(parents=True)
+        for suffix in ('jpg', 'webp', 'tiff', 'jfif'):
+            (tmp_path / 'train' / name / f'1.{suffix}').touch()
+    dataset = dict(type=kind, data_root=str(tmp_path), data_prefix='train', pipeline=[])
+    dataset |= dict(metainfo=dict(classes=('a', 'b')), **(dict(extensions=own) if own else {}))
+    cfg = Config(
+        dict(
+            default_scope='mmpretrain',
+            model=dict(head=dict(num_classes=2)),
+            train_dataloader=dict(dataset=dataset),
+        )
+    )
+    (report,) = check_config(cfg, ('train_dataloader',))
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        assert report.used == len(registry.DATASETS.build(dict(dataset))) == 2
+    assert [f.check for f in report.findings if f.level == 'warn'] == ['suffixes']

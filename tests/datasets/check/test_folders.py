@@ -108,6 +108,26 @@ def test_a_list_of_images_and_labels(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ('numbers', 'said'),
+    [((0, 1, 2), ''), ((1, 2, 0), '6 of 6 images lie in the folder of another class')],
+)
+def test_labels_by_another_order_of_the_classes(tmp_path, numbers, said):
+    folders = zip(('ape', 'cat', 'dog'), numbers, strict=True)
+    lines = [f'train/{name}/{i}.jpg {label}' for name, label in folders for i in (1, 2)]
+    path = tmp_path / 'list.txt'
+    path.write_text('\n'.join(lines))
+    found = words(check_list(path, tmp_path, ('ape', 'cat', 'dog')))
+    assert said in found
+    assert bool(found) == bool(said)
+
+
+def test_a_few_labels_may_correct_their_folder(tmp_path):
+    path = tmp_path / 'list.txt'
+    path.write_text('cat/1.jpg 0\ncat/2.jpg 1\ndog/3.jpg 1\n')
+    assert words(check_list(path, tmp_path, ('cat', 'dog'))) == ''
+
+
+@pytest.mark.parametrize(
     'line', ['a.jpg', 'a.jpg dog', 'a.jpg 2', 'a.jpg -1', '', 'a.jpg 1.0', '7']
 )
 def test_lines_that_are_none_are_told(tmp_path, line):
@@ -122,6 +142,10 @@ def test_lists_that_cannot_be_read(tmp_path):
     (tmp_path / 'a.txt').write_bytes(b'\xff\xfe\x00')
     with pytest.raises(UserError, match='UTF-8'):
         check_list(tmp_path / 'a.txt', tmp_path, None)
+    for encoding, said in (('utf-8-sig', 'byte order mark'), ('utf-16', 'but in UTF-16')):
+        (tmp_path / 'a.txt').write_text('a.jpg 0\n', encoding=encoding)
+        with pytest.raises(UserError, match=f'{said}.* save it as UTF-8'):
+            check_list(tmp_path / 'a.txt', tmp_path, None)
     (tmp_path / 'b.txt').touch()
     assert 'is empty' in words(check_list(tmp_path / 'b.txt', tmp_path, None))
 

@@ -11,6 +11,7 @@ from selnext_mm.datasets.check.findings import Report
 from selnext_mm.datasets.check.image_files import (
     check_images,
     check_present,
+    glance,
     inspect,
     missing_files,
 )
@@ -108,6 +109,20 @@ def test_sixteen_bits_that_become_black_are_a_warning(tmp_path, suffix, largest,
     report = Report('train', 'x', paths={str(path): (40, 30)})
     check_images(report)
     assert [f.level for f in report.findings] == levels
+    first = Report('train', 'x', paths={str(path): (40, 30)})
+    glance(first)
+    assert first.findings == report.findings
+
+
+def test_a_glance_looks_at_a_few_images_and_leaves_turned_ones_without_boxes(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    path = write(tmp_path / 'a.jpg', exif=exif)
+    lost = {str(tmp_path / f'{i}.jpg'): None for i in range(1000)}
+    for size, found in ((None, []), ((40, 30), ['turned'])):
+        report = Report('train', 'x', paths={str(path): size, **lost})
+        glance(report)
+        assert [f.check for f in report.findings] == found
     mmcv = pytest.importorskip('mmcv')
     assert (read_rgb(path)[..., ::-1] == mmcv.imread(str(path))).all()
 
@@ -165,6 +180,24 @@ def test_another_case_of_letters_is_the_remedy(tmp_path):
     report = Report('x', 'x', paths={str(tmp_path / 'a.jpg'): None})
     check_present(report, True)
     assert 'A.jpg for a.jpg' in report.errors[0].remedy
+
+
+@pytest.mark.parametrize(
+    ('there', 'name', 'words'),
+    [
+        ('caf\u00e9.jpg', 'cafe\u0301.jpg', 'two forms of Unicode'),
+        ('cafe\u0301.jpg', 'caf\u00e9.jpg', 'two forms of Unicode'),
+        ('1.jpg', '1.jpg ', 'blanks stand around'),
+        ('a b.jpg', 'a%20b.jpg', 'encoded as in an address'),
+        ('1.jpg', 'train/1.jpg', 'There is {folder}/1.jpg: name the files relative to'),
+        ('1.jpg', '/home/me/train/1.jpg', 'relative to the folder of data_prefix, {folder}'),
+    ],
+)
+def test_a_name_that_is_spelt_else_is_told_with_what_is_there(tmp_path, there, name, words):
+    write(tmp_path / there)
+    report = Report('x', 'x', paths={os.path.join(tmp_path, name): None})
+    check_present(report, True, str(tmp_path))
+    assert words.format(folder=tmp_path) in report.errors[0].remedy
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_what_a_config_chose_stays():
         ({'val_evaluator.classwise': False}, [False]),
         ({'val_dataloader.dataset.metainfo': dict(classes=['x'] * 101)}, [None]),
         ({'val_evaluator.type': 'DumpDetResults'}, [None]),
-        ({'val_evaluator.iou_thrs': [0.5]}, [None]),
+        ({'val_evaluator.iou_thrs': [0.5]}, [True]),
         (
             # Below a wrapper, and in an evaluator with several metrics.
             {

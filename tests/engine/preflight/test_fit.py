@@ -8,7 +8,6 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from selnext_mm.config.load import load_config
 from selnext_mm.engine.preflight.fit import (
-    check_class_table,
     check_last_batch,
     check_masks,
     check_mixing,
@@ -79,21 +78,3 @@ def test_boxes_may_be_mixed():
     inner['pipeline'][0]['with_mask'] = True
     with pytest.raises(UserError, match='Mosaic does not mix masks'):
         check_mixing(Config(dict(train_dataloader=dict(dataset=outer))), ['train_dataloader'])
-
-
-@pytest.mark.parametrize('thresholds', [0.5, [0.1, 0.3], (0.5,)])
-def test_a_table_of_classes_needs_the_standard_thresholds(thresholds):
-    options = {'val_evaluator.iou_thrs': thresholds, 'val_evaluator.classwise': True}
-    cfg = load_config('faster_rcnn/selnext_t_1x_coco.py', options)
-    with pytest.raises(UserError, match=r'val_evaluator of .*iou_thrs=\[.*leave out one of them'):
-        check_class_table(cfg, ('train_dataloader', 'val_dataloader'))
-    check_class_table(cfg, ('test_dataloader',))
-    cfg.val_evaluator.classwise = False
-    check_class_table(cfg, ('train_dataloader', 'val_dataloader'))
-
-
-def test_a_table_of_classes_takes_six_thresholds():
-    options = {'test_evaluator.iou_thrs': [0.1 * i for i in range(1, 7)]}
-    cfg = load_config('faster_rcnn/selnext_t_1x_coco.py', options)
-    cfg.test_evaluator.classwise = True
-    check_class_table(cfg, ('test_dataloader',))
