@@ -14,6 +14,7 @@ from mmengine.registry import HOOKS
 
 from selnext_mm import __version__
 from selnext_mm.config import summary
+from selnext_mm.engine.preflight.moments import moment_warnings
 from selnext_mm.engine.preflight.schedules import schedule_warnings
 from selnext_mm.text import counted
 
@@ -157,7 +158,9 @@ class BannerHook(Hook):
         if warning := load_warning(next(runner.model.parameters()).device.type):
             runner.logger.warning(warning)
         loop = runner.train_loop
-        for warning in schedule_warnings(runner.cfg, loop.max_epochs, loop.max_iters):
+        length = (loop.max_epochs, loop.max_iters)
+        warnings = schedule_warnings(runner.cfg, *length) + moment_warnings(runner.cfg, *length)
+        for warning in warnings:
             runner.logger.warning(warning)
         lines = ''.join(f'run {what}: {text}\n' for what, text in rows if what)
         with open(Path(runner.log_dir, 'environment.txt'), 'a', encoding='utf-8') as file:

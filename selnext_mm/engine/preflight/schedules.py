@@ -1,6 +1,6 @@
 """Does the schedule of the learning rate fit the length of the run?"""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from mmengine.config import Config
 
@@ -14,6 +14,28 @@ LENGTHS = {'CosineAnnealingLR': 'T_max', 'OneCycleLR': 'total_steps'}
 
 def _kind(node: Mapping) -> str:
     return str(getattr(node.get('type'), '__name__', node.get('type'))).rpartition('.')[2]
+
+
+def _inside(place: str, node: Mapping, length: int, unit: str) -> Iterator[str]:
+    """What of a scheduler's own numbers does not fit to its begin and end, or to the run."""
+    kind, begin, end = _kind(node), node.get('begin') or 0, node.get('end')
+    ends = type(end) is int and end < 10**9  # mmengine's infinity
+    period = node.get('T_max')
+    whole = end - begin if ends else period
+    if kind.startswith('CosineAnnealing') and type(period) is int and period != whole:
+        what = 'rises again after it' if period < whole else 'never reaches its end'
+        yield (
+            f'{place}: {kind} takes {whole} {unit}s ({begin} to {end}) with T_max={period}: the lr '
+            f'{what}; set {place}.T_max={whole}'
+        )
+    step = node.get('step_size') if kind == 'StepLR' else None
+    if type(step) is int and begin + step >= length:
+        yield (
+            f'{place}: StepLR lowers the lr after {step} {unit}s, but the run ends after {length}; '
+            f'set {place}.step_size to suit it'
+        )
+    if begin >= length and not ends:
+        yield f'{place}: {kind} begins at {unit} {begin}, but the run ends after {length}'
 
 
 def schedule_warnings(cfg: Config, epochs: int, iterations: int) -> list[str]:
@@ -35,6 +57,7 @@ def schedule_warnings(cfg: Config, epochs: int, iterations: int) -> list[str]:
         if end is None and node.get(LENGTHS.get(kind)) is not None:
             end = begin + node[LENGTHS[kind]]
         end = end if isinstance(end, int | float) and not isinstance(end, bool) else None
+        found += _inside(place, node, length, unit)
         if isinstance(node.get('milestones'), list | tuple):
             late = [m for m in node['milestones'] if m >= length]
             if late and kind == 'MultiStepLR':

@@ -22,6 +22,16 @@ WARM_UP = dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end
         (dict(type='CosineAnnealingLR', T_max=4), 20, 2000, 'param_scheduler.0.T_max=20'),
         (dict(type='CosineAnnealingLR', T_max=300), 20, 2000, 'never reaches its end'),
         (dict(type='MultiStepLR', milestones=[8, 11]), 5, 500, 'lowers the lr at epoch 8, 11'),
+        (dict(type='CosineAnnealingLR', T_max=4, end=20), 20, 2000, 'the lr rises again after it'),
+        (
+            dict(type='CosineAnnealingLR', T_max=40, begin=5, end=20),
+            20,
+            2000,
+            'takes 15 epochs (5 to 20) with T_max=40: the lr never reaches its end; set '
+            'param_scheduler.0.T_max=15',
+        ),
+        (dict(type='StepLR', step_size=30), 12, 1200, 'StepLR lowers the lr after 30 epochs'),
+        (dict(type='ExponentialLR', gamma=0.9, begin=30), 12, 1200, 'begins at epoch 30'),
         (dict(type='mmengine.PolyLR', end=100, by_epoch=False), 1, 50, 'PolyLR ends at iteration'),
     ],
 )
