@@ -1,5 +1,6 @@
 """Fixtures: a seed for every test, tiny real data, the COCO folder of the environment."""
 
+import gc
 import os
 import signal
 import sys
@@ -13,6 +14,8 @@ import selnext_mm  # noqa: F401 - registers the modules, before mmdet and mmpret
 from tests.processes import finish
 
 ROOT = Path(__file__).resolve().parents[1]
+MANY_MODULES = 100
+FROZEN = [0]  # modules when the objects were frozen last
 pytest_plugins = ['tests.small_models', 'tests.hub_server']
 # The same cases in every run: a red test must come from a change. New cases are looked for by
 # `pytest --hypothesis-profile=default`.
@@ -26,6 +29,17 @@ if 'PYTEST_XDIST_WORKER' in os.environ:
 def pytest_collection_modifyitems(items):
     """Long tests first: one that is begun last would keep a single process busy at the end."""
     items.sort(key=lambda item: item.get_closest_marker('integration') is None)
+
+
+def pytest_runtest_setup(item):
+    """Keep modules and collected tests out of garbage collections, which mmengine makes often.
+
+    Each data set begins with one, and with all these objects it takes a second.
+    """
+    if len(sys.modules) - FROZEN[0] > MANY_MODULES:
+        gc.collect()
+        gc.freeze()
+        FROZEN[0] = len(sys.modules)
 
 
 @pytest.hookimpl(optionalhook=True)
