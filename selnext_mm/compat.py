@@ -3,6 +3,7 @@
 ``apply()`` runs once, when ``selnext_mm`` is imported.
 """
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -152,6 +153,38 @@ def write_checkpoints_atomically() -> None:
             owner.save_checkpoint = save_checkpoint
 
 
+def release_the_lock_of_managers() -> None:
+    """Let mmengine's global instances (scopes, loggers, visualizers) be found after an error.
+
+    ``ManagerMixin`` of mmengine 0.10.7 takes a lock that all of them share, and keeps it where it
+    raises: for a visualizer that cannot be built, a name that is none, or Ctrl-C in it. Every other
+    thread then waits for ever, as that of a prediction after a training with such a mistake. Inert
+    where mmengine has no such lock.
+    """
+    from mmengine.utils import manager
+
+    release = getattr(manager, '_release_lock', None)
+    if release is None or hasattr(manager.ManagerMixin, 'releases_its_lock'):
+        return
+
+    def released(stock):
+        @functools.wraps(stock)
+        def method(cls, *args, **kwargs):
+            try:
+                return stock(cls, *args, **kwargs)
+            except BaseException:
+                with contextlib.suppress(RuntimeError):  # it was released, or never taken
+                    release()
+                raise
+
+        return classmethod(method)
+
+    for name in ('get_instance', 'get_current_instance'):
+        stock = vars(manager.ManagerMixin)[name].__func__
+        setattr(manager.ManagerMixin, name, released(stock))
+    manager.ManagerMixin.releases_its_lock = True
+
+
 def silence_pkg_resources() -> None:
     """Hide the notice that pkg_resources is deprecated.
 
@@ -210,6 +243,7 @@ def apply() -> None:
     load_only_weights()
     write_checkpoints_atomically()
     compat_config.apply()
+    release_the_lock_of_managers()
     silence_pkg_resources()
 
 

@@ -1,13 +1,16 @@
 """The work-arounds for mmengine's configs do their job here and are inert elsewhere."""
 
 import copy
+import threading
 from importlib.util import find_spec
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.config import config as module
+from mmengine.registry import DefaultScope
 from mmengine.runner import FlexibleRunner, Runner
+from mmengine.utils import ManagerMixin
 
 from selnext_mm import compat_config
 from selnext_mm.config.load import load_config
@@ -100,3 +103,25 @@ def test_functions_of_an_inherited_loader_are_found_without_the_mark_of_their_pa
                 dict(loader, collate_fn=dict(type='default_collate', no_such=1))
             )
         )
+
+
+def test_other_threads_go_on_after_an_instance_that_cannot_be_made():
+    """mmengine kept the lock of all its global instances, and they waited for ever."""
+
+    class Wrong(ManagerMixin):
+        def __init__(self, name):
+            raise ValueError('wrong')
+
+    with pytest.raises(ValueError, match='wrong'):
+        Wrong.get_instance('a')
+    with pytest.raises(RuntimeError, match='get_instance'):
+        Wrong.get_current_instance()
+    with pytest.raises(AssertionError):
+        DefaultScope.get_instance(1, scope_name='mmdet')
+    found = []
+    thread = threading.Thread(
+        target=lambda: found.append(DefaultScope.get_instance('b', scope_name='mmdet')), daemon=True
+    )
+    thread.start()
+    thread.join(20)
+    assert found, 'the thread waits for the lock'
