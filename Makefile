@@ -1,6 +1,7 @@
 # make demo    set-up, synthetic data, training, evaluation, images: 10 to 15 minutes on 2 cores,
 #              after the first set-up (under a minute and its downloads; no compiler)
 # make test    set-up and the test suite; ARGS="-k seln", JOBS=0 (one process)
+# make slow    the longest tests, which `make test` leaves out
 # make quick   unit tests alone, under a minute: no process is started, nothing is trained
 # make realdata   the tests on real images: SELNEXT_MM_COCO=DIR SELNEXT_MM_CIFAR10=ARCHIVE_OR_DIR
 # make setup   only the environment (.venv); MMCV_OPS=cpu|cuda compiles mmcv, TORCH_INDEX_URL, ...:
@@ -22,7 +23,10 @@ QUICK := $(addprefix tests/,checkpoints config datasets/check evaluation models/
 # The files with such tests: collecting all the others takes half a minute.
 marked = $(shell grep -rl --include='test_*.py' 'mark.$(1)' tests)
 
-.PHONY: setup demo test quick realdata docs lint format wheel clean
+# $(1): an expression of marks.
+run = $(PYTEST) -n $(JOBS) --maxprocesses 4 --dist worksteal -m $(1)
+
+.PHONY: setup demo test slow quick realdata docs lint format wheel clean
 
 setup:
 	@$(PYTHON) dev/bootstrap.py $(if $(filter command environment,$(origin PYTHON)),--this-python)
@@ -31,15 +35,18 @@ demo: setup
 	@$(BIN)/selnext-mm demo
 
 test: setup
-	$(PYTEST) -n $(JOBS) --maxprocesses 4 --dist worksteal \
-		-m 'not documentation and not realdata' --durations=30 --durations-min=5 $(ARGS)
+	$(call run,'not documentation and not realdata and not slow') \
+		--durations=20 --durations-min=5 $(ARGS)
+
+slow: setup
+	$(call run,'slow and not documentation and not realdata') $(call marked,slow) $(ARGS)
 
 quick: setup
 	$(PYTEST) -p tests.no_processes -n $(JOBS) --maxprocesses 2 -m 'not integration and not realdata' \
 		$(QUICK) $(ARGS)
 
 realdata: setup
-	$(PYTEST) -n $(JOBS) --maxprocesses 4 --dist worksteal -m realdata $(call marked,realdata) $(ARGS)
+	$(call run,realdata) $(call marked,realdata) $(ARGS)
 
 docs: setup
 	@$(BIN)/python -c 'import material' 2>/dev/null || \

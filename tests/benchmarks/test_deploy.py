@@ -53,6 +53,7 @@ def bf16(monkeypatch):
     monkeypatch.setattr(_forms, 'has_bfloat16_instructions', lambda: True)
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_classifier_in_all_forms(classifiers, bf16, tmp_path, capsys):
     path = tmp_path / 'r.json'

@@ -26,6 +26,7 @@ def test_a_run_reports_images_and_the_backbones_share(tmp_path, capsys, monkeypa
     assert capsys.readouterr().out.count('\n') == 2 + len(rows)
 
 
+@pytest.mark.slow
 def test_several_configs_are_timed_as_they_are(tmp_path, capsys):
     """Small ones of the kinds in the papers' tables; the second names weights to download."""
     head = '_base_ = {!r}\nmodel = dict(backbone=dict({}), neck=dict(in_channels={}))\n'

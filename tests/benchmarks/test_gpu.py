@@ -85,6 +85,7 @@ sys.exit(gpu.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_failing_step_is_told_and_the_others_run(tmp_path, run_tool):
     driver, paths = tmp_path / 'driver.py', {'PYTHONPATH': str(ROOT), 'PYTHONWARNINGS': 'ignore'}

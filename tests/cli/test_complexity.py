@@ -23,6 +23,7 @@ def all_rows(tmp_path_factory):
     return status, json.loads(file.read_text())
 
 
+@pytest.mark.slow
 def test_all_printed_figures_are_met(all_rows):
     status, rows = all_rows
     assert status == 0
@@ -39,6 +40,7 @@ def test_all_printed_figures_are_met(all_rows):
     assert other['cls/mobilenet_v3_l_seln_in1k.py'].startswith('ok (by MACs;')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('config', 'part'),
     [
@@ -93,6 +95,7 @@ def test_a_package_that_is_missing_leaves_its_rows_out_and_says_so(monkeypatch, 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('config', 'giga_macs'),
     [
@@ -109,6 +112,7 @@ def test_macs_of_the_ablations(all_rows, config, giga_macs):
     assert f'{row["macs"] / 1e9:.3f}' == giga_macs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('config', 'params', 'billions'),
     [
@@ -128,6 +132,7 @@ def test_figures_of_the_paper(all_rows, config, params, billions):
     assert f'{row["flops_mmcv"] / 1e9:.{digits}f}' == billions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('config', 'params', 'counter', 'billions'),
     [

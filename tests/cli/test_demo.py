@@ -161,6 +161,7 @@ def of_terminal():
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.parametrize(('number', 'status'), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
 def test_a_stopped_demo_waits_for_its_training_to_save(number, status, tmp_path):

@@ -29,6 +29,7 @@ def built(tmp_path_factory):
     }
 
 
+@pytest.mark.slow
 def test_the_stock_runner_builds_every_leaf(built):
     left_out = {leaf for leaf in config_leaves() if is_left_out(leaf)}
     assert set(built) == set(config_leaves()) - left_out

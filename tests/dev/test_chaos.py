@@ -7,6 +7,7 @@ import pytest
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('processes', 'kills', 'images'), [(1, 2, 12), (2, 1, 16)])
 def test_a_few_kills_lose_nothing(processes, kills, images, root, run_tool, tmp_path):
     result = run_tool(

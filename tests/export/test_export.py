@@ -27,6 +27,8 @@ onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
 
+# One with shortcuts and a norm in its gate, one of another package: the others take as long.
+QUICKEST = ('SELNeXt', 'NAResNet')
 SHAPES = ((1, 96, 128), (3, 64, 160), (2, 101, 133), (1, 64, 64))
 
 
@@ -61,8 +63,11 @@ def fewer_blocks(settings):
 @pytest.mark.parametrize(
     ('name', 'target'),
     [
-        *((name, 'onnx') for name in sorted(SMALL)),
-        ('PATNet', 'torch-export'),
+        *(
+            pytest.param(name, 'onnx', marks=() if name in QUICKEST else pytest.mark.slow)
+            for name in sorted(SMALL)
+        ),
+        pytest.param('PATNet', 'torch-export', marks=pytest.mark.slow),
         ('SELNeXt', 'openvino'),
     ],
 )
@@ -133,7 +138,13 @@ def operations(graph):
     return mode.count
 
 
-@pytest.mark.parametrize('variant', VARIANTS)
+@pytest.mark.parametrize(
+    'variant',
+    [
+        'linear',
+        *(pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS if name != 'linear'),
+    ],
+)
 def test_layer_scales_are_merged_into_fewer_operators(variant, tmp_path):
     model = selnext(**VARIANTS[variant])
     merged = copy.deepcopy(model)
@@ -201,7 +212,10 @@ model = dict(backbone=dict(arch={TINY}), head=dict(in_channels=40, num_classes=4
 
 @pytest.mark.parametrize(
     ('name', 'merged'),
-    [('classifier', 'backbone deployed'), ('selnext_classifier', '4 layer scales merged')],
+    [
+        pytest.param('classifier', 'backbone deployed', marks=pytest.mark.slow),
+        ('selnext_classifier', '4 layer scales merged'),
+    ],
 )
 def test_a_classifier_that_normalises_inside(name, merged, request, tmp_path, capsys):
     classifier = request.getfixturevalue(name)

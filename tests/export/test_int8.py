@@ -147,6 +147,7 @@ def call(classifier, out, measured, *more):
     return command.main(list(map(str, [*line, *more])))
 
 
+@pytest.mark.slow
 def test_a_classifier_is_kept_where_little_is_lost(
     classifier, measured, tmp_path, capsys, monkeypatch
 ):

@@ -49,6 +49,7 @@ def losses(command, batch, name, shapes_root, folder):
     return [json.loads(line) for line in file.read_text().splitlines()], result
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_loss_curve_of_one(shapes_root, tmp_path):
     one, _ = losses(
         lambda config: (sys.executable, ROOT / 'tools/train.py', config),
@@ -70,6 +71,7 @@ def test_two_processes_give_the_loss_curve_of_one(shapes_root, tmp_path):
         torch.testing.assert_close(states[1][key], value, rtol=1e-3, atol=1e-4, msg=key)
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_test_the_cascade(shapes_root, tmp_path):
     """SyncBN in the heads, gloo, evaluation spread over both processes."""
     config = 'cascade_mask_rcnn/selnext_atto_shapes.py'

@@ -127,6 +127,7 @@ def steps(site, tmp_path_factory):
     return {name.removesuffix('.py'): line for name, line in lines if name in files}
 
 
+@pytest.mark.slow
 def test_stock_configs_train_and_infer_with_our_backbone(steps):
     assert steps.keys() == PROJECTS.keys()
     for name, line in steps.items():
@@ -278,6 +279,7 @@ def test_mmdets_own_tools_train_and_test_our_config(shapes_root, tmp_path):
     assert 'coco/segm_mAP' in test.stdout + test.stderr
 
 
+@pytest.mark.slow
 def test_mmdets_inferencer_works_from_another_folder(trained, shapes_root, tmp_path):
     image = next((shapes_root / 'val2017').glob('*.jpg'))
     code = f"""

@@ -12,7 +12,7 @@ from tests.mmcv_ext.cases import STORED
 from tests.mmcv_ext.conftest import ROOT
 from tests.mmcv_ext.detector_step import DETECTORS
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 ALIKE = torch.backends.cpu.get_cpu_capability() == 'AVX512'
 
 

@@ -327,6 +327,7 @@ def test_wilson_interval_has_its_defining_property():
             assert deviation == pytest.approx(1.959964**2 * bound * (1 - bound), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_an_onnx_file_beside_it(tmp_path, classifier, capsys):
     pytest.importorskip('onnxscript', reason='install selnext_mm[export] to run this')
     run = as_run(tmp_path / 'run', classifier, {})

@@ -26,6 +26,7 @@ def labels(tmp_path, monkeypatch):
     return write_voc(SMALL, tmp_path / 'boxes')
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_search_is_tabled_resumed_and_keeps_the_best(labels, tmp_path, capsys):
     line = ['tune', '--data', str(labels), 'selnext_atto', '--out', 'found', '--over', 'lr']

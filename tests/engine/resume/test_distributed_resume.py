@@ -28,6 +28,7 @@ def final(folder):
     return checkpoint
 
 
+@pytest.mark.slow
 def test_two_processes_go_on_from_their_state(root, tmp_path):
     """One test, so that the run that nobody interrupts is made once."""
     whole = torchrun(root, tmp_path / 'whole')

@@ -506,6 +506,7 @@ def test_a_compiled_deployed_model_sees_changed_weights():
         assert not torch.allclose(a, c, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_compiled_training_equals_eager_training():
     model = build().train()
     eager = copy.deepcopy(model)

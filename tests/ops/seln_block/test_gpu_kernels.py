@@ -23,6 +23,7 @@ FLOAT32 = 2e-6 if torch.backends.cpu.get_cpu_capability() == 'AVX512' else 4e-6
 BOUNDS = {'bfloat16': 4e-2, 'float16': 3e-3, '': FLOAT32}
 
 
+@pytest.mark.slow
 @needs_triton
 def test_kernels_equal_the_equations():
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
