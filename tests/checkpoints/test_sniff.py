@@ -48,9 +48,9 @@ def script():
 
 
 def bomb():
-    """A whole checkpoint beside 300 MB of zeros that take 300 kB."""
+    """A whole checkpoint beside 300 MB of zeros that take 1 MB."""
     buffer = io.BytesIO(saved())
-    with zipfile.ZipFile(buffer, 'a', zipfile.ZIP_DEFLATED) as file:
+    with zipfile.ZipFile(buffer, 'a', zipfile.ZIP_DEFLATED, compresslevel=1) as file:
         for i in range(30):
             file.writestr(f'archive/data/{i + 9}', bytes(10_000_000))
     return buffer.getvalue()

@@ -1,6 +1,7 @@
 """The arrows of the house: which room may import which."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -88,8 +89,13 @@ def may_import(own: str, other: str) -> bool:
     return other in ALLOWED[own] or other.split('.')[0] in ALLOWED[own]
 
 
-def imports(path: Path):
+@functools.cache
+def imports(path: Path) -> list[tuple[str, bool]]:
     """(module, at top level?) of every import of a file, relative ones resolved."""
+    return list(found_imports(path))
+
+
+def found_imports(path: Path):
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):  # what types need is not imported when it runs
         if isinstance(node, ast.If) and ast.unparse(node.test) == 'TYPE_CHECKING':
