@@ -761,6 +761,13 @@ SERVED = {
     'folder without weights': Case(
         'serve work', ('work alone is no model',), config('', 'work/config.py')
     ),
+    'publish what is published': Case(
+        'publish given --to out',
+        ('given is a published folder', 'hf upload OWNER/REPO given', 'work dir'),
+        lambda room: [
+            room.write(f'given/{name}', b'') for name in ('config.py', 'model.safetensors')
+        ],
+    ),
     'config of the Hub': Case('serve hf://me/pets', ('hf://me/pets', 'only weights')),
     'folder that is not there': Case('serve weights/bccd', ('there is no weights/bccd in ',)),
     'folder without a config': Case(
