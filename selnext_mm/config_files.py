@@ -82,7 +82,8 @@ def _why_no_config(name: str, relative: str) -> str:
     if path.is_absolute():
         return f'there is no {name}, neither a file nor a folder'
     meant = relative.endswith('.py')  # else it may be a folder, and only a close name helps
-    near = did_you_mean(relative, config_leaves(), 3, 0.5 if meant else 0.8)
+    names = config_leaves() if '/' in relative else [*config_leaves(), *long_names()]
+    near = did_you_mean(relative, names, 3, 0.5 if meant else 0.8)
     hint = near or (f'; configs are in {config_root()}' if meant else '')
     if name.startswith('selnext_mm::'):
         return f'there is no config {relative} in the package{hint}'

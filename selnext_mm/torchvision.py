@@ -8,14 +8,24 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+from selnext_mm.errors import UserError
+
+try:
+    import torchvision  # noqa: F401 - the library, not this file
+except ModuleNotFoundError as error:
+    if error.name != 'torchvision':
+        raise
+    raise UserError(
+        'selnext_mm.torchvision needs torchvision, which is not installed: pip install torchvision'
+    ) from error
+
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops.feature_pyramid_network import (
     ExtraFPNBlock,
     FeaturePyramidNetwork,
     LastLevelMaxPool,
 )
-
-from selnext_mm.errors import UserError
 
 
 class NamedMaps(nn.Module):

@@ -19,3 +19,10 @@ def test_a_folder_that_is_not_there_is_no_misspelt_config(name, tmp_path, monkey
 def test_a_misspelt_config_is_told_its_neighbours(name):
     with pytest.raises(UserError, match=r'did you mean mask_rcnn/selnext_t_3x_coco\.py'):
         find_config(name)
+
+
+def test_a_long_name_that_is_nearly_one():
+    with pytest.raises(
+        UserError, match=r'did you mean .*mask-rcnn_selnext-t_fpn_amp-ms-crop-3x_coco'
+    ):
+        find_config('mask-rcnn_selnext-t_fpn_amp-ms-crop-3x')

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,12 @@ import torch
 from selnext_mm.checkpoints.files import load_file, without_program
 from selnext_mm.errors import UserError
 from selnext_mm.framework import HAS_MMENGINE
+
+# What a browser shows of a repository: its front page, a folder or a file of a revision.
+PAGE = re.compile(
+    r'https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)'
+    r'(?:/(?:tree|blob)/([^/?#]+)(?:/([^?#]+\.safetensors))?)?/?(?:[?#].*)?'
+)
 
 
 def load_anywhere(source: str, map_location: Any = 'cpu') -> dict[str, Any]:
@@ -48,6 +55,10 @@ def load_url(
         UserError: if it cannot be fetched, or :func:`load_file` refuses the file.
     """
     folder = Path(model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints'))
+    if address := address_of_page(url):
+        raise UserError(
+            f'{url} is a page of the Hub, and no file; the weights of its repository are: {address}'
+        )
     name = os.path.basename(urlparse(url).path)
     if not name:
         raise UserError(f'{url} names no file')
@@ -63,6 +74,16 @@ def load_url(
                 f'{folder} or give its path'
             ) from error
     return load_file(target, map_location)
+
+
+def address_of_page(url: str) -> str:
+    """The ``hf://`` address for a page of the Hugging Face Hub, '' for any other URL."""
+    match = PAGE.fullmatch(url)
+    if match is None:
+        return ''
+    repo, revision, file = match.groups()
+    pinned = f'@{revision}' if revision else ''
+    return f'hf://{repo}{pinned}' + (f'/{file}' if file else '')
 
 
 class RestrictedTorch(ModuleType):

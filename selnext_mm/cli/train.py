@@ -15,6 +15,36 @@ from selnext_mm.errors import UserError
 from selnext_mm.recipes.check import is_labels
 from selnext_mm.recipes.config_options import ConfigOptions, set_options
 
+# Options of ``train --data`` that a config has keys for: option -> its placeholder, None for a
+# switch, and what to write instead.
+OF_LABELS = {
+    '--val': (
+        'FRACTION|DIR',
+        'its validation images: --cfg-options val_dataloader.dataset.ann_file=FILE '
+        'val_evaluator.ann_file=FILE',
+    ),
+    '--freeze': (
+        'N',
+        'its frozen stages: --cfg-options model.backbone.frozen_stages=N, with weights to keep '
+        '(--weights)',
+    ),
+    '--multi-scale': (None, 'its image sizes: train_dataloader.dataset.pipeline in the config'),
+    '--mix': (None, 'its augmentation: train_dataloader.dataset.pipeline in the config'),
+    '--clip-grad': (
+        'NORM',
+        'the norm of its gradients: --cfg-options optim_wrapper.clip_grad.max_norm=NORM',
+    ),
+    '--weight-decay': (
+        'RATE',
+        'its weight decay: --cfg-options optim_wrapper.optimizer.weight_decay=RATE',
+    ),
+    '--drop-path': (
+        'RATE',
+        'its stochastic depth: --cfg-options model.backbone.drop_path_rate=RATE',
+    ),
+    '--format': ('NAME', 'its data sets: train_dataloader.dataset.type in the config'),
+}
+
 
 def parse_args(argv: list[str] | None):
     parser = base_parser(
@@ -52,7 +82,11 @@ def parse_args(argv: list[str] | None):
         help='stop after this many evaluations without improvement; 0: never',
     )
     add('--weights', metavar='FILE|URL', help='start from a backbone or a whole model')
-    add('--val', metavar='FRACTION|DIR', help=argparse.SUPPRESS)
+    for option, (value, _) in OF_LABELS.items():
+        if value:
+            add(option, metavar=value, help=argparse.SUPPRESS)
+        else:
+            add(option, action='store_true', default=None, help=argparse.SUPPRESS)
     add_run_options(parser)
     args = parser.parse_args(argv)
     if args.config is None:
@@ -70,6 +104,15 @@ def refuse_labels(config: str) -> None:
         )
 
 
+def refuse_options_of_labels(args: argparse.Namespace) -> None:
+    """Raise :class:`UserError` for an option of ``train --data``, with what a config has for it."""
+    for option, (value, instead) in OF_LABELS.items():
+        given = getattr(args, option.removeprefix('--').replace('-', '_'))
+        if given is not None:
+            words = f'{option} {given}' if value else option
+            raise UserError(f'{words} is for --data; a config names {instead}')
+
+
 @stop_early()
 def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
@@ -79,6 +122,7 @@ def main(argv: list[str] | None = None) -> int:
         return train_data.main(words)
     args = parse_args(argv)
     refuse_labels(args.config)
+    refuse_options_of_labels(args)
     if args.gpus is not None and not in_process_group():
         if args.launcher != 'none':
             raise UserError(
@@ -86,11 +130,6 @@ def main(argv: list[str] | None = None) -> int:
                 f'{args.launcher}, or --gpus'
             )
         return start_processes('train', words, args.gpus)
-    if args.val is not None:
-        raise UserError(
-            f'--val {args.val} is for --data; a config names its validation images: --cfg-options '
-            'val_dataloader.dataset.ann_file=FILE val_evaluator.ann_file=FILE'
-        )
     session = open_session(args)
     wished = {field.name: getattr(args, field.name) for field in fields(ConfigOptions)}
     for line in set_options(session.cfg, ConfigOptions(**wished)):

@@ -71,7 +71,14 @@ def checkpoint_of(work_dir: Path) -> Path:
         UserError: if there is none.
     """
     compared = work_dir / COMPARED
-    return compared if compared.is_file() else best_checkpoint(work_dir)
+    if compared.is_file():
+        return compared
+    if (work_dir / WEIGHTS).is_file() and not any(work_dir.glob('*.pth')):
+        raise UserError(
+            f'{work_dir} is a published folder; to send it: hf upload OWNER/REPO {work_dir}. To '
+            'publish it again give the work dir of its run'
+        )
+    return best_checkpoint(work_dir)
 
 
 def check_run_of(path: Path, content: dict, work_dir: Path) -> None:

@@ -5,6 +5,7 @@ import re
 from torch import Tensor, nn
 
 from selnext_mm.checkpoints.fit import state_dict_of
+from selnext_mm.errors import UserError
 
 BACKBONE = 'backbone.'
 
@@ -43,10 +44,18 @@ def na_mobilenetv2_weights(checkpoint: dict, model: nn.Module) -> dict[str, Tens
 
     Both networks list their tensors in the order of their layers, so they are matched by position.
     Names that are timm's already stay.
+
+    Raises:
+        UserError: if there are more or fewer tensors than ``model`` has.
     """
     state = state_dict_of(checkpoint, 'the checkpoint')
     own = model.state_dict()
     if not any(name.startswith(BACKBONE) for name in state):
         return state
     weights = [v for name, v in state.items() if name.startswith((BACKBONE, 'head.'))]
+    if len(weights) != len(own):
+        raise UserError(
+            f'the checkpoint has {len(weights)} tensors in backbone and head, na_mobilenetv2 has '
+            f'{len(own)}; name a classifier of NAMobileNetV2, of MMPretrain or timm'
+        )
     return dict(zip(own, weights, strict=True))

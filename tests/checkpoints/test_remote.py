@@ -1,5 +1,6 @@
 """Checkpoints from addresses run no code, as local ones."""
 
+import re
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -86,3 +87,22 @@ def test_mmengine_uses_it():
 
     assert checkpoint.load_url is load_url
     assert isinstance(checkpoint.torch, RestrictedTorch)
+
+
+@pytest.mark.parametrize(
+    ('url', 'address'),
+    [
+        ('https://huggingface.co/me/net', 'hf://me/net'),
+        ('https://hf.co/me/net/', 'hf://me/net'),
+        ('https://huggingface.co/me/net/tree/v1.0', 'hf://me/net@v1.0'),
+        ('https://huggingface.co/me/net/tree/main', 'hf://me/net@main'),
+        (
+            'https://huggingface.co/me/net/blob/main/x/a.safetensors',
+            'hf://me/net@main/x/a.safetensors',
+        ),
+    ],
+)
+def test_a_page_of_the_hub_is_no_file(url, address):
+    """Fetched as a file, the page was 'not a checkpoint', and it stayed in torch's folder."""
+    with pytest.raises(UserError, match=f'{re.escape(url)} is a page of the Hub.*: {address}$'):
+        load_url(url)

@@ -128,6 +128,7 @@ CASES_OF_MORE = {
     'SELNeXt(init_cfg=dict(type="Pretrained", checkpoint="s3://a/b.pth")).init_weights()': (
         'read by mmengine, which is not installed'
     ),
+    '__import__("selnext_mm.torchvision")': 'not installed: pip install torchvision',
     'selnext_mm.Session': "No module named 'mmengine'",
 }
 

@@ -234,6 +234,15 @@ ARGUMENTS = {
     'a size of text': Case(f'{T} --image-size big', ('--image-size', 'invalid int')),
     'weights that are not there': Case(f'{T} --weights no.pth', ('no.pth', 'no such file')),
     'a share of a config': Case(f'{T} --val 0.2', ('--val 0.2', '--data', 'val_dataloader')),
+    'stages of a config': Case(
+        f'{T} --freeze 2', ('--freeze 2 is for --data', 'model.backbone.frozen_stages=N')
+    ),
+    'mixing for a config': Case(f'{T} --mix', ('--mix is for --data', 'dataset.pipeline')),
+    'scales for a config': Case(f'{T} --multi-scale', ('--multi-scale is for --data', 'pipeline')),
+    'norm of a config': Case(
+        f'{T} --clip-grad 1', ('--clip-grad 1 is for --data', 'clip_grad.max_norm=NORM')
+    ),
+    'decay of a config': Case(f'{T} --weight-decay 0', ('--weight-decay 0', 'weight_decay=RATE')),
     'no images': Case('make-shapes new --train 0', ('train=0',)),
     'folder in use': Case('make-shapes used', ('used', 'not empty'), config('x', 'used/notes.txt')),
     'number of images': Case(f'{FEATURES} --num 0', ('--num 0', '1 or more')),
@@ -751,6 +760,13 @@ SERVED = {
     ),
     'folder without weights': Case(
         'serve work', ('work alone is no model',), config('', 'work/config.py')
+    ),
+    'publish what is published': Case(
+        'publish given --to out',
+        ('given is a published folder', 'hf upload OWNER/REPO given', 'work dir'),
+        lambda room: [
+            room.write(f'given/{name}', b'') for name in ('config.py', 'model.safetensors')
+        ],
     ),
     'config of the Hub': Case('serve hf://me/pets', ('hf://me/pets', 'only weights')),
     'folder that is not there': Case('serve weights/bccd', ('there is no weights/bccd in ',)),

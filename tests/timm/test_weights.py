@@ -90,3 +90,13 @@ def test_backbone_weights_alone_leave_the_head_as_it_is(tmp_path):
     assert (missing, unexpected) == (['head.fc.weight', 'head.fc.bias'], [])
     with pytest.raises(UserError, match='contains no weights'):
         classifier_weights(dict(epoch=1), model)
+
+
+def test_weights_of_another_model_are_told_by_their_number():
+    from selnext_mm.timm.weights import na_mobilenetv2_weights
+
+    model = timm.create_model('na_mobilenetv2', num_classes=2)
+    state = {f'backbone.{i}': torch.zeros(1) for i in range(3)}
+    words = r'3 tensors .*na_mobilenetv2 has \d+; name a classifier of NAMobileNetV2'
+    with pytest.raises(UserError, match=words):
+        na_mobilenetv2_weights(state, model)
