@@ -1,6 +1,7 @@
 """A tiny training run, made once by the real tools."""
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
@@ -42,3 +43,32 @@ def trained(shapes_root, tmp_path_factory):
     )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return folder / 'work', result
+
+
+@pytest.fixture(scope='session')
+def wheel(tmp_path_factory):
+    """The wheel, built from a copy of the tracked files so that the checkout stays clean."""
+    folder = tmp_path_factory.mktemp('wheel')
+    source = folder / 'source'
+    files = call('git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard', cwd=ROOT)
+    for name in filter(None, files.stdout.split('\0')):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    result = call(
+        *(sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation'),
+        *('-w', folder, source),
+        cwd=folder,
+    )
+    assert result.returncode == 0, result.stderr
+    (path,) = folder.glob('selnext_mm-*.whl')
+    return path
+
+
+@pytest.fixture(scope='session')
+def site(wheel, tmp_path_factory):
+    """Environment variables that put the installed wheel before the checkout."""
+    folder = tmp_path_factory.mktemp('site')
+    command = [sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--target', folder, wheel]
+    subprocess.run([str(c) for c in command], check=True, capture_output=True)
+    return dict(PYTHONPATH=str(folder)), folder
