@@ -14,6 +14,8 @@ from selnext_mm.text import visible
 # mmdet reads with OpenCV, which before 4.11 cannot decode a GIF.
 SUFFIXES = tuple(s for s in IMAGE_SUFFIXES if s != '.gif')
 OF_A_RUN = 'last_checkpoint'  # a file in the folder of a run, which holds no labels
+# Files that predict leaves, the first and one of the others, and the folder of what it draws.
+PREDICTED, BESIDE, DRAWN = 'predictions.json', {'results.json', 'predictions.csv'}, 'pictures'
 UNREAD = ('.gif', *UNREAD_SUFFIXES)
 LABELS = ('.json', '.xml', '.txt', '.yaml', '.yml', '.names', '.csv')
 MAX_YAML = 4 << 20  # bytes; LVIS's 1203 names take 40,000
@@ -33,6 +35,11 @@ def hidden(name: str) -> bool:
     return name.startswith('.') or name == '__MACOSX'
 
 
+def of_a_prediction(names: set[str]) -> bool:
+    """Are ``names`` those in a folder that predict has written?"""
+    return PREDICTED in names and bool(BESIDE & names)
+
+
 def split_of(name: str) -> str:
     """'train', 'val' or 'test' if the name has such a word (``instances_train2017``), else ''."""
     for word in re.split(r'[^a-z]+', name.lower()):
@@ -44,13 +51,15 @@ def split_of(name: str) -> str:
 class Tree:
     """The images and label files below a folder, as sorted paths relative to it, with ``/``.
 
-    Links are followed; a folder that is met twice is listed once. Hidden files are left out.
+    Links are followed; a folder that is met twice is listed once. Hidden files are left out, as are
+    folders of runs and predictions, unless such a folder is the root: of that, what was drawn.
     """
 
     def __init__(self, root: str | os.PathLike) -> None:
         self.root = Path(root)
         self.images: list[str] = []
         self.unread: list[str] = []  # images of formats that mmdet does not read
+        self.predicted: list[str] = []  # folders of predictions
         self.labels: dict[str, list[str]] = {suffix: [] for suffix in LABELS}
         self._scan()
         self.images.sort()
@@ -74,9 +83,13 @@ class Tree:
                 raise UserError(f'{path}: cannot be listed ({error.strerror or error})') from error
             if folder and any(entry.name == OF_A_RUN for entry in entries):
                 continue
+            predicted = of_a_prediction({entry.name for entry in entries})
+            if folder and predicted:
+                self.predicted.append(folder)
+                continue
             below = []
             for entry in entries:
-                if hidden(entry.name):
+                if hidden(entry.name) or (predicted and entry.name == DRAWN):
                     continue
                 name = f'{folder}/{entry.name}' if folder else entry.name
                 # A DirEntry raises for a loop of links, which leads to no folder.
