@@ -85,6 +85,13 @@ def spoil_file(content, name=ANN):
     return prepare
 
 
+def unlabel(room):
+    """The validation set, which the config tests on, with an empty list of annotations."""
+    content = room.copy_data()
+    content['annotations'] = []
+    room.write(f'mine/{ANN.replace("train", "val")}', json.dumps(content))
+
+
 def each(key, value):
     def change(content):
         for a in content['annotations']:
@@ -520,6 +527,11 @@ DATA = {
     ),
     'annotations without labels': Case(
         MINE, (ANN, 'no annotations'), spoil(lambda c: c['annotations'].clear())
+    ),
+    'test set without labels': Case(
+        f'test {CFG} CKPT --data-root mine',
+        ('no annotations', 'without a score: test_evaluator.format_only=True'),
+        unlabel,
     ),
     'mistyped class': Case(MINE, (ANN, "'square'", "did you mean 'sqaure'"), spoil(rename)),
     'classes in another order': Case(MINE, (ANN, 'another order', 'cross'), spoil(swap)),
