@@ -7,15 +7,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, UNREAD_SUFFIXES, is_special
+from selnext_mm.datasets.image_suffixes import (
+    DRAWN,
+    IMAGE_SUFFIXES,
+    UNREAD_SUFFIXES,
+    is_special,
+    of_a_prediction,
+)
 from selnext_mm.errors import UserError
 from selnext_mm.text import visible
 
 # mmdet reads with OpenCV, which before 4.11 cannot decode a GIF.
 SUFFIXES = tuple(s for s in IMAGE_SUFFIXES if s != '.gif')
 OF_A_RUN = 'last_checkpoint'  # a file in the folder of a run, which holds no labels
-# Files that predict leaves, the first and one of the others, and the folder of what it draws.
-PREDICTED, BESIDE, DRAWN = 'predictions.json', {'results.json', 'predictions.csv'}, 'pictures'
 UNREAD = ('.gif', *UNREAD_SUFFIXES)
 LABELS = ('.json', '.xml', '.txt', '.yaml', '.yml', '.names', '.csv')
 MAX_YAML = 4 << 20  # bytes; LVIS's 1203 names take 40,000
@@ -33,11 +37,6 @@ def mmdet_reads(name: str) -> bool:
 def hidden(name: str) -> bool:
     """Left out: hidden files and folders, and what macOS puts into archives."""
     return name.startswith('.') or name == '__MACOSX'
-
-
-def of_a_prediction(names: set[str]) -> bool:
-    """Are ``names`` those in a folder that predict has written?"""
-    return PREDICTED in names and bool(BESIDE & names)
 
 
 def split_of(name: str) -> str:
