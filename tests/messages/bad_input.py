@@ -357,6 +357,10 @@ CONFIGS = {
     'mistyped backbone': Case(
         f'{T} {OPT} model.backbone.type=SELNext', ('SELNext', 'did you mean SELNeXt')
     ),
+    'mistyped argument of a head': Case(
+        f'{T} {OPT} model.roi_head.bbox_head.num_clases=6',
+        ('num_clases', 'did you mean num_classes'),
+    ),
     'unknown arch': Case(f'{T} {OPT} model.backbone.arch=huge', ('huge', 'tiny')),
     'arch without the neck': Case(
         f'{T} {OPT} model.backbone.arch=tiny',
