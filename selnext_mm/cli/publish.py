@@ -65,6 +65,10 @@ def main(argv: list[str] | None = None) -> int:
         check_push(args.push)
     from selnext_mm.publish.folder import CONFIG, FILES, ONNX, WEIGHTS, name_onnx, publish
 
+    if args.check_images:  # before anything is written
+        from selnext_mm.export.detection.check import given_pictures
+
+        given_pictures(args.check_images)
     repo = args.push or args.repo
     folder = publish(
         *(args.work_dir, args.to, args.checkpoint, args.licence, repo, args.dtype, args.note),

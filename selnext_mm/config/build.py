@@ -105,7 +105,8 @@ def _build_model(cfg: Config) -> nn.Module:
                 with MODELS.switch_scope_and_registry(None) as scoped:
                     text = match[0] + near_names(scoped, match[1])
             elif match := re.search(r'(\w+)\.__init__\(\) got an unexpected keyword', text):
-                text += near_parameter(MODELS.get(match[1]), text)
+                with MODELS.switch_scope_and_registry(None) as scoped:
+                    text += near_parameter(scoped.get(match[1]), text)
             if isinstance(error, ImportError) or 'is used but incompatible' in text:
                 text += '. "selnext-mm doctor" checks the environment'
             raise UserError(

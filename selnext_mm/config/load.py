@@ -3,6 +3,7 @@
 import copy
 import os
 from pathlib import Path
+from traceback import extract_tb
 
 from mmengine.config import Config
 
@@ -12,6 +13,10 @@ from selnext_mm.config.type_names import name_types
 from selnext_mm.config.walk import iter_datasets, iter_evaluators
 from selnext_mm.config_files import find_config
 from selnext_mm.errors import UserError
+
+IMPORTS = "expected dict(imports=['module', ...], allow_failed_imports=False), the names as texts"
+IMPORTER = 'import_modules_from_strings'  # of mmengine
+FOLDERS = ('data_root', 'work_dir', 'out_dir', 'save_dir')  # keys, whose value may be "~"
 
 
 def load_config(name: str | Path, options: dict | None = None) -> Config:
@@ -33,6 +38,8 @@ def load_config(name: str | Path, options: dict | None = None) -> Config:
             reason = f'{type(error).__name__} in line {error.lineno}{code}: {error.msg}'
         if isinstance(error, ImportError):
             reason = _missing(error)
+        elif isinstance(error, TypeError) and _of_custom_imports(error):
+            reason = f'custom_imports: {IMPORTS}'
         if isinstance(error, ImportError) or 'is used but incompatible' in reason:
             reason += '. "selnext-mm doctor" checks the environment'
         raise UserError(f'cannot read the config {path}: {reason}') from error
@@ -40,6 +47,12 @@ def load_config(name: str | Path, options: dict | None = None) -> Config:
     if 'model' not in cfg:
         raise UserError(f'{path} defines no model: it is a base config; name one that inherits it')
     return cfg
+
+
+def _of_custom_imports(error: BaseException) -> bool:
+    """Did ``custom_imports`` itself fail, and not a module that it names?"""
+    last = extract_tb(error.__traceback__)[-1].name
+    return last == IMPORTER or f'{IMPORTER}()' in str(error)
 
 
 def _missing(error: ImportError) -> str:
@@ -92,15 +105,27 @@ def _init_cfg(cfg: Config):
 
 
 def expand_home(cfg: Config) -> None:
-    """Expand the ``~`` in every path that a runner opens, in place."""
-    nodes = [(cfg, ('load_from', 'work_dir'))]
-    nodes += [(dataset, ('data_root', 'ann_file')) for _, dataset in iter_datasets(cfg)]
-    nodes += [(metric, ('ann_file', 'outfile_prefix')) for _, metric in iter_evaluators(cfg)]
-    for node, keys in nodes:
-        for key in keys:
-            value = node.get(key)
-            if isinstance(value, str) and value.startswith('~'):
-                node[key] = os.path.expanduser(value)
+    """Expand the ``~`` at the start of every path in the config, in place."""
+    for key, value in list(cfg.items()):
+        if (expanded := _expanded(value, key)) is not value:
+            cfg[key] = expanded
+
+
+def _expanded(node, key: str):
+    """``node``, of ``key``, itself if nothing in it has to be replaced by a new object."""
+    if isinstance(node, str):
+        # "~" alone may be a name, of a class for instance.
+        path = node.startswith('~') and ('/' in node or key in FOLDERS)
+        return os.path.expanduser(node) if path else node
+    if isinstance(node, dict):
+        for name, value in list(node.items()):
+            if (new := _expanded(value, name)) is not value:
+                node[name] = new
+    elif isinstance(node, list | tuple):
+        items = [_expanded(value, key) for value in node]
+        if any(new is not value for new, value in zip(items, node, strict=True)):
+            return type(node)(items)
+    return node
 
 
 def apply_pretrained(cfg: Config) -> None:

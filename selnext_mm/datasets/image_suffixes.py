@@ -1,7 +1,7 @@
 """Which files are images: one list for every command and data set."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from selnext_mm.errors import UserError
@@ -14,6 +14,14 @@ UNREAD_SUFFIXES = (
     *('.heic', '.heif', '.avif', '.jxl', '.jp2', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.psd'),
     '.svg',
 )
+# Files that predict leaves, the first and one of the others, and the folder of what it draws.
+PREDICTED, BESIDE, DRAWN = 'predictions.json', {'results.json', 'predictions.csv'}, 'pictures'
+
+
+def of_a_prediction(names: Iterable[str]) -> bool:
+    """Are ``names`` those in a folder that predict has written?"""
+    names = set(names)
+    return PREDICTED in names and bool(BESIDE & names)
 
 
 def refuse_unlisted(error: OSError) -> None:
@@ -27,10 +35,14 @@ def refuse_unlisted(error: OSError) -> None:
 def paths_below(folder: Path) -> Iterator[Path]:
     """All files and folders below ``folder``, in no order; links to folders are not followed.
 
+    What predict has drawn, in the folder of a prediction, is left out: it has boxes painted in.
+
     Raises:
         UserError: for a folder that may not be looked into.
     """
     for where, folders, files in os.walk(folder, onerror=refuse_unlisted):
+        if DRAWN in folders and of_a_prediction(files):
+            folders.remove(DRAWN)
         for name in (*folders, *files):
             yield Path(where, name)
 

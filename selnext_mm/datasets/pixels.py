@@ -2,7 +2,9 @@
 
 import io
 import os
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -30,24 +32,49 @@ def read_rgb(path: str | os.PathLike) -> np.ndarray:
     return np.ascontiguousarray(image[..., ::-1])
 
 
-def peculiarities(path: str | os.PathLike) -> tuple[int, int | None]:
-    """(EXIF orientation, largest value of 255 as training sees it where the file has 16 bits).
+@cache
+def follows_exif(format: str) -> bool:
+    """Does OpenCV turn images of ``format``, as Pillow calls it, as their EXIF orientation says?"""
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[ORIENTATION] = SIDES_SWAPPED[1]
+    try:
+        Image.new('RGB', (16, 8)).save(file, format, exif=exif)
+    except (OSError, KeyError, ValueError):  # a format that Pillow does not write
+        return True
+    image = cv2.imdecode(np.frombuffer(file.getvalue(), np.uint8), cv2.IMREAD_COLOR)
+    return image is None or image.shape[:2] == (16, 8)
 
-    (1, None) for an image that is upright and has 8 bits, and for what cannot be read.
+
+class Peculiarities(NamedTuple):
+    """What training sees otherwise than most programs show it.
+
+    Attributes:
+        orientation: the EXIF orientation that the file is marked with; 1 is upright.
+        largest: value of 255 as training sees it where the file has 16 bits, else None.
+        followed: whether training turns the image as it is marked.
     """
+
+    orientation: int = UPRIGHT
+    largest: int | None = None
+    followed: bool = True
+
+
+def peculiarities(path: str | os.PathLike) -> Peculiarities:
+    """Those of an image; none for what cannot be read."""
     try:
         data = Path(path).read_bytes()
         with Image.open(io.BytesIO(data)) as picture:
             orientation = picture.getexif().get(ORIENTATION, UPRIGHT)
             deep = picture.mode.startswith('I') or picture.mode == 'F'
+            followed = orientation == UPRIGHT or follows_exif(picture.format or '')
         # Pillow gives a PNG of three times 16 bits as 8.
         deep |= data.startswith(b'\x89PNG') and data[24] == 16
-        return orientation, int(read_rgb(path).max()) if deep else None
+        return Peculiarities(orientation, int(read_rgb(path).max()) if deep else None, followed)
     # Whatever is wrong with the file is reported by those who need its pixels.
     except (OSError, ValueError, SyntaxError, IndexError, Image.DecompressionBombError):
-        return UPRIGHT, None
+        return Peculiarities()
 
 
 def is_dark(pixels: np.ndarray, path: str | os.PathLike) -> bool:
     """Has the file of ``pixels`` 16 bits, of which 8 are left that are all but black?"""
-    return bool(pixels.max() < DARK) and peculiarities(path)[1] is not None
+    return bool(pixels.max() < DARK) and peculiarities(path).largest is not None

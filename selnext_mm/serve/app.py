@@ -200,8 +200,11 @@ def create_app(model: ServedModel, limits: Limits | None = None, token: str = ''
     Raises:
         UserError: for a token that cannot be sent in a header.
     """
-    if not token.isascii() or token != token.strip():
-        raise UserError('the token has to be ASCII, without spaces around it')
+    if not (token.isascii() and token.isprintable()) or token != token.strip():
+        raise UserError(
+            'the token has to be ASCII that can be sent in one line of a header, without spaces '
+            'around it'
+        )
     server = Server(model, limits or Limits())
     app = FastAPI(
         title='selnext_mm',

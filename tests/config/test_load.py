@@ -3,7 +3,13 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from selnext_mm.config.load import apply_pretrained, default_work_dir, load_config, set_data_root
+from selnext_mm.config.load import (
+    apply_pretrained,
+    default_work_dir,
+    expand_home,
+    load_config,
+    set_data_root,
+)
 from selnext_mm.config.walk import iter_datasets
 from selnext_mm.errors import UserError
 
@@ -168,3 +174,41 @@ def test_a_leaf_holds_only_its_difference(root):
     assert len(leaves) > 10
     too_long = [p.name for p in leaves if len(p.read_text().splitlines()) > 25]
     assert too_long == []
+
+
+def test_every_path_of_a_config_may_begin_with_a_tilde(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/me')
+    options = {
+        'data_root': '~',
+        'train_dataloader.dataset.data_prefix.img': '~/x/',
+        'train_dataloader.dataset.metainfo.classes': ('~', 'b~/c'),
+        'model.backbone.init_cfg': dict(type='Pretrained', checkpoint='~/w.pth'),
+        'default_hooks.checkpoint.out_dir': '~/runs',
+        'custom_hooks': [dict(type='EMAHook', path=('a', '~/b'))],
+    }
+    cfg = Config(dict(data_root='', custom_hooks=[]))
+    cfg.merge_from_dict(options)
+    expand_home(cfg)
+    assert cfg.data_root == '/home/me'
+    assert cfg.train_dataloader.dataset.data_prefix.img == '/home/me/x/'
+    assert cfg.train_dataloader.dataset.metainfo.classes == ('~', 'b~/c')
+    assert cfg.model.backbone.init_cfg.checkpoint == '/home/me/w.pth'
+    assert cfg.default_hooks.checkpoint.out_dir == '/home/me/runs'
+    assert cfg.custom_hooks[0].path == ('a', '/home/me/b')
+
+
+@pytest.mark.parametrize('value', ['3', "'os'", "['os']", 'dict(imports=[3])', 'dict(names=3)'])
+def test_custom_imports_of_another_form(value, tmp_path):
+    path = tmp_path / 'mine.py'
+    path.write_text(f"custom_imports = {value}\nmodel = dict(type='RetinaNet')\n")
+    with pytest.raises(UserError, match=r'mine.py: custom_imports: expected dict\(imports='):
+        load_config(path)
+
+
+def test_a_module_of_custom_imports_that_fails_is_not_of_another_form(tmp_path, monkeypatch):
+    (tmp_path / 'failing_module.py').write_text("raise TypeError('of its own')\n")
+    path = tmp_path / 'mine.py'
+    path.write_text("custom_imports = dict(imports=['failing_module'])\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match='TypeError: of its own'):
+        load_config(path)

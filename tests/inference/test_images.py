@@ -96,3 +96,14 @@ def test_pictures_of_formats_that_are_not_read_are_told(tmp_path):
     (tmp_path / '.c.heic').write_bytes(b'x')
     assert [i.name for i in list_images(tmp_path)] == ['a.png', 'b.HEIC']
     assert why_unreadable(tmp_path / 'b.HEIC') == '.heic is not read; convert it to .jpg or .png'
+
+
+@pytest.mark.parametrize('second', ['results.json', 'predictions.csv'])
+def test_what_an_earlier_prediction_has_drawn_is_no_input(second, pictures):
+    drawn = pictures / 'predicted/pictures'
+    drawn.mkdir(parents=True)
+    for name in ('predictions.json', second, 'pictures/a.jpg'):
+        (drawn.parent / name).write_bytes((pictures / 'a.jpg').read_bytes())
+    assert names(list_images(pictures)) == ['a.jpg', 'b.png', 'sub/a.jpg', 'sub/c.JPEG']
+    assert len(find_images(pictures)) == 4
+    assert names(list_images(drawn)) == ['a.jpg']  # where it is named

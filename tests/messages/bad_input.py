@@ -85,6 +85,13 @@ def spoil_file(content, name=ANN):
     return prepare
 
 
+def unlabel(room):
+    """The validation set, which the config tests on, with an empty list of annotations."""
+    content = room.copy_data()
+    content['annotations'] = []
+    room.write(f'mine/{ANN.replace("train", "val")}', json.dumps(content))
+
+
 def each(key, value):
     def change(content):
         for a in content['annotations']:
@@ -359,6 +366,10 @@ CONFIGS = {
     'mistyped backbone': Case(
         f'{T} {OPT} model.backbone.type=SELNext', ('SELNext', 'did you mean SELNeXt')
     ),
+    'mistyped argument of a head': Case(
+        f'{T} {OPT} model.roi_head.bbox_head.num_clases=6',
+        ('num_clases', 'did you mean num_classes'),
+    ),
     'unknown arch': Case(f'{T} {OPT} model.backbone.arch=huge', ('huge', 'tiny')),
     'arch without the neck': Case(
         f'{T} {OPT} model.backbone.arch=tiny',
@@ -529,6 +540,11 @@ DATA = {
     ),
     'annotations without labels': Case(
         MINE, (ANN, 'no annotations'), spoil(lambda c: c['annotations'].clear())
+    ),
+    'test set without labels': Case(
+        f'test {CFG} CKPT --data-root mine',
+        ('no annotations', 'without a score: test_evaluator.format_only=True'),
+        unlabel,
     ),
     'mistyped class': Case(MINE, (ANN, "'square'", "did you mean 'sqaure'"), spoil(rename)),
     'classes in another order': Case(MINE, (ANN, 'another order', 'cross'), spoil(swap)),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from selnext_mm.cli.publish import main
 from selnext_mm.errors import UserError
 from selnext_mm.publish.folder import publish
 from tests.publish.test_publish import SCORES, as_run
@@ -41,4 +42,14 @@ def test_an_onnx_file_of_other_weights_goes(run, tmp_path):
 def test_a_licence_is_a_name(licence, run, tmp_path):
     with pytest.raises(UserError, match='expected a name as the Hub has it, such as apache-2'):
         publish(run, tmp_path / 'out', licence=licence)
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('name', ['nowhere', 'empty', 'text.jpg'])
+def test_images_that_cannot_be_looked_at_are_told_before_anything_is_written(name, run, tmp_path):
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'text.jpg').write_text('no image')
+    images = str(tmp_path / name)
+    with pytest.raises(UserError, match=name):
+        main([str(run), '--to', str(tmp_path / 'out'), '--onnx', '--check-images', images])
     assert not (tmp_path / 'out').exists()

@@ -337,8 +337,8 @@ def test_an_onnx_file_beside_it(tmp_path, classifier, capsys):
     assert 'No test was found' in card
     assert '- `model.onnx`: the same model without PyTorch' in sections(card)['Files']
     assert re.search(r'model\.onnx +\d', capsys.readouterr().out)
-    (tmp_path / 'none').mkdir()
-    more = ['--onnx', '--check-images', str(tmp_path / 'none')]
+    Image.new('RGB', (8, 8)).save(tmp_path / 'one.png')
+    more = ['--onnx', '--check-images', str(tmp_path / 'one.png')]
     with pytest.raises(UserError, match=r'is for a detector.*two is written, without model\.onnx'):
         main([str(run), '--to', str(tmp_path / 'two'), *more])
     assert (tmp_path / 'two' / 'model.safetensors').exists()

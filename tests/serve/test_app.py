@@ -248,8 +248,9 @@ def test_a_token_guards_all_but_the_page(model):
         assert post(port, png(), headers={'Authorization': 'Bearer secret'})[0] == 200
         for path in ('/', '/page.js', '/page.css', '/health', '/openapi.json'):
             assert ask(port, path=path)[0] == 200
-    with pytest.raises(UserError, match='the token has to be ASCII'):
-        create_app(model, token='gehe\xefm')
+    for token in ('gehe\xefm', ' secret', 'two\nlines', 'nul\0', 'del\x7f'):
+        with pytest.raises(UserError, match='the token has to be ASCII'):
+            create_app(model, token=token)
 
 
 def test_limits_are_above_zero():

@@ -19,6 +19,7 @@ TOO_MANY = 0.5  # share of annotations without use from which on a run is ruined
 CROWDED = 0.1  # share of iscrowd from which on it is remarkable; COCO has 1.2 %
 TOLERANCE = 1.0  # pixels that a box may stick out; COCO's own do by fractions of one
 ENOUGH = 5  # boxes from which on a pattern in them is believed
+UNSCORED = 'test_evaluator.format_only=True test_evaluator.outfile_prefix=DIR/NAME'
 
 
 def check_coco(
@@ -211,7 +212,10 @@ class _Annotations:
                 'error', 'annotations', 'no annotation is usable', 'See the reasons in this report'
             )
         if not report.objects:
-            report.add('error', 'annotations', 'the file has no annotations', 'Export the labels')
+            text, remedy = 'the file has no annotations', 'Export the labels'
+            if report.name.startswith('test'):
+                remedy += f', or have the predictions written without a score: {UNSCORED}'
+            report.add('error', 'annotations', text, remedy)
         empty = [n for n in classes if not self.per_class[n]]
         if report.used and empty:
             report.add(

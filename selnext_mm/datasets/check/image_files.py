@@ -14,7 +14,13 @@ from selnext_mm.datasets.check.lost_names import (
     spelt_else,
 )
 from selnext_mm.datasets.image_suffixes import is_special
-from selnext_mm.datasets.pixels import DARK, SIDES_SWAPPED, UPRIGHT, peculiarities
+from selnext_mm.datasets.pixels import (
+    DARK,
+    SIDES_SWAPPED,
+    UPRIGHT,
+    Peculiarities,
+    peculiarities,
+)
 
 MANY = 0.01  # share of missing training images from which on a run is not started
 GLANCED = 6  # images of a data set that are read before a run
@@ -118,13 +124,14 @@ class _Odd:
     """Images of the right size that training sees otherwise than most programs do."""
 
     def __init__(self) -> None:
-        self.turned, self.dark = [], []
+        self.turned, self.kept, self.dark = [], [], []
 
-    def take(self, path: str, size, orientation: int, largest: int | None) -> None:
+    def take(self, path: str, size, peculiar: Peculiarities) -> None:
+        orientation, largest, followed = peculiar
         # Where the sides tell, the size shows for which pixels the annotations were made.
         tells = orientation in SIDES_SWAPPED and isinstance(size, tuple) and size[0] != size[1]
         if orientation != UPRIGHT and not tells:
-            self.turned.append(path)
+            (self.turned if followed else self.kept).append(path)
         if largest is not None and largest < DARK:
             self.dark.append(f'{path}: largest value {largest} of 255')
 
@@ -138,6 +145,18 @@ class _Odd:
                 'Training turns them. Look at the boxes with "selnext-mm panel"; annotations of '
                 'the pixels as stored need files that are written upright',
                 self.turned,
+            )
+        if self.kept:
+            report.add(
+                'warn',
+                'turned',
+                f'{len(self.kept)} of {total} images are marked as turned or mirrored (EXIF) in a '
+                'format in which OpenCV leaves them as stored, with sizes that do not tell for '
+                'which pixels they were annotated',
+                'Most programs show them turned, training sees them as stored. Look at the boxes '
+                'with "selnext-mm panel"; annotations of the images as shown need files that are '
+                'written upright',
+                self.kept,
             )
         if self.dark:
             report.add(
@@ -157,9 +176,9 @@ def glance(report: Report) -> None:
     paths = [p for p in list(report.paths)[::step][:GLANCED] if os.path.isfile(p)]
     odd = _Odd()
     for path in paths:
-        orientation, largest = peculiarities(path)
+        peculiar = peculiarities(path)
         size = report.paths[path]  # none of an image without boxes, which may be turned
-        odd.take(path, size, orientation if size else UPRIGHT, largest)
+        odd.take(path, size, peculiar if size else peculiar._replace(orientation=UPRIGHT))
     odd.finish(report, len(paths))
 
 
@@ -180,7 +199,7 @@ def check_images(
         for (path, wanted), (found, peculiar) in zip(paths.items(), found_all, strict=True):
             on_image()
             if found == wanted or not wanted:
-                odd.take(path, found, *peculiar)
+                odd.take(path, found, peculiar)
             if isinstance(found, str):
                 unreadable.append(f'{path} {found}')
             elif wanted and found != wanted:
@@ -200,8 +219,9 @@ def check_images(
         remedy = 'Boxes and masks would be misplaced; annotate the files that are there'
         if turned == len(other_size):
             remedy = (
-                'All have their sides swapped: cameras mark images as turned (EXIF), training '
-                'turns them, the annotations do not. Write the files upright'
+                'All have their sides swapped: cameras mark images as turned (EXIF), which '
+                'training follows (OpenCV, in .jpg and .png) and the annotations do not, or the '
+                'other way round (.webp). Write the files upright'
             )
         report.add(
             'error',

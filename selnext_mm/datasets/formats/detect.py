@@ -50,7 +50,7 @@ def open_labels(path: str | os.PathLike, format: str | None = None) -> Labels:
         raise UserError(_nothing(tree, format, problems))
     labels = next(iter(found.values()))[1]()
     labels.root = tree.root
-    labels.choices += _unread(tree)
+    labels.choices += [*_unread(tree), *_predicted(tree)]
     if isinstance(labels, coco.CocoLabels):
         labels.choices += unread_splits(tree, labels.splits)
     return labels
@@ -146,10 +146,17 @@ def _unread(tree: Tree) -> list[str]:
     ]
 
 
+def _predicted(tree: Tree) -> list[str]:
+    """A line on folders of predictions, [] if there are none."""
+    if not tree.predicted:
+        return []
+    return [f'what predict has written, left out: {preview(sorted(tree.predicted))}']
+
+
 def _nothing(tree: Tree, format: str | None, problems: list[str]) -> str:
     """Why there are no labels, as far as that is known."""
     text = f'no labels found in {tree.root}' + (f' as {format}' if format else '')
-    problems = [*problems, *_unread(tree)]
+    problems = [*problems, *_unread(tree), *_predicted(tree)]
     seen = [counted(len(tree.images), 'image')]
     seen += [
         f'{counted(len(names), f"{suffix} file")} (e.g. {names[0]})'

@@ -7,7 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES, UNREAD_SUFFIXES, is_special
+from selnext_mm.datasets.image_suffixes import (
+    DRAWN,
+    IMAGE_SUFFIXES,
+    UNREAD_SUFFIXES,
+    is_special,
+    of_a_prediction,
+)
 from selnext_mm.errors import UserError
 from selnext_mm.text import visible
 
@@ -44,13 +50,15 @@ def split_of(name: str) -> str:
 class Tree:
     """The images and label files below a folder, as sorted paths relative to it, with ``/``.
 
-    Links are followed; a folder that is met twice is listed once. Hidden files are left out.
+    Links are followed; a folder that is met twice is listed once. Hidden files are left out, as are
+    folders of runs and predictions, unless such a folder is the root: of that, what was drawn.
     """
 
     def __init__(self, root: str | os.PathLike) -> None:
         self.root = Path(root)
         self.images: list[str] = []
         self.unread: list[str] = []  # images of formats that mmdet does not read
+        self.predicted: list[str] = []  # folders of predictions
         self.labels: dict[str, list[str]] = {suffix: [] for suffix in LABELS}
         self._scan()
         self.images.sort()
@@ -74,9 +82,13 @@ class Tree:
                 raise UserError(f'{path}: cannot be listed ({error.strerror or error})') from error
             if folder and any(entry.name == OF_A_RUN for entry in entries):
                 continue
+            predicted = of_a_prediction({entry.name for entry in entries})
+            if folder and predicted:
+                self.predicted.append(folder)
+                continue
             below = []
             for entry in entries:
-                if hidden(entry.name):
+                if hidden(entry.name) or (predicted and entry.name == DRAWN):
                     continue
                 name = f'{folder}/{entry.name}' if folder else entry.name
                 # A DirEntry raises for a loop of links, which leads to no folder.

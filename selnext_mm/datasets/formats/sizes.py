@@ -7,8 +7,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from selnext_mm.datasets.check.image_files import inspect
+from selnext_mm.datasets.pixels import ORIENTATION, follows_exif
 
-ORIENTATION = 0x0112  # EXIF tag: 1 as stored, 2 to 8 mirrored or turned
 BATCH = 64  # images per task of a thread
 WORKERS = 8  # headers are waited for, on a network file system
 
@@ -27,8 +27,7 @@ class ImageSize(NamedTuple):
 def image_size(path: str | os.PathLike) -> ImageSize | str:
     """The size, or in words why the file is no image that can be loaded.
 
-    Only the header is read, but for images with an EXIF orientation: whether these get turned
-    depends on their format and the version of OpenCV, so they are decoded.
+    Only the header is read, but for images with an EXIF orientation, which are decoded.
     """
     from PIL import Image
 
@@ -38,24 +37,14 @@ def image_size(path: str | os.PathLike) -> ImageSize | str:
             orientation = 1
             if 'exif' in picture.info or picture.format in ('TIFF', 'PNG'):
                 orientation = picture.getexif().get(ORIENTATION, 1)
+            followed = orientation == 1 or follows_exif(picture.format or '')
     except Exception:  # Pillow's plug-ins raise OSError, SyntaxError, ValueError, struct.error ...
         found = inspect(path)
         return found if isinstance(found, str) else ImageSize(*found)
     if not isinstance(orientation, int) or not 2 <= orientation <= 8:
         return ImageSize(width, height)
     found = inspect(path)
-    return found if isinstance(found, str) else ImageSize(*found, _applied(path, orientation))
-
-
-def _applied(path: str | os.PathLike, orientation: int) -> int:
-    """``orientation`` if OpenCV turns the image by it, else 1."""
-    import cv2
-    import numpy as np
-
-    data = np.fromfile(path, np.uint8)
-    loaded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    stored = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    return 1 if np.array_equal(loaded, stored) else orientation
+    return found if isinstance(found, str) else ImageSize(*found, orientation if followed else 1)
 
 
 def image_sizes(

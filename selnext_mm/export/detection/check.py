@@ -188,6 +188,19 @@ def _drawn(folder: Path) -> list[ImageFile]:
     return result
 
 
+def given_pictures(given: str | Path | Sequence[str | Path]) -> list[ImageFile]:
+    """The images that ``--check-images`` names.
+
+    Raises:
+        UserError: if there are none, or one cannot be read.
+    """
+    images = list_images(given)
+    for image in images:
+        if reason := why_unreadable(image.path):
+            raise UserError(f'--check-images {image.path}: {reason}')
+    return images
+
+
 def check_pictures(
     cfg, given: str | Path | Sequence[str | Path] | None, folder: Path
 ) -> tuple[list[ImageFile], str]:
@@ -200,11 +213,7 @@ def check_pictures(
         UserError: if an image that was given cannot be read.
     """
     if given:
-        images = list_images(given)
-        for image in images:
-            if reason := why_unreadable(image.path):
-                raise UserError(f'--check-images {image.path}: {reason}')
-        return images, 'as given'
+        return given_pictures(given), 'as given'
     source = _test_folder(cfg)
     if source is not None:
         with contextlib.suppress(UserError):  # a folder without images

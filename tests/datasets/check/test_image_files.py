@@ -90,6 +90,23 @@ def test_a_turned_picture_whose_size_does_not_tell_is_a_warning(tmp_path, orient
     assert [(f.level, f.check) for f in report.findings] == [('warn', 'turned')]
 
 
+@pytest.mark.parametrize(('orientation', 'size'), [(3, (40, 30)), (6, (30, 30))])
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'tif', 'webp'])
+def test_what_is_said_of_a_turned_picture_is_what_is_read(tmp_path, suffix, orientation, size):
+    """OpenCV leaves WebP as it is stored, and Pillow reads the mark of both."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = write(tmp_path / f'a.{suffix}', size, exif=exif)
+    write(tmp_path / 'upright.png', size)
+    stored = read_rgb(tmp_path / 'upright.png').astype(int)
+    turned = np.abs(read_rgb(path).astype(int) - stored).mean() > 60  # of noise: 85
+    report = Report('train', 'x', paths={str(path): size})
+    check_images(report)
+    (finding,) = report.findings
+    assert ('Training turns them' in finding.remedy) == turned
+    assert ('training sees them as stored' in finding.remedy) != turned
+
+
 def test_a_turned_picture_annotated_upright_is_sound(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

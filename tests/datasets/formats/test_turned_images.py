@@ -172,3 +172,12 @@ def test_sizes_from_headers_are_those_of_the_pixels(tmp_path):
     path.write_bytes(b'')
     assert image_size(path) == 'is empty'
     assert image_size(tmp_path / 'none.jpg').startswith('cannot be read')
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.tiff', '.webp'])
+def test_a_size_says_how_the_image_was_turned_from_what_is_stored(suffix, tmp_path):
+    """OpenCV turns TIFF even if it is told not to, and WebP never."""
+    save(tmp_path / f'a{suffix}', stored(64, 48), 6)
+    size = image_size(tmp_path / f'a{suffix}')
+    turned = white(tmp_path / f'a{suffix}')[0] != BOX
+    assert size == (ImageSize(48, 64, 6) if turned else ImageSize(64, 48))
