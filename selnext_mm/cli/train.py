@@ -104,6 +104,19 @@ def refuse_labels(config: str) -> None:
         )
 
 
+def refuse_a_model(config: str) -> None:
+    """Raise :class:`UserError` for a model of ``train --data`` in the place of a config."""
+    from selnext_mm.recipes.models import BACKBONES, DETECTORS
+
+    detector, _, backbone = config.rpartition('/')
+    known = backbone in BACKBONES and (not detector or detector in DETECTORS)
+    if known and not os.path.exists(config):
+        raise UserError(
+            f'{config} is a model that is trained on labels: {called_as("train")} --data DIR '
+            f'{config}; a config is a file, as mask_rcnn/selnext_t_3x_coco.py'
+        )
+
+
 def refuse_options_of_labels(args: argparse.Namespace) -> None:
     """Raise :class:`UserError` for an option of ``train --data``, with what a config has for it."""
     for option, (value, instead) in OF_LABELS.items():
@@ -122,6 +135,7 @@ def main(argv: list[str] | None = None) -> int:
         return train_data.main(words)
     args = parse_args(argv)
     refuse_labels(args.config)
+    refuse_a_model(args.config)
     refuse_options_of_labels(args)
     if args.gpus is not None and not in_process_group():
         if args.launcher != 'none':

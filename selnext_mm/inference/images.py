@@ -19,6 +19,7 @@ from selnext_mm.errors import UserError
 
 # A model that scales the shorter side would need gigabytes for a line of pixels.
 LONGEST = 1000  # of the longer side, in shorter ones
+UNDECODED = 'OpenCV cannot read its pixels; convert it to .jpg or .png with 8 bits'
 
 
 class UnpreparedError(UserError):
@@ -118,3 +119,13 @@ def why_unreadable(path: Path) -> str | None:
             return f'{path.suffix.lower()} is not read; convert it to .jpg or .png'
         return 'not an image'
     return None
+
+
+def why_unprepared(error: Exception) -> str:
+    """What is said of an image that the pipeline fails on, in one line."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, AssertionError) and 'failed to load image' in str(error):  # mmcv's words
+        return UNDECODED
+    text = str(error).splitlines()
+    return f'{type(error).__name__}: {text[0] if text else "no message"}'

@@ -23,6 +23,7 @@ from selnext_mm.inference.images import (
     UnpreparedError,
     check_narrow,
     list_images,
+    why_unprepared,
     why_unreadable,
 )
 from selnext_mm.inference.loading import LoadedModel, load_for_inference, refuse_segmentor
@@ -132,12 +133,9 @@ class Predictor:
             data = self.read(dict(img_path=str(image.path), img_id=index, sample_idx=index))
             result.pixels = data['img'].copy()
             result.data = self._prepared(data)
-        except UnpreparedError as error:
-            result.error = str(error)
         # An error in one image must not stop the others.
         except Exception as error:
-            text = str(error).splitlines()
-            result.error = f'{type(error).__name__}: {text[0] if text else "no message"}'
+            result.error = why_unprepared(error)
         return result
 
     def _prepared(self, data: dict) -> dict:
@@ -268,7 +266,7 @@ class Predictor:
             data = self.read(dict(img_path=str(image.path), img_id=0, sample_idx=0))
         # An error in one image must not stop the others.
         except Exception as error:
-            return image, None, f'{type(error).__name__}: {error}'
+            return image, None, why_unprepared(error)
         return image, data['img'], None
 
     def __call__(self, images: str | Path | Sequence[str | Path]) -> list[dict]:

@@ -13,7 +13,7 @@ from selnext_mm.report import charts, facts, sections
 from selnext_mm.report.best_scores import write_thresholds
 from selnext_mm.report.class_curves import class_curves
 from selnext_mm.report.classification import classification, find_class_results
-from selnext_mm.report.work_dir import Run, read_run
+from selnext_mm.report.work_dir import Run, read_run, refuse_published
 from selnext_mm.text import counted
 from selnext_mm.visualization import SCORE_THR
 
@@ -145,6 +145,8 @@ def build_report(
         )
     if len(set(names)) != len(names):
         raise UserError(f'the names of the runs are not all different: {", ".join(names)}')
+    for path in paths:
+        refuse_published(path)
     runs = [read_run(p, name) for p, name in zip(paths, names or ends, strict=True)]
     files = [Path(p) for p in predictions] or [None] * len(runs)
     parts, classified = _sections(

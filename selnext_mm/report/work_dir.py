@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from selnext_mm.checkpoints.hub import DEFAULT_FILE
 from selnext_mm.config.walk import iter_evaluators, tested_dataset
 from selnext_mm.errors import UserError
 
@@ -89,6 +90,15 @@ def _read_config(folder: Path, sessions: list[Path], run: Run) -> None:
             return
     if not files:
         run.notes.append('no config was found in this folder')
+
+
+def refuse_published(folder: Path) -> None:
+    """Raise :class:`UserError` for a folder of ``selnext-mm publish``: its page would be empty."""
+    if (folder / DEFAULT_FILE).is_file() and not any(folder.glob('*/vis_data')):
+        raise UserError(
+            f'{folder} is a published model ({DEFAULT_FILE}), which has neither the curves nor the '
+            'predictions of a run; give the work dir that it was published from'
+        )
 
 
 def read_run(folder: str | Path, name: str | None = None) -> Run:

@@ -15,6 +15,7 @@ from selnext_mm.inference.images import (
     ImageFile,
     UnpreparedError,
     list_images,
+    why_unprepared,
     why_unreadable,
 )
 from selnext_mm.inference.thresholds import stored_thresholds
@@ -143,7 +144,7 @@ class FileModel:
                 return image, None if error else read_picture(image.path), error
             # An error in one image must not stop the others.
             except Exception as problem:
-                return image, None, f'{type(problem).__name__}: {problem}'
+                return image, None, why_unprepared(problem)
 
         with ThreadPoolExecutor(self.workers) as pool:
             waiting: deque = deque()

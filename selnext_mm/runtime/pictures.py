@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from selnext_mm.inference.images import UnpreparedError, check_narrow
+from selnext_mm.inference.images import UNDECODED, UnpreparedError, check_narrow
 
 CV2 = {
     'nearest': cv2.INTER_NEAREST,
@@ -26,11 +26,11 @@ def read_picture(path: str | Path) -> np.ndarray:
     """(H, W, 3) uint8, BGR, rotated as its EXIF orientation says.
 
     Raises:
-        ValueError: if OpenCV cannot read it.
+        UnpreparedError: if OpenCV cannot read it.
     """
     pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     if pixels is None:
-        raise ValueError('OpenCV cannot read this image')
+        raise UnpreparedError(UNDECODED)
     return pixels
 
 

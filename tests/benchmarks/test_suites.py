@@ -22,6 +22,7 @@ def test_the_suites_have_the_rows_of_their_tables():
         assert all(find_baseline(row, suite.rows) for row in suite.rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('suite', ['fast', 'fast-detection', 'training'])
 def test_backbones_build_and_give_what_the_suite_needs(suite):
     pytest.importorskip('mmpretrain')

@@ -159,6 +159,7 @@ def test_little_disk_ends_with_status_1(run_doctor):
     assert done.stdout.splitlines()[-1].endswith(', disk, this folder, disk, cache')
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_broken_packages_are_rows_with_the_line_that_mends_them(run_doctor):
     fakes = {

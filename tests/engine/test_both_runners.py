@@ -30,6 +30,13 @@ from tests.engine.both_runners import (
 
 pytest.importorskip('mmdet')
 HABITS = {}
+QUICK = (
+    'nothing_special',
+    'several_data_sets',
+    'iteration_based',
+    'proposals',
+    'no_validation',
+)  # in `make test`
 
 
 def habit(change):
@@ -158,7 +165,10 @@ def _environment(monkeypatch):
         monkeypatch.setattr(module, 'collect_env', dict)
 
 
-@pytest.mark.parametrize('name', HABITS)
+@pytest.mark.parametrize(
+    'name',
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in HABITS],
+)
 def test_a_detector_gives_what_the_stock_runner_gives(name, shapes_root, tmp_path):
     cfg = detection(shapes_root)
     HABITS[name](cfg, shapes_root, tmp_path)

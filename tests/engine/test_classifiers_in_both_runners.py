@@ -21,6 +21,7 @@ from tests.engine.both_runners import (
 pytest.importorskip('mmpretrain')
 CLASSES = ('ant', 'bee', 'cat')
 HABITS = {}
+QUICK = ('nothing_special', 'mixed_batches', 'k_folds', 'drawn_validation')  # in `make test`
 
 
 def habit(change):
@@ -147,7 +148,10 @@ def root(tmp_path):
     return tmp_path / 'data'
 
 
-@pytest.mark.parametrize('name', HABITS)
+@pytest.mark.parametrize(
+    'name',
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in HABITS],
+)
 def test_a_classifier_gives_what_the_stock_runner_gives(name, root, tmp_path):
     cfg = classification(root)
     HABITS[name](cfg, root)

@@ -138,13 +138,8 @@ def operations(graph):
     return mode.count
 
 
-@pytest.mark.parametrize(
-    'variant',
-    [
-        'linear',
-        *(pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS if name != 'linear'),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('variant', VARIANTS)
 def test_layer_scales_are_merged_into_fewer_operators(variant, tmp_path):
     model = selnext(**VARIANTS[variant])
     merged = copy.deepcopy(model)
@@ -241,7 +236,7 @@ def test_a_classifier_that_normalises_inside(name, merged, request, tmp_path, ca
     assert json.loads(meta['mean']) == pytest.approx([123.675, 116.28, 103.53])
 
 
-@pytest.mark.parametrize('target', ['torch-export', 'onnx'])
+@pytest.mark.parametrize('target', [pytest.param('torch-export', marks=pytest.mark.slow), 'onnx'])
 def test_a_detector_gives_the_maps_of_its_neck(target, detector, tmp_path, capsys):
     out = tmp_path / f'd{writers.SUFFIXES[target]}'
     assert call(detector, out, target, '--part', 'backbone-neck', *CHECK) == 0

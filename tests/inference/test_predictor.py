@@ -11,8 +11,9 @@ from pycocotools import mask as mask_utils
 
 from selnext_mm.errors import UserError
 from selnext_mm.inference import Predictor, predict
-from selnext_mm.inference.images import ImageFile
+from selnext_mm.inference.images import UNDECODED, ImageFile
 from selnext_mm.inference.predictor import Loaded
+from selnext_mm.runtime.pictures import read_picture
 from tests.small_models import CONFIGS, SHAPES, TINY, save_model
 
 pytest.importorskip('mmdet')
@@ -76,6 +77,14 @@ def test_pictures_of_many_shapes_do_not_pile_up(detector):
     for batch in predictor._batches(items()):
         waiting -= len(batch)
     assert (waiting, largest) == (0, 8)
+
+
+def test_pixels_that_opencv_does_not_read_are_told_with_the_remedy(detector, pictures):
+    Image.fromarray(np.ones((60, 80), np.float32)).save(pictures / 'd.tiff')
+    (record,) = run(detector, [pictures / 'd.tiff'])
+    assert record['error'] == UNDECODED
+    with pytest.raises(UserError, match='cannot read its pixels'):
+        read_picture(pictures / 'd.tiff')
 
 
 def test_unreadable_pictures_are_records_with_an_error(detector, broken):

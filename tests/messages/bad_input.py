@@ -949,6 +949,14 @@ TABLE |= {
     'labels: a folder without --data': Case(
         'train set', ('set is a folder', 'selnext-mm train --data set'), empty_folder
     ),
+    'labels: a model without --data': Case(
+        'train faster_rcnn/selnext_yocto --data-root set',
+        (
+            'faster_rcnn/selnext_yocto is a model that is trained on labels',
+            'selnext-mm train --data DIR faster_rcnn/selnext_yocto',
+        ),
+        empty_folder,
+    ),
     'labels: a COCO file without --data': Case(
         'train set/a.json',
         ('set/a.json is a file of labels', 'selnext-mm train --data set/a.json'),

@@ -159,6 +159,7 @@ def test_gradients_of_roi_pool(ops):
     assert torch.autograd.gradcheck(lambda t: ops.roi_pool(t, boxes.double(), (3, 2), 0.25), x)
 
 
+@pytest.mark.slow
 def test_gradients_of_deformable_convolutions(ops):
     x, offset, mask, weight = (t.double().requires_grad_() for t in convolution(2, (3, 4)))
     bias = torch.randn(3, dtype=torch.double, requires_grad=True)

@@ -171,6 +171,7 @@ def test_the_hook_wants_its_data_set_and_workers_that_end():
         UnmixedImagesHook(3).before_train(Runner())
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_run_with_all_of_them(boxes, weights, tmp_path):
     """Two epochs, the second without mixing; the frozen stage stays as it began."""

@@ -61,6 +61,14 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         read_run(tmp_path)
 
 
+def test_a_published_model_is_no_run(tmp_path):
+    for name in ('config.py', 'model.safetensors'):
+        (tmp_path / name).write_text('')
+    with pytest.raises(UserError, match=r'published model .* it was published from'):
+        build_report([tmp_path], tmp_path / 'r.html')
+    assert not (tmp_path / 'r.html').exists()
+
+
 def test_paths_of_a_config_are_looked_for_above_the_work_dir(tmp_path, monkeypatch):
     (tmp_path / 'data').mkdir()
     work = tmp_path / 'work_dirs' / 'a'

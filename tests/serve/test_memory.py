@@ -38,6 +38,7 @@ def answer(how, **env):
     return done.stdout.startswith('True'), done.stdout.count('<heap nr')
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='arenas are those of glibc')
 def test_one_arena_serves_all_threads():

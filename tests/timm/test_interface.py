@@ -84,6 +84,7 @@ def test_gradient_checkpointing_changes_no_gradient(name):
         assert any(getattr(m, 'with_cp', False) for m in model.modules())
 
 
+@pytest.mark.slow
 @each_small
 def test_traced_and_exported_programs_give_the_same(name):
     model = build(name)

@@ -8,7 +8,7 @@ from selnext_mm.errors import UserError
 from selnext_mm.framework import MODELS
 
 from .base import Backbone, normalize_out_indices
-from .layers import checkpointed
+from .layers import check_drop_path, checkpointed
 
 ARCHS = ('t0', 't1', 't2', 's', 'm', 'l')
 
@@ -31,7 +31,7 @@ def build_timm_fasternet(arch: str | dict, in_channels: int, drop_path_rate: flo
             f'FasterNet comes from timm >= 1.0.17, which cannot be imported here ({error}); '
             "pip install 'timm>=1.0.17', or install this package with its extra [timm]"
         ) from error
-    options = dict(in_chans=in_channels, drop_path_rate=drop_path_rate)
+    options = dict(in_chans=in_channels, drop_path_rate=check_drop_path(drop_path_rate))
     if isinstance(arch, dict):
         return fasternet.FasterNet(**arch, **options)
     return getattr(fasternet, f'fasternet_{arch}')(**options)

@@ -29,6 +29,26 @@ class LayerNorm2d(nn.LayerNorm):
         return x.permute(0, 3, 1, 2)
 
 
+def check_drop_path(rate: float) -> float:
+    """Return ``rate``, the ``drop_path_rate`` of a backbone.
+
+    Raises:
+        ValueError: unless it is a number from 0 to less than 1.
+    """
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
+        raise ValueError(f'drop_path_rate={rate!r}; expected a number from 0 to less than 1')
+    return rate
+
+
+def drop_path_rates(last: float, blocks: int) -> list[float]:
+    """Rates of stochastic depth that rise linearly from 0 in the first block to ``last``.
+
+    Raises:
+        ValueError: unless ``last`` is a number from 0 to less than 1.
+    """
+    return torch.linspace(0, check_drop_path(last), blocks, device='cpu').tolist()
+
+
 class DropPath(nn.Module):
     """Stochastic depth: in training, drop a sample's branch with probability ``rate``.
 

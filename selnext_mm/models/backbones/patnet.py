@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from selnext_mm.framework import MODELS, BaseModule, ModuleList, Sequential
 from selnext_mm.models.attention.patnet_gates import MeanStdGate
 
 from .base import Backbone, check_frozen_stages, normalize_out_indices, resolve_arch
-from .layers import DropPath, build_activation, checkpointed
+from .layers import DropPath, build_activation, checkpointed, drop_path_rates
 from .patnet_deploy import fold_patnet
 
 
@@ -181,7 +180,7 @@ class PATNet(Backbone):
         if last_mixer_cfg and last_mixer_cfg.get('type') == 'PartialSelfAttention':
             last_mixer_cfg = dict(num_heads=num_heads or settings.num_heads) | dict(last_mixer_cfg)
 
-        rates = torch.linspace(0, drop_path_rate, sum(self.depths), device='cpu').tolist()
+        rates = drop_path_rates(drop_path_rate, sum(self.depths))
         self.downsample_layers = ModuleList()
         self.stages = ModuleList()
         for i in range(num_built):

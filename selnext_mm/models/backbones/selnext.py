@@ -9,7 +9,7 @@ from selnext_mm.framework import MODELS, ModuleList, Sequential
 from selnext_mm.ops.packed import PackedOnce
 
 from .base import Backbone, check_frozen_stages, normalize_out_indices, resolve_arch
-from .layers import build_norm2d
+from .layers import build_norm2d, drop_path_rates
 from .selnext_block import SELNeXtBlock
 from .selnext_fast import IMPLS, downsample, fused_norm, images_for_stem
 
@@ -114,7 +114,7 @@ class SELNeXt(Backbone):
         self.gap_before_final_norm = gap_before_final_norm
         norm_cfg = norm_cfg or dict(type='LN2d', eps=1e-6)
 
-        rates = torch.linspace(0, drop_path_rate, sum(self.depths), device='cpu').tolist()
+        rates = drop_path_rates(drop_path_rate, sum(self.depths))
         self.downsample_layers = ModuleList()
         self.stages = ModuleList()
         for i, (depth, width) in enumerate(zip(self.depths, self.channels, strict=True)):

@@ -39,6 +39,7 @@ def test_two_processes_go_on_from_their_state(root, tmp_path):
     one_process_that_is_told_to_stop_stops_both_with_their_state(root, tmp_path / 'told', end)
 
 
+@pytest.mark.slow
 def test_the_end_waits_for_gloo_without_the_interpreters_lock(root, tmp_path):
     done = torchrun(root, tmp_path / 'run', script='toy_ddp_end.py', timeout=100)
     assert done.returncode == 0, done.stderr[-3000:]

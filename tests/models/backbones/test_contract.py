@@ -223,6 +223,13 @@ def test_frozen_stages_stay_frozen(build_own, frozen):
     assert not model.eval().training
 
 
+@pytest.mark.parametrize('name', ['FasterNet', 'PATNet', 'SELNeXt'])
+@pytest.mark.parametrize('rate', [-0.1, 1, 2, '0.1', True])
+def test_a_drop_path_rate_is_a_share(name, rate):
+    with pytest.raises(ValueError, match=f'drop_path_rate={rate!r}; expected a number from 0 to'):
+        builder(name)(drop_path_rate=rate)
+
+
 def test_state_dict_round_trip(build):
     a, b = build().eval(), build().eval()
     assert b.load_state_dict(a.state_dict(), strict=True)
