@@ -122,37 +122,50 @@ def found_imports(path: Path):
 FILES = sorted(p for p in PACKAGE.rglob('*.py') if '.mim' not in p.parts)
 
 
-@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_follow_the_arrows(path):
-    module = '.'.join(['selnext_mm', *path.relative_to(PACKAGE).with_suffix('').parts])
-    own = room(module.removesuffix('.__init__'))
-    if own in ('cli', '__main__', '__init__', ''):
-        return
-    for name, _ in imports(path):
-        if name.split('.')[0] == 'selnext_mm' and room(name) != own:
-            assert may_import(own, room(name)), f'{own} may not import {name}'
+ROOMS = {}
+for _path in FILES:
+    ROOMS.setdefault(_path.relative_to(PACKAGE).parts[0].removesuffix('.py'), []).append(_path)
+each_room = pytest.mark.parametrize('files', ROOMS.values(), ids=ROOMS)
 
 
-@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_nothing_but_torch_and_mmengine_is_needed_at_import(path):
-    relative = path.relative_to(PACKAGE).parts
-    if relative[0] in ('cli', 'analysis', 'datasets', 'visualization', 'evaluation', 'report'):
-        return
-    if relative[0] in ('timm', 'torchvision.py'):  # bridges to the packages of these names
-        return
-    if path.stem in {module.rpartition('.')[2] for module, _ in LAZY.values()}:
-        return
-    names = {name.split('.')[0] for name, top in imports(path) if top}
-    assert not names & HEAVY
+def at_top(path: Path) -> set[str]:
+    """The packages that a file imports when it is imported itself."""
+    return {name.split('.')[0] for name, top in imports(path) if top}
 
 
-@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_models_need_nothing_of_openmmlab_at_import(path):
-    if path.relative_to(PACKAGE).parts[0].removesuffix('.py') not in PLAIN:
-        return
-    if path.stem in {module.rpartition('.')[2] for module, _ in LAZY.values()}:
-        return
-    assert 'mmengine' not in {name.split('.')[0] for name, top in imports(path) if top}
+@each_room
+def test_imports_follow_the_arrows(files):
+    for path in files:
+        module = '.'.join(['selnext_mm', *path.relative_to(PACKAGE).with_suffix('').parts])
+        own = room(module.removesuffix('.__init__'))
+        if own in ('cli', '__main__', '__init__', ''):
+            continue
+        for name, _ in imports(path):
+            if name.split('.')[0] == 'selnext_mm' and room(name) != own:
+                assert may_import(own, room(name)), f'{path}: {own} may not import {name}'
+
+
+@each_room
+def test_nothing_but_torch_and_mmengine_is_needed_at_import(files):
+    lazy = {module.rpartition('.')[2] for module, _ in LAZY.values()}
+    for path in files:
+        own = path.relative_to(PACKAGE).parts[0]
+        if own in ('cli', 'analysis', 'datasets', 'visualization', 'evaluation', 'report'):
+            continue
+        if own in ('timm', 'torchvision.py') or path.stem in lazy:  # bridges to these packages
+            continue
+        assert not at_top(path) & HEAVY, path
+
+
+@each_room
+def test_models_need_nothing_of_openmmlab_at_import(files):
+    lazy = {module.rpartition('.')[2] for module, _ in LAZY.values()}
+    for path in files:
+        if (
+            path.relative_to(PACKAGE).parts[0].removesuffix('.py') in PLAIN
+            and path.stem not in lazy
+        ):
+            assert 'mmengine' not in at_top(path), path
 
 
 def test_nothing_imports_the_bridges():
