@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 
 from selnext_mm.errors import UserError
-from selnext_mm.text import did_you_mean
+from selnext_mm.text import did_you_mean, near
 
 PACKAGE = Path(__file__).resolve().parent
 OWN_CONFIG = 'config.py'  # of a run, or of a published folder
+SUFFIXES = ('.py', '.yaml', '.yml', '.json')
 
 
 def config_root() -> Path:
@@ -71,6 +72,16 @@ def find_config(name: str | Path) -> Path:
     raise UserError(_why_no_config(str(name), relative))
 
 
+def _like_it_beside(path: Path) -> str:
+    """'; did you mean a.py?': configs in the folder of ``path`` whose names are like its own."""
+    try:
+        names = [p.name for p in path.parent.iterdir() if p.suffix in SUFFIXES and p.is_file()]
+    except (OSError, ValueError):
+        return ''
+    found = near(path.name, names, 2, 0.7)
+    return f'; did you mean {" or ".join(str(path.with_name(n)) for n in found)}?' if found else ''
+
+
 def _why_no_config(name: str, relative: str) -> str:
     """What is said about a word that names no config; ``relative`` is its name in the package."""
     path = Path(name).expanduser()
@@ -79,12 +90,13 @@ def _why_no_config(name: str, relative: str) -> str:
             f'{name or "an empty name"} is a folder without a {OWN_CONFIG}; give a config file, a '
             'name under configs/, or a folder of "selnext-mm publish"'
         )
+    beside = '' if name.startswith('selnext_mm::') else _like_it_beside(path)
     if path.is_absolute():
-        return f'there is no {name}, neither a file nor a folder'
+        return f'there is no {name}, neither a file nor a folder{beside}'
     meant = relative.endswith('.py')  # else it may be a folder, and only a close name helps
     names = config_leaves() if '/' in relative else [*config_leaves(), *long_names()]
-    near = did_you_mean(relative, names, 3, 0.5 if meant else 0.8)
-    hint = near or (f'; configs are in {config_root()}' if meant else '')
+    packaged = did_you_mean(relative, names, 3, 0.5 if meant else 0.8)
+    hint = beside or packaged or (f'; configs are in {config_root()}' if meant else '')
     if name.startswith('selnext_mm::'):
         return f'there is no config {relative} in the package{hint}'
     return (

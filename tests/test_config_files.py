@@ -26,3 +26,22 @@ def test_a_long_name_that_is_nearly_one():
         UserError, match=r'did you mean .*mask-rcnn_selnext-t_fpn_amp-ms-crop-3x_coco'
     ):
         find_config('mask-rcnn_selnext-t_fpn_amp-ms-crop-3x')
+
+
+@pytest.mark.parametrize(
+    ('name', 'meant'),
+    [
+        ('bcdc.py', 'bccd.py'),
+        ('mine/bcdc.py', 'mine/bccd.py'),
+        ('{here}/bcdc.py', '{here}/bccd.py'),
+    ],
+)
+def test_a_config_of_ones_own_is_the_nearest_name(name, meant, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'mine').mkdir()
+    for folder in (tmp_path, tmp_path / 'mine'):
+        (folder / 'bccd.py').write_text('')
+        (folder / 'bcdc.txt').write_text('')
+    with pytest.raises(UserError) as caught:
+        find_config(name.format(at=tmp_path))
+    assert str(caught.value).endswith(f'; did you mean {meant.format(at=tmp_path)}?')

@@ -11,7 +11,7 @@ from selnext_mm.config.option_keys import check_options
 from selnext_mm.config.structure import check_structure
 from selnext_mm.config.type_names import name_types
 from selnext_mm.config.walk import iter_datasets, iter_evaluators
-from selnext_mm.config_files import find_config
+from selnext_mm.config_files import SUFFIXES, find_config
 from selnext_mm.errors import UserError
 
 IMPORTS = "expected dict(imports=['module', ...], allow_failed_imports=False), the names as texts"
@@ -26,7 +26,7 @@ def load_config(name: str | Path, options: dict | None = None) -> Config:
         UserError: no such file, not a valid config, or options that cannot be merged.
     """
     path = find_config(name)
-    if path.suffix not in ('.py', '.yaml', '.yml', '.json'):
+    if path.suffix not in SUFFIXES:
         raise UserError(f'{path}: a config ends in .py, .yaml or .json')
     try:
         cfg = Config.fromfile(path)
