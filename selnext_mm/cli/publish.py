@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
             status = 1
         except UserError as error:
             raise UserError(f'{error}. {args.to} is written, without {ONNX}') from error
-    print(f'wrote {args.to}')
+    print(f'wrote {args.to}' + (f', without {ONNX}, which failed its check' if status else ''))
     for path in sorted(Path(folder).iterdir()):
         print(f'  {path.name:<25} {path.stat().st_size / 1e6:8.2f} MB')
     if args.push and status == 0:

@@ -4,6 +4,7 @@ import pytest
 
 from selnext_mm.cli.publish import main
 from selnext_mm.errors import UserError
+from selnext_mm.export.options import MismatchError
 from selnext_mm.publish.folder import publish
 from tests.publish.test_publish import SCORES, as_run
 
@@ -53,3 +54,14 @@ def test_images_that_cannot_be_looked_at_are_told_before_anything_is_written(nam
     with pytest.raises(UserError, match=name):
         main([str(run), '--to', str(tmp_path / 'out'), '--onnx', '--check-images', images])
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_file_that_fails_its_check_is_told_beside_the_folder(run, tmp_path, monkeypatch, capsys):
+    def fails(*paths, **options):
+        raise MismatchError('finds something else')
+
+    monkeypatch.setattr('selnext_mm.export.run.export_model', fails)
+    assert main([str(run), '--to', str(tmp_path / 'out'), '--onnx']) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == 'finds something else'
+    assert lines[1] == f'wrote {tmp_path / "out"}, without model.onnx, which failed its check'
