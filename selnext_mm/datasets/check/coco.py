@@ -208,9 +208,10 @@ class _Annotations:
                 count=self.crowds,
             )
         if report.objects and not report.used and not report.errors:
-            report.add(
-                'error', 'annotations', 'no annotation is usable', 'See the reasons in this report'
-            )
+            reasons = [f for f in report.findings if f.level == 'warn' or f.check == 'annotations']
+            most = max(reasons, key=lambda f: f.count, default=None)
+            remedy = f'Above all: {most.sentence()}' if most else ''
+            report.add('error', 'annotations', 'no annotation is usable', remedy)
         if not report.objects:
             text, remedy = 'the file has no annotations', 'Export the labels'
             if report.name.startswith('test'):

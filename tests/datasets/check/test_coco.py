@@ -474,3 +474,19 @@ def test_a_damaged_file_is_a_message_or_is_checked(tmp_path_factory, cut, byte, 
     except UserError:
         return
     check_coco(content, CLASSES, with_mask=True)
+
+
+@pytest.mark.parametrize(
+    ('change', 'reason'),
+    [
+        (change_all('segmentation', [[1, 1, 5, 5]]), 'no polygon of three points or more'),
+        (change_all('ignore', 1), 'are marked ignore'),
+    ],
+)
+def test_where_no_annotation_is_usable_the_first_message_says_why(change, reason):
+    content = sound()
+    change(content)
+    _, report = found(content, with_mask=True)
+    (error,) = report.errors
+    assert 'no annotation is usable. Above all: 6 of 6 annotations ' in error.sentence()
+    assert reason in error.sentence()
