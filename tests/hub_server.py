@@ -9,6 +9,9 @@ import pytest
 
 from tests.hub_uploads import RefusedError, Uploads, answer_upload
 
+# The library asks for it once in a process, whichever request is the first: it is not recorded.
+REGISTRY = '/api/agent-harnesses'
+
 
 class StandIn:
     """``files`` maps (repository, revision, name) to bytes; ``requests`` is what was asked for.
@@ -53,7 +56,9 @@ def hub(monkeypatch, tmp_path):
             self.answer(body=False)
 
         def do_GET(self):
-            if self.path.startswith('/api/'):
+            if self.path == REGISTRY:
+                self.send_error(404)
+            elif self.path.startswith('/api/'):
                 self.take()
             else:
                 self.answer(body=True)
