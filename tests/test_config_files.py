@@ -33,7 +33,7 @@ def test_a_long_name_that_is_nearly_one():
     [
         ('bcdc.py', 'bccd.py'),
         ('mine/bcdc.py', 'mine/bccd.py'),
-        ('{here}/bcdc.py', '{here}/bccd.py'),
+        ('{at}/bcdc.py', '{at}/bccd.py'),
     ],
 )
 def test_a_config_of_ones_own_is_the_nearest_name(name, meant, tmp_path, monkeypatch):

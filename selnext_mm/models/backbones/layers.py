@@ -36,7 +36,7 @@ def check_drop_path(rate: float) -> float:
         ValueError: unless it is a number from 0 to less than 1.
     """
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
-        raise ValueError(f'drop_path_rate={rate!r}; expected a number from 0 to less than 1')
+        raise ValueError(f'drop path rate drop_path_rate={rate!r}; expected 0 <= rate < 1')
     return rate
 
 
