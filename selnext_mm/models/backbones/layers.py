@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from numbers import Real
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +36,8 @@ def check_drop_path(rate: float) -> float:
     Raises:
         ValueError: unless it is a number from 0 to less than 1.
     """
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
-        raise ValueError(f'drop path rate drop_path_rate={rate!r}; expected 0 <= rate < 1')
+    if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 <= rate < 1:
+        raise ValueError(f'drop_path_rate={rate!r}; expected a drop path rate of 0 <= rate < 1')
     return rate
 
 
@@ -46,7 +47,7 @@ def drop_path_rates(last: float, blocks: int) -> list[float]:
     Raises:
         ValueError: unless ``last`` is a number from 0 to less than 1.
     """
-    return torch.linspace(0, check_drop_path(last), blocks, device='cpu').tolist()
+    return torch.linspace(0, float(check_drop_path(last)), blocks, device='cpu').tolist()
 
 
 class DropPath(nn.Module):
