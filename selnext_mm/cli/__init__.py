@@ -11,6 +11,7 @@ COMMANDS = {
     'demo': ('selnext_mm.cli.demo', 'data, training, evaluation and images in one go'),
     'doctor': ('selnext_mm.cli.doctor', 'check the environment and say how to fix it'),
     'ops': ('selnext_mm.cli.ops', 'where the operators of mmcv come from; install ours'),
+    'mim': ('selnext_mm.cli.mim', 'our configs in mmdet, for "mim train mmdet NAME"'),
     'check-data': ('selnext_mm.cli.check_data', 'is the data of a config fit to train on?'),
     'browse': ('selnext_mm.cli.browse', 'images with labels, before and after augmentation'),
     'make-shapes': ('selnext_mm.cli.make_shapes', 'write the synthetic COCO data set of the demo'),

@@ -3,16 +3,19 @@
 mmdet's ``tools/test.py`` and its inferencers import ``mmcv.ops`` before they load a config, which
 imports this package. For them ``mmcv/_ext.py`` imports the operators. Python prefers a compiled
 ``_ext`` beside it, so an mmcv with operators that is installed later is not hidden.
-
-The file is added to the list of files of the installed mmcv (``RECORD``), so that pip removes it
-together with mmcv.
 """
 
-import importlib.util
 from pathlib import Path
 
 from selnext_mm.disk import write_text
 from selnext_mm.errors import UserError
+from selnext_mm.site_files import (
+    list_files,
+    not_allowed,
+    package_folder,
+    starts_with,
+    unlist_files,
+)
 
 FILE = '_ext.py'
 MARK = '# Put here by selnext_mm'
@@ -39,15 +42,13 @@ def mmcv_folder(site_packages: str | Path | None = None) -> Path:
     Raises:
         UserError: if there is none.
     """
-    if site_packages is not None:
-        folder = Path(site_packages, 'mmcv')
-        if not (folder / '__init__.py').is_file():
-            raise UserError(f'{site_packages}: no mmcv there; expected {folder / "__init__.py"}')
-        return folder
-    spec = importlib.util.find_spec('mmcv')
-    if spec is None or spec.origin is None:
+    folder = package_folder('mmcv', site_packages)
+    if folder is None and site_packages is not None:
+        expected = Path(site_packages, 'mmcv', '__init__.py')
+        raise UserError(f'{site_packages}: no mmcv there; expected {expected}')
+    if folder is None:
         raise UserError('mmcv is not installed; "pip install mmcv-lite==2.1.0" installs it')
-    return Path(spec.origin).parent
+    return folder
 
 
 def compiled_file(folder: Path) -> Path | None:
@@ -57,29 +58,7 @@ def compiled_file(folder: Path) -> Path | None:
 
 
 def is_ours(path: Path) -> bool:
-    try:
-        return path.read_text(encoding='utf-8').startswith(MARK)
-    except (OSError, UnicodeDecodeError):
-        return False
-
-
-def record(folder: Path) -> Path | None:
-    """pip's list of files of the distribution that ``folder`` belongs to."""
-    line = f'{folder.name}/__init__.py,'
-    for path in sorted(folder.parent.glob('*.dist-info/RECORD')):
-        if any(entry.startswith(line) for entry in read(path).splitlines()):
-            return path
-    return None
-
-
-def read(path: Path) -> str:
-    with open(path, encoding='utf-8', newline='') as file:
-        return file.read()
-
-
-def _reason(error: Exception) -> str:
-    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    return f'{cause.filename}: {cause.strerror}' if isinstance(cause, OSError) else str(error)
+    return starts_with(path, MARK)
 
 
 def install(site_packages: str | Path | None = None) -> Path:
@@ -100,15 +79,10 @@ def install(site_packages: str | Path | None = None) -> Path:
         raise UserError(f'{path} is not from selnext_mm; move it away first')
     try:
         write_text(path, TEXT)
-        files, line = record(folder), f'{folder.name}/{FILE},,'
-        if files and line not in (text := read(files)).splitlines():
-            end = '\r\n' if '\r\n' in text else '\n'
-            write_text(files, f'{text}{line}{end}')
+        list_files(folder, [path])
     except (OSError, UserError) as error:
-        raise UserError(
-            f'{_reason(error)}; run the command as the owner of {folder}, or '
-            'in a virtual environment of your own'
-        ) from None
+        also = ', or in a virtual environment of your own'
+        raise not_allowed(folder, error, also) from None
     return path
 
 
@@ -130,10 +104,7 @@ def remove(site_packages: str | Path | None = None) -> Path | None:
         for cached in (folder / '__pycache__').glob('_ext.*.pyc'):
             cached.unlink()
         path.unlink(missing_ok=True)
-        files, line = record(folder), f'{folder.name}/{FILE},,'
-        if files and line in (text := read(files)).splitlines():
-            kept = [e for e in text.splitlines(keepends=True) if e.rstrip('\r\n') != line]
-            write_text(files, ''.join(kept))
+        unlist_files(folder, [path])
     except (OSError, UserError) as error:
-        raise UserError(f'{_reason(error)}; run the command as the owner of {folder}') from None
+        raise not_allowed(folder, error) from None
     return path if found else None

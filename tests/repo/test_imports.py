@@ -40,7 +40,9 @@ ALLOWED = {
     'import_hooks': set(),
     'torchvision_import': {'import_hooks'},
     'distributions': set(),
-    'mmcv_ext': {'disk', 'errors', 'ops'},
+    # Files in the folders of other packages.
+    'site_files': {'disk', 'errors'},
+    'mmcv_ext': {'disk', 'errors', 'ops', 'site_files'},
     'ops': {'errors', 'framework'},
     'models.attention': {'errors', 'framework', 'ops'},
     'models.lazy': {'errors', 'framework'},
@@ -52,7 +54,7 @@ ALLOWED = {
     'timm': {*BOTTOM, 'models', 'checkpoints'},
     'torchvision': {'errors'},
     'checkpoints': BOTTOM,
-    'config': {*BOTTOM, 'models', 'checkpoints'},
+    'config': {*BOTTOM, 'models', 'checkpoints', 'site_files'},
     'datasets': BUILT,
     # Scores are computed on the one form that a COCO file is read in.
     'evaluation': {*BUILT, 'datasets'},
