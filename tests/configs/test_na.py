@@ -149,6 +149,15 @@ COMPARED = {
         dict(type='NAResNet', depth=50, attention_cfg=dict(type='GatherExcite')),
         *(2048, 25_557_032),
     ),
+    'SK-ResNet-50': (
+        dict(
+            type='NAResNet',
+            depth=50,
+            attention_cfg=None,
+            conv2_cfg=dict(type='SelectiveKernel'),
+        ),
+        *(2048, 26_154_496),
+    ),
     'GE-MobileNetV2': (
         dict(
             type='NAMobileNetV2',
@@ -175,7 +184,9 @@ def test_parameters_of_the_modules_it_is_compared_with(name, root):
     assert f'{expected:,}' in (root / 'docs/na.md').read_text()
 
 
-@pytest.mark.parametrize('name', [n for n in COMPARED if n.startswith(('SE-', 'CBAM-', 'GE-'))])
+@pytest.mark.parametrize(
+    'name', [n for n in COMPARED if n.startswith(('SE-', 'CBAM-', 'GE-', 'SK-'))]
+)
 def test_the_compared_modules_run(name):
     model = MODELS.build(dict(COMPARED[name][0]))
     model.train()

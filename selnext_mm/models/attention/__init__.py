@@ -17,6 +17,7 @@ from selnext_mm.models.attention.partial import (
 )
 from selnext_mm.models.attention.patnet_gates import MeanStdGate, SqueezeExciteGate
 from selnext_mm.models.attention.se import SqueezeExcitation
+from selnext_mm.models.attention.selective_kernel import SelectiveKernel
 from selnext_mm.models.attention.seln import SELN
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     'PartialConv',
     'PartialSelfAttention',
     'PartialSpatialAttention',
+    'SelectiveKernel',
     'SqueezeExcitation',
     'SqueezeExciteGate',
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from mmdet.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
+from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from selnext_mm.models.backbones.layers import checkpointed
@@ -54,6 +55,26 @@ class PluginBasicBlock(BasicBlock):
         return self.relu(out + shortcut)
 
 
+class ConvBottleneck(Bottleneck):
+    """mmdet's bottleneck with another module in the place of its 3x3 convolution, norm and ReLU.
+
+    ``y = relu(shortcut(x) + plugins(norm3(conv3(module(relu(norm1(conv1(x))))))))``
+
+    Shapes: (N, inplanes, H, W) -> (N, 4 * planes, H / stride, W / stride).
+
+    Args:
+        inplanes, planes, args, kwargs: as for mmdet's Bottleneck.
+        conv2_cfg: the module, built with ``in_channels``, ``stride`` and ``dilation``; its output
+            must not be negative, since the block's ReLU follows.
+    """
+
+    def __init__(self, inplanes: int, planes: int, *args, conv2_cfg: dict, **kwargs) -> None:
+        super().__init__(inplanes, planes, *args, **kwargs)
+        places = dict(in_channels=planes, stride=self.conv2_stride, dilation=self.dilation)
+        self.conv2 = MODELS.build({**conv2_cfg, **places})
+        setattr(self, self.norm2_name, nn.Identity())
+
+
 class NAResNet(CountedPretrained, ResNet):
     """NA-ResNet for classification and detection: one NA module per block, two scalars each.
 
@@ -75,13 +96,16 @@ class NAResNet(CountedPretrained, ResNet):
         depth: 18, 34, 50, 101 or 152.
         attention_cfg: the module, built with ``in_channels``; None leaves it out.
         plugins: more plugins in mmdet's form, before the attention of the same position.
+        conv2_cfg: a module in the place of each block's 3x3 convolution with its norm and ReLU,
+            as ``dict(type='SelectiveKernel')``; see :class:`ConvBottleneck`.
         kwargs: as for mmdet's ResNet, whose defaults are a detector's: to train a classifier
             set ``norm_eval=False``, and ``zero_init_residual=False`` as the authors did.
         init_cfg: see :class:`CountedPretrained`.
 
     Raises:
         KeyError: for another depth (mmdet's error).
-        ValueError: for a plugin position that the block does not have (depths 18 and 34).
+        ValueError: for a plugin position that the block does not have, or a ``conv2_cfg``, with
+            depths 18 and 34.
         UserError: from ``init_weights()``, if too little of a checkpoint fits.
     """
 
@@ -90,9 +114,11 @@ class NAResNet(CountedPretrained, ResNet):
         depth: int,
         attention_cfg: dict | None = dict(type='NAModule'),  # noqa: B006 - never mutated
         plugins: Sequence[dict] | None = None,
+        conv2_cfg: dict | None = None,
         init_cfg: dict | Sequence[dict] | None = None,
         **kwargs,
     ) -> None:
+        self.conv2_cfg = conv2_cfg
         plugins = [dict(plugin) for plugin in plugins or ()]
         if attention_cfg is not None:
             basic = self.arch_settings.get(depth, (Bottleneck,))[0] is BasicBlock
@@ -103,7 +129,14 @@ class NAResNet(CountedPretrained, ResNet):
     def make_res_layer(self, block: type[nn.Module], **kwargs) -> nn.Module:
         # Here and not in arch_settings, because mmdet's zero_init_residual asks for its own block.
         if block is BasicBlock:
+            if self.conv2_cfg is not None:
+                raise ValueError(
+                    'conv2_cfg is for depths 50, 101 and 152: their blocks have one 3x3'
+                )
             block = PluginBasicBlock
+        elif self.conv2_cfg is not None:
+            block = ConvBottleneck
+            kwargs['conv2_cfg'] = dict(self.conv2_cfg)
         return super().make_res_layer(block=block, **kwargs)
 
     def train(self, mode: bool = True) -> 'NAResNet':

@@ -187,3 +187,24 @@ def test_wrong_arguments_name_the_choices():
         build(51)
     with pytest.raises(ValueError, match=r"'after_conv3'.*'after_conv2'"):
         build(18, plugins=[PLUGIN])
+
+
+def test_another_module_in_the_place_of_the_3x3_convolution():
+    sk = dict(type='SelectiveKernel', groups=2, reduction=4)
+    model = build(50, attention_cfg=None, conv2_cfg=sk, norm_eval=False, **NARROW)
+    block = model.layer2[0]  # the one with a stride
+    assert [type(m).__name__ for m in (block.conv2, block.bn2)] == ['SelectiveKernel', 'Identity']
+    maps = model(torch.randn(2, 3, 64, 64))
+    assert [tuple(m.shape) for m in maps] == [(2, 32 << i, 16 >> i, 16 >> i) for i in range(4)]
+    maps[-1].sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    block.eval()
+    x = torch.randn(2, 32, 8, 8)
+    y = torch.relu(block.bn1(block.conv1(x)))
+    y = block.bn3(block.conv3(block.conv2(y)))
+    assert_close(block(x), torch.relu(y + block.downsample(x)))
+
+
+def test_a_basic_block_has_no_such_place():
+    with pytest.raises(ValueError, match='conv2_cfg is for depths 50, 101 and 152'):
+        build(18, conv2_cfg=dict(type='SelectiveKernel'))
