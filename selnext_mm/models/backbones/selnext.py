@@ -64,8 +64,8 @@ class SELNeXt(Backbone):
         gap_before_final_norm: global mean before the output norm (classification). None means
             True for an integer ``out_indices`` and False for a sequence, which a detector gives.
         with_cp: activation checkpointing per block (non-reentrant).
-        impl: 'auto' fuses where that gives the same result faster (``docs/performance.md``),
-            'fused' also where it has not been timed, 'reference' never.
+        impl: 'auto' fuses where that gives the same result and is measured or predicted to be
+            faster (``docs/performance.md``), 'fused' also where it is neither, 'reference' never.
         init_cfg: None for truncated normal with std 0.02; see :class:`Backbone` for
             pretrained weights.
 

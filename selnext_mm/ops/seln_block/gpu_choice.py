@@ -31,9 +31,13 @@ class Reason(NamedTuple):
     evidence: str
 
 
-_EVIDENCE = 'predicted from the bytes moved and launches made'
+# Of the time of ConvNeXt-T in inference on an H100.
+_HALF = 'predicted: 0.45'
+_FLOAT = {False: 'predicted: 0.83', True: 'predicted: 0.73'}
 REASONS = tuple(
-    Reason((8, 0), dtype, tf32, _EVIDENCE) for dtype in TRIAL_ERROR for tf32 in (False, True)
+    Reason((8, 0), dtype, tf32, _FLOAT[tf32] if dtype == torch.float32 else _HALF)
+    for dtype in TRIAL_ERROR
+    for tf32 in (False, True)
 )
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -166,8 +167,13 @@ def test_without_a_reason_the_kernels_are_used_on_request(monkeypatch, works, fu
 
 
 def test_every_reason_is_measured_or_predicted(monkeypatch):
+    page = (Path(__file__).parents[3] / 'docs' / 'performance.md').read_text()
     for reason in gpu_choice.REASONS:
-        assert reason.evidence.startswith(('measured', 'predicted'))
+        how, ratio = reason.evidence.split(': ')
+        assert how in ('measured', 'predicted')
+        precision = {torch.float32: 'TF32' if reason.tf32 else 'fp32'}.get(reason.dtype, 'bf16')
+        (row,) = re.findall(rf'^\| {precision}, eager, deployed \| [\d.]+ \| (.+) \|$', page, re.M)
+        assert row == ratio
     known = {(r.dtype, r.tf32) for r in gpu_choice.REASONS}
     assert known == {(d, t) for d in gpu_choice.TRIAL_ERROR for t in (False, True)}
     gpu_choice._reason.cache_clear()
