@@ -9,6 +9,7 @@ import traceback
 from selnext_mm import __version__, register_modules
 from selnext_mm.cli import COMMANDS, WITHOUT_TORCH
 from selnext_mm.errors import UserError
+from selnext_mm.ranks import is_first_process
 from selnext_mm.text import did_you_mean, short
 
 # What Path.exists() and open() say of names that a user gave.
@@ -30,8 +31,8 @@ def tell(message: str, debug: bool) -> int:
     """Print ``message``, the exception at hand being shown for ``debug``; return status 2."""
     if debug:
         traceback.print_exc()
-    # Under torchrun every process finds the same mistake; one of them tells it.
-    if os.environ.get('RANK', '0') == '0':
+    # All processes of a distributed run find the same mistake; one of them tells it.
+    if is_first_process():
         print(f'error: {message}', file=sys.stderr)
     return 2
 

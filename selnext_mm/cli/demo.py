@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from selnext_mm.cli.parser import Parser
-from selnext_mm.cli.processes import run_command
 from selnext_mm.config_files import config_root, find_config
 from selnext_mm.disk import write_text
+from selnext_mm.engine.distributed.processes import run_command
 from selnext_mm.errors import STOPPED, UserError
 
 CONFIG = 'mask_rcnn/selnext_atto_shapes.py'

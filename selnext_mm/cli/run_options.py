@@ -1,4 +1,4 @@
-"""What train and test share: their options, and the session that they open."""
+"""What train, test and ``train --data`` share: options, and the session that they open."""
 
 import argparse
 import os
@@ -7,6 +7,13 @@ import sys
 from selnext_mm.cli.arguments import Options
 from selnext_mm.cli.parser import Parser
 from selnext_mm.engine.session import Session
+
+LOGGERS = {
+    'tensorboard': 'TensorBoard',
+    'wandb': 'Weights & Biases',
+    'mlflow': 'MLflow',
+    'clearml': 'ClearML',
+}
 
 
 def called_as(command: str) -> str:
@@ -47,6 +54,31 @@ def base_parser(
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     return parser
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """``--gpus``, one switch for each logger, and ``--show-predictions``."""
+    parser.add_argument(
+        '--gpus',
+        type=int,
+        metavar='N',
+        help='train with N processes on this machine, one for each GPU (on the CPU without any)',
+    )
+    for name, title in LOGGERS.items():
+        parser.add_argument(
+            f'--{name}',
+            action='append_const',
+            dest='loggers',
+            const=name,
+            help=f'write the scalars for {title}, too',
+        )
+    parser.add_argument(
+        '--show-predictions',
+        type=int,
+        metavar='N',
+        help='draw N images with their predictions in each evaluation',
+    )
+    parser.set_defaults(loggers=[])
 
 
 def open_session(args: argparse.Namespace) -> Session:

@@ -6,12 +6,12 @@ import shlex
 import sys
 from dataclasses import fields
 
-from selnext_mm.cli.processes import add_run_options, in_process_group, start_processes
-from selnext_mm.cli.run_options import base_parser, called_as, open_session
+from selnext_mm.cli.run_options import add_run_options, base_parser, called_as, open_session
 from selnext_mm.config_files import OWN_CONFIG
-from selnext_mm.engine.distributed.launch import is_first_process
+from selnext_mm.engine.distributed.processes import in_process_group, start_processes
 from selnext_mm.engine.signals import stop_early
 from selnext_mm.errors import UserError
+from selnext_mm.ranks import is_first_process
 from selnext_mm.recipes.check import is_labels
 from selnext_mm.recipes.config_options import ConfigOptions, set_options
 

@@ -5,11 +5,11 @@ import os
 import shlex
 
 from selnext_mm.cli.parser import Parser
-from selnext_mm.cli.processes import add_run_options, in_process_group, start_processes
-from selnext_mm.cli.run_options import called_as
+from selnext_mm.cli.run_options import add_run_options, called_as
 from selnext_mm.datasets.formats import FORMATS
 from selnext_mm.datasets.formats.stratify import FRACTION
 from selnext_mm.disk import check_folder
+from selnext_mm.engine.distributed.processes import in_process_group, start_processes
 from selnext_mm.recipes.resolve import CLASSIFIER_BATCHES, CLASSIFIER_FACTOR, DEFAULTS, EPOCHS
 from selnext_mm.recipes.schedule import BASE_BATCH, CLASSIFIER_BATCH, FINE_TUNING_LR, SCRATCH_LR
 
@@ -139,7 +139,7 @@ def main(argv: list[str]) -> int:
     if args.out:
         check_folder('--out', args.out)
 
-    from selnext_mm.engine.distributed.launch import is_first_process
+    from selnext_mm.ranks import is_first_process
     from selnext_mm.recipes.run import closing, train
 
     again = same_model(args)

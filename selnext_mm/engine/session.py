@@ -46,6 +46,7 @@ from selnext_mm.engine.test_time_aug import use_tta
 from selnext_mm.errors import UserError, typed
 from selnext_mm.evaluation.faster_coco import record_evaluations, use_faster_coco
 from selnext_mm.evaluation.output import OutputFiles, coco_evaluators
+from selnext_mm.ranks import is_first_process
 from selnext_mm.slicing import Slicing
 
 TRAIN_KEYS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
@@ -271,7 +272,7 @@ class Session:
 
     def _check_labels(self, cfg: Config, loaders: tuple[str, ...]) -> list[str]:
         """Stop on labels that would ruin the run; lines to log. One process looks, for all."""
-        if not self.check_data or not launch.is_first_process():
+        if not self.check_data or not is_first_process():
             return []
         return stop_on_bad_data(cfg, loaders)
 

@@ -13,10 +13,11 @@ from selnext_mm.config_files import OWN_CONFIG
 from selnext_mm.datasets.formats import DatasetInfo, find_dataset
 from selnext_mm.disk import write_text
 from selnext_mm.engine.distributed.collectives import from_first
-from selnext_mm.engine.distributed.launch import is_first_process, started_again
+from selnext_mm.engine.distributed.launch import started_again
 from selnext_mm.engine.resume.lineage import last_checkpoint
 from selnext_mm.engine.session import Session
 from selnext_mm.errors import UserError, check_types, typed
+from selnext_mm.ranks import is_first_process
 from selnext_mm.recipes.options import Options
 from selnext_mm.recipes.resolve import resolve, write_config
 from selnext_mm.text import did_you_mean

@@ -113,13 +113,15 @@ def test_other_assertions_keep_their_traceback():
         call(wrong, [])
 
 
-def test_only_one_process_of_a_job_tells_it(capsys, monkeypatch):
+@pytest.mark.parametrize('name', ['RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'])
+def test_only_one_process_of_a_job_tells_it(capsys, monkeypatch, name):
     def wrong(argv):
         raise UserError('x')
 
-    monkeypatch.setenv('RANK', '1')
-    assert call(wrong, []) == 2
-    assert capsys.readouterr().err == ''
+    for rank, told in (('1', ''), ('0', 'error: x\n')):
+        monkeypatch.setenv(name, rank)
+        assert call(wrong, []) == 2
+        assert capsys.readouterr().err == told
 
 
 def test_a_reader_that_stops_reading_is_no_error():

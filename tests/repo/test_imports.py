@@ -13,13 +13,16 @@ from selnext_mm.models.lazy import LAZY
 PACKAGE = Path(__file__).resolve().parents[2] / 'selnext_mm'
 # room -> rooms of the package that it may import besides itself, from the bottom up. '' is the
 # package itself, of which all may ask the version.
-BOTTOM = {'errors', 'text', 'disk', 'config_files', 'registry', 'framework', 'slicing', ''}
+BOTTOM = {
+    *('errors', 'text', 'ranks', 'disk', 'config_files', 'registry', 'framework', 'slicing', ''),
+}
 BUILT = {*BOTTOM, 'ops', 'config', 'models', 'checkpoints'}
 READ = {*BUILT, 'engine', 'datasets', 'evaluation', 'visualization'}
 ALLOWED = {
     'errors': set(),
     'text': set(),
     'registry': set(),
+    'ranks': set(),
     # mmengine's registry and module bases, or the stand-ins for torch alone.
     'framework': {'errors', 'text'},
     'disk': {'errors', 'text'},
@@ -75,7 +78,7 @@ ALLOWED = {
 }
 HEAVY = {'mmcv', 'mmdet', 'mmpretrain', 'torchvision'}
 # Rooms that work with torch alone: mmengine through 'framework', or inside a function.
-PLAIN = {'errors', 'text', 'disk', 'slicing', 'ops', 'models', 'checkpoints'}
+PLAIN = {'errors', 'text', 'ranks', 'disk', 'slicing', 'ops', 'models', 'checkpoints'}
 
 
 def room(module: str) -> str:

@@ -1,4 +1,4 @@
-"""Several processes: how they start (``launch``), meet (``rendezvous``) and what they agree on.
+"""Several processes: how they start (``processes``, ``launch``), meet (``rendezvous``) and agree.
 
-Not here: processes that load images, or that a command starts (``cli/``).
+Not here: processes that load images.
 """

@@ -50,12 +50,6 @@ def check_launcher(launcher: str) -> None:
             )
 
 
-def is_first_process() -> bool:
-    """Is this process the one that speaks for a distributed run, before it is started?"""
-    names = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
-    return next((os.environ[n] for n in names if n in os.environ), '0') == '0'
-
-
 def use_restart_safe_rendezvous(cfg: Config) -> None:
     """Make mmengine's start of torchrun's processes safe for those that are started again."""
     if cfg.get('launcher') == 'pytorch' and init_method() != 'env://':

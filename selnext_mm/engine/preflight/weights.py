@@ -23,10 +23,10 @@ from selnext_mm.checkpoints.integrity import damage_of
 from selnext_mm.checkpoints.pretrained import MIN_LOADED
 from selnext_mm.config.build import build_model
 from selnext_mm.config.walk import iter_datasets
-from selnext_mm.engine.distributed.launch import is_first_process
 from selnext_mm.engine.resume.lineage import Newest, find_newest, last_checkpoint, meta_of
 from selnext_mm.errors import UserError
 from selnext_mm.models.backbones.base import CountedPretrained
+from selnext_mm.ranks import is_first_process
 from selnext_mm.text import preview
 
 

@@ -15,8 +15,8 @@ from selnext_mm.checkpoints.integrity import damage, damage_of
 from selnext_mm.checkpoints.sniff import check_file
 from selnext_mm.disk import write_text
 from selnext_mm.engine.distributed.collectives import from_first
-from selnext_mm.engine.distributed.launch import is_first_process
 from selnext_mm.errors import UserError
+from selnext_mm.ranks import is_first_process
 
 POINTER = 'last_checkpoint'
 LINEAGE = 'run.json'

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import filelock
 
-from selnext_mm.engine.distributed.launch import is_first_process
 from selnext_mm.errors import UserError
+from selnext_mm.ranks import is_first_process
 
 try:
     import fcntl

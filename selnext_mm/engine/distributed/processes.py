@@ -1,6 +1,5 @@
-"""Commands that start commands: ``--gpus N``, the demo; and the switches of loggers."""
+"""A command in processes of its own: N of them by torchrun (``--gpus N``), or one (the demo)."""
 
-import argparse
 import contextlib
 import os
 import signal
@@ -13,39 +12,8 @@ from pathlib import Path
 import selnext_mm
 from selnext_mm.errors import STOPPED, UserError
 
-LOGGERS = {
-    'tensorboard': 'TensorBoard',
-    'wandb': 'Weights & Biases',
-    'mlflow': 'MLflow',
-    'clearml': 'ClearML',
-}
 # What torchrun passes on to its processes; it dies of other signals, with nothing saved.
 SIGNALS = 'SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1'
-
-
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """``--gpus``, one switch for each logger, and ``--show-predictions``."""
-    parser.add_argument(
-        '--gpus',
-        type=int,
-        metavar='N',
-        help='train with N processes on this machine, one for each GPU (on the CPU without any)',
-    )
-    for name, title in LOGGERS.items():
-        parser.add_argument(
-            f'--{name}',
-            action='append_const',
-            dest='loggers',
-            const=name,
-            help=f'write the scalars for {title}, too',
-        )
-    parser.add_argument(
-        '--show-predictions',
-        type=int,
-        metavar='N',
-        help='draw N images with their predictions in each evaluation',
-    )
-    parser.set_defaults(loggers=[])
 
 
 def in_process_group() -> bool:

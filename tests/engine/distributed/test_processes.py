@@ -8,9 +8,10 @@ import sys
 import pytest
 import torch
 
-from selnext_mm.cli import processes
-from selnext_mm.cli.processes import LOGGERS, start_processes
+from selnext_mm.cli.run_options import LOGGERS
 from selnext_mm.config import visualizer
+from selnext_mm.engine.distributed import processes
+from selnext_mm.engine.distributed.processes import start_processes
 from selnext_mm.errors import UserError
 from tests.datasets.formats.writers import SMALL, write_voc
 from tests.processes import finish
