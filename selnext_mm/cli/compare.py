@@ -1,24 +1,13 @@
 """``selnext-mm compare``: configs x seeds on folders of images, one table."""
 
 import argparse
-import multiprocessing
-import os
 import shlex
-from pathlib import Path
 
 from selnext_mm.cli.parser import Parser
-from selnext_mm.config_files import config_leaves
-from selnext_mm.errors import UserError
-
-FOLDER = 'cls/cifar10'
-# What two cores do in about half an hour for fourteen configs and three seeds.
-REDUCED = dict(train_images=4000, val_images=1000, epochs=5, size=32)
-# The same for the quick recipe, six configs and three seeds in about an hour.
-QUICK_REDUCED = dict(train_images=8000, val_images=2000, epochs=8, size=64)
-QUICK_CPU_BATCH = 128
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    from selnext_mm.analysis.comparison.compare import FOLDER, QUICK_CPU_BATCH, REDUCED
     from selnext_mm.analysis.comparison.quick import BATCH_SIZE, EPOCHS
 
     parser = Parser(
@@ -86,107 +75,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def check(args: argparse.Namespace) -> None:
-    """Numbers that cannot be meant.
-
-    Raises:
-        UserError: naming the option.
-    """
-    for name, low in (
-        *(('train_images', 0), ('val_images', 0), ('epochs', 0), ('size', 0)),
-        *(('threads', 1), ('workers', 0), ('batch_size', 2), ('parallel', 1)),
-    ):
-        value = getattr(args, name)
-        if value is not None and value < low:
-            raise UserError(f'--{name.replace("_", "-")} {value}; expected {low} or more')
-    if args.size and args.size < 32:
-        raise UserError(f'--size {args.size}; the backbones need 32 or more')
-    if args.batch_size and args.recipe != 'quick':
-        raise UserError(f'--batch-size {args.batch_size} needs --recipe quick; configs have theirs')
-    if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
-        raise UserError(f'--seeds {args.seeds}; expected different numbers from 0 on')
-
-
-def data_root(given: str, out: Path) -> Path:
-    from selnext_mm.datasets.class_folders import ARCHIVES, find_root, is_archive, unpack
-
-    path = Path(given).expanduser()
-    if path.is_file() and not is_archive(path):
-        raise UserError(f'--data-root {given}; expected a folder or one of {", ".join(ARCHIVES)}')
-    if is_archive(path):
-        path = unpack(path, out.absolute().parent / f'{path.name.split(".")[0]}_unpacked')
-    return find_root(path).resolve()
-
-
-def amounts(args: argparse.Namespace, cpu: bool) -> dict[str, int | None]:
-    """How much is trained and tested; None for all, and for the configs' own."""
-    from selnext_mm.analysis.comparison.quick import BATCH_SIZE
-
-    amount = {}
-    for name, reduced in (QUICK_REDUCED if args.recipe == 'quick' else REDUCED).items():
-        given = getattr(args, name)
-        if given is None:
-            given = reduced if cpu else 0
-        amount[name.replace('val', 'test')] = given or None
-    if args.recipe == 'quick':
-        amount['quick_batch_size'] = args.batch_size or (QUICK_CPU_BATCH if cpu else BATCH_SIZE)
-    return amount
-
-
-def planned(args: argparse.Namespace) -> tuple:
-    """(runs, protocol, folder of the data) of the options."""
-    import torch
-    from mmengine.device import get_device
-
-    from selnext_mm.analysis.comparison.plan import load_models, plan
-    from selnext_mm.compat import silence_known_warnings
-
-    silence_known_warnings()
-    if args.threads or args.parallel > 1:
-        torch.set_num_threads(args.threads or max(1, (os.cpu_count() or 1) // args.parallel))
-    names = args.configs or [x for x in config_leaves() if x.startswith(f'{FOLDER}/')]
-    amount = amounts(args, get_device() == 'cpu')
-    models = load_models(names, amount.get('quick_batch_size'))
-    out = Path(args.out)
-    root = data_root(args.data_root, out)
-    runs, protocol = plan(models, args.seeds, root, out, **amount)
-    return runs, protocol, root
-
-
-def share(argv: list[str] | None) -> None:
-    """Work on the runs of another process's comparison."""
-    from selnext_mm.analysis.comparison.runs import run_all
-
-    args = parse_args(argv)
-    runs, protocol, root = planned(args)
-    run_all(runs, protocol, root, Path(args.out), args.workers, lambda x: print(x, flush=True))
-
-
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    check(args)
-    from mmengine.device import get_device
+    from selnext_mm.analysis.comparison.compare import Comparison, compare
 
-    from selnext_mm.analysis.comparison.runs import run_all
-    from selnext_mm.analysis.comparison.table import write_tables
-
-    runs, protocol, root = planned(args)
-    out = Path(args.out)
-    print(f'{"REDUCED" if protocol.reduced else "FULL"} comparison on {get_device()}: {protocol}')
+    options = vars(args)
+    table_only = options.pop('table_only')
     given = [a for a in argv or [] if a != '--table-only']
-    command = f'selnext-mm compare {shlex.join(given)}'
-    spawn = multiprocessing.get_context('spawn')
-    others = [spawn.Process(target=share, args=(argv,)) for _ in range(args.parallel - 1)]
-    try:
-        if not args.table_only:
-            for other in others:
-                other.start()
-            run_all(runs, protocol, root, out, args.workers, lambda x: print(x, flush=True))
-            for other in others:
-                other.join()
-    finally:
-        text = write_tables(runs, protocol, out, command)
-    print(f'\n{text}\nwrote {out / "comparison.md"}, .csv and .json')
-    if any(other.exitcode for other in others):
-        raise UserError('a process of --parallel failed, see above; the same command goes on')
+    compare(Comparison(**options), f'selnext-mm compare {shlex.join(given)}', table_only)
     return 0

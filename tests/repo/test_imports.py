@@ -65,7 +65,7 @@ ALLOWED = {
     'engine': {*BUILT, 'compat', 'datasets', 'evaluation'},
     'visualization': {*BUILT, 'engine', 'datasets', 'evaluation'},
     'inference': READ,
-    'analysis': {*READ, 'inference'},
+    'analysis': {*READ, 'compat', 'inference'},
     # Lists of images and the files of a prediction; nothing of it needs torch.
     'runtime': {*BOTTOM, 'inference'},
     # The drawing of a prediction is inference's; nothing of it needs torch.
