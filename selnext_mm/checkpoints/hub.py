@@ -12,9 +12,11 @@ from pathlib import Path
 from types import ModuleType
 from urllib.parse import unquote
 
+from selnext_mm.config_files import OWN_CONFIG, refuse_address
 from selnext_mm.errors import UserError
 
 DEFAULT_FILE = 'model.safetensors'
+CHECKPOINTS = ('.pth', '.pt', '.ckpt', '.bin', '.safetensors')
 SCHEME = 'hf://'
 # A Path turns "hf://owner/repo" into "hf:/owner/repo".
 ADDRESS = re.compile(
@@ -143,3 +145,13 @@ def local_path(source: str | Path) -> Path:
     path = Path(source).expanduser()
     inside = path / DEFAULT_FILE
     return inside if inside.is_file() else path
+
+
+def holds_model(folder: str | Path) -> bool:
+    """Whether ``folder`` is one of "selnext-mm publish": config and checkpoint in one.
+
+    Raises:
+        UserError: if it is an address of the Hub.
+    """
+    refuse_address(folder)
+    return Path(folder, OWN_CONFIG).is_file() and local_path(folder).is_file()

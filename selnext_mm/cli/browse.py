@@ -46,29 +46,12 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f'--out {args.out}: the name has to end in .png')
 
     from selnext_mm.compat import silence_known_warnings
-    from selnext_mm.config.load import load_config, set_data_root
-    from selnext_mm.datasets.formats import find_dataset
     from selnext_mm.disk import check_folder
-    from selnext_mm.engine.preflight.paths import check_paths
-    from selnext_mm.recipes.browse import browse
-    from selnext_mm.recipes.check import is_labels, refuse_foreign
-    from selnext_mm.recipes.resolve import resolve
+    from selnext_mm.recipes.browse import browse, config_to_show
 
     silence_known_warnings()
     check_folder('--out', Path(args.out).parent)
-    labels = is_labels(args.data)
-    of_config = {'--data-root': args.data_root, '--cfg-options': args.cfg_options}
-    refuse_foreign(args.data, labels, {'--format': args.format}, of_config)
-    if labels:
-        info = find_dataset(args.data, format=args.format)
-        if args.split not in info.splits:
-            raise UserError(f'--split {args.split}: {args.data} has {", ".join(info.splits)}')
-        cfg, _ = resolve(info)
-    else:
-        cfg = load_config(args.data, args.cfg_options)
-        if args.data_root:
-            set_data_root(cfg, args.data_root)
-    check_paths(cfg, (f'{args.split}_dataloader',))
+    cfg = config_to_show(args.data, args.split, args.format, args.data_root, args.cfg_options)
     title = f'{Path(args.data).name}: {args.split}'
     written = browse(cfg, args.out, title, args.split, args.num, args.variants, args.seed)
     print(f'wrote {", ".join(map(str, written))}')

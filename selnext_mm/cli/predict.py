@@ -15,7 +15,6 @@ from selnext_mm.visualization import SCORE_THR
 
 TOP_K, BATCH = 5, 8
 TOP_K_HELP = f'of a classifier: classes per image ({TOP_K})'
-CHECKPOINTS = ('.pth', '.pt', '.ckpt', '.bin', '.safetensors')  # no images
 EPILOG = """examples:
   selnext-mm predict my_config.py epoch_36.pth photo.jpg holiday/ 'more/**/*.png' --out predicted
   selnext-mm predict my_config.py epoch_36.pth val2017 --ann instances_val2017.json --out p
@@ -104,19 +103,6 @@ def build_parser() -> argparse.ArgumentParser:
     return result
 
 
-def holds_model(folder: str) -> bool:
-    """Whether ``folder`` is one of "selnext-mm publish": config and checkpoint in one.
-
-    Raises:
-        UserError: if it is an address of the Hub.
-    """
-    from selnext_mm.checkpoints.hub import local_path
-    from selnext_mm.config_files import OWN_CONFIG, refuse_address
-
-    refuse_address(folder)
-    return Path(folder, OWN_CONFIG).is_file() and local_path(folder).is_file()
-
-
 def take_folder(args: argparse.Namespace) -> None:
     """``FOLDER IMAGES`` as ``CONFIG CHECKPOINT IMAGES``, in place.
 
@@ -124,7 +110,13 @@ def take_folder(args: argparse.Namespace) -> None:
         UserError: if there is no CONFIG, if no checkpoint is given, and CONFIG is no folder that
             holds one, or if CONFIG is an address of the Hub.
     """
-    from selnext_mm.checkpoints.hub import DEFAULT_FILE, is_hub_address, local_path
+    from selnext_mm.checkpoints.hub import (
+        CHECKPOINTS,
+        DEFAULT_FILE,
+        holds_model,
+        is_hub_address,
+        local_path,
+    )
     from selnext_mm.config_files import find_config
 
     word, folder = args.checkpoint, holds_model(args.config)

@@ -2,7 +2,6 @@
 
 import argparse
 import re
-from pathlib import Path
 
 from selnext_mm.cli.parser import Parser
 from selnext_mm.errors import UserError
@@ -59,43 +58,32 @@ def main(argv: list[str] | None = None) -> int:
     if args.check_images and not args.onnx:
         raise UserError('--check-images needs --onnx')
 
-    from selnext_mm.publish.push import check_push, push
+    from selnext_mm.publish.folder import ONNX
+    from selnext_mm.publish.run import publish_run
 
-    if args.push:
-        check_push(args.push)
-    from selnext_mm.publish.folder import CONFIG, FILES, ONNX, WEIGHTS, name_onnx, publish
-
-    if args.check_images:  # before anything is written
-        from selnext_mm.export.detection.check import given_pictures
-
-        given_pictures(args.check_images)
-    repo = args.push or args.repo
-    folder = publish(
-        *(args.work_dir, args.to, args.checkpoint, args.licence, repo, args.dtype, args.note),
+    done = publish_run(
+        args.work_dir,
+        args.to,
+        checkpoint=args.checkpoint,
+        licence=args.licence,
+        repo=args.repo,
+        dtype=args.dtype,
+        notes=args.note,
         force=args.force,
+        onnx=args.onnx,
+        check_images=args.check_images,
+        push_to=args.push,
+        private=args.private,
     )
-    status = 0
-    if args.onnx:
-        from selnext_mm.export.options import MismatchError
-        from selnext_mm.export.run import export_model
-
-        paths = (folder / CONFIG, folder / WEIGHTS, folder / ONNX)
-        images = [args.check_images] if args.check_images else None
-        try:
-            export_model(*paths, check_images=images)
-            name_onnx(folder)
-        except MismatchError as error:
-            print(error)
-            status = 1
-        except UserError as error:
-            raise UserError(f'{error}. {args.to} is written, without {ONNX}') from error
-    print(f'wrote {args.to}' + (f', without {ONNX}, which failed its check' if status else ''))
-    for path in sorted(Path(folder).iterdir()):
+    if done.mismatch:
+        print(done.mismatch)
+    without = f', without {ONNX}, which failed its check' if done.mismatch else ''
+    print(f'wrote {args.to}{without}')
+    for path in sorted(done.folder.iterdir()):
         print(f'  {path.name:<25} {path.stat().st_size / 1e6:8.2f} MB')
-    if args.push and status == 0:
-        files = [*FILES, ONNX] if args.onnx else FILES
-        print(f'\nsent: {push(folder, args.push, files, args.private)}')
+    if done.address:
+        print(f'\nsent: {done.address}')
         return 0
-    name = repo or 'OWNER/REPO'
+    name = args.push or args.repo or 'OWNER/REPO'
     print(f'\nRead README.md before you give it away, then: hf upload {name} {args.to}')
-    return status
+    return int(bool(done.mismatch))

@@ -158,7 +158,7 @@ def open_file(args: argparse.Namespace) -> ServedModel:
 
 def open_checkpoint(args: argparse.Namespace) -> ServedModel:
     """The checkpoint that MODEL and CHECKPOINT name, in PyTorch."""
-    from selnext_mm.cli.predict import CHECKPOINTS, holds_model
+    from selnext_mm.checkpoints.hub import CHECKPOINTS, holds_model
     from selnext_mm.config_files import find_config
     from selnext_mm.runtime.sessions import NEEDS_TORCH, SUFFIXES
 

@@ -17,14 +17,19 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 
 from selnext_mm.config.build import quiet
+from selnext_mm.config.load import load_config, set_data_root
 from selnext_mm.config.walk import iter_datasets
 from selnext_mm.datasets.check.config import stop_on_bad_labels
 from selnext_mm.datasets.check.drawn import mask_of
 from selnext_mm.datasets.coco_api import read_data_as_checked
+from selnext_mm.datasets.formats import find_dataset
 from selnext_mm.datasets.pixels import read_rgb
 from selnext_mm.disk import write_text
+from selnext_mm.engine.preflight.paths import check_paths
 from selnext_mm.errors import UserError
+from selnext_mm.recipes.check import is_labels, refuse_foreign
 from selnext_mm.recipes.label_maps import labels_of, regions
+from selnext_mm.recipes.resolve import resolve
 from selnext_mm.text import counted
 from selnext_mm.visualization.draw import (
     Cell,
@@ -48,6 +53,40 @@ class View:
     image: np.ndarray
     instances: list[Instance] = field(default_factory=list)
     label: str = ''
+
+
+def config_to_show(
+    data: str | Path,
+    split: str = 'train',
+    format: str | None = None,
+    data_root: str | None = None,
+    options: dict | None = None,
+) -> Config:
+    """The config of labels of any format, by the recipe that trains on them, or the config itself.
+
+    Args:
+        data: labels, or a config.
+        split: train, val or test.
+        format: of the labels; found by looking.
+        data_root, options: folder of the data set of a config, and values to change in it.
+
+    Raises:
+        UserError: for options of the other kind, a split that is not there, and missing files.
+    """
+    labels = is_labels(data)
+    of_config = {'--data-root': data_root, '--cfg-options': options}
+    refuse_foreign(data, labels, {'--format': format}, of_config)
+    if labels:
+        info = find_dataset(data, format=format)
+        if split not in info.splits:
+            raise UserError(f'--split {split}: {data} has {", ".join(info.splits)}')
+        cfg, _ = resolve(info)
+    else:
+        cfg = load_config(data, options)
+        if data_root:
+            set_data_root(cfg, data_root)
+    check_paths(cfg, (f'{split}_dataloader',))
+    return cfg
 
 
 def build_dataset(cfg: Config, split: str = 'train'):
@@ -229,7 +268,7 @@ def browse(
         seed: of the choice (0: the middle of equal parts) and of the augmentation.
 
     Raises:
-        UserError: no such split, an image that cannot be read, or a disk that takes no more.
+        UserError: no such split, an image that cannot be read, or a full disk.
     """
     out = Path(out)
     dataset = build_dataset(cfg, split)

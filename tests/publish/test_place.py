@@ -60,7 +60,7 @@ def test_a_file_that_fails_its_check_is_told_beside_the_folder(run, tmp_path, mo
     def fails(*paths, **options):
         raise MismatchError('finds something else')
 
-    monkeypatch.setattr('selnext_mm.export.run.export_model', fails)
+    monkeypatch.setattr('selnext_mm.publish.run.export_model', fails)
     assert main([str(run), '--to', str(tmp_path / 'out'), '--onnx']) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == 'finds something else'
