@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from selnext_mm.errors import UserError
 from selnext_mm.models.attention import MeanStdGate, NAModule, SqueezeExciteGate
-from selnext_mm.models.attention.base import ChannelAttention, full_precision
+from selnext_mm.models.attention.base import ChannelAttention
+from selnext_mm.ops.capabilities import without_autocast
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class _Moments:
 
 def _of_channel_attention(module: ChannelAttention, x: Tensor) -> tuple[Tensor, Tensor]:
     squeezed = module.squeeze(x)
-    with full_precision(x.device):
+    with without_autocast(x.device.type):
         before = module.excite(squeezed)
         return before, module.activate(before)
 

@@ -19,7 +19,7 @@ def _try_fused_linear(dtype: torch.dtype) -> bool:
     if tolerance is None or not torch.backends.mkldnn.is_available():
         return False
     try:
-        with torch.no_grad(), torch.autocast('cpu', enabled=False):
+        with torch.no_grad(), without_autocast('cpu'):
             ramp = torch.linspace(-1, 1, 17 * 32, device='cpu', dtype=torch.float32).view(17, 32)
             x, weight, bias = (t.to(dtype) for t in (ramp, ramp[:8].sin() * 4, ramp[0, :8]))
             plain = F.linear(*(t.float() for t in (x, weight, bias)))

@@ -6,7 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .capabilities import PRIVATE_ERRORS, autocast_dtype, is_plain, is_recorded
+from .capabilities import (
+    PRIVATE_ERRORS,
+    autocast_dtype,
+    is_plain,
+    is_recorded,
+    without_autocast,
+)
 
 # name -> (function, oneDNN's name)
 ACTIVATIONS = {
@@ -27,7 +33,7 @@ def has_fused_convolution() -> bool:
     ramp = torch.linspace(-4, 4, 2 * 8 * 25, device='cpu').view(2, 8, 5, 5)
     x = ramp.contiguous(memory_format=torch.channels_last)
     try:
-        with torch.no_grad(), torch.autocast('cpu', enabled=False):
+        with torch.no_grad(), without_autocast('cpu'):
             for weight, groups in ((ramp[:, :, :1, :1], 1), (ramp.view(8, 2, 5, 5)[:, :1], 8)):
                 for activation in ACTIVATIONS:
                     args = (weight.contiguous(), ramp.flatten()[: len(weight)], 1, 0, groups)

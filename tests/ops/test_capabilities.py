@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from selnext_mm.mmcv_ext.numeric import exact
-from selnext_mm.models.attention.base import full_precision
 from selnext_mm.ops.capabilities import without_autocast
 
 MPS = torch.device('mps')
@@ -33,7 +32,7 @@ def test_where_mps_has_no_autocast_there_is_none_to_switch_off(refused, monkeypa
         monkeypatch.delattr(torch.amp, 'is_autocast_available', raising=False)
     else:
         monkeypatch.setattr(torch.amp, 'is_autocast_available', tell, raising=False)
-    with full_precision(MPS), without_autocast('mps'), without_autocast('meta'):
+    with without_autocast(MPS.type), without_autocast('meta'):
         pass
     # Stands for a tensor on MPS, which this test does not have.
     assert exact(lambda first: first.value)(SimpleNamespace(device=MPS, value=3)) == 3
@@ -44,7 +43,7 @@ def test_autocast_is_switched_off_where_there_is_one(refused, monkeypatch):
     monkeypatch.setattr(torch.amp, 'is_autocast_available', lambda kind: True, raising=False)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         assert exact(lambda first: first @ first)(torch.ones(2, 2)).dtype == torch.float32
-        with full_precision(torch.device('cpu')):
+        with without_autocast('cpu'):
             assert not torch.is_autocast_enabled('cpu')
     assert refused == ['cpu'] * 3
     with pytest.raises(RuntimeError, match='unsupported'):

@@ -1,7 +1,6 @@
 """What the channel attentions share: data formats, the wide mean, the gate in float32."""
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
@@ -10,11 +9,6 @@ from torch import Tensor, nn
 from selnext_mm.ops.capabilities import without_autocast
 
 DATA_FORMATS = ('channels_last', 'channels_first')
-
-
-def full_precision(device: torch.device) -> AbstractContextManager:
-    """Autocast switched off."""
-    return without_autocast(device.type)
 
 
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:
@@ -92,7 +86,7 @@ class ChannelAttention(nn.Module, ABC):
 
     def gate(self, mean: Tensor) -> Tensor:
         """Scales (N, C) for spatial means (N, C), in the dtype of ``mean``."""
-        with full_precision(mean.device):
+        with without_autocast(mean.device.type):
             return self.activate(self.excite(mean))
 
     def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:

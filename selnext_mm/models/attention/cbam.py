@@ -5,8 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selnext_mm.framework import MODELS
+from selnext_mm.ops.capabilities import without_autocast
 
-from .base import TwoLayerAttention, full_precision
+from .base import TwoLayerAttention
 
 KERNEL = 7
 NORM_MOMENTUM = 0.01  # the published code's; torch's default is 0.1
@@ -73,7 +74,7 @@ class CBAM(TwoLayerAttention):
         channels = 3 if self.data_format == 'channels_last' else 1
         mean = x.mean(channels, dtype=torch.promote_types(x.dtype, torch.float32))
         maps = torch.stack((x.amax(channels).to(mean.dtype), mean), 1)
-        with full_precision(x.device):
+        with without_autocast(x.device.type):
             z = F.conv2d(maps, self.conv.weight.to(maps.dtype), padding=KERNEL // 2)
             return torch.sigmoid(self.norm(z.to(self.norm.weight.dtype))).squeeze(1)
 

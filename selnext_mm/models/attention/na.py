@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selnext_mm.framework import MODELS
-from selnext_mm.models.attention.base import full_precision
+from selnext_mm.ops.capabilities import without_autocast
 
 # Added to the standard deviation, not to the variance: the published code's place for it.
 STD_EPS = 1e-5
@@ -130,7 +130,7 @@ class NAModule(nn.Module):
                 f'an input of {x.shape[1]} channels, shape {tuple(x.shape)}; this module was '
                 f'made with in_channels={self.in_channels}'
             )
-        with full_precision(x.device):  # the eps is subnormal in float16
+        with without_autocast(x.device.type):  # the eps is subnormal in float16
             gate = self.gate(x.to(torch.promote_types(x.dtype, torch.float32)))
         return x * gate.to(x.dtype)[:, :, None, None]
 

@@ -6,8 +6,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from selnext_mm.framework import MODELS
-
-from .base import full_precision
+from selnext_mm.ops.capabilities import without_autocast
 
 
 @MODELS.register_module()
@@ -54,7 +53,7 @@ class MeanStdGate(nn.Module):
         else:
             std, mean = torch.zeros_like(x), x
         fc = self.fc
-        with full_precision(x.device):
+        with without_autocast(x.device.type):
             return F.conv2d(
                 torch.cat((mean, std), 3),
                 fc.weight.to(x.dtype),
@@ -64,7 +63,7 @@ class MeanStdGate(nn.Module):
 
     def activate(self, z: Tensor) -> Tensor:
         """Factors (N, C, 1, 1) from what :meth:`excite` returns."""
-        with full_precision(z.device):
+        with without_autocast(z.device.type):
             return F.hardsigmoid(self._norm(z))
 
     def gate(self, x: Tensor) -> Tensor:
@@ -114,7 +113,7 @@ class SqueezeExciteGate(nn.Module):
     def excite(self, x: Tensor) -> Tensor:
         """What the sigmoid gets, (N, C, 1, 1)."""
         mean = x.mean((2, 3), keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
-        with full_precision(x.device):
+        with without_autocast(x.device.type):
             return self.fc2(F.relu(self.fc1(mean.to(self.fc1.weight.dtype))))
 
     def forward(self, x: Tensor) -> Tensor:

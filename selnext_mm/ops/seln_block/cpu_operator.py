@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..capabilities import without_autocast
 from ..fake import fake_of
 from ..gelu_linear import linear, pack_weight
 from ..packed import PackedOnce
@@ -40,7 +41,7 @@ def _forward(
     keep_hidden: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """The output, ``y``, the means and ``h``; all but the output skip images that are dropped."""
-    with torch.autocast('cpu', enabled=False):
+    with without_autocast('cpu'):
         images, scale = _computed_images(branch_scale)
         chosen = _select(x, images)
         y = depthwise(chosen, w)
@@ -109,7 +110,7 @@ def _backward(
     branch_scale: Tensor | None,
 ) -> list[Tensor]:
     """Gradients of ``x`` and of the weights, in their order."""
-    with torch.autocast('cpu', enabled=False):
+    with without_autocast('cpu'):
         images, scale = _computed_images(branch_scale)
         count = len(x) if images is None else len(images)
         d_x, *d_weights = block_backward(

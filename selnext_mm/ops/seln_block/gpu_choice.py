@@ -10,6 +10,7 @@ from torch import Tensor
 
 from selnext_mm.framework import print_log
 
+from ..capabilities import without_autocast
 from ..triton_launch import Launcher, can_relaunch
 from .equations import GATE_NORM_EPS, BlockWeights, block_reference
 
@@ -132,7 +133,7 @@ def _trial_error(
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
-        torch.autocast(device.type, enabled=False),
+        without_autocast(device.type),
     ):
         exact = both_passes(lambda x, w: block_reference(x, w, eps), torch.float64)
         found = both_passes(lambda x, w: GpuBlock.apply(x, eps, None, dtype, *w), torch.float32)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..capabilities import without_autocast
 from ..depthwise_grad import depthwise_backward
 from .cpu_forward import depthwise
 from .equations import BlockWeights, gate_goes_into_w2, images_of, rows_of, seln_gate
@@ -32,7 +33,7 @@ def _gated_product(u: Tensor, scales: Tensor, w: BlockWeights) -> Tensor:
 class _RecomputingBlock(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, eps, branch_scale, dtype, *weights):
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device.type):
             w = BlockWeights(*weights).cast(dtype)
             x = x.contiguous(memory_format=torch.channels_last)
             chosen = x.to(dtype)
@@ -53,7 +54,7 @@ class _RecomputingBlock(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         x, y, h, product, means, branch_scale, *weights = ctx.saved_tensors
-        with torch.autocast(grad.device.type, enabled=False):
+        with without_autocast(grad.device.type):
             branch_grad = grad if branch_scale is None else grad * branch_scale.view(-1, 1, 1, 1)
             d_x, *d_weights = _branch_backward(
                 branch_grad, x, y, h, product, means, BlockWeights(*weights), ctx.eps
