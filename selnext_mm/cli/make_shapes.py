@@ -1,7 +1,6 @@
 """``selnext-mm make-shapes DIR``: write the synthetic COCO data set of the demo."""
 
 import argparse
-import json
 from pathlib import Path
 
 from selnext_mm.cli.parser import Parser
@@ -64,10 +63,9 @@ def main(argv: list[str] | None = None) -> int:
     summary = write_shapes(args.dir, args.train, args.val, args.size, args.seed, args.force)
     print(report(summary))
     if args.preview:
-        from selnext_mm.visualization.panel import draw_sheet
+        from selnext_mm.visualization.panel import draw_sheet, load_annotations
 
-        path = annotation_file(summary.folder, 'val')
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = load_annotations(annotation_file(summary.folder, 'val'))
         draw_sheet(
             content, summary.folder / 'val2017', args.preview, title='Synthetic shapes, validation'
         )

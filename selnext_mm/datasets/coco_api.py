@@ -1,9 +1,16 @@
 """mmdet's ``COCO`` with this package's reader: training and metrics see what the check has seen."""
 
+import contextlib
+import io
 from pathlib import Path
 
 from selnext_mm.datasets.coco_content import check_records, for_scoring, load_coco
 from selnext_mm.datasets.hidden_folders import skip_hidden_folders
+
+
+def without_its_prints() -> contextlib.AbstractContextManager:
+    """pycocotools prints its progress; not in here."""
+    return contextlib.redirect_stdout(io.StringIO())
 
 
 def use_one_reader() -> None:

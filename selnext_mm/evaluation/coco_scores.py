@@ -1,8 +1,6 @@
 """AP, precision-recall curves and size buckets of COCO predictions, by pycocotools."""
 
-import contextlib
 import copy
-import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +8,7 @@ from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from selnext_mm.datasets.coco_api import without_its_prints
 from selnext_mm.datasets.coco_content import for_scoring, normalise
 
 SIZES = ('small', 'medium', 'large')  # below 32x32, up to 96x96, above; in pixels
@@ -155,7 +154,7 @@ def run_coco_eval(
         images = {i['id']: (i['height'], i['width']) for i in content['images']}
         for r in results:
             r['segmentation'] = rle(r['segmentation'], *images[r['image_id']])
-    with contextlib.redirect_stdout(io.StringIO()):
+    with without_its_prints():
         truth = COCO()
         truth.dataset = content
         truth.createIndex()

@@ -10,6 +10,7 @@ import numpy as np
 from pycocotools.cocoeval import COCOeval
 
 from selnext_mm.evaluation.matching import overlaps
+from selnext_mm.evaluation.precision import precision_at
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU: from here on found; below it nothing is there
 # Of predictions, and of objects.
@@ -216,11 +217,9 @@ def average_precision(right: np.ndarray, objects: int) -> float:
         right: (n,) True for right predictions, by falling score.
         objects: how many there are to find, at least 1.
     """
-    hits = np.cumsum(right)
-    precision = hits / np.arange(1, len(hits) + 1)
-    precision = np.maximum.accumulate(precision[::-1])[::-1]
-    places = np.searchsorted(hits / objects, RECALLS, side='left')
-    return float(precision[places[places < len(hits)]].sum() / len(RECALLS))
+    hits = np.cumsum(right)[None]
+    misses = np.arange(1, hits.shape[1] + 1) - hits
+    return float(precision_at(hits, misses, objects, RECALLS).mean())
 
 
 def mean_ap(category: np.ndarray, right: np.ndarray, objects: np.ndarray) -> float | None:

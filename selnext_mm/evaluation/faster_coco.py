@@ -1,14 +1,14 @@
 """COCO's box and mask AP by faster-coco-eval: mmdet's metric, its numbers, less waiting."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
-from io import StringIO
 from unittest.mock import patch
 
 from mmengine.registry import METRICS
 
+from selnext_mm.datasets.coco_api import without_its_prints
 from selnext_mm.errors import UserError
 
 PACKAGE = 'faster-coco-eval'
@@ -60,7 +60,7 @@ def _numbered(truth, found) -> tuple:
                 for n, a in enumerate(coco.dataset.get('annotations', ()), 1)
             ],
         }
-        with redirect_stdout(StringIO()):
+        with without_its_prints():
             new.createIndex()
         results.append(new)
     return numbers, *results

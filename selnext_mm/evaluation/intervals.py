@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from selnext_mm.evaluation.coco_scores import SIZES
+from selnext_mm.evaluation.precision import precision_at
 
 LEVEL = 0.95
 AREAS = ('', *(f' {size}' for size in SIZES))
@@ -38,13 +39,7 @@ class _Class:
         weight = times[self.image]
         right = np.cumsum(self.right * weight, axis=1)
         wrong = np.cumsum(self.wrong * weight, axis=1)
-        precision = right / np.maximum(right + wrong, np.spacing(1))
-        # As COCO has it: at each recall the largest precision of this or a higher one.
-        best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        best = np.concatenate([best, np.zeros((len(best), 1))], axis=1)
-        reached = right / objects
-        places = [np.searchsorted(row, recalls, side='left') for row in reached]
-        return np.stack([row[at] for row, at in zip(best, places, strict=True)])
+        return precision_at(right, wrong, objects, recalls)
 
 
 def precision_table(evaluation) -> list[list[_Class]]:

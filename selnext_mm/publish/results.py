@@ -1,7 +1,5 @@
 """What a published model reaches, as its test or last validation says, with intervals."""
 
-import contextlib
-import io
 import json
 import math
 from dataclasses import dataclass, field
@@ -9,7 +7,7 @@ from pathlib import Path
 
 from mmengine.registry import DATASETS, DefaultScope
 
-from selnext_mm.datasets.coco_api import read_data_as_checked
+from selnext_mm.datasets.coco_api import read_data_as_checked, without_its_prints
 from selnext_mm.errors import UserError
 from selnext_mm.evaluation.coco_scores import run_coco_eval, scores_of
 from selnext_mm.evaluation.intervals import ap_intervals
@@ -153,7 +151,7 @@ def count_tested(loaded: LoadedModel) -> int | None:
     read_data_as_checked(loaded.cfg.get('default_scope'))
     try:
         scope = DefaultScope.overwrite_default_scope(loaded.cfg.get('default_scope', 'mmengine'))
-        with scope, contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
+        with scope, without_its_prints():
             return len(DATASETS.build(dict(dataset, lazy_init=False)))
     except (UserError, OSError, ValueError, KeyError, TypeError, RuntimeError):
         return None

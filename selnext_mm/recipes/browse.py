@@ -1,7 +1,6 @@
 """Images with their labels, as they lie in the files and as they are trained on."""
 
 import base64
-import contextlib
 import html
 import io
 import os
@@ -21,7 +20,7 @@ from selnext_mm.config.load import load_config, set_data_root
 from selnext_mm.config.walk import iter_datasets
 from selnext_mm.datasets.check.config import stop_on_bad_labels
 from selnext_mm.datasets.check.drawn import mask_of
-from selnext_mm.datasets.coco_api import read_data_as_checked
+from selnext_mm.datasets.coco_api import read_data_as_checked, without_its_prints
 from selnext_mm.datasets.formats import find_dataset
 from selnext_mm.datasets.pixels import read_rgb
 from selnext_mm.disk import write_text
@@ -101,8 +100,7 @@ def build_dataset(cfg: Config, split: str = 'train'):
     stop_on_bad_labels(cfg, loader)
     scope = cfg.get('default_scope', 'mmengine')
     read_data_as_checked(scope)
-    silent = contextlib.redirect_stdout(io.StringIO())  # pycocotools tells its progress
-    with quiet(), silent, DefaultScope.overwrite_default_scope(scope):
+    with quiet(), without_its_prints(), DefaultScope.overwrite_default_scope(scope):
         dataset = DATASETS.build(cfg[loader].dataset)
         if hasattr(dataset, 'full_init'):
             dataset.full_init()
