@@ -122,6 +122,27 @@ def checkpointed(module: nn.Module, function: Callable[[Tensor], Tensor], x: Ten
     return checkpoint(function, x, use_reentrant=False, context_fn=contexts)
 
 
+class CheckpointedOnce:
+    """Before another package's block with ``with_cp``: running statistics are updated once.
+
+    mmdet's and mmpretrain's own checkpointing updates them again in the recomputation.
+    """
+
+    with_cp: bool
+
+    def _kept(self, x: Tensor) -> Tensor:
+        former, self.with_cp = self.with_cp, False
+        try:
+            return super().forward(x)  # type: ignore[misc]  # the block's
+        finally:
+            self.with_cp = former
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.with_cp and x.requires_grad:
+            return checkpointed(self, self._kept, x)
+        return self._kept(x)
+
+
 @contextmanager
 def keep_running_stats(module: nn.Module) -> Iterator[None]:
     """Let no batch norm update its running statistics, which a recomputation would do twice."""

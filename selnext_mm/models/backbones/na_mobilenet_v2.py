@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 
-from mmpretrain.models.backbones.mobilenet_v2 import MobileNetV2
+from mmpretrain.models.backbones.mobilenet_v2 import InvertedResidual, MobileNetV2
 from torch import nn
 
 from selnext_mm.framework import MODELS
 
 from .base import CountedPretrained
+from .layers import CheckpointedOnce
+
+
+class CheckpointedResidual(CheckpointedOnce, InvertedResidual):
+    """mmpretrain's inverted residual, whose ``with_cp`` updates running statistics once."""
 
 
 class NAMobileNetV2(CountedPretrained, MobileNetV2):
@@ -44,6 +49,8 @@ class NAMobileNetV2(CountedPretrained, MobileNetV2):
 
     def make_layer(self, out_channels: int, **kwargs) -> nn.Sequential:
         blocks = super().make_layer(out_channels=out_channels, **kwargs)
+        for block in blocks:
+            block.__class__ = CheckpointedResidual  # the class is no argument of make_layer
         if self.attention_cfg is not None:
             for block in blocks:
                 attention = MODELS.build(dict(self.attention_cfg, in_channels=out_channels))

@@ -6,7 +6,7 @@ from mmdet.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from selnext_mm.models.backbones.layers import checkpointed
+from selnext_mm.models.backbones.layers import CheckpointedOnce, checkpointed
 
 from .base import CountedPretrained
 
@@ -55,7 +55,11 @@ class PluginBasicBlock(BasicBlock):
         return self.relu(out + shortcut)
 
 
-class ConvBottleneck(Bottleneck):
+class CheckpointedBottleneck(CheckpointedOnce, Bottleneck):
+    """mmdet's bottleneck, whose ``with_cp`` updates running statistics once."""
+
+
+class ConvBottleneck(CheckpointedBottleneck):
     """mmdet's bottleneck with another module in the place of its 3x3 convolution, norm and ReLU.
 
     ``y = relu(shortcut(x) + plugins(norm3(conv3(module(relu(norm1(conv1(x))))))))``
@@ -137,6 +141,8 @@ class NAResNet(CountedPretrained, ResNet):
         elif self.conv2_cfg is not None:
             block = ConvBottleneck
             kwargs['conv2_cfg'] = dict(self.conv2_cfg)
+        else:
+            block = CheckpointedBottleneck
         return super().make_res_layer(block=block, **kwargs)
 
     def train(self, mode: bool = True) -> 'NAResNet':
