@@ -157,8 +157,8 @@ def release_the_lock_of_managers() -> None:
     """Let mmengine's global instances (scopes, loggers, visualizers) be found after an error.
 
     ``ManagerMixin`` of mmengine 0.10.7 takes a lock that all of them share, and keeps it where it
-    raises: for a visualizer that cannot be built, a name that is none, or Ctrl-C in it. Every other
-    thread then waits for ever, as that of a prediction after a training with such a mistake. Inert
+    raises: for a visualizer that cannot be built, an invalid name, or Ctrl-C in it. Every other
+    thread then waits forever, as that of a prediction after a training with such a mistake. Inert
     where mmengine has no such lock.
     """
     from mmengine.utils import manager

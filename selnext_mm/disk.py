@@ -179,7 +179,7 @@ def limit_reached(path: Path, error: BaseException, written: int = 0) -> str:
 
 
 def full_disk(error: OSError) -> str | None:
-    """One message for a disk that takes no more, whoever wrote; None for other errors.
+    """One message for a full disk, whoever wrote; None for other errors.
 
     The error of a write names no file: it is looked up among the open files of the traceback.
     """

@@ -40,7 +40,7 @@ WORDS = {
     bool: 'True or False',
     int: 'a whole number',
     float: 'a number',
-    str: 'a text',
+    str: 'a string',
     Path: 'a path',
     dict: 'a dict',
     Callable: 'a function',
@@ -55,7 +55,7 @@ def _kinds(hint: Any) -> tuple[Any, ...]:
 def _words(kind: Any) -> str:
     origin, inside = typing.get_origin(kind) or kind, typing.get_args(kind)
     if inside and origin is not dict and issubclass(origin, Iterable):
-        return 'a list of texts' if inside == (str,) else 'a list'
+        return 'a list of strings' if inside == (str,) else 'a list'
     return WORDS.get(origin) or f'a {origin.__name__}'
 
 

@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--no-duplicates', action='store_true', help='of a folder: do not look for duplicate images'
     )
-    parser.add_argument('--data-root', help='folder of the data set: moves all datasets there')
+    parser.add_argument('--data-root', help='folder of the data set: moves all data sets there')
     parser.add_argument(
         '--images',
         action='store_true',

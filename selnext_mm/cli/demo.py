@@ -83,7 +83,7 @@ def check_run(work: Path, wanted: dict) -> dict | None:
     """What the marker in ``work`` says, None where nothing has been trained.
 
     Raises:
-        UserError: if the run there is another one, or nobody knows which. It is left alone.
+        UserError: if the run there is another one, or cannot be identified. It is left alone.
     """
     marker = work / MARKER
     remedy = 'give another --work-dir, or remove the folder if it is not needed'
@@ -95,8 +95,7 @@ def check_run(work: Path, wanted: dict) -> dict | None:
         if isinstance(error, FileNotFoundError) and not (work / POINTER).exists():
             return None
         raise UserError(
-            f'{work} holds a run, and no {MARKER} that says of what (this command writes one); '
-            f'{remedy}'
+            f'{work} holds a run, but no {MARKER}, which identifies a run of this command; {remedy}'
         ) from error
     if differs:
         raise UserError(f'{work} holds another run: {", ".join(differs)}; {remedy}')
@@ -147,7 +146,7 @@ def draw(data: Path, predictions: Path, panel: Path) -> None:
     if json.loads(predictions.read_text(encoding='utf-8')):
         run('panel', *where, '--results', str(predictions), '--out', str(panel))
         return
-    # The command takes an empty file for a mistake, which it mostly is.
+    # The command treats an empty file as a mistake, which it usually is.
     from selnext_mm.visualization.panel import draw_panel, load_annotations
 
     draw_panel(load_annotations(ann), [], images, panel)

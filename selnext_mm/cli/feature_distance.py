@@ -13,7 +13,7 @@ def build_parser() -> argparse.ArgumentParser:
     result = base_parser(
         'selnext-mm feature-distance',
         'Mean feature cosine distance of every block (equations 4 and 5) over a folder of '
-        'pictures: 0 where all channels are alike, 0.5 where they are unrelated.',
+        'images: 0 where all channels are alike, 0.5 where they are unrelated.',
     )
     result.add_argument(
         '--at',

@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
         'order (default: the newest in each WORK_DIR)',
     )
     result.add_argument('--ann', metavar='JSON', help="annotations (default: the config's)")
-    result.add_argument('--images', metavar='DIR', help="pictures (default: the config's)")
+    result.add_argument('--images', metavar='DIR', help="images (default: the config's)")
     result.add_argument(
         '--name',
         action='append',

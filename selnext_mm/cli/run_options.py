@@ -32,7 +32,7 @@ def base_parser(
     )
     parser.add_argument('--work-dir', help='default: work_dirs/<config folder>/<config name>')
     parser.add_argument(
-        '--data-root', help='folder of the data set: moves all datasets and evaluators there'
+        '--data-root', help='folder of the data set: moves all data sets and evaluators there'
     )
     parser.add_argument(
         '--cfg-options',

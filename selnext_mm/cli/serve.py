@@ -80,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     result.add_argument('--batch-size', type=int, default=8, help='(%(default)s)')
     result.add_argument(
-        '--no-token', action='store_true', help='let everybody in who reaches --host'
+        '--no-token', action='store_true', help='accept anyone who can reach --host'
     )
     return result
 
@@ -119,7 +119,7 @@ def read_token(args: argparse.Namespace) -> str:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises :class:`UserError` for an address that cannot be had."""
+    """A bound socket. Raises :class:`UserError` for an address that cannot be bound."""
     if not 0 <= port < 65536:
         raise UserError(f'--port {port}; expected 0 to 65535')
     try:

@@ -14,7 +14,7 @@ from selnext_mm.config.walk import iter_datasets, iter_evaluators
 from selnext_mm.config_files import SUFFIXES, find_config
 from selnext_mm.errors import UserError
 
-IMPORTS = "expected dict(imports=['module', ...], allow_failed_imports=False), the names as texts"
+IMPORTS = "expected dict(imports=['module', ...], allow_failed_imports=False), the names as strings"
 IMPORTER = 'import_modules_from_strings'  # of mmengine
 FOLDERS = ('data_root', 'work_dir', 'out_dir', 'save_dir')  # keys, whose value may be "~"
 

@@ -104,7 +104,7 @@ class ConciseRunner(Runner):
         own = model.state_dict()
         state, prefix = without_prefix(own, state)
         if prefix:
-            self.logger.info(f'{filename}: the prefix {prefix!r} of all names is taken off')
+            self.logger.info(f'{filename}: removed the prefix {prefix!r} from all names')
         state, final = classifier_for_maps(own, state)
         if final:
             self.logger.info(f"{filename}: the classifier's final norm is left out")

@@ -27,8 +27,8 @@ from selnext_mm.engine.device import adapt_to_device
 from selnext_mm.engine.distributed import launch
 from selnext_mm.engine.hooks.show_subfolders import keep_subfolders
 from selnext_mm.engine.preflight.advice import lr_for_batch, random_and_fixed
+from selnext_mm.engine.preflight.config import check_config
 from selnext_mm.engine.preflight.constructors import check_arguments, check_metrics
-from selnext_mm.engine.preflight.settings import check_settings
 from selnext_mm.engine.preflight.values import misspelt_keys
 from selnext_mm.engine.preflight.weights import (
     check_checkpoint,
@@ -143,7 +143,7 @@ class Session:
         Args:
             resume: ``auto`` (or True) goes on from the newest intact checkpoint of the work dir,
                 ``if-any`` does so if there is one, a path from that file. A job that torchrun or
-                Slurm has started again goes on whatever is said here.
+                Slurm has started again is always resumed.
             amp: mixed precision (fp16).
             auto_scale_lr: scale the lr by (batch of this run) / ``auto_scale_lr.base_batch_size``.
             loggers: where the scalars go, too: ``tensorboard``, ``wandb``, ``mlflow``, ``clearml``.
@@ -154,14 +154,14 @@ class Session:
             the path of the last checkpoint; None if the config keeps none.
 
         Raises:
-            UserError: a mistake of the user, or a disk that takes no more.
+            UserError: a mistake of the user, or a full disk.
             Stopped: after SIGTERM, SIGUSR1 or Ctrl-C, with the state saved.
         """
         cfg = self._copy(TRAIN_KEYS, 'cannot be trained: it has no {key}')
         set_switches(cfg, amp, auto_scale_lr, loggers, show_predictions)
         check_backends(cfg)
         loaders = ('train_dataloader', 'val_dataloader')
-        check_settings(cfg, loaders)
+        check_config(cfg, loaders)
         lines = self._check_labels(cfg, loaders)
         make_safe(cfg)
         add_class_ap(cfg)
@@ -236,7 +236,7 @@ class Session:
             check_folder('--show-dir', os.path.expanduser(show_dir))
             show_in(cfg, os.path.expanduser(show_dir))
         loaders = ('test_dataloader',)
-        check_settings(cfg, loaders)
+        check_config(cfg, loaders)
         check_metrics(cfg, 'test_evaluator', writes=bool(out))
         content = check_checkpoint(cfg, path)
         lines = self._check_labels(cfg, loaders)

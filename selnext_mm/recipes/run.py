@@ -58,7 +58,7 @@ class TrainResult:
 
 
 def run_folder(data: Path, model: str | None, resume: bool) -> Path:
-    """``work_dirs/<data>_<model>``, with a number behind it where a run is there already.
+    """``work_dirs/<data>_<model>``, followed by a number if a run exists there.
 
     With ``resume`` it is the newest of these that holds a checkpoint.
 
@@ -124,7 +124,7 @@ def best_checkpoint(folder: Path) -> Path:
 
 
 def _best_for_all(folder: Path) -> Path:
-    """The choice of the first process: another one may look while that one still removes."""
+    """The choice of the first process; others could see files that it is still removing."""
     found: Path | UserError | None = None
     if is_main_process():
         try:
@@ -139,7 +139,7 @@ def _best_for_all(folder: Path) -> Path:
 
 @contextmanager
 def _config_of_a_run(folder: Path) -> Iterator[list[Session]]:
-    """Take ``config.py`` back if a mistake is found before a session of the list has a runner."""
+    """Remove ``config.py`` again if a mistake is found before a session has a runner."""
     path, sessions = folder / OWN_CONFIG, list[Session]()
     there, before = folder.is_dir(), path.read_text('utf-8') if path.is_file() else None
     try:

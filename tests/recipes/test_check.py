@@ -91,8 +91,8 @@ def test_from_python_it_returns_what_the_command_shows(tmp_path, capsys):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(source=3), 'check_data: source=3; expected a text or a path'),
-        (dict(source='.', splits='train'), "splits='train'; expected a list of texts"),
+        (dict(source=3), 'check_data: source=3; expected a string or a path'),
+        (dict(source='.', splits='train'), "splits='train'; expected a list of strings"),
         (dict(source='.', images='yes'), "images='yes'; expected True or False"),
         (dict(source='.', workers='2'), "workers='2'; expected a whole number or None"),
         (dict(source='.', progress=True), 'progress=True; expected a function'),

@@ -206,7 +206,7 @@ def read_yaml(path: str | os.PathLike) -> dict:
     text = read_text(path)
     if len(text) > MAX_YAML:
         raise UserError(
-            f'{path} has {len(text) >> 20} MB; the YAML file of a data set has a few lines of '
+            f'{path} is {len(text) >> 20} MB large; the YAML file of a data set has a few lines of '
             'paths and names. Name the right file'
         )
     try:

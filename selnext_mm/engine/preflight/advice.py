@@ -1,4 +1,4 @@
-"""What a training is warned of before it starts."""
+"""Warnings before a training."""
 
 from mmengine.config import Config
 from torch import nn

@@ -1,4 +1,4 @@
-"""Parts of a config that are sound each by itself and do not fit together."""
+"""Parts of a config that are valid alone, but not together."""
 
 from collections.abc import Iterable
 

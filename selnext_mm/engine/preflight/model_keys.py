@@ -1,7 +1,7 @@
 """Keys of ``model.train_cfg`` and ``model.test_cfg`` that nothing reads, and the nearest name.
 
 Stock detectors take both as plain dicts and ask them for what they need: a misspelt ``score_thr``
-is a default, without a word. What is asked for is found in the source of the model's classes: the
+is a default, silently. What is asked for is found in the source of the model's classes: the
 names that they read from variables called ``...cfg``. Assigners, samplers and NMS are called with
 their keys, of which some swallow what they do not know (``**kwargs``).
 """

@@ -93,7 +93,7 @@ def read_checkpoint(path: str) -> dict:
     """A checkpoint from a file or an address, its weights where a runner looks for them.
 
     Raises:
-        UserError: it cannot be had, or is refused.
+        UserError: it cannot be fetched, or is refused.
     """
     if '://' not in path:
         return with_state_dict(load_file(path))

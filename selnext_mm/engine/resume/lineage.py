@@ -64,7 +64,9 @@ def meta_of(checkpoint: dict) -> dict:
     if not isinstance(meta, dict) or not {'epoch', 'iter'} <= set(meta):
         raise ValueError('no epoch and iteration in it: weights, not a state of training')
     if not all(type(meta[key]) is int and meta[key] >= 0 for key in ('epoch', 'iter')):
-        raise ValueError(f'epoch {meta["epoch"]!r:.20}, iteration {meta["iter"]!r:.20}: no counts')
+        raise ValueError(
+            f'epoch {meta["epoch"]!r:.20}, iteration {meta["iter"]!r:.20}: not valid counts'
+        )
     if 'optimizer' not in checkpoint:
         raise ValueError('no optimizer state in it: good for --cfg-options load_from=..., or test')
     return meta

@@ -151,7 +151,7 @@ def test_iterations_that_are_no_counts_are_no_state_of_training(tmp_path, value)
     good = checkpoint(tmp_path, 'epoch_1.pth', 5)
     newest = find_newest(tmp_path)
     assert newest.path == good
-    assert 'no counts' in newest.skipped[0][1]
+    assert 'not valid counts' in newest.skipped[0][1]
 
 
 def test_a_run_id_of_another_kind_is_none(tmp_path):

@@ -1,4 +1,4 @@
-"""What can be said of a config before its labels, its model and its weights are looked at."""
+"""Checks that need the config alone, not its labels, its model or its weights."""
 
 from mmengine.config import Config
 
@@ -9,7 +9,7 @@ from selnext_mm.engine.preflight.paths import check_paths
 from selnext_mm.engine.preflight.values import check_numbers, check_types
 
 
-def check_settings(cfg: Config, loaders: tuple[str, ...]) -> None:
+def check_config(cfg: Config, loaders: tuple[str, ...]) -> None:
     """Raise :class:`UserError` for types, numbers, keys and paths that no run can use.
 
     Args:
