@@ -273,6 +273,17 @@ def install_compiled(facts: dict, choice: str) -> None:
     say(f'mmcv {MMCV} with compiled operators ({kind}) from {wheels[0].parent}')
 
 
+def install_package() -> None:
+    """Install the clone, editable.
+
+    The line in a .pth lets Python find the package from the folder that holds the clone, too: there
+    it would take the clone's folder, which has the same name, for a package without modules.
+    """
+    install('--no-deps', '--no-build-isolation', '-e', str(ROOT))
+    site_packages = next((VENV / 'lib').glob('python3*')) / 'site-packages'
+    (site_packages / 'selnext_mm_clone.pth').write_text(f'{ROOT}\n', encoding='utf-8')
+
+
 def stack() -> list[str]:
     lines = (ROOT / 'requirements' / 'openmmlab.txt').read_text(encoding='utf-8').splitlines()
     return [x for x in lines if x.startswith(('mmengine==', 'mmdet==', 'mmpretrain=='))]
@@ -334,7 +345,7 @@ def main() -> None:
         '--no-deps', f'torchvision=={os.environ.get("TORCHVISION_VERSION", "0.28.0")}', *stack(),
         '-r', str(requirements / 'lock.txt'), '-r', str(requirements / 'dev.txt'),
     )  # fmt: skip
-    install('--no-deps', '--no-build-isolation', '-e', str(ROOT))
+    install_package()
     if state['ops'] == 'torch':
         install_lite()
     else:

@@ -285,3 +285,16 @@ def test_torchrun_takes_the_projects_environment(tmp_path):
     env['PYTHON'] = '/bin/echo'
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.stdout.startswith('-m torch.distributed.run')
+
+
+@pytest.mark.skipif(
+    Path(sys.prefix) != ROOT / '.venv', reason='another environment than that of make setup'
+)
+def test_the_package_is_found_beside_a_folder_of_its_name(tmp_path):
+    """As from the folder that holds the clone."""
+    (tmp_path / 'selnext_mm' / 'selnext_mm').mkdir(parents=True)
+    code = 'import selnext_mm; print(selnext_mm.__file__)'
+    result = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert result.stdout.strip() == str(ROOT / 'selnext_mm' / '__init__.py'), result.stderr
