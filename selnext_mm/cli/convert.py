@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selnext_mm import __version__
-from selnext_mm.checkpoints.files import check_suffix, load_file, save_file, take_weights
-from selnext_mm.checkpoints.fit import without_wrappers
+from selnext_mm.checkpoints.convert import convert_file
 from selnext_mm.checkpoints.keymaps.rules import Arch, KeyMapping
 from selnext_mm.checkpoints.keymaps.selnext import AT_INIT_ATTENTION
-from selnext_mm.checkpoints.keymaps.sources import KEY_MAPS, TARGETS, convert_keys
+from selnext_mm.checkpoints.keymaps.sources import KEY_MAPS, TARGETS
 from selnext_mm.checkpoints.pretrained import WITHOUT_ATTENTION
 from selnext_mm.cli.parser import Parser
-from selnext_mm.errors import UserError
 from selnext_mm.models.backbones import patnet
 from selnext_mm.models.backbones.selnext import ARCHS
 from selnext_mm.text import preview
@@ -102,25 +99,9 @@ def usage(result: KeyMapping, out: Path) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    out = check_suffix(args.output)
-    if out.is_dir():
-        raise UserError(f'{out} is a directory; name a file')
-    if out.exists():
-        if not args.force:
-            raise UserError(f'{out} exists; --force overwrites it')
-        if Path(args.input).exists() and out.samefile(args.input):
-            raise UserError(f'{out} is the input itself; choose another OUT')
-    wanted = 'raw' if args.weights == 'auto' else args.weights
-    state, weights = take_weights(load_file(args.input), wanted, args.input)
-    result = convert_keys(without_wrappers(state), args.source, args.target)
-    metadata = {
-        'source': args.source,
-        'source_file': Path(args.input).name,
-        'target': args.target,
-        'model': result.model,
-        'arch': describe(result.arch),
-        'converter': f'selnext_mm {__version__}',
-    }
-    save_file(result.state, out, metadata)
-    print(report(result, len(state), weights, out))
+    done = convert_file(
+        *(args.input, args.output, args.source, args.target, args.weights, args.force),
+        describe=describe,
+    )
+    print(report(done.mapping, done.tensors, done.weights, done.out))
     return 0
