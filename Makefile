@@ -16,8 +16,9 @@ JOBS ?= auto
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
 # Rooms whose tests start no process and train nothing.
-QUICK := $(addprefix tests/,checkpoints config datasets/check evaluation models/attention \
-	repo/test_imports.py) --deselect \
+QUICK := $(addprefix tests/,analysis/papers checkpoints cli/test_parser.py config datasets/check \
+	evaluation models/attention repo/test_imports.py repo/test_rooms.py test_config_files.py \
+	test_disk.py test_text.py visualization) --deselect \
 	tests/repo/test_imports.py::test_the_package_imports_without_mmcv_mmdet_and_mmpretrain
 
 # The files with such tests: collecting all the others takes half a minute.

@@ -8,8 +8,7 @@ from mmengine.config import Config
 
 from selnext_mm.cli import mim
 from selnext_mm.config import aliases
-from selnext_mm.config.load import load_config
-from selnext_mm.config_files import config_leaves, config_root, long_names
+from selnext_mm.config_files import long_names
 from selnext_mm.errors import UserError
 
 SHAPES = 'mask-rcnn_selnext-atto_fpn-64_shapes-224.py'
@@ -40,14 +39,6 @@ def content(folder):
 def run(capsys, *options):
     assert mim.main([str(option) for option in options]) == 0
     return capsys.readouterr().out.splitlines()
-
-
-@pytest.mark.parametrize('folder', sorted({leaf.split('/')[0] for leaf in config_leaves()}))
-def test_the_owner_is_the_default_scope(folder):
-    for leaf in config_leaves():
-        if leaf.startswith(f'{folder}/'):
-            scope = load_config(config_root() / leaf).get('default_scope')
-            assert aliases.owner(leaf) == scope, leaf
 
 
 def test_each_config_has_one_owner_and_is_inherited(site):

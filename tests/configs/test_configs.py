@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from selnext_mm.config import aliases
 from selnext_mm.config.load import load_config
 from selnext_mm.config.walk import LOADERS
 from selnext_mm.config_files import config_leaves, config_root
@@ -92,6 +93,7 @@ def test_config_is_complete(name):
     assert cfg.auto_scale_lr.base_batch_size > 0
     assert 'enable' in cfg.auto_scale_lr
     assert cfg.randomness.seed is not None
+    assert aliases.owner(name) == cfg.default_scope
     for loader in LOADERS:
         if cfg.model.type == 'FCMAE' and loader != 'train_dataloader':
             assert cfg.get(loader) is None  # there is nothing to measure but the loss
