@@ -1,4 +1,4 @@
 """Several processes: how they start (``processes``, ``launch``), meet (``rendezvous``) and agree.
 
-Not here: processes that load images.
+Not here: the worker processes of data loaders.
 """
