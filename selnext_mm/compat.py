@@ -41,7 +41,7 @@ def mend_torchvision() -> None:
 
 
 def _known_method(owner: type, name: str):
-    """The attributes that a checkpoint may request by ``getattr``: six pure functions of mmengine.
+    """``getattr`` for checkpoints, which allows only six pure functions of mmengine.
 
     They are the statistics of ``HistoryBuffer``, and the curves of the one-cycle schedule, which
     keeps the chosen one in its state.

@@ -29,8 +29,8 @@ NUMBERS = (int, float)
 PLURALS = {'image': 'images', 'category': 'categories'}
 TRUE, FALSE = {'1', 'true', 'yes'}, {'0', 'false', 'no', ''}
 MIN_NUMBERS = 6  # of a polygon: three points
-# Stands for no mask. mmdet leaves out an odd number of coordinates, just as it left out the
-# original mask; pycocotools draws two points, which contain no pixel.
+# Replaces masks that mmdet leaves out: mmdet also leaves out an odd number of coordinates, and
+# pycocotools draws two points, which contain no pixel.
 NO_MASK = (0, 0, 0, 0, 0)
 
 

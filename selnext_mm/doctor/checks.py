@@ -272,8 +272,8 @@ def inspect_environment(
 ) -> list[Row]:
     """All rows, in the order in which failures are best fixed.
 
-    ``timeout`` (seconds) limits the probes that share a process; ``told`` is called with the name
-    of each finished probe.
+    ``timeout`` (seconds) applies to the probes that share a process; ``told`` is called with the
+    name of each finished probe.
     """
     facts = run_probes(PROBES, timeout, told)
     torch, mmcv = facts['torch'], facts['mmcv']

@@ -35,7 +35,7 @@ def adapt_to_device(cfg: Config, device: str | None = None) -> list[str]:
     - ``AmpOptimWrapper`` becomes ``AutoAmpOptimWrapper`` (which is float32 there);
     - ``SyncBN`` becomes ``BN``;
     - the ``nccl`` backend becomes ``gloo``;
-    - persistent workers are switched off where there are no workers (any device).
+    - persistent workers are switched off if there are no workers (any device).
 
     Args:
         cfg: a full runner config.

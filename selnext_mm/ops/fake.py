@@ -1,4 +1,4 @@
-"""What an operator returns for tensors without data, for every torch that this package supports."""
+"""What an operator returns for tensors without data, in every supported version of torch."""
 
 from collections.abc import Callable
 

@@ -152,7 +152,7 @@ def draw_instances(
     boxes, crowded = {}, len(instances) > CROWDED
     for item in order:
         x, y, w, h = item.bbox
-        # Clipped before rounding, since a box in a file may be too far away for an integer.
+        # Clipped before rounding, since a box in a file may be too far outside for an integer.
         box = (np.array([x, y, x + w, y + h]) * ratio).clip(0, np.array([*size, *size]) - 1)
         boxes[id(item)] = box = np.round(box).astype(int)
         if with_boxes:

@@ -1,4 +1,4 @@
 """Several processes: how they start (``processes``, ``launch``), meet (``rendezvous``) and agree.
 
-Not here: the worker processes of data loaders.
+Not here: processes that load images.
 """

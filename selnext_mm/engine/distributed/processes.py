@@ -40,7 +40,7 @@ def start_processes(command: str, argv: list[str], number: int) -> int:
     """Run ``selnext-mm COMMAND ARGV`` in ``number`` processes by torchrun; return the exit status.
 
     Raises:
-        UserError: for more processes than GPUs, or a number below 1.
+        UserError: for more processes than GPUs, if there are GPUs, or for a number below 1.
     """
     import torch
     from torch.distributed import run as torchrun

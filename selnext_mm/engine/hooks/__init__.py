@@ -1,4 +1,4 @@
 """Hooks of the runner, one per file.
 
-Not here: hooks that save and resume (``engine/resume/``).
+Not here: those that save and resume (``engine/resume/``).
 """

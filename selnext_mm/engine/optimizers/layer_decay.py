@@ -19,7 +19,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     ``paramwise_cfg``: ``layer_decay_rate`` in (0, 1], default 1 (no decay, only the weight-decay
     rule); ``decay_type``, default ``'layer_wise'``. With ``'stage_wise'``, ConvNeXt's rule for
     semantic segmentation, stem and downsampling layers have depth 0 and all blocks of stage i
-    (counted from 0) depth i + 1, whatever n is, so the last stage stays far below the full lr.
+    (counted from 0) depth i + 1, whatever n is. So the last stage stays far below the full lr.
     Source: ConvNeXt's published fine-tuning recipes. The stock constructors cannot be used
     here: those of mmdet and mmseg require "ConvNeXt" in the class name, mmpretrain's requires
     ``get_layer_depth`` on the top module, which a detector does not have.

@@ -258,7 +258,7 @@ class SafeCheckpointHook(CheckpointHook):
             self.file_backend.rmtree(path)
 
     def _write(self, runner, name: str, meta: dict, regular: bool) -> None:
-        """Write one checkpoint and the pointer. If one process fails, all stop."""
+        """Write one checkpoint and the pointer. All processes take part; if one fails, all stop."""
         check_weights(runner)
         meta = {key: meta[key] for key in ('epoch', 'iter')}
         self._saved = dict(name=name, meta=dict(meta), regular=regular, validated=False)
