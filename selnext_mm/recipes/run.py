@@ -270,7 +270,8 @@ def train(
         say: gets the lines about what was chosen.
         options: fields of :class:`~selnext_mm.recipes.options.Options`: ``epochs``,
             ``batch_size``, ``lr``, ``image_size``, ``workers``, ``seed``, ``patience``,
-            ``weights``, ``freeze``, ``multi_scale``, ``mix``, ``clip_grad``.
+            ``weights``, ``freeze``, ``multi_scale``, ``mix``, ``weight_decay``, ``drop_path``,
+            ``clip_grad``.
 
     Raises:
         UserError: for a mistake in the labels, the model or the options.

@@ -92,7 +92,7 @@ def tune(
     say: Callable[[str], None] = print,
     **options,
 ) -> TuneResult:
-    """Train ``trials`` times with different settings; report the best ones and keep their weights.
+    """Train ``trials`` times with different settings; report the best and keep its weights.
 
     The first trial is the recipe as it is. The same call with the same ``out`` continues where an
     earlier one stopped; several processes with the same ``out`` share the trials. A trial whose

@@ -134,7 +134,7 @@ class Backbone(CountedPretrained, BaseModule):
     """Base class of our own backbones: counted loading, and a training mode that respects freezing.
 
     ``train()`` leaves frozen modules in eval mode, and with ``norm_eval`` all batch norms. After
-    ``switch_to_deploy()`` it raises a RuntimeError.
+    ``switch_to_deploy()``, ``train(True)`` raises a RuntimeError.
     """
 
     default_init: tuple[dict, ...] = ()
