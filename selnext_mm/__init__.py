@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 __version__ = '0.1.0'
 
-# Public names -> module; imported when they are asked for.
+# Public names -> module; imported on first use.
 EXPORTS = {
     'Session': 'engine.session',
     'UserError': 'errors',
@@ -54,12 +54,12 @@ def __dir__() -> list[str]:
 
 
 def _is_command() -> bool:
-    """Is this process ``selnext-mm``?
+    """Whether this process is ``selnext-mm``.
 
-    It registers before the command that it was asked for: ``--help`` need not wait for torch, and
-    ``doctor`` starts where nothing can be imported.
+    The command line itself registers the modules when a command needs them, so ``--help`` need not
+    wait for torch, and ``doctor`` starts where nothing can be imported.
     """
-    words = iter(sys.orig_argv[1:])  # not sys.argv: a process that this one spawns inherits that
+    words = iter(sys.orig_argv[1:])  # not sys.argv, which spawned processes inherit
     for word in words:
         if word == '-m':
             return next(words, '') == __name__
@@ -70,6 +70,6 @@ def _is_command() -> bool:
     return False
 
 
-# Without torch or mmengine only the environment check can run, and it has to.
+# Without torch or mmengine the environment check still has to run.
 if find_spec('torch') and find_spec('mmengine') and not _is_command():
     register_modules()

@@ -12,7 +12,7 @@ from selnext_mm.errors import UserError
 from selnext_mm.ranks import is_first_process
 from selnext_mm.text import did_you_mean, short
 
-# What Path.exists() and open() say of names that a user gave.
+# Errors of Path.exists() and open() for names that a user gave.
 OF_NAMES = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
 DOCTOR = '"selnext-mm doctor" says what is missing and how to fix it'
 
@@ -28,10 +28,10 @@ def usage() -> str:
 
 
 def tell(message: str, debug: bool) -> int:
-    """Print ``message``, the exception at hand being shown for ``debug``; return status 2."""
+    """Print ``message``, with ``debug`` also the current exception; return status 2."""
     if debug:
         traceback.print_exc()
-    # All processes of a distributed run find the same mistake; one of them tells it.
+    # All processes of a distributed run find the same mistake; only one reports it.
     if is_first_process():
         print(f'error: {message}', file=sys.stderr)
     return 2
@@ -40,7 +40,7 @@ def tell(message: str, debug: bool) -> int:
 def call(main, argv: list[str]) -> int:
     """Run ``main(argv)`` and turn a :class:`UserError` into one message and status 2.
 
-    So with a package that is missing or does not fit: the text says how to find out.
+    The same applies to a missing or incompatible package: the message says how to find out.
     """
     argv = list(argv)
     debug = '--debug' in argv or bool(os.environ.get('SELNEXT_MM_DEBUG'))
@@ -52,12 +52,12 @@ def call(main, argv: list[str]) -> int:
     except ImportError as error:
         return tell(f'{type(error).__name__}: {" ".join(str(error).split())}. {DOCTOR}', debug)
     except AssertionError as error:
-        # How mmdet and mmpretrain refuse an mmcv or mmengine at import.
+        # mmdet and mmpretrain refuse an incompatible mmcv or mmengine like this at import.
         if 'is used but incompatible' not in str(error):
             raise
         return tell(f'{" ".join(str(error).split())} {DOCTOR}', debug)
     except BrokenPipeError:
-        # The reader (head, a pager) has seen enough; the interpreter must not flush again.
+        # The reader (head, a pager) has closed the pipe; the interpreter must not flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
@@ -77,10 +77,10 @@ def call(main, argv: list[str]) -> int:
 
 
 def wait_passively() -> None:
-    """Let idle OpenMP threads sleep instead of spin, unless the user has chosen.
+    """Let idle OpenMP threads sleep instead of spin, unless the user has set this.
 
-    Two processes on the same cores otherwise take each other's time: 10.3 s an iteration became
-    0.7 s in one case. It has to be said before torch is loaded.
+    Otherwise two processes on the same cores slow each other down: in one case 10.3 s per
+    iteration became 0.7 s. It has to be set before torch is loaded.
     """
     chosen = ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME')
     if 'torch' not in sys.modules and not any(name in os.environ for name in chosen):
@@ -109,17 +109,17 @@ def dispatch(argv: list[str]) -> int:
 
 
 def open_streams() -> None:
-    """Give a process that was started with closed streams, as by some daemons, empty ones."""
+    """Open empty standard streams in a process that some daemon started without them."""
     for name, mode in (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')):
         if getattr(sys, name) is None:
-            # For the life of the process, as those that it stands for.
+            # Stays open as long as the process, like the stream that it replaces.
             setattr(sys, name, open(os.devnull, mode, encoding='utf-8'))  # noqa: SIM115
 
 
 def check_folder_is_there() -> None:
-    """Raise :class:`UserError` where the working directory was removed: libraries of torch abort.
+    """Raise :class:`UserError` if the working directory was removed: torch's libraries would abort.
 
-    Paths on the command line have no meaning there, either.
+    Relative paths on the command line would have no meaning, either.
     """
     try:
         os.getcwd()

@@ -1,4 +1,4 @@
-"""Work-arounds for the stack, each with its reason and the condition that makes it inert.
+"""Work-arounds for OpenMMLab and torch, each with its reason and the condition to skip it.
 
 ``apply()`` runs once, when ``selnext_mm`` is imported.
 """
@@ -13,16 +13,16 @@ from typing import Any
 
 
 def declare_torchvision_ops() -> bool:
-    """Let torchvision be imported where its compiled operators cannot be loaded.
+    """Let torchvision be imported even if its compiled operators cannot be loaded.
 
-    A torchvision wheel built for CUDA next to a CPU build of torch dies at import with
-    "operator torchvision::nms does not exist", and mmdet and mmpretrain with it, although they
-    use torchvision's transforms and mmcv's operators. Declaring the two schemas that its
-    module-level registrations ask for is enough; calling them still fails, as it should.
+    A torchvision wheel built for CUDA next to a CPU build of torch fails at import with
+    "operator torchvision::nms does not exist". So do mmdet and mmpretrain, although they use only
+    torchvision's transforms and mmcv's operators. Declaring the two schemas that its
+    module-level registrations need is enough; calling them still fails, as it should.
 
-    Inert if torchvision is absent or loads by itself. Returns whether it did anything. Importing
-    the package only sees to it that the import of torchvision does this when it comes: it takes
-    seconds, and a backbone needs nothing of it.
+    No effect if torchvision is absent or loads by itself. Returns whether it did anything.
+    Importing the package only installs a hook that does this when torchvision is imported, which
+    takes seconds; a backbone does not need it.
     """
     from selnext_mm import torchvision_import
 
@@ -34,17 +34,17 @@ def declare_torchvision_ops() -> bool:
 
 
 def mend_torchvision() -> None:
-    """:func:`declare_torchvision_ops` for whoever imports torchvision, at that moment."""
+    """Make any later import of torchvision apply :func:`declare_torchvision_ops`."""
     from selnext_mm import torchvision_import
 
     torchvision_import.repair()
 
 
 def _known_method(owner: type, name: str):
-    """What a checkpoint may ask ``getattr`` for: six functions of mmengine's, all of them pure.
+    """``getattr`` for checkpoints, which allows only six pure functions of mmengine.
 
-    The statistics of ``HistoryBuffer``, and the curves of the one-cycle schedule, which keeps
-    the chosen one in its state.
+    They are the statistics of ``HistoryBuffer``, and the curves of the one-cycle schedule, which
+    keeps the chosen one in its state.
     """
     from mmengine.logging import HistoryBuffer
     from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
@@ -67,7 +67,7 @@ def allow_checkpoint_types() -> None:
     1655). Only these are allowed, ``getattr`` for these methods alone; nothing here runs code
     from a file.
 
-    Inert before torch 2.4, which has no allow-list.
+    No effect before torch 2.4, which has no allow-list.
     """
     import torch
 
@@ -90,7 +90,7 @@ def allow_checkpoint_types() -> None:
             np.dtype,
             *dtypes,
             (_known_method, 'builtins.getattr'),
-            # Files name these functions by the module path of the numpy that wrote them.
+            # Files name these functions by their module path in the numpy version that wrote them.
             (multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
             (multiarray._reconstruct, 'numpy._core.multiarray._reconstruct'),
             (multiarray.scalar, 'numpy.core.multiarray.scalar'),
@@ -104,10 +104,10 @@ def load_only_weights() -> None:
 
     Stock mmengine calls ``torch.load`` with the default of the installed torch, which runs code
     from the file before torch 2.6; forks retry unrestricted after a failure. Ours never does,
-    and it reads ``.safetensors``. Addresses (http, torchvision, open-mmlab, ...) go through
-    ``torch.hub``, which runs code from the file whatever the version: they are fetched into the
-    same folder and read like a local file; so is ``hf://``, the Hugging Face Hub. What else the
-    module loads (s3, petrel) is restricted.
+    and it reads ``.safetensors``. URLs (http, torchvision, open-mmlab, ...) go through
+    ``torch.hub``, which runs code from the file in any version: here they are fetched into the
+    same folder and read like a local file, as is ``hf://``, the Hugging Face Hub. Other loads of
+    the module (s3, petrel) are restricted.
     """
     from mmengine.runner import CheckpointLoader, checkpoint
 
@@ -125,10 +125,10 @@ def load_only_weights() -> None:
 
 
 def write_checkpoints_atomically() -> None:
-    """Let mmengine write its checkpoints to local disks whole or not at all.
+    """Make mmengine write its checkpoints to local disks atomically.
 
-    Stock mmengine writes in place: a kill or a full disk leaves a broken file under the name
-    that ``last_checkpoint`` may give. Other file backends are left to mmengine.
+    Stock mmengine writes in place: a kill or a full disk leaves a broken file, to which
+    ``last_checkpoint`` may point. Other file backends are left to mmengine.
     """
     import mmengine.runner
     from mmengine.runner import checkpoint as module
@@ -147,19 +147,19 @@ def write_checkpoints_atomically() -> None:
         else:
             write_checkpoint(checkpoint, filename)
 
-    save_checkpoint.is_atomic = True  # type: ignore[attr-defined]  # a mark
+    save_checkpoint.is_atomic = True  # type: ignore[attr-defined]  # marks the patch
     for owner in (module, runner, mmengine.runner):
         if getattr(owner, 'save_checkpoint', None) is stock:
             owner.save_checkpoint = save_checkpoint
 
 
 def release_the_lock_of_managers() -> None:
-    """Let mmengine's global instances (scopes, loggers, visualizers) be found after an error.
+    """Keep mmengine's global instances (scopes, loggers, visualizers) accessible after an error.
 
-    ``ManagerMixin`` of mmengine 0.10.7 takes a lock that all of them share, and keeps it where it
-    raises: for a visualizer that cannot be built, an invalid name, or Ctrl-C in it. Every other
-    thread then waits forever, as that of a prediction after a training with such a mistake. Inert
-    where mmengine has no such lock.
+    ``ManagerMixin`` of mmengine 0.10.7 takes a lock that all of them share, and does not release it
+    if it raises: for a visualizer that cannot be built, an invalid name, or Ctrl-C. Every other
+    thread then waits forever, e.g. in a prediction after a training with such a mistake. No effect
+    if mmengine has no such lock.
     """
     from mmengine.utils import manager
 
@@ -173,7 +173,7 @@ def release_the_lock_of_managers() -> None:
             try:
                 return stock(cls, *args, **kwargs)
             except BaseException:
-                with contextlib.suppress(RuntimeError):  # it was released, or never taken
+                with contextlib.suppress(RuntimeError):  # already released, or never taken
                     release()
                 raise
 
@@ -189,16 +189,16 @@ def silence_pkg_resources() -> None:
     """Hide the notice that pkg_resources is deprecated.
 
     mmengine 0.10.7 imports it for every ``pkg::`` base of a config and reloads it each time,
-    about two lines per base. Inert where mmengine does not import it.
+    about two lines per base. No effect if mmengine does not import it.
     """
     warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
 
 def provide_mmcv_operators() -> None:
-    """Let ``mmcv.ops`` be imported where mmcv has no compiled operators (mmcv-lite).
+    """Let ``mmcv.ops`` be imported if mmcv has no compiled operators (mmcv-lite).
 
-    Every detector of MMDetection imports it. What it calls is then computed by torch
-    (:mod:`selnext_mm.mmcv_ext`). Inert where a compiled ``mmcv._ext`` is found. Loads nothing.
+    Every detector of MMDetection imports it. The operators are then computed by torch
+    (:mod:`selnext_mm.mmcv_ext`). No effect if there is a compiled ``mmcv._ext``. Loads nothing.
     """
     from selnext_mm.mmcv_ext.finder import provide
 
@@ -206,9 +206,9 @@ def provide_mmcv_operators() -> None:
 
 
 def provide_pkg_resources() -> None:
-    """Let mmengine ask for distributions where setuptools has no ``pkg_resources`` (82 and later).
+    """Let mmengine look up distributions if setuptools (82 and later) has no ``pkg_resources``.
 
-    mmengine 0.10.7 imports it for every ``pkg::`` base of a config. Inert where there is one.
+    mmengine 0.10.7 imports it for every ``pkg::`` base of a config. No effect if it exists.
     """
     from selnext_mm.distributions import provide
 
@@ -216,9 +216,9 @@ def provide_pkg_resources() -> None:
 
 
 def provide_find_loader() -> None:
-    """``pkgutil.find_loader``, which Python 3.14 has dropped; mmengine and mmcv call it.
+    """Provide ``pkgutil.find_loader``, which Python 3.14 removed; mmengine and mmcv call it.
 
-    Inert where pkgutil has it.
+    No effect if pkgutil has it.
     """
     import pkgutil
 

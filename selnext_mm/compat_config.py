@@ -1,4 +1,4 @@
-"""Work-arounds for mmengine's configs, each with its reason and the condition that makes it inert.
+"""Work-arounds for mmengine's configs, each with its reason and the condition to skip it.
 
 :func:`selnext_mm.compat.apply` calls ``apply()`` when ``selnext_mm`` is imported.
 """
@@ -11,9 +11,9 @@ from collections.abc import Mapping
 def open_config_namespace() -> None:
     """Let configs inherit ``selnext_mm::mask_rcnn/selnext_t_3x_coco.py``.
 
-    mmengine resolves such names only for packages of its own list (mmengine issue 1410), and
-    takes the folder from the distribution, which for an editable install is the wrong one. For
-    a name that is no distribution it takes the folder of the module: hence a module's name.
+    mmengine resolves such names only for a fixed list of packages (mmengine issue 1410), and
+    takes the folder from the distribution, which is wrong for an editable install. For a name
+    that is not a distribution it takes the module's folder, so the module name is registered.
     """
     from mmengine.config.utils import MODULE2PACKAGE
 
@@ -23,10 +23,10 @@ def open_config_namespace() -> None:
 def find_external_bases_at_once() -> None:
     """Find ``pkg::_base_/...`` without reloading ``pkg_resources`` and reading all metafiles.
 
-    mmengine 0.10.7 reloads it to see whether the package is there, and looks every name up in the
-    package's metafiles, a hundred YAML files for mmdet, though none of them lists a base: a second
-    for each base of a config. Names of other configs are looked up as before. Inert where mmengine
-    has no such functions.
+    mmengine 0.10.7 reloads it to check that the package is installed, and looks every name up in
+    the package's metafiles, a hundred YAML files for mmdet, though none of them lists a base. That
+    takes a second for each base of a config. Names of other configs are looked up as before. No
+    effect if mmengine has no such functions.
     """
     from mmengine.config import config
 
@@ -36,7 +36,7 @@ def find_external_bases_at_once() -> None:
         return
 
     def is_installed(package: str) -> bool:
-        # A namespace package without files, as an empty folder is one, is for mmengine to judge.
+        # A namespace package without files, such as an empty folder, is left to mmengine.
         spec = importlib.util.find_spec(package)
         return (spec is not None and spec.origin is not None) or installed(package)
 
@@ -50,11 +50,11 @@ def find_external_bases_at_once() -> None:
 
 
 def format_texts_once() -> None:
-    """Remember the last texts that ``Config.pretty_text`` had formatted.
+    """Cache the last strings that ``Config.pretty_text`` has formatted.
 
-    mmengine 0.10.7 formats the whole config anew for each place that wants it: the hub of messages,
-    the log, two files of the work dir and every checkpoint. That is yapf, 1.2 s for a COCO config
-    each time. An equal text has an equal result. Inert where mmengine formats by other means.
+    mmengine 0.10.7 formats the whole config again for each use: the message hub, the log, two files
+    of the work dir and every checkpoint. Each time yapf takes 1.2 s for a COCO config. Equal input
+    has equal output. No effect if mmengine formats in another way.
     """
     from mmengine.config import config
 
@@ -76,9 +76,9 @@ def format_texts_once() -> None:
 def build_inherited_loaders() -> None:
     """Build loaders whose ``collate_fn`` or ``worker_init_fn`` comes from another package's config.
 
-    mmengine marks what is inherited as ``pkg::...`` with ``_scope_``, and hands the mark of these
-    two on to the function, which does not take it (0.10.7). They are found without it, as in the
-    config that is inherited. Inert for loaders without the mark.
+    mmengine marks what is inherited as ``pkg::...`` with ``_scope_``, and passes the mark of these
+    two to the function, which does not accept it (0.10.7). They are found without it, as in the
+    inherited config. No effect on loaders without the mark.
     """
     from mmengine.runner import FlexibleRunner, Runner
 

@@ -1,7 +1,7 @@
-"""Work-arounds for the stack's imports, each with its reason and what makes it inert.
+"""Work-arounds for imports of OpenMMLab, each with its reason and the condition to skip it.
 
-``apply()`` runs once, with those of :mod:`selnext_mm.compat`. Nothing is imported here, and the
-package only when a function is called: the doctor runs this file by itself.
+``apply()`` runs once, together with :mod:`selnext_mm.compat`. The module imports nothing of the
+package before a function is called, because the doctor runs this file by itself.
 """
 
 import importlib
@@ -11,24 +11,24 @@ from types import ModuleType
 
 
 def _multimodal_models_work() -> bool:
-    """Whether the installed transformers still has what mmpretrain's BLIP asks it for."""
+    """Whether the installed transformers still has what mmpretrain's BLIP imports."""
     package = importlib.util.find_spec('transformers')
     if package is None or not package.submodule_search_locations:
-        return True  # mmpretrain sees by itself that it is missing
+        return True  # mmpretrain itself checks whether it is missing
     source = Path(package.submodule_search_locations[0], 'modeling_utils.py')
     return not source.is_file() or 'apply_chunking_to_forward' in source.read_text('utf-8')
 
 
 def switch_off_multimodal_models() -> None:
-    """Let ``import mmpretrain.models`` work beside a transformers that is too new for it.
+    """Let ``import mmpretrain.models`` work with a transformers that is too new for it.
 
-    mmpretrain 1.2.0 imports its multimodal models wherever pycocotools and transformers >= 4.28
-    are installed. transformers 5 moved ``apply_chunking_to_forward`` out of ``modeling_utils``, so
-    that this dies with "NoneType takes no arguments", and with it every classifier. The switch of
-    mmpretrain's own is set to what it is without transformers.
+    mmpretrain 1.2.0 imports its multimodal models if pycocotools and transformers >= 4.28 are
+    installed. transformers 5 moved ``apply_chunking_to_forward`` out of ``modeling_utils``, so this
+    fails with "NoneType takes no arguments", and no classifier can be used. mmpretrain's own switch
+    is set to its value without transformers.
 
-    Inert if transformers has the function or is not installed, and if mmpretrain is imported
-    already. Loads neither.
+    No effect if transformers has the function or is not installed, or if mmpretrain has already
+    been imported. Loads neither.
     """
     from selnext_mm.import_hooks import around_import
 
@@ -42,11 +42,11 @@ def _switch_off(module, execute) -> None:
 
 
 def load_sharding_later() -> None:
-    """Let mmengine load what splits a model or an optimizer among GPUs when somebody uses that.
+    """Let mmengine load what shards a model or an optimizer over GPUs only on use.
 
-    mmengine 0.10.7 defines an optimizer, a model wrapper and a strategy on ``torch.distributed``'s
-    parts for it, which take as long to load as torch itself. They stay registered by their names.
-    Inert where mmengine.optim is imported already. Loads nothing.
+    mmengine 0.10.7 derives an optimizer, a model wrapper and a strategy from parts of
+    ``torch.distributed`` that take as long to load as torch itself. They stay registered by name.
+    No effect if mmengine.optim has already been imported. Loads nothing.
     """
     from selnext_mm.import_hooks import register_late
 
@@ -65,7 +65,7 @@ def load_sharding_later() -> None:
         register_late(module, kind, registry(registered))
 
 
-# Modules of mmdet that import a large library for what few people use of them.
+# Modules of mmdet that import a large library for rarely used features.
 SELDOM_USED = {
     'evaluation.metrics.crowdhuman_metric',
     'models.dense_heads.paa_head',
@@ -83,8 +83,8 @@ def import_large_libraries_later() -> None:
     """Let mmdet import SciPy, scikit-learn, Matplotlib and Shapely when it calls them.
 
     mmdet 3.3.0 imports them with its models, for matchers, trackers and the clipping of polygons.
-    They are a quarter of what each command takes to start. Inert where mmdet is imported already.
-    Loads nothing.
+    They take a quarter of the start-up time of each command. No effect if mmdet has already been
+    imported. Loads nothing.
     """
     from selnext_mm.import_hooks import defer
 
@@ -93,7 +93,7 @@ def import_large_libraries_later() -> None:
 
 
 class _Numpy(ModuleType):
-    """numpy, whose ``array`` makes an array of objects of lists that are not equally long."""
+    """numpy with an ``array`` that turns lists of unequal lengths into an object array."""
 
     def __init__(self, numpy: ModuleType) -> None:
         super().__init__('numpy')
@@ -115,8 +115,8 @@ class _Numpy(ModuleType):
 def take_unequal_lists() -> None:
     """Let mmdet's ``eval_recalls`` (``proposal_fast``) work with numpy from 1.24 on.
 
-    mmdet 3.3.0 makes one array of the overlaps of all images, which differ in their numbers of
-    boxes. Inert where mmdet.evaluation is imported already.
+    mmdet 3.3.0 makes one array of the overlaps of all images, which differ in their number of
+    boxes. No effect if mmdet.evaluation has already been imported.
     """
     from selnext_mm.import_hooks import around_import
 

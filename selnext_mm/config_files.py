@@ -7,12 +7,12 @@ from selnext_mm.errors import UserError
 from selnext_mm.text import did_you_mean, near
 
 PACKAGE = Path(__file__).resolve().parent
-OWN_CONFIG = 'config.py'  # of a run, or of a published folder
+OWN_CONFIG = 'config.py'  # in the folder of a run, or in a published folder
 SUFFIXES = ('.py', '.yaml', '.yml', '.json')
 
 
 def config_root() -> Path:
-    """Folder that holds ``mask_rcnn/``, ``cls/``, ...: the checkout's, else the wheel's."""
+    """Folder that contains ``mask_rcnn/``, ``cls/``, ...: the checkout's, else the wheel's."""
     checkout = PACKAGE.parent / 'configs'
     return checkout if (checkout / '_base_').is_dir() else PACKAGE / '.mim' / 'configs'
 
@@ -34,7 +34,7 @@ def long_names() -> dict[str, str]:
 
 
 def refuse_address(name: str | Path) -> None:
-    """Raise :class:`UserError` for an ``hf://`` address: a config from there is not run."""
+    """Raise :class:`UserError` for an ``hf://`` address: configs from there are not run."""
     match = re.match('hf:/{1,2}([^/@]+/[^/@]+)(?:@([^/]+))?', str(name))
     if match is not None:
         repo, revision = match.groups()
@@ -55,8 +55,8 @@ def find_config(name: str | Path) -> Path:
     stands for the ``config.py`` in it.
 
     Raises:
-        UserError: for an address of the Hub, and if there is no such file; the text names the
-            working directory and the nearest configs.
+        UserError: for an address of the Hub, and if there is no such file; the message names the
+        working directory and similar configs.
     """
     refuse_address(name)
     path = Path(name).expanduser()
@@ -73,7 +73,7 @@ def find_config(name: str | Path) -> Path:
 
 
 def _like_it_beside(path: Path) -> str:
-    """'; did you mean a.py?': configs in the folder of ``path`` whose names are like its own."""
+    """'; did you mean a.py?' for configs in the folder of ``path`` with similar names."""
     try:
         names = [p.name for p in path.parent.iterdir() if p.suffix in SUFFIXES and p.is_file()]
     except (OSError, ValueError):
@@ -83,7 +83,7 @@ def _like_it_beside(path: Path) -> str:
 
 
 def _why_no_config(name: str, relative: str) -> str:
-    """What is said about a word that names no config; ``relative`` is its name in the package."""
+    """The message for a name without a config; ``relative`` is its name in the package."""
     path = Path(name).expanduser()
     if path.is_dir():
         return (
@@ -93,7 +93,7 @@ def _why_no_config(name: str, relative: str) -> str:
     beside = '' if name.startswith('selnext_mm::') else _like_it_beside(path)
     if path.is_absolute():
         return f'there is no {name}, neither a file nor a folder{beside}'
-    meant = relative.endswith('.py')  # else it may be a folder, and only a close name helps
+    meant = relative.endswith('.py')  # else it may be a folder, and only a close match helps
     names = config_leaves() if '/' in relative else [*config_leaves(), *long_names()]
     packaged = did_you_mean(relative, names, 3, 0.5 if meant else 0.8)
     hint = beside or packaged or (f'; configs are in {config_root()}' if meant else '')

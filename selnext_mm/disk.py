@@ -1,4 +1,4 @@
-"""Files that are as they were or complete: write beside, sync, verify, rename. And full disks.
+"""Atomic writing (to a temporary file, sync, verify, rename), and messages for full disks.
 
 All writing of results in this package goes through here.
 """
@@ -45,7 +45,7 @@ def temporary_path(path: Path) -> Path:
 
 
 def temporary_files(folder: str | Path) -> list[Path]:
-    """What writes that never ended left in ``folder``."""
+    """Temporary files that interrupted writes left in ``folder``."""
     return sorted(p for p in Path(folder).glob('.*.tmp') if TEMPORARY.match(p.name))
 
 
@@ -59,9 +59,9 @@ def sync(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in ``folder`` are on the disk, where the file system can do that.
+    """Wait until the names in ``folder`` are on the disk, if the file system supports that.
 
-    Some of FUSE, SMB and overlays cannot, and a folder that may not be listed cannot be opened.
+    Some FUSE, SMB and overlay file systems do not, and an unreadable folder cannot be opened.
     """
     try:
         sync(folder)
@@ -71,9 +71,9 @@ def sync_folder(folder: Path) -> None:
 
 
 class _Sink:
-    """A binary file that counts what it was given and keeps the first error of the disk.
+    """A binary file that counts the bytes written and keeps the first disk error.
 
-    torch.save answers a failed write with a RuntimeError of its own, which names no reason.
+    torch.save turns a failed write into its own RuntimeError, which does not name the reason.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -99,7 +99,7 @@ def write_atomically(
     write: Callable[[BinaryIO], object],
     verify: Callable[[Path], str | None] | None = None,
 ) -> Path:
-    """Call ``write(file)`` so that ``path`` ends complete or is not touched.
+    """Call ``write(file)`` so that ``path`` is either complete or unchanged.
 
     The order is: a hidden file beside ``path``, fsync, ``verify``, rename, fsync of the folder.
     A kill at any moment leaves the former ``path``, and at most the hidden file, which
@@ -111,8 +111,8 @@ def write_atomically(
         verify: reads the finished file; returns what is wrong with it, or None.
 
     Raises:
-        UserError: the disk does not take the file, or it does not read back; the message names
-            path and space. ``path`` is as before.
+        UserError: if the file cannot be written or read back; the message names path and free
+        space. ``path`` is unchanged.
     """
     path = Path(path)
     temporary = temporary_path(path)
@@ -121,10 +121,10 @@ def write_atomically(
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, 'wb') as file:
             sink = _Sink(file)
-            write(cast(BinaryIO, sink))  # who writes a whole file needs no more of it
+            write(cast(BinaryIO, sink))  # writing a whole file needs no other methods
             file.flush()
             os.fsync(file.fileno())
-            # What is read back shall come from the disk where the system can forget it.
+            # Drop the page cache, if possible, so that the file is read back from the disk.
             if hasattr(os, 'posix_fadvise'):
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         if size_error := _wrong_size(temporary, sink.size):
@@ -179,9 +179,9 @@ def limit_reached(path: Path, error: BaseException, written: int = 0) -> str:
 
 
 def full_disk(error: OSError) -> str | None:
-    """One message for a full disk, whoever wrote; None for other errors.
+    """One message for a full disk, whatever code was writing; None for other errors.
 
-    The error of a write names no file: it is looked up among the open files of the traceback.
+    A write error does not name the file: it is looked up among the open files of the traceback.
     """
     if error.errno not in LIMITS:
         return None
@@ -197,19 +197,19 @@ def full_disk(error: OSError) -> str | None:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """``path`` with ``text`` in it, atomically."""
+    """Write ``text`` to ``path`` atomically; return ``path``."""
     return write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def write_output(option: str, path: str | Path, text: str) -> None:
-    """``text`` into the file that ``option`` names, atomically if it is a file.
+    """Write ``text`` to the file that ``option`` names, atomically if it is a regular file.
 
-    A device or a pipe (``/dev/stdout``) stays what it is, and no folder is made.
+    A device or a pipe (``/dev/stdout``) is written directly, and no folder is made.
     """
     target = Path(path).expanduser().resolve()
     try:
         if target.is_file() or not target.exists():
-            os.stat(os.path.join(target.parent, ''))  # says what is wrong with the folder
+            os.stat(os.path.join(target.parent, ''))  # raises if the folder cannot be used
             write_text(target, text)
         else:
             target.write_text(text, encoding='utf-8')
@@ -220,17 +220,17 @@ def write_output(option: str, path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value, indent: int | None = 1) -> Path:
-    """``path`` with ``value`` as JSON in it, atomically; ValueError for NaN and infinities."""
+    """Write ``value`` as JSON to ``path`` atomically; ValueError for NaN and infinities."""
     return write_text(path, json.dumps(value, indent=indent, allow_nan=False) + '\n')
 
 
 @contextlib.contextmanager
 def new_file(out: Path, option: str = '', *beside: str) -> Iterator[Path]:
-    """A path beside ``out`` that is moved there if the block ends well, and removed if not.
+    """A path beside ``out`` that is moved there if the block succeeds, else removed.
 
-    For writers that want a name; its suffix is that of ``out``. ``option`` begins the message of
-    the :class:`UserError` for a disk that does not take it. ``beside`` are the suffixes of files
-    that the writer makes beside it ('.bin'); they are moved with it, before it.
+    For writers that need a file name; its suffix is that of ``out``. ``option`` begins the message
+    of the :class:`UserError` if it cannot be written. ``beside`` are the suffixes of files that the
+    writer creates beside it ('.bin'); they are moved first.
     """
     path = out.with_name(f'.{out.stem}.{os.getpid()}{out.suffix}')
     try:
@@ -259,18 +259,18 @@ def new_folder(out: Path, option: str = '') -> Iterator[Path]:
 
 @contextlib.contextmanager
 def fresh_folder(out: Path, existing: str = 'merge') -> Iterator[Path]:
-    """A folder to write into, beside ``out``, that becomes ``out`` when the block ends well.
+    """A folder to write into, beside ``out``, that becomes ``out`` when the block succeeds.
 
-    If the block fails, ``out`` is as it was, and folders that were made above it are gone.
+    If the block fails, ``out`` is unchanged, and parent folders that were created are removed.
 
     Args:
         out: the folder to make.
-        existing: what becomes of an ``out`` that is there: ``'merge'`` replaces the parts that
-            have the same name and leaves the rest; ``'keep'`` leaves it and drops the new one,
-            which is right where several processes make the same; ``'replace'`` removes it.
+        existing: what happens to an existing ``out``: ``'merge'`` replaces entries of the same
+        name and leaves the rest; ``'keep'`` leaves it and drops the new folder, for
+        several processes that make the same; ``'replace'`` removes it.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: if it cannot be written.
     """
     made = [p for p in out.parents if not p.exists()]  # nearest first
     place = old = None
@@ -305,7 +305,7 @@ def fresh_folder(out: Path, existing: str = 'merge') -> Iterator[Path]:
 
 
 def check_folder(option: str, path: str | os.PathLike) -> None:
-    """Raise :class:`UserError` unless ``path`` is a folder that takes files, or can be made."""
+    """Raise :class:`UserError` unless ``path`` is a writable folder, or can be created."""
     path = Path(path).expanduser().absolute()
     there = next(p for p in (path, *path.parents) if os.path.lexists(p))
     if not there.is_dir():

@@ -1,4 +1,4 @@
-"""What mmengine asks of ``pkg_resources``, from ``importlib.metadata``.
+"""The parts of ``pkg_resources`` that mmengine uses, based on ``importlib.metadata``.
 
 setuptools 82 dropped ``pkg_resources``, which mmengine 0.10.7 imports whenever a config inherits
 from a package (``mmdet::...``). Imports nothing but the standard library.
@@ -39,7 +39,7 @@ class Distribution:
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Makes ``pkg_resources``; the last of all finders, so that setuptools' own comes first."""
+    """Provides ``pkg_resources``; it is the last finder, so setuptools' own takes precedence."""
 
     def find_spec(self, fullname, path=None, target=None):
         if fullname != NAME:

@@ -1,4 +1,4 @@
-"""What reaches a user: the exception that is a message, arguments that raise it, exit statuses."""
+"""Errors for users: the exception, type checks of arguments that raise it, exit statuses."""
 
 import functools
 import inspect
@@ -15,26 +15,26 @@ P = ParamSpec('P')
 R = TypeVar('R')
 
 # Exit statuses of the commands: 0 done, 2 a UserError, 130 Ctrl-C, and
-STOPPED = 75  # EX_TEMPFAIL: told to stop (SIGTERM, SIGUSR1), state saved; start again with --resume
+STOPPED = 75  # EX_TEMPFAIL: stopped by SIGTERM or SIGUSR1, state saved; restart with --resume
 
 
 class UserError(Exception):
-    """A mistake that the user can fix: the text names the value, the place and the remedy.
+    """A mistake that the user can fix: the message names the value, the place and the remedy.
 
     Command-line entry points print it as one message and exit with status 2; ``--debug``
     shows the traceback.
     """
 
     def __init__(self, text: str = '') -> None:
-        # torch's data loaders raise what a worker raised again, with the worker's whole traceback
-        # as the text; the message is its end.
+        # torch's data loaders raise a worker's exception again, with the whole traceback as its
+        # message; the original message is at the end.
         text = str(text)
         if text.startswith('Caught UserError in '):
             text = text.rpartition('UserError: ')[2].strip()
         super().__init__(text)
 
 
-# Kind in an annotation -> in words.
+# Type in an annotation -> its description.
 WORDS = {
     NoneType: 'None',
     bool: 'True or False',
@@ -64,13 +64,13 @@ def _is(value: Any, kind: Any) -> bool:
     if origin is Callable:
         return callable(value)
     if origin in (int, float):
-        number = Integral if origin is int else Real  # numpy's as well
+        number = Integral if origin is int else Real  # includes numpy's types
         return isinstance(value, number) and not isinstance(value, bool)
     if origin is Path:
         return isinstance(value, os.PathLike)
     if not inside or issubclass(origin, Mapping):
         return isinstance(value, origin)
-    # One text is no list of texts; an iterator's are not known before it is used up.
+    # A string is not a list of strings; items of an iterator are unknown before it is consumed.
     if isinstance(value, str | bytes) or not isinstance(value, origin):
         return False
     kinds = [k for hint in inside for k in _kinds(hint)]
@@ -78,7 +78,7 @@ def _is(value: Any, kind: Any) -> bool:
 
 
 def check_types(call: str, hints: dict[str, Any], values: dict[str, Any]) -> None:
-    """Raise :class:`UserError` for the first of ``values`` that its annotation does not allow.
+    """Raise :class:`UserError` for the first of ``values`` that does not match its annotation.
 
     Args:
         call: the function or class that got the values, for the message.
@@ -93,9 +93,9 @@ def check_types(call: str, hints: dict[str, Any], values: dict[str, Any]) -> Non
 
 
 def typed(call: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Hold the arguments of a public function to its annotations: :func:`check_types`.
+    """Decorator: check the arguments of a public function by :func:`check_types`.
 
-    Those of ``**options`` are the function's own business.
+    The function itself checks ``**options``.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:

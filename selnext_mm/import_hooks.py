@@ -1,6 +1,6 @@
-"""What is done around the import of other people's modules, when that import comes.
+"""Code that runs around the import of third-party modules, when they are imported.
 
-Imports nothing but the standard library; nothing is imported earlier than without it.
+It imports only the standard library, and causes no import earlier than without it.
 """
 
 import builtins
@@ -17,7 +17,7 @@ Execute = Callable[[ModuleType], None]
 
 
 class _Loader(importlib.abc.Loader):
-    """Stands before a module's own loader, and has left no trace once the module runs."""
+    """Wraps a module's own loader, and is removed before the module runs."""
 
     def __init__(self, loader, around: Callable[[ModuleType, Execute], None]) -> None:
         self.loader, self.around = loader, around
@@ -36,7 +36,7 @@ class _Loader(importlib.abc.Loader):
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the modules where the others do, and gives them a :class:`_Loader`."""
+    """Finds modules by the other finders, and gives them a :class:`_Loader`."""
 
     def __init__(self, names: frozenset[str], around) -> None:
         self.names, self.around = names, around
@@ -49,7 +49,7 @@ class _Finder(importlib.abc.MetaPathFinder):
                 continue
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:
-                # A folder without __init__.py has a loader that runs nothing.
+                # The loader of a folder without __init__.py runs nothing.
                 if spec.loader is not None and spec.origin is not None:
                     spec.loader = _Loader(spec.loader, self.around)
                 return spec
@@ -59,8 +59,8 @@ class _Finder(importlib.abc.MetaPathFinder):
 def around_import(names: Iterable[str], around: Callable[[ModuleType, Execute], None]) -> None:
     """Call ``around(module, execute)`` in place of running a module of ``names``.
 
-    ``execute(module)`` runs it as without the hook. Asking twice for the same modules changes
-    nothing; those that are imported already stay as they are.
+    ``execute(module)`` runs it as without the hook. A second call for the same modules changes
+    nothing; modules that have already been imported stay as they are.
     """
     wanted = frozenset(names)
     if not any(isinstance(f, _Finder) and f.names == wanted for f in sys.meta_path):
@@ -68,10 +68,10 @@ def around_import(names: Iterable[str], around: Callable[[ModuleType, Execute], 
 
 
 class Deferred:
-    """Stands for a library, or something in it, that is imported when it is called.
+    """Placeholder for a library, or an object in it, that is imported when it is called.
 
     Its attributes are deferred too, so that ``from library.part import function`` imports
-    nothing. ``isinstance`` with it asks the real class.
+    nothing. ``isinstance`` with it checks against the real class.
     """
 
     def __init__(self, path: str) -> None:
@@ -103,9 +103,9 @@ class Deferred:
 
 
 def defer(libraries: Iterable[str], users: Iterable[str]) -> None:
-    """Let the modules ``users`` import ``libraries`` only when they call something of them.
+    """Let the modules ``users`` import ``libraries`` only when they call something in them.
 
-    A library that is not installed is missing at once, as the modules expect.
+    A library that is not installed raises at once, as the modules expect.
     """
     wanted = tuple(libraries)
 
@@ -116,7 +116,7 @@ def defer(libraries: Iterable[str], users: Iterable[str]) -> None:
         return Deferred(name if fromlist else top)
 
     def around(module: ModuleType, execute: Execute) -> None:
-        # What an import statement calls is looked up here, for this module alone.
+        # Import statements look up `__import__` in the builtins; replaced for this module only.
         vars(module)['__builtins__'] = {**vars(builtins), '__import__': import_later}
         execute(module)
 
@@ -124,10 +124,10 @@ def defer(libraries: Iterable[str], users: Iterable[str]) -> None:
 
 
 class Late(type):
-    """The type of a class that stands for one whose module runs when it is used.
+    """The metaclass of a placeholder for a class whose module runs on first use.
 
-    Calling it, subclassing it and asking for an attribute take the real class. Nothing is an
-    instance or a subclass of it before.
+    Calling it, subclassing it and reading an attribute use the real class. Before that, nothing is
+    an instance or a subclass of it.
     """
 
     _load: Callable[[], type] | None

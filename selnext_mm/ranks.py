@@ -1,4 +1,4 @@
-"""Which of several processes this is, by the variables of its launcher. Needs no torch."""
+"""The rank of this process, from the variables of its launcher; needs no torch."""
 
 import os
 
@@ -6,5 +6,5 @@ RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')  # torchrun, Slurm, Ope
 
 
 def is_first_process() -> bool:
-    """Is this process the one that speaks for a distributed run, before it is started?"""
+    """Whether this is the first process of a distributed run, before the group is initialised."""
     return next((os.environ[name] for name in RANKS if name in os.environ), '0') == '0'

@@ -1,10 +1,10 @@
-"""Registries of the scope ``selnext_mm``: children of mmengine's that hold nothing themselves.
+"""Registries of the scope ``selnext_mm``: empty children of mmengine's registries.
 
 Modules are registered in mmengine's root registries. mmengine gives the dicts of an inherited
 config (``_base_ = 'selnext_mm::...'``) that package's scope; without registries of this scope it
-would warn at every build. A name means what it means in the recipe: it is looked up in the
-scope of the config that is being built first (``default_scope``, which a recipe sets itself),
-because mmcv, whose transforms are in the root, has other classes of the same names as mmdet and
+would warn at every build. A name means the same as in the recipe: it is first looked up in the
+scope of the config that is being built (``default_scope``, which a recipe sets itself). The reason
+is that mmcv, whose transforms are in the root, has classes of the same names as mmdet and
 mmpretrain (``RandomCrop``, ``LoadAnnotations``). Then come the root, mmdet, mmpretrain and mmseg.
 """
 
@@ -18,14 +18,14 @@ FALLBACK_SCOPES = ('mmdet', 'mmpretrain', 'mmseg')
 
 
 def _outer_scope() -> str | None:
-    """The innermost scope around the present one that is another package's; None without one."""
+    """The innermost enclosing scope of another package; None if there is none."""
     names = [instance.scope_name for instance in DefaultScope._instance_dict.values()]
     outer = next((name for name in reversed(names) if name not in (SCOPE, 'mmengine')), None)
     return outer if outer and outer.isidentifier() and find_spec(outer) else None
 
 
 class ScopeRegistry(Registry):
-    """A child registry that finds what the config's scope, the root and the packages below know."""
+    """A child registry that looks names up in the config's scope, the root and other packages."""
 
     def get(self, key: str):
         if '.' in key:

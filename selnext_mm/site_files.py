@@ -1,7 +1,6 @@
-"""Files of ours in the folder of another installed package, in pip's list of that package's files.
+"""Our files in the folder of another installed package, added to pip's list of its files.
 
-pip removes what stands in the list (``RECORD``) together with the package, so that nothing is left
-behind.
+pip removes the files in the list (``RECORD``) together with the package, so nothing is left behind.
 """
 
 import importlib.util
@@ -44,7 +43,7 @@ def _entries(folder: Path, files: Iterable[Path]) -> list[str]:
 
 
 def list_files(folder: Path, files: Iterable[Path]) -> None:
-    """Add ``files`` in the package ``folder`` to pip's list. A second time does nothing."""
+    """Add ``files`` in the package ``folder`` to pip's list; a second call does nothing."""
     if path := record(folder):
         text = _read(path)
         present = set(text.splitlines())
@@ -54,7 +53,7 @@ def list_files(folder: Path, files: Iterable[Path]) -> None:
 
 
 def unlist_files(folder: Path, files: Iterable[Path]) -> None:
-    """Take ``files`` out of pip's list again."""
+    """Remove ``files`` from pip's list."""
     if path := record(folder):
         text, gone = _read(path), set(_entries(folder, files))
         lines = text.splitlines(keepends=True)
@@ -64,7 +63,7 @@ def unlist_files(folder: Path, files: Iterable[Path]) -> None:
 
 
 def starts_with(path: Path, mark: str) -> bool:
-    """Whether a text file begins with ``mark``, which says that it is from this package."""
+    """Whether a text file begins with ``mark``, which identifies our files."""
     try:
         return path.read_text(encoding='utf-8').startswith(mark)
     except (OSError, UnicodeDecodeError):
@@ -72,7 +71,7 @@ def starts_with(path: Path, mark: str) -> bool:
 
 
 def not_allowed(folder: Path, error: OSError | UserError, also: str = '') -> UserError:
-    """The error of a ``folder`` that cannot be changed, with the remedy."""
+    """The error for a ``folder`` that is not writable, with the remedy."""
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
     reason = f'{cause.filename}: {cause.strerror}' if isinstance(cause, OSError) else str(error)
     return UserError(f'{reason}; run the command as the owner of {folder}{also}')

@@ -1,22 +1,22 @@
-"""Words for messages: near names, counted things, one line of a long text, the first of many."""
+"""Helpers for messages: similar names, counts with nouns, shortened text, previews of lists."""
 
 import difflib
 from collections.abc import Iterable
 
 
 def near(name: str, names: Iterable[str], count: int = 2, cutoff: float = 0.6) -> list[str]:
-    """The ``count`` names that are most like ``name``, best first; [] if none is."""
+    """The ``count`` names most similar to ``name``, best first; [] if there are none."""
     return difflib.get_close_matches(name, list(names), n=count, cutoff=cutoff)
 
 
 def did_you_mean(name: str, names: Iterable[str], count: int = 2, cutoff: float = 0.6) -> str:
-    """'; did you mean a or b?', empty if no name is like ``name``."""
+    """'; did you mean a or b?'; empty if no name is similar to ``name``."""
     found = near(name, names, count, cutoff)
     return f'; did you mean {" or ".join(found)}?' if found else ''
 
 
 def counted(number: int, noun: str, plural: str = '') -> str:
-    """'1 image', '3 images', '2 classes'; ``plural`` where more words than the noun change."""
+    """'1 image', '3 images', '2 classes'; ``plural`` if more words than the noun change."""
     if number == 1:
         return f'1 {noun}'
     regular = (
@@ -26,10 +26,10 @@ def counted(number: int, noun: str, plural: str = '') -> str:
 
 
 def visible(text: str) -> str:
-    """``text`` with what no terminal shows as ``\\u...``.
+    """``text`` with unprintable characters as ``\\u...``.
 
-    JSON may hold halves of characters, which no output takes, and marks that turn the direction of
-    what follows.
+    JSON may contain lone surrogates, which cannot be printed, and marks that reverse the direction
+    of the following text.
     """
     if text.isprintable():
         return text

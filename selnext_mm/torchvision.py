@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from selnext_mm.errors import UserError
 
 try:
-    import torchvision  # noqa: F401 - the library, not this file
+    import torchvision  # noqa: F401 - the library, not this module
 except ModuleNotFoundError as error:
     if error.name != 'torchvision':
         raise
@@ -47,7 +47,7 @@ def map_widths(backbone: nn.Module) -> list[int]:
     """Channels of each map of a backbone, found by running it on a small black image.
 
     Raises:
-        UserError: if it gives vectors, as a classifier's backbone does.
+        UserError: if it returns vectors, like a classifier's backbone.
     """
     first = next((p for p in backbone.parameters() if p.ndim == 4), None)
     if first is None:
@@ -67,10 +67,10 @@ def map_widths(backbone: nn.Module) -> list[int]:
 
 
 class BackboneFPN(BackboneWithFPN):
-    """torchvision's ``BackboneWithFPN`` around a backbone that returns its maps itself.
+    """torchvision's ``BackboneWithFPN`` for a backbone that returns its maps itself.
 
-    torchvision's own constructor takes layers out of a model whose children run one after
-    another; ours have a norm for each output, which would be lost.
+    torchvision's own constructor extracts layers from a model whose children run in sequence;
+    ours have a norm for each output, which would be lost.
 
     Args: see :func:`with_fpn`.
     """
@@ -106,10 +106,10 @@ def with_fpn(
     Args:
         backbone: with several ``out_indices``; its norms and frozen stages are its own arguments.
         out_channels: width of the pyramid.
-        extra_blocks: levels above the last; None for a max pooling, as in torchvision.
+        extra_blocks: levels above the last; None for max pooling, as in torchvision.
         norm_layer: norm of the pyramid's layers, None for none.
 
     Raises:
-        UserError: for a backbone that gives vectors.
+        UserError: for a backbone that returns vectors.
     """
     return BackboneFPN(backbone, out_channels, extra_blocks, norm_layer)

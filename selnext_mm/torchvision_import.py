@@ -1,4 +1,4 @@
-"""The import of torchvision: without torch's compiler, and where its operators cannot be loaded.
+"""Import torchvision without torch's compiler, and even if its operators cannot be loaded.
 
 Nothing is imported before torchvision itself is.
 """
@@ -13,12 +13,12 @@ from selnext_mm import import_hooks
 
 NAME = 'torchvision'
 DYNAMO, UTILS = 'torch._dynamo', 'torch._dynamo.utils'
-# What its module-level registrations ask for.
+# The schemas that its module-level registrations need.
 SCHEMAS = (
     'nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
     'qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
 )
-# A library's definitions vanish with the object.
+# Must stay alive: a library's definitions vanish with the object.
 _kept_libraries: list = []
 
 
@@ -28,10 +28,10 @@ def declared() -> bool:
 
 
 class Later(ModuleType):
-    """Stands for a module that is imported when something of it is asked for."""
+    """Placeholder for a module that is imported on first use."""
 
     def __getattr__(self, name: str):
-        # Asked of every module by the import system and by inspect; UTILS is no package.
+        # The import system and inspect read these from every module; UTILS is not a package.
         if name.startswith('__') and (self.__name__, name) != (DYNAMO, '__path__'):
             raise AttributeError(name)
         return getattr(_real(self.__name__), name)
@@ -51,11 +51,11 @@ def is_compile_supported(device_type: str) -> bool:
 
 @contextlib.contextmanager
 def compiler_later() -> Iterator[None]:
-    """Within it, what torchvision imports of torch's compiler is not loaded yet.
+    """Inside it, what torchvision imports from torch's compiler is not loaded yet.
 
     ``torchvision.ops.roi_align`` imports one function that only ``torch.compile`` needs, and with
-    it the whole compiler: a fifth of what a command of this package takes to start. Inert where
-    the compiler is loaded; whoever asks for something else of it gets it.
+    it the whole compiler, a fifth of the start-up time of our commands. No effect if the compiler
+    is already loaded; using anything else of it loads it.
     """
     if DYNAMO in sys.modules:
         yield
@@ -71,7 +71,7 @@ def compiler_later() -> Iterator[None]:
 
 
 def _mend(module: ModuleType, execute: import_hooks.Execute) -> None:
-    """Run torchvision, and again with its operators declared if it misses them."""
+    """Run torchvision; if its operators are missing, declare them and run it again."""
     with compiler_later():
         try:
             execute(module)

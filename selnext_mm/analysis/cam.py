@@ -1,4 +1,4 @@
-"""Class activation maps: the parts of an image that a classifier's score rests on (Fig. 6).
+"""Class activation maps: the parts of an image on which a classifier's score is based (Fig. 6).
 
 Ablation-CAM, the paper's choice: with ``A_k`` the channels of a layer, ``y`` the score (logit) of
 a class and ``y_k`` the same score after ``A_k`` is set to zero,

@@ -83,7 +83,7 @@ def mmcv_hooks(model: nn.Module) -> Iterator[Callable[[], int]]:
 
 
 class WithoutInitialValues(TorchFunctionMode):
-    """Within it new tensors stay uninitialised: drawing random numbers takes seconds."""
+    """Inside it new tensors stay uninitialised, because drawing random numbers takes seconds."""
 
     # The functions of nn.init are intercepted themselves, and get the tensor as a keyword.
     SKIPPED = frozenset(

@@ -73,7 +73,7 @@ def _read_ahead(paths: Sequence[Path], size: int, count: int) -> Generator[np.nd
 
 
 def _takes_bgr(preprocessor: nn.Module | None) -> bool:
-    """Does the model get the channels as OpenCV reads them, blue first?
+    """Whether the model gets the channels in OpenCV's order, blue first.
 
     mmpretrain's and mmengine's preprocessors say whether they swap what OpenCV has read.
     """

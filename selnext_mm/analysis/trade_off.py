@@ -1,4 +1,4 @@
-"""Accuracy against parameters, FLOPs and latency: the paper's tables beside our own timings.
+"""Accuracy against parameters, FLOPs and latency: the paper's tables and our own timings.
 
 A file of timings is what ``benchmarks/latency.py --json`` writes, or anything of this shape::
 

@@ -29,17 +29,17 @@ def load_file(
     """Read a checkpoint: ``.safetensors``, or any other suffix with ``torch.load``.
 
     Pickles are always read with ``weights_only=True``. A file with more than tensors, plain
-    containers and data of the standard library (paths, dates, options of argparse; see
-    ``plain_types``) is refused.
+    containers and standard-library data (paths, dates, argparse options; see ``plain_types``) is
+    refused.
 
     Args:
         path: the file, or ``hf://owner/repo``, see :mod:`selnext_mm.checkpoints.hub`.
         map_location: as for ``torch.load``; for safetensors a device, anything else means CPU.
-        content: the bytes of a file of ``torch.save``, if they have been read already.
+        content: the bytes of a ``torch.save`` file, if they have been read already.
 
     Raises:
-        UserError: no such file, a directory, unreadable, empty, truncated, not a checkpoint,
-            an archive that would fill the memory, or a pickle that would have to run code.
+        UserError: if the file is missing, a directory, unreadable, empty, truncated, not a
+        checkpoint, an archive that would fill the memory, or a pickle that runs code.
     """
     path = local_path(path)
     magic = check_file(path)
@@ -56,10 +56,10 @@ def load_file(
 
 
 def without_program(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """``checkpoint`` without ``meta['config']``, a text that mmengine's resume would execute.
+    """``checkpoint`` without ``meta['config']``, a string that mmengine's resume would execute.
 
     mmengine runs it as a Python config to find the obsolete ``gpu_ids``. Its own runs store their
-    config under another name (``cfg``), which nothing here executes.
+    config as ``cfg``, which is never executed here.
     """
     checkpoint = dict(checkpoint)
     meta = checkpoint.get('meta')
@@ -176,9 +176,9 @@ def take_weights(
 def with_state_dict(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """``checkpoint`` with the weights that :func:`take_weights` takes under ``state_dict``.
 
-    That is where runners look, so that a test, a training and a prediction load the same of a file
-    that has them under ``model`` or ``model_ema``. Others, and bare weights, are returned as they
-    are.
+    That is where runners look. So a test, a training and a prediction load the same weights from a
+    file that has them under ``model`` or ``model_ema``. Other checkpoints, and bare weights, are
+    returned as they are.
     """
     present = [key for key in WEIGHT_KEYS if isinstance(checkpoint.get(key), Mapping)]
     if not present or present[0] == 'state_dict':
@@ -212,7 +212,7 @@ def save_file(
     """
     path = check_suffix(path)
     meta = {str(key): str(value) for key, value in metadata.items()}
-    # Cloned: a view would be saved with its whole storage, and safetensors refuses shared memory.
+    # Cloned, since a view is saved with its whole storage, and safetensors refuses shared memory.
     tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
     if path.suffix == '.safetensors':
         try:
@@ -221,7 +221,7 @@ def save_file(
             raise UserError(
                 f'{path} needs the safetensors package: pip install safetensors'
             ) from error
-        # The library's save_file makes files that only their owner can read.
+        # The library's save_file creates files that only their owner can read.
         content = _with_sorted_header(save(tensors, metadata=meta))
         return write_atomically(path, lambda file: file.write(content))
     return write_checkpoint({'meta': meta, 'state_dict': tensors}, path)

@@ -20,14 +20,14 @@ HEAD_OF_CLASSIFIER = 'head.'
 
 @dataclass
 class Comparison:
-    """Names of tensors, by what becomes of them.
+    """Names of tensors, grouped by how they are loaded.
 
     Attributes:
         loaded: in both, with the same shape.
         missing: in the model only; they keep their initial values.
         new: also in the model only, but a checkpoint of this kind cannot have them; not counted.
         unexpected: in the checkpoint only; they are left out.
-        misshapen: in both, with different shapes: name -> (shape in the file, in the model).
+        misshapen: in both, but with different shapes: name -> (shape in the file, in the model).
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -80,12 +80,12 @@ class Comparison:
 def compare(
     own: Mapping[str, Tensor], state: Mapping[str, Tensor], new_names: Iterable[str] = ()
 ) -> Comparison:
-    """Compare the state dict of a model with that of a file.
+    """Compare the state dict of a model with the state dict of a file.
 
     Args:
         own: the model's.
-        state: the file's; values that are no tensors count as unexpected.
-        new_names: patterns of names of the model that the file may lack.
+        state: the file's; values that are not tensors count as unexpected.
+        new_names: patterns of names in the model that the file may lack.
     """
     result = Comparison()
     patterns = tuple(new_names)
@@ -125,8 +125,8 @@ def state_dict_of(checkpoint: Mapping, source: str) -> dict[str, Tensor]:
 
 
 def with_tensors(state: Mapping) -> dict:
-    """``state`` with numpy's arrays, in which some tools keep weights, as tensors."""
-    np = sys.modules.get('numpy')  # torch alone does without; then there are no arrays
+    """``state`` with numpy arrays, which some tools store as weights, turned into tensors."""
+    np = sys.modules.get('numpy')  # torch works without it; then there are no arrays
     arrays = {
         k: v
         for k, v in state.items()
@@ -136,7 +136,7 @@ def with_tensors(state: Mapping) -> dict:
 
 
 def check_finite(own: Iterable[str], state: Mapping[str, Tensor], source: str) -> None:
-    """Raise :class:`UserError` if weights of the model are NaN: it would find nothing, silently."""
+    """Raise :class:`UserError` if weights of the model are NaN; it would silently find nothing."""
     bad = [
         name
         for name in own
@@ -162,7 +162,7 @@ def choose_weights(checkpoint: Mapping, weights: str = 'raw') -> tuple[dict, str
         weights: ``'raw'``, or ``'ema'`` for the averaged ones.
 
     Raises:
-        UserError: for another value, or for averaged weights that the file does not have.
+        UserError: for any other value, or for averaged weights that the file does not have.
     """
     if weights not in WEIGHTS:
         raise UserError(f"weights={weights!r}; choose 'raw' or 'ema'")
@@ -187,8 +187,8 @@ def without_final_norm(
     """``state`` without a classifier's final norm, for a detector; and the names left out.
 
     A classifier normalises the mean of the last map, a detector all positions of several maps, but
-    the norms have the same names (``norm3``). A file with the norm of one stage only is taken for
-    a classifier's if the model has several.
+    the norms have the same names (``norm3``). If the file has the norm of only one stage and the
+    model has several, the file is treated as a classifier's.
 
     Args:
         own: names of the model.
@@ -231,7 +231,7 @@ def without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def without_prefix(
     own: Mapping[str, Tensor], state: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], str]:
-    """``state`` without the first part of its names, and that part; unchanged and '' if it fits.
+    """``state`` without the first part of its names, and that part; unchanged and '' if names fit.
 
     Other trainers keep the model in an attribute, ``model.`` or ``net.``. The part is removed if
     all names share it, none fits with it, and all names of the model are there without it.

@@ -1,7 +1,7 @@
 """Weights from the Hugging Face Hub: ``hf://owner/repo[@revision][/file.safetensors]``.
 
 The library ``huggingface_hub`` fetches the files: it caches them, resumes a broken transfer, uses
-a token for a private repository, and without a network (``HF_HUB_OFFLINE=1``) reads its cache.
+a token for a private repository, and reads its cache if offline (``HF_HUB_OFFLINE=1``).
 Only safetensors files are read, because they contain numbers and no code.
 """
 
@@ -62,7 +62,7 @@ def hub_library(purpose: str) -> ModuleType:
     """The module ``huggingface_hub``.
 
     Raises:
-        UserError: if it is not installed; ``purpose`` is what needs it.
+        UserError: if it is not installed; ``purpose`` says what needs it.
     """
     try:
         import huggingface_hub
@@ -148,7 +148,7 @@ def local_path(source: str | Path) -> Path:
 
 
 def holds_model(folder: str | Path) -> bool:
-    """Whether ``folder`` is one of "selnext-mm publish": config and checkpoint in one.
+    """Whether ``folder`` was written by ``selnext-mm publish``: it has config and checkpoint.
 
     Raises:
         UserError: if it is an address of the Hub.

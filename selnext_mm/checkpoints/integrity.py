@@ -10,7 +10,7 @@ import torch
 
 from selnext_mm.disk import write_atomically
 
-# What zipfile raises for archives whose bytes were changed, besides BadZipFile.
+# What zipfile raises for corrupted archives, besides BadZipFile.
 UNREADABLE = (
     OSError, EOFError, zlib.error, struct.error, NotImplementedError, RuntimeError,
     ValueError, OverflowError, LookupError,
@@ -23,9 +23,9 @@ def write_checkpoint(checkpoint: Any, path: str | Path) -> Path:
 
 
 def damage(path: str | Path) -> str | None:
-    """What is wrong with a file of ``torch.save``; None if every byte is as it was written.
+    """What is wrong with a ``torch.save`` file; None if every byte is as it was written.
 
-    torch's own reader ignores the checksums, so it would load a flipped bit. Files from before
+    torch's own reader ignores the checksums, so it would load flipped bits. Files from before
     torch 1.6 have no checksums: they pass if they are not empty.
     """
     path = Path(path)

@@ -18,7 +18,7 @@ PATHS = ('PosixPath', 'WindowsPath', 'PurePosixPath', 'PureWindowsPath', 'Path',
 def plain_types() -> list[Any]:
     """For ``torch.serialization.safe_globals``: classes, and (class, name in the file).
 
-    Making an object of these runs no code of the file: they only store values. A path is read as a
+    Creating these objects runs no code from the file: they only store values. A path is read as a
     pure path of its own system, so that a file written on Windows can be read elsewhere.
     """
     listed: list[Any] = [
@@ -50,7 +50,7 @@ def _numpy_types() -> list[Any]:
     core = np._core if hasattr(np, '_core') else np.core
     functions = {name: getattr(core.multiarray, name) for name in ('_reconstruct', 'scalar')}
     dtypes = [kind for kind in vars(np.dtypes).values() if isinstance(kind, type)]
-    # Files name the functions by the module of the numpy that wrote them.
+    # Files name the functions by their module in the numpy version that wrote them.
     named = [
         (function, f'numpy.{module}.multiarray.{name}')
         for name, function in functions.items()
@@ -60,10 +60,10 @@ def _numpy_types() -> list[Any]:
 
 
 def allowed_types() -> contextlib.AbstractContextManager:
-    """Within it ``torch.load(weights_only=True)`` takes :func:`plain_types`, from torch 2.6 on.
+    """Inside it ``torch.load(weights_only=True)`` accepts :func:`plain_types`, from torch 2.6 on.
 
-    Torch 2.5 takes only ``argparse.Namespace`` of them. Types that are allowed already are left
-    out, because the end of the block would disallow them for good.
+    Torch 2.5 accepts only ``argparse.Namespace`` of them. Types that are already allowed are left
+    out, because leaving the block would disallow them for good.
     """
     safe_globals = getattr(torch.serialization, 'safe_globals', None)  # torch 2.5 or later
     if safe_globals is None:

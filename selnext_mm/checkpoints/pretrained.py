@@ -1,4 +1,4 @@
-"""Load backbone weights and report what was loaded; refuse a file of which too little fits."""
+"""Load backbone weights and report what was loaded; refuse a file if too little of it fits."""
 
 import logging
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ def load_pretrained(
         checkpoint: path or address, see :func:`load_anywhere`; None means random weights.
         prefix: leading part of the keys to take, e.g. ``'backbone.'``.
         map_location: as for ``torch.load``.
-        min_loaded: least share of the module's tensors that must be loaded; 0 allows any.
+        min_loaded: minimum share of the module's tensors that must be loaded; 0 allows any.
         weights: for a run with ``EMAHook``: ``'raw'`` for the weights that were not averaged (the
             papers' detectors and transfer start from them), or ``'ema'`` for the averaged ones.
 

@@ -15,7 +15,7 @@ from selnext_mm.checkpoints.files import load_file, without_program
 from selnext_mm.errors import UserError
 from selnext_mm.framework import HAS_MMENGINE
 
-# What a browser shows of a repository: its front page, a folder or a file of a revision.
+# URLs of a repository's web pages: its front page, a folder or a file of a revision.
 PAGE = re.compile(
     r'https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)'
     r'(?:/(?:tree|blob)/([^/?#]+)(?:/([^?#]+\.safetensors))?)?/?(?:[?#].*)?'
@@ -66,7 +66,7 @@ def load_url(
     if not target.exists():
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # It writes to a temporary file and renames: a broken transfer leaves nothing.
+            # It writes to a temporary file and renames it: a broken transfer leaves nothing behind.
             torch.hub.download_url_to_file(url, str(target), progress=progress)
         except (OSError, ValueError) as error:
             raise UserError(

@@ -1,4 +1,4 @@
-"""What is this file? Found out before anything is read that could fill the memory or run code."""
+"""Recognise a file before anything is read that could fill the memory or run code."""
 
 import zipfile
 from pathlib import Path
@@ -32,8 +32,8 @@ def check_file(path: Path) -> bytes:
     """The first bytes of a regular file that may be a checkpoint.
 
     Raises:
-        UserError: no such file, not a regular file, unreadable, empty, recognised as something
-            else, or an archive that would unpack to many times its size.
+        UserError: if the file is missing, not a regular file, unreadable, empty, recognised as
+        something else, or an archive that would unpack to many times its size.
     """
     if not path.exists():
         raise UserError(f'{path}: no such file; check the path (working directory: {Path.cwd()})')
@@ -52,7 +52,7 @@ def check_file(path: Path) -> bytes:
         raise UserError(f'{path} is empty; fetch or copy it again')
     if not head.strip(b'\0'):
         raise UserError(f'{path} begins with zeros: it was not written completely; fetch it again')
-    # First: a header's length may have the bytes of a magic number.
+    # This check comes first: the bytes of a header's length may look like a magic number.
     looks_safe = head[8:9] == b'{' and int.from_bytes(head[:8], 'little') < 100_000_000
     if looks_safe and path.suffix != '.safetensors':
         raise UserError(f'{path} is a safetensors file; rename it to {path.stem}.safetensors')

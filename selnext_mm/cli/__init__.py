@@ -5,7 +5,7 @@ Not here: the work itself, which is done in other rooms: a command parses, calls
 
 # name -> (module, one line of help); modules are imported only when their command runs,
 # so that ``doctor`` starts in an environment where the others cannot be imported.
-# These start where torch and mmengine are missing, and register what they need themselves.
+# These run without torch and mmengine, and register what they need themselves.
 WITHOUT_TORCH = ('doctor', 'predict', 'serve')
 COMMANDS = {
     'demo': ('selnext_mm.cli.demo', 'data, training, evaluation and images in one go'),

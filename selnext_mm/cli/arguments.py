@@ -9,11 +9,11 @@ PLAIN = (int, float, str, bool, type(None))
 
 
 class Options(argparse.Action):
-    """``key=value ...`` as mmengine's ``DictAction`` reads it, but for what that one loses.
+    """``key=value ...`` as in mmengine's ``DictAction``, but without its losses.
 
-    Blanks inside of a value stay ("traffic light"), what stands in quotes is text ("'1'"), and
-    dicts can be given, as ``custom_hooks="[dict(type='EMAHook')]"``. A word without "=" or
-    brackets without a partner are an error of the command line, not a traceback.
+    Spaces inside a value are kept ("traffic light"), quoted values are strings ("'1'"), and dicts
+    can be given, as in ``custom_hooks="[dict(type='EMAHook')]"``. A word without "=" or unbalanced
+    brackets are a command-line error, not a traceback.
     """
 
     def __call__(self, parser, namespace, values, option_string=None):
@@ -30,13 +30,13 @@ class Options(argparse.Action):
 
 
 def value_of(text: str) -> Any:
-    """The value of an option: a number, True, None, text, a list, a tuple or a dict.
+    """The value of an option: a number, True, None, a string, a list, a tuple or a dict.
 
     Raises:
-        ValueError: brackets without a partner, or a dict that is not written as in Python.
+        ValueError: for unbalanced brackets, or a dict that is not valid Python.
     """
     text = text.strip()
-    # Text in quotes and dicts as Python writes them; the paths of Windows are no Python.
+    # Quoted strings and dicts in Python syntax; Windows paths are not valid Python.
     if ('dict(' in text or any(c in text for c in '{\'"')) and '\\' not in text:
         try:
             found = _literal(ast.parse(f'[{text}]', mode='eval').body)
@@ -92,10 +92,10 @@ def _words(text: str) -> Any:
 
 
 def _depths(text: str) -> list[int]:
-    """How many brackets are open behind each letter.
+    """The number of open brackets after each character.
 
     Raises:
-        ValueError: some are not closed, or not opened.
+        ValueError: for unbalanced brackets.
     """
     depths, depth = [], 0
     for letter in text:
@@ -107,7 +107,7 @@ def _depths(text: str) -> list[int]:
 
 
 def _items(text: str) -> list[str]:
-    """The parts between commas that are in no brackets."""
+    """The parts between commas outside brackets."""
     items, start = [], 0
     for place, depth in enumerate(_depths(text)):
         if text[place] == ',' and not depth:

@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     from selnext_mm.visualization.cam_sheet import draw_cams
 
     grad_cam()
-    layers = itertools.cycle(args.layer or [None])  # one for all, or one per model
+    layers = itertools.cycle(args.layer or [None])  # one for all models, or one per model
 
     def measure(model, inputs, on_batch):
         target = None if args.target_class is None else find_class(model, args.target_class)

@@ -14,9 +14,9 @@ from selnext_mm.engine.distributed.processes import run_command
 from selnext_mm.errors import STOPPED, UserError
 
 CONFIG = 'mask_rcnn/selnext_atto_shapes.py'
-MARKER = 'demo.json'  # in the work dir: what is trained there, and whether it is finished
+MARKER = 'demo.json'  # in the work dir: what is trained there, and whether that is finished
 POINTER = 'last_checkpoint'
-INTERRUPTED = (STOPPED, 130, 143)  # by SIGTERM or Ctrl-C, with or without a state that was saved
+INTERRUPTED = (STOPPED, 130, 143)  # by SIGTERM or Ctrl-C, with or without a saved state
 AGAIN = 'remove the folder to train again'
 
 CLOSING = """
@@ -41,7 +41,7 @@ def run(command: str, *arguments: str) -> None:
     print(f'\n$ selnext-mm {command} {shlex.join(arguments)}', flush=True)
     code = run_command(command, *arguments)
     if code:
-        # The step has said why.
+        # The step has already reported the reason.
         again = '; the same command goes on' if code in INTERRUPTED else ''
         print(f'the demo stopped in the step "selnext-mm {command}"{again}', file=sys.stderr)
         raise SystemExit(code)
@@ -69,7 +69,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def wanted_run(args: argparse.Namespace, config: Path) -> dict:
-    """What decides the weights: runs in which it is the same are the same demo."""
+    """Everything that determines the weights: runs with equal values are the same demo."""
     root = config_root()
     packaged = config.is_relative_to(root)
     return {
@@ -80,10 +80,10 @@ def wanted_run(args: argparse.Namespace, config: Path) -> dict:
 
 
 def check_run(work: Path, wanted: dict) -> dict | None:
-    """What the marker in ``work`` says, None where nothing has been trained.
+    """The content of the marker in ``work``; None if nothing has been trained there.
 
     Raises:
-        UserError: if the run there is another one, or cannot be identified. It is left alone.
+        UserError: if there is another run, or one that cannot be identified. It is left alone.
     """
     marker = work / MARKER
     remedy = 'give another --work-dir, or remove the folder if it is not needed'
@@ -105,7 +105,7 @@ def check_run(work: Path, wanted: dict) -> dict | None:
 def train(
     args: argparse.Namespace, config: str, work: Path, wanted: dict, stored: dict | None
 ) -> tuple[Path, str]:
-    """Train, resume, or keep a finished run: its last checkpoint, and a remark for the time.
+    """Train, resume, or keep a finished run; return its last checkpoint and a remark on the time.
 
     ``wanted`` and ``stored`` are what :func:`wanted_run` and :func:`check_run` give. The marker
     says from the start what is trained, and at the end that it is finished.
@@ -140,7 +140,7 @@ def train(
 
 
 def draw(data: Path, predictions: Path, panel: Path) -> None:
-    """The ground truth beside the predictions, which a short training may not have."""
+    """Draw the ground truth beside the predictions; after a short training there may be none."""
     ann, images = data / 'annotations' / 'instances_val2017.json', data / 'val2017'
     where = ['--ann', str(ann), '--images', str(images)]
     if json.loads(predictions.read_text(encoding='utf-8')):

@@ -68,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 @contextlib.contextmanager
 def progress() -> Iterator[Told]:
-    """Names what was checked, in one line of a terminal that is gone at the end."""
+    """Show what is being checked in one line of the terminal, which is cleared at the end."""
     if not sys.stderr.isatty():
         yield lambda name: None
         return

@@ -1,4 +1,4 @@
-"""What the commands share that run models over a folder of images: options, files, progress."""
+"""Shared by the commands that run models over a folder of images: options, files, progress."""
 
 import argparse
 import csv
@@ -15,7 +15,7 @@ from selnext_mm.text import counted
 
 
 def base_parser(prog: str, description: str, num: int | None = None) -> argparse.ArgumentParser:
-    """Options of every command; ``num`` images by default, None for all."""
+    """Parser with the options of every command; ``num`` images by default, None for all."""
     parser = Parser(prog=prog, description=description)
     parser.add_argument('configs', nargs='*', metavar='CONFIG', help='configs, paths or names')
     parser.add_argument(
@@ -46,7 +46,7 @@ def base_parser(prog: str, description: str, num: int | None = None) -> argparse
 
 
 def _take_models(args: argparse.Namespace) -> None:
-    """``--model`` as configs, labels and checkpoints."""
+    """Split ``--model`` into configs, labels and checkpoints."""
     if args.model and (args.configs or args.labels or args.checkpoints):
         raise UserError('give the models as --model or as configs, not both')
     if not args.model and not args.configs:
@@ -89,7 +89,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def run_models(args: argparse.Namespace, measure: Callable) -> tuple[dict[str, Any], list[Path]]:
-    """``measure(model, batches, on_batch)`` for every config; label -> result, and the images.
+    """Run ``measure(model, batches, on_batch)`` for every config; label -> result, and the images.
 
     Raises:
         UserError: for options, configs, checkpoints or images that cannot be used.
@@ -126,7 +126,7 @@ def run_models(args: argparse.Namespace, measure: Callable) -> tuple[dict[str, A
 
 
 def write_rows(args: argparse.Namespace, rows: list[dict]) -> None:
-    """The rows as ``--csv`` and ``--json`` ask."""
+    """Write the rows as requested by ``--csv`` and ``--json``."""
     if args.csv:
         table = io.StringIO()
         writer = csv.DictWriter(table, rows[0])

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from selnext_mm.text import did_you_mean
 
-# Words of the placeholders of options that name files.
+# Words in the placeholders of options that name files.
 OF_FILES = ('DIR', 'FILE', 'JSON', 'PNG', 'PATH', 'OUT', 'RESULTS')
 
 
 def names_files(action: argparse.Action) -> bool:
-    """Whether the words of ``action`` are names, of files as a rule, and no text."""
+    """Whether the values of ``action`` are names, usually of files, and not free text."""
     place = str(action.metavar)
     return (
         not action.option_strings
@@ -22,12 +22,12 @@ def names_files(action: argparse.Action) -> bool:
 
 
 class Parser(argparse.ArgumentParser):
-    """Names the option that was meant where one is unknown, and writes out ``~`` in every value.
+    """Suggests the closest option for an unknown one, and expands ``~`` in every value.
 
-    Takes no short forms of long options: they would change their meaning when another is added.
+    Abbreviations of long options are not accepted: new options would change their meaning.
 
     Args:
-        intermixed: options may stand between the words that an optional one is followed by.
+        intermixed: options may stand between positional arguments.
         kwargs: of ``argparse.ArgumentParser``.
     """
 
@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         self.intermixed = intermixed
 
     def _get_values(self, action, arg_strings):
-        # It would stand for the folder that the command is called in.
+        # It would mean the folder in which the command is called.
         if '' in arg_strings and names_files(action):
             name = '/'.join(action.option_strings) or str(action.metavar or action.dest)
             self.error(f"{name} '': an empty name; is a variable of the shell not set?")
@@ -61,9 +61,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def at_home(value):
-    """``value`` with ``~`` written out where a text or path starts with it, in lists as well.
+    """``value`` with ``~`` expanded if a string or path starts with it, also inside lists.
 
-    The shell does so for a word that stands alone, and not in ``--out=~/runs``.
+    The shell does so only at the start of a word, not in ``--out=~/runs``.
     """
     if isinstance(value, list):
         return [at_home(item) for item in value]

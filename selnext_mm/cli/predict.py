@@ -34,7 +34,7 @@ exit status: 0; 1 if images were skipped because they cannot be read; 2 for a mi
 
 
 def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
-    """What a checkpoint and an exported file take alike."""
+    """Options that apply to both a checkpoint and an exported file."""
     parser.add_argument(
         'images',
         nargs='+',
@@ -104,11 +104,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def take_folder(args: argparse.Namespace) -> None:
-    """``FOLDER IMAGES`` as ``CONFIG CHECKPOINT IMAGES``, in place.
+    """Turn ``FOLDER IMAGES`` into ``CONFIG CHECKPOINT IMAGES``, in place.
 
     Raises:
-        UserError: if there is no CONFIG, if no checkpoint is given, and CONFIG is no folder that
-            holds one, or if CONFIG is an address of the Hub.
+        UserError: if there is no CONFIG; if there is no checkpoint, and CONFIG is not a folder that
+        contains one; or if CONFIG is an address of the Hub.
     """
     from selnext_mm.checkpoints.hub import (
         CHECKPOINTS,
@@ -121,7 +121,7 @@ def take_folder(args: argparse.Namespace) -> None:
 
     word, folder = args.checkpoint, holds_model(args.config)
     if not folder:
-        find_config(args.config)  # first of all: the other words may be read wrongly without it
+        find_config(args.config)  # first, because without a config the other words may be misread
     named = word and (is_hub_address(word) or local_path(word).suffix in CHECKPOINTS)
     if folder and not named:
         args.images = args.images if word is None else [word, *args.images]
@@ -148,7 +148,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def refuse_unused(is_classifier: bool, score_thr: float | None, top_k: int | None) -> None:
-    """Raise :class:`UserError` for an option that changes nothing for this kind of model."""
+    """Raise :class:`UserError` for an option that has no effect on this kind of model."""
     if is_classifier and score_thr is not None:
         raise UserError(
             f'--score-thr {score_thr:g} is for detectors; of a classifier the best classes are '
@@ -162,14 +162,14 @@ def refuse_unused(is_classifier: bool, score_thr: float | None, top_k: int | Non
 
 
 def thresholds_of(args: argparse.Namespace, predictor):
-    """The lowest score that is drawn: that of ``--score-thr``, the file's, or the usual one."""
+    """The lowest score that is drawn: from ``--score-thr``, from the file, or the default."""
     if args.score_thr is not None:
         return args.score_thr
     return getattr(predictor, 'thresholds', None) or SCORE_THR
 
 
 def open_predictor(args: argparse.Namespace) -> tuple:
-    """(what runs over the images, category and image ids)."""
+    """(predictor, category and image ids)."""
     from selnext_mm.config.build import quiet
     from selnext_mm.inference import Predictor
     from selnext_mm.inference.categories import find_ids
@@ -233,7 +233,7 @@ def skipped(record: dict) -> None:
 
 
 def report(args: argparse.Namespace, predictor, ids, found) -> None:
-    """What was found, and where names and ids are from, in three lines."""
+    """Report what was found, and the origin of names and ids, in three lines."""
     rate = f'{len(found.records) / found.seconds:.1f} images/s on {predictor.device}'
     missing = f', {len(found.unreadable)} skipped' if found.unreadable else ''
     print(f'{counted(len(found.records), "image")}{missing}, {rate}')

@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def open_file(args: argparse.Namespace) -> tuple:
-    """The model behind the attributes that the command reads, and category and image ids."""
+    """The model, with the attributes that the command reads, and category and image ids."""
     import json
 
     from selnext_mm.inference.categories import Ids, find_ids
@@ -71,7 +71,7 @@ def open_file(args: argparse.Namespace) -> tuple:
 
 
 def refuse_companions(args: argparse.Namespace) -> None:
-    """Raise :class:`UserError` for a config, an image or another model beside the exported file."""
+    """Raise :class:`UserError` for a config, an image or another model next to an exported file."""
     files = [image for image in args.images if image.endswith(SUFFIXES)]
     if not files:
         return

@@ -16,7 +16,7 @@ def is_meant(args: argparse.Namespace) -> bool:
     """Whether the input is a video.
 
     Raises:
-        UserError: for more than one, or for options that need images.
+        UserError: for more than one input, or for options that need images.
     """
     from selnext_mm.inference.video import is_video
 
@@ -35,7 +35,7 @@ def is_meant(args: argparse.Namespace) -> bool:
 
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """SIGTERM and the end of the terminal are a KeyboardInterrupt: they leave what is done."""
+    """Turn SIGTERM and SIGHUP into a KeyboardInterrupt, which keeps what is done."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -44,7 +44,7 @@ def stopped_by_signals() -> Iterator[None]:
         raise KeyboardInterrupt
 
     known = [getattr(signal, name) for name in ('SIGTERM', 'SIGHUP') if hasattr(signal, name)]
-    # nohup has SIGHUP ignored.
+    # Under nohup SIGHUP is ignored.
     before = {s: h for s in known if (h := signal.getsignal(s)) is not signal.SIG_IGN}
     try:
         for number in before:

@@ -1,4 +1,4 @@
-"""What train, test and ``train --data`` share: options, and the session that they open."""
+"""Shared by train, test and ``train --data``: options, and the session that they open."""
 
 import argparse
 import os
@@ -17,7 +17,7 @@ LOGGERS = {
 
 
 def called_as(command: str) -> str:
-    """How the user has named this command: ``train.py`` of ``tools/``, or ``selnext-mm train``."""
+    """How the user called this command: as ``train.py`` in ``tools/`` or ``selnext-mm train``."""
     script = f'{command}.py'
     return script if os.path.basename(sys.argv[0]) == script else f'selnext-mm {command}'
 
@@ -82,7 +82,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def open_session(args: argparse.Namespace) -> Session:
-    """The session of the options of :func:`base_parser`."""
+    """The session for the options of :func:`base_parser`."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return Session(
         args.config,

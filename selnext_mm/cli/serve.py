@@ -15,7 +15,7 @@ from selnext_mm.serve.model import ServedModel
 from selnext_mm.text import counted
 
 TOKEN = 'SELNEXT_MM_TOKEN'
-# An exported file has its classes and its dtype inside, and its program runs on the CPU.
+# An exported file contains its classes and dtype, and its runtime uses the CPU.
 OF_CHECKPOINTS = ('device', 'classes', 'dtype')
 PACKAGES = {'fastapi': 'fastapi', 'uvicorn': 'uvicorn', 'prometheus_client': 'prometheus-client'}
 EPILOG = f"""examples:
@@ -86,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` is reached from this machine alone."""
+    """Whether ``host`` can be reached only from this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -129,7 +129,7 @@ def listen(host: str, port: int) -> socket.socket:
         result = socket.socket(family, kind, protocol)
         result.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         result.bind(address)
-        result.listen()  # who comes before the server is ready waits
+        result.listen()  # clients that connect before the server is ready wait
     except OSError as error:
         raise UserError(
             f'--host {host} --port {port}: {error.strerror or error}; choose another one'
@@ -175,7 +175,7 @@ def open_checkpoint(args: argparse.Namespace) -> ServedModel:
             f'{args.model} (a copy of the config lies beside every checkpoint)'
         )
     if args.checkpoint is None and not holds_model(args.model):
-        find_config(args.model)  # says so if there is nothing of that name
+        find_config(args.model)  # raises if there is no config of that name
         raise UserError(
             f'{args.model} alone is no model; give CONFIG and CHECKPOINT, a folder of '
             f'"selnext-mm publish", or a file of "selnext-mm export" ({files})'

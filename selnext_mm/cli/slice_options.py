@@ -21,7 +21,7 @@ def add_slice_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_slicing(args: argparse.Namespace, batch: int = 4) -> Slicing | None:
-    """What the options say; None without ``--slice``."""
+    """The settings from the options; None without ``--slice``."""
     if args.slice is None:
         if args.overlap is not None:
             raise UserError(f'--overlap {args.overlap:g} needs --slice')
@@ -30,7 +30,7 @@ def read_slicing(args: argparse.Namespace, batch: int = 4) -> Slicing | None:
 
 
 def in_slices(opened_by: Callable, slicing: Slicing) -> Callable:
-    """``opened_by`` whose predictor looks at slices."""
+    """``opened_by`` with a predictor that runs on slices."""
 
     def opened(args: argparse.Namespace) -> tuple:
         from selnext_mm.inference.sliced import Sliced

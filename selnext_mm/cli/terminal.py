@@ -1,4 +1,4 @@
-"""Tables, and lines in colour on terminals that have it."""
+"""Tables, and coloured lines on terminals that support them."""
 
 import sys
 import textwrap
@@ -25,7 +25,7 @@ def show(lines: Iterable[tuple[str, str]]) -> None:
             pass
     encoding = getattr(sys.stdout, 'encoding', None) or 'utf-8'
     for style, line in lines:
-        # Names out of data may hold what the terminal cannot show.
+        # Names from data may contain characters that the terminal cannot show.
         line = line.encode(encoding, 'backslashreplace').decode(encoding)
         if console:
             # soft_wrap leaves long lines to the terminal: a copied remedy has no line breaks
@@ -37,7 +37,7 @@ def show(lines: Iterable[tuple[str, str]]) -> None:
 def table_lines(rows: Iterable[Row], width: int) -> Iterator[tuple[str, str]]:
     """(style, line) pairs of the table; cells wrap, nothing is cut.
 
-    The line that fixes a row stands whole below it, however long: it is there to be copied.
+    The command that fixes a row is printed unwrapped below it, so that it can be copied.
     """
     rows = list(rows)
     names = max(len(text) for text in (HEADER[0], *(row.name for row in rows)))

@@ -34,7 +34,7 @@ def parse_args(argv: list[str] | None):
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     if args.out:
-        OutputFiles(args.out)  # refuses a name before the config is read
+        OutputFiles(args.out)  # refuses a bad name before the config is read
     slicing = read_slicing(args)
     session = open_session(args)
     session.test(

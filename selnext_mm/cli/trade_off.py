@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _column(values: list[float | None]) -> list[str]:
-    """Numbers with as many decimals as the one that has the most, as a paper prints them."""
+    """Numbers with the same number of decimals, that of the longest, as papers print them."""
     digits = max((len(f'{v:.4g}'.partition('.')[2]) for v in values if v is not None), default=0)
     return ['-' if v is None else f'{v:.{digits}f}' for v in values]
 

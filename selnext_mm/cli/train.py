@@ -15,8 +15,8 @@ from selnext_mm.ranks import is_first_process
 from selnext_mm.recipes.check import is_labels
 from selnext_mm.recipes.config_options import ConfigOptions, set_options
 
-# Options of ``train --data`` that a config has keys for: option -> its placeholder, None for a
-# switch, and what to write instead.
+# Options of ``train --data`` for which a config has keys: option -> its placeholder (None for a
+# switch), and what to write instead.
 OF_LABELS = {
     '--val': (
         'FRACTION|DIR',
@@ -51,7 +51,7 @@ def parse_args(argv: list[str] | None):
         'train',
         'Train a detector or classifier from a config. With --data DIR from labels instead: see '
         '"selnext-mm train --data DIR --help".',
-        config='?',  # so that the message about a missing one can name --data as well
+        config='?',  # optional, so that the error for a missing one can mention --data
     )
     parser.add_argument(
         '--resume',
@@ -95,7 +95,7 @@ def parse_args(argv: list[str] | None):
 
 
 def refuse_labels(config: str) -> None:
-    """Raise :class:`UserError` for labels in the place of a config."""
+    """Raise :class:`UserError` for labels in place of a config."""
     folder = os.path.isdir(config)
     if is_labels(config) and not os.path.isfile(os.path.join(config, OWN_CONFIG)):
         raise UserError(
@@ -105,7 +105,7 @@ def refuse_labels(config: str) -> None:
 
 
 def refuse_a_model(config: str) -> None:
-    """Raise :class:`UserError` for a model of ``train --data`` in the place of a config."""
+    """Raise :class:`UserError` for a model of ``train --data`` in place of a config."""
     from selnext_mm.recipes.models import BACKBONES, DETECTORS
 
     detector, _, backbone = config.rpartition('/')
@@ -118,7 +118,7 @@ def refuse_a_model(config: str) -> None:
 
 
 def refuse_options_of_labels(args: argparse.Namespace) -> None:
-    """Raise :class:`UserError` for an option of ``train --data``, with what a config has for it."""
+    """Raise :class:`UserError` for an option of ``train --data``; it names the config key."""
     for option, (value, instead) in OF_LABELS.items():
         given = getattr(args, option.removeprefix('--').replace('-', '_'))
         if given is not None:

@@ -21,7 +21,7 @@ every choice is logged in one line."""
 
 
 def either(key: str, factor: int = 1) -> str:
-    """The default with an accelerator, and that on a CPU, in words."""
+    """The defaults with an accelerator and on a CPU, as a string."""
     return f'{DEFAULTS["cuda"][key] * factor:,} (on a CPU {DEFAULTS["cpu"][key] * factor:,})'
 
 
@@ -123,7 +123,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def same_model(args: argparse.Namespace) -> list[str]:
-    """The words that choose the data, the model and the form of its input."""
+    """The arguments that choose the data, the model and the form of its input."""
     words = ['--data', args.data, *([args.model] if args.model else [])]
     for name in ('format', 'val', 'image_size', 'batch_size', 'workers', 'gpus'):
         if (value := getattr(args, name)) is not None:

@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def command(args: argparse.Namespace, settings: dict[str, float]) -> str:
-    """The line that trains with ``settings``, and with what the user has set for all trials."""
+    """The command that trains with ``settings``, and with what the user has set for all trials."""
     words = ['selnext-mm', 'train', '--data', args.data, *([args.model] if args.model else [])]
     for name in ('format', 'val', *FIXED):
         value = getattr(args, name)
@@ -95,7 +95,7 @@ def table(result) -> str:
 
 
 def draw(result) -> Path | None:
-    """The plot of the trials; None where matplotlib is missing."""
+    """The plot of the trials; None if matplotlib is missing."""
     try:
         from selnext_mm.visualization.trials import draw_trials
     except ImportError as error:

@@ -1,7 +1,7 @@
-"""Our configs by their long names in the packages of OpenMMLab: ``mim train mmdet NAME``.
+"""Our configs under their long names in OpenMMLab's packages, for ``mim train mmdet NAME``.
 
-``mim`` looks a name up in the folder of the package that the command names, and nowhere else. Each
-file inherits the config; its folder, ``.mim/selnext_mm``, holds nothing else.
+``mim`` looks a name up only in the folder of the package that the command names. Each file there
+inherits from one of our configs; the folder ``.mim/selnext_mm`` contains nothing else.
 """
 
 from pathlib import Path
@@ -24,15 +24,15 @@ MARK = '# Put here by selnext_mm'
 
 
 def owner(leaf: str) -> str:
-    """The package whose tools train a config: its default scope."""
+    """The package whose tools train a config, which is its default scope."""
     return OWNERS.get(leaf.split('/')[0], 'mmdet')
 
 
 def texts(package: str) -> dict[str, str]:
-    """File name -> content, of all configs that ``package`` trains.
+    """File name -> content, for all configs that ``package`` trains.
 
-    Bases are whole paths: mmengine takes ``selnext_mm::`` only once selnext_mm is imported, which
-    the base does.
+    Bases are full paths: mmengine accepts ``selnext_mm::`` only after selnext_mm has been
+    imported, which the base does.
     """
     head = f'{MARK}: "selnext-mm mim --remove" removes it.\n'
     return {
@@ -43,7 +43,7 @@ def texts(package: str) -> dict[str, str]:
 
 
 def folders(site_packages: str | Path | None = None) -> dict[str, Path]:
-    """The packages of :data:`PACKAGES` that are installed, and the folder of each.
+    """The installed packages of :data:`PACKAGES`, and the folder of each.
 
     Raises:
         UserError: if there is none.
@@ -57,7 +57,7 @@ def folders(site_packages: str | Path | None = None) -> dict[str, Path]:
 
 
 def present(folder: Path) -> list[Path]:
-    """The files of ours in a package's folder."""
+    """Our files in a package's folder."""
     own = (folder / '.mim' / 'selnext_mm').glob('*.py')
     return sorted(path for path in own if starts_with(path, MARK))
 
@@ -69,10 +69,10 @@ def is_complete(package: str, folder: Path) -> bool:
 
 
 def install(site_packages: str | Path | None = None) -> dict[Path, int]:
-    """Write a file for each config into the package that trains it; those of old names go.
+    """Write a file for each config into the package that trains it; remove files of old names.
 
     Returns:
-        dict[Path, int]: the folders, and how many files each has.
+        dict[Path, int]: the folders, and the number of files in each.
 
     Raises:
         UserError: if no package is installed or a folder cannot be written to.
@@ -97,7 +97,7 @@ def remove(site_packages: str | Path | None = None) -> dict[Path, int]:
     """Remove the files that :func:`install` wrote.
 
     Returns:
-        dict[Path, int]: the folders, and how many files were in each.
+        dict[Path, int]: the folders, and the number of files removed from each.
 
     Raises:
         UserError: if no package is installed or a file cannot be removed.

@@ -1,4 +1,4 @@
-"""The only builder of models from configs: in their scope, whole, or with one message."""
+"""The only builder of models from configs: it uses their scope, and fails with one message."""
 
 import inspect
 import logging
@@ -20,7 +20,7 @@ from selnext_mm.text import did_you_mean, near
 
 @contextmanager
 def quiet(level: int = logging.INFO) -> Iterator[None]:
-    """Without log lines up to ``level``: the remarks that models make when they are built."""
+    """Suppress log lines up to ``level``, such as the remarks of models while they are built."""
     before = logging.root.manager.disable
     _disable(level)
     try:
@@ -30,10 +30,10 @@ def quiet(level: int = logging.INFO) -> Iterator[None]:
 
 
 def _disable(level: int) -> None:
-    """``logging.disable`` for mmengine's loggers too.
+    """``logging.disable`` that also works for mmengine's loggers.
 
-    A logger remembers which levels are on until its manager clears that memory, and mmengine's
-    loggers belong to no manager: they would speak in :func:`quiet`, or be silent after it.
+    A logger caches which levels are enabled until its manager clears the cache, and mmengine's
+    loggers have no manager: they would log inside :func:`quiet`, or be silent after it.
     """
     logging.disable(level)
     for logger in MMLogger._instance_dict.values():
@@ -47,7 +47,7 @@ def near_names(known: Registry, name: str) -> str:
 
 
 def _parameters(known: Callable | None) -> list[str]:
-    """Names of the arguments of a class or function, those of its bases included."""
+    """Names of the arguments of a class or function, including those of its bases."""
     names = {}
     for cls in getattr(known, '__mro__', (known,)):
         try:
@@ -67,8 +67,8 @@ def near_parameter(known: Callable | None, text: str) -> str:
 def build_model(cfg: Config, views: bool = False) -> nn.Module:
     """The model of a config; :class:`UserError` if it cannot be built.
 
-    ``views``: a model that merges what another says of several views of an image is taken, too,
-    and the other one is returned, whose weights are those of a checkpoint.
+    ``views``: also accept a model for test-time augmentation, which merges the predictions of
+    another model. That inner model is returned, since checkpoints contain its weights.
     """
     check_scope(cfg)
     model = _build_model(cfg)
@@ -85,7 +85,7 @@ def build_model(cfg: Config, views: bool = False) -> nn.Module:
 
 
 def _with_preprocessor(cfg: Config) -> dict:
-    """``cfg.model`` with the top-level ``data_preprocessor``, as mmengine's runner puts it in."""
+    """``cfg.model`` with the top-level ``data_preprocessor``, as mmengine's runner adds it."""
     if not cfg.get('data_preprocessor') or 'data_preprocessor' in cfg.model:
         return cfg.model
     return ConfigDict(cfg.model, data_preprocessor=cfg.data_preprocessor)
@@ -97,7 +97,7 @@ def _build_model(cfg: Config) -> nn.Module:
             return MODELS.build(_with_preprocessor(cfg))
         except UserError:
             raise
-        # Whatever a constructor raises comes from the arguments in the config.
+        # Whatever a constructor raises is caused by the arguments in the config.
         except Exception as error:
             text = str(error.args[0] if error.args else error).strip()
             text = (text.splitlines() or [type(error).__name__])[0]

@@ -15,22 +15,22 @@ from selnext_mm.config_files import SUFFIXES, find_config
 from selnext_mm.errors import UserError
 
 IMPORTS = "expected dict(imports=['module', ...], allow_failed_imports=False), the names as strings"
-IMPORTER = 'import_modules_from_strings'  # of mmengine
-FOLDERS = ('data_root', 'work_dir', 'out_dir', 'save_dir')  # keys, whose value may be "~"
+IMPORTER = 'import_modules_from_strings'  # in mmengine
+FOLDERS = ('data_root', 'work_dir', 'out_dir', 'save_dir')  # keys whose value may be "~"
 
 
 def load_config(name: str | Path, options: dict | None = None) -> Config:
     """Read a config and merge ``--cfg-options`` into it.
 
     Raises:
-        UserError: no such file, not a valid config, or options that cannot be merged.
+        UserError: for a missing file, an invalid config, or options that cannot be merged.
     """
     path = find_config(name)
     if path.suffix not in SUFFIXES:
         raise UserError(f'{path}: a config ends in .py, .yaml or .json')
     try:
         cfg = Config.fromfile(path)
-    # A config is executed Python: whatever goes wrong in it is the config's error.
+    # A config is executed as Python, so any exception in it is an error of the config.
     except (Exception, SystemExit) as error:
         reason = f'{type(error).__name__}: {error}'.strip().splitlines()[0]
         if isinstance(error, SyntaxError) and error.filename in (None, '<unknown>'):
@@ -50,7 +50,7 @@ def load_config(name: str | Path, options: dict | None = None) -> Config:
 
 
 def _of_custom_imports(error: BaseException) -> bool:
-    """Did ``custom_imports`` itself fail, and not a module that it names?"""
+    """Whether ``custom_imports`` itself failed, and not a module that it names."""
     last = extract_tb(error.__traceback__)[-1].name
     return last == IMPORTER or f'{IMPORTER}()' in str(error)
 
@@ -58,7 +58,8 @@ def _of_custom_imports(error: BaseException) -> bool:
 def _missing(error: ImportError) -> str:
     """What could not be imported, and why.
 
-    mmengine says of ``custom_imports`` only that some failed: the others are the errors before it.
+    For ``custom_imports`` mmengine reports only that some failed; the causes are earlier in the
+    chain of exceptions.
     """
     chain: list[BaseException] = [error]
     while (earlier := chain[-1].__cause__ or chain[-1].__context__) is not None:
@@ -72,10 +73,10 @@ def _missing(error: ImportError) -> str:
 
 
 def merge_options(cfg: Config, options: dict | None) -> Config:
-    """``cfg`` with ``options`` in it, as ``--cfg-options``: nested keys with dots.
+    """``cfg`` with ``options`` merged into it as by ``--cfg-options``: dotted keys are nested.
 
     Raises:
-        UserError: options that cannot be merged, or parts of a kind that nothing can read.
+        UserError: for options that cannot be merged, or parts of the wrong type.
     """
     name_types(cfg)
     before = copy.deepcopy(_init_cfg(cfg))
@@ -90,7 +91,7 @@ def merge_options(cfg: Config, options: dict | None) -> Config:
         init_cfg = _init_cfg(cfg)
         own = init_cfg is None or init_cfg != before
         if own and cfg.get('pretrained') is not None and 'pretrained' not in (options or {}):
-            # What is said of the backbone itself counts: else it would be without effect.
+            # A changed init_cfg of the backbone takes precedence; else it would have no effect.
             cfg.pretrained = init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
         apply_pretrained(cfg)
     expand_home(cfg)
@@ -98,7 +99,7 @@ def merge_options(cfg: Config, options: dict | None) -> Config:
 
 
 def _init_cfg(cfg: Config):
-    """The backbone's ``init_cfg``; {} where nothing is said of it."""
+    """The backbone's ``init_cfg``; {} if it is not set."""
     model = cfg.get('model')
     backbone = model.get('backbone') if isinstance(model, dict) else None
     return backbone.get('init_cfg', {}) if isinstance(backbone, dict) else {}
@@ -112,9 +113,9 @@ def expand_home(cfg: Config) -> None:
 
 
 def _expanded(node, key: str):
-    """``node``, of ``key``, itself if nothing in it has to be replaced by a new object."""
+    """``node``, the value of ``key``, with paths expanded; the same object if nothing changes."""
     if isinstance(node, str):
-        # "~" alone may be a name, of a class for instance.
+        # "~" alone may be a name, for instance of a class.
         path = node.startswith('~') and ('/' in node or key in FOLDERS)
         return os.path.expanduser(node) if path else node
     if isinstance(node, dict):
@@ -129,10 +130,10 @@ def _expanded(node, key: str):
 
 
 def apply_pretrained(cfg: Config) -> None:
-    """Carry the top-level ``pretrained``, which ``--cfg-options`` can set, into the backbone.
+    """Copy the top-level ``pretrained``, which ``--cfg-options`` can set, to the backbone.
 
     Raises:
-        UserError: if the model has no ``backbone.init_cfg`` to take it.
+        UserError: if the model has no ``backbone.init_cfg`` for it.
     """
     pretrained = cfg.get('pretrained')
     if pretrained is None:
@@ -149,7 +150,7 @@ def apply_pretrained(cfg: Config) -> None:
 
 
 def default_work_dir(config_path: str | Path) -> str:
-    """``work_dirs/<folder>/<stem>``: configs in different folders may share a name."""
+    """``work_dirs/<folder>/<stem>``, since configs in different folders may share a name."""
     path = Path(config_path)
     parts = path.with_suffix('').parts
     if 'configs' in parts:
@@ -161,7 +162,7 @@ def default_work_dir(config_path: str | Path) -> str:
 
 
 def _check_one_root(cfg: Config) -> None:
-    """Raise :class:`UserError` if a loader joins folders: one root would make them the same."""
+    """Raise :class:`UserError` if a loader combines folders; a single root would merge them."""
     roots: dict[str, list[str]] = {}
     for name, dataset in iter_datasets(cfg):
         root = str(dataset.get('data_root') or '').rstrip('/')
@@ -176,10 +177,10 @@ def _check_one_root(cfg: Config) -> None:
 
 
 def set_data_root(cfg: Config, data_root: str | Path) -> None:
-    """Move every dataset and every evaluator's annotation file to ``data_root``, in place.
+    """Make every dataset and every evaluator's annotation file use ``data_root``, in place.
 
     Raises:
-        UserError: for a loader that joins data of several folders.
+        UserError: for a loader that combines data of several folders.
     """
     new = os.path.expanduser(data_root)
     _check_one_root(cfg)

@@ -1,4 +1,4 @@
-"""Command-line options that would change nothing: an error that names what was meant."""
+"""Command-line options that would have no effect: an error that suggests what was meant."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from mmengine.config import Config
 from selnext_mm.errors import UserError
 from selnext_mm.text import did_you_mean, near
 
-# What a runner and this package's commands read at the top level of a config.
+# Top-level keys of a config that a runner and this package's commands read.
 READ_KEYS = (
     *('model', 'data_preprocessor', 'pretrained', 'load_from', 'resume', 'work_dir', 'launcher'),
     *('train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg'),
@@ -17,7 +17,7 @@ READ_KEYS = (
     *('compile', 'strategy'),
 )
 DATASET = 'train_dataloader.dataset'
-# What people write, from older versions or other programs -> what is read.
+# Keys that people write, from older versions or other programs -> the keys that are read.
 MEANT = {
     'optimizer': 'optim_wrapper.optimizer',
     'optimizer_config': 'optim_wrapper',
@@ -63,13 +63,13 @@ MEANT = {
 def check_options(cfg: Config, options: Mapping) -> None:
     """Raise :class:`UserError` for an option that nothing would read.
 
-    At the top level a config may hold variables of any name, which its own code has already used
-    when an option comes to change them. Deeper, what is built names its wrong arguments itself;
-    in plain dicts a new key that is like one beside it is a mistake.
+    At the top level a config may contain variables of any name, but its own code has already used
+    them when an option changes them. At deeper levels, constructors report wrong arguments
+    themselves; in plain dicts a new key that resembles an existing one is a mistake.
 
     Args:
         cfg: the config, before the options are merged into it.
-        options: as ``--cfg-options`` gives them: dotted key -> value.
+        options: dotted key -> value, as from ``--cfg-options``.
     """
     for key, value in options.items():
         first, *rest = str(key).split('.')
@@ -87,10 +87,10 @@ def check_options(cfg: Config, options: Mapping) -> None:
 
 
 def _check_inside(cfg: Config, key: str) -> None:
-    """The same for a key of a dict that is no part with a ``type``."""
+    """The same check for a key of a dict without a ``type``."""
     *path, last = key.split('.')
     if path and path[0].endswith(('_dataloader', 'randomness')) and len(path) == 1:
-        return  # the loader and the seed name their wrong arguments themselves
+        return  # the loader and the seed report wrong arguments themselves
     node = cfg
     for name in path:
         if isinstance(node, list | tuple) and name.isdecimal() and int(name) < len(node):

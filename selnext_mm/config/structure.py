@@ -1,4 +1,4 @@
-"""Parts of a config that have to be dicts, lists, names or paths, and are something else."""
+"""Parts of a config that should be dicts, lists, names or paths, but are something else."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -16,10 +16,10 @@ DICTS = (
     *('model', 'train_cfg', 'val_cfg', 'test_cfg', 'optim_wrapper', 'default_hooks'),
     *('randomness', 'auto_scale_lr', 'env_cfg', 'visualizer', 'log_processor', *LOADERS),
 )
-# Dicts, or lists of them; hooks may stand there as objects, too.
+# Dicts, or lists of them; hooks may also be objects.
 OBJECTS = (Mapping, Hook, BaseMetric, BaseVisBackend, _ParamScheduler)
 SEVERAL = ('param_scheduler', 'val_evaluator', 'test_evaluator')
-# Whose inner types are looked up by name; models tell theirs when they are built.
+# Parts whose inner types are looked up by name; models report theirs when they are built.
 NAMED = (
     *('train_cfg', 'val_cfg', 'test_cfg', 'optim_wrapper', 'param_scheduler', 'default_hooks'),
     *('custom_hooks', 'val_evaluator', 'test_evaluator', 'visualizer', *LOADERS),
@@ -27,9 +27,9 @@ NAMED = (
 
 
 def check_structure(cfg: Config) -> None:
-    """Raise :class:`UserError` for a part of another kind than every reader of ``cfg`` takes.
+    """Raise :class:`UserError` for a part of ``cfg`` that has a type which no reader accepts.
 
-    It names the place, the value and what is expected there.
+    The error names the place, the value and what is expected there.
     """
     for key in DICTS:
         _expect(cfg, key, cfg.get(key), Mapping, 'a dict')
@@ -76,7 +76,7 @@ def _types(node, place: str) -> Iterator[tuple[str, object]]:
 
 
 def _expect_dicts(cfg: Config, place: str, value, alone: bool = True) -> None:
-    """A list of dicts; or one of them ``alone``, or dicts by name."""
+    """Expect a list of dicts; also a single dict if ``alone``, or dicts by name."""
     what = f'a list of dicts: {place}=[dict(type=...), ...]'
     _expect(cfg, place, value, Mapping | list | tuple if alone else list | tuple, what)
     for i, item in enumerate(value if isinstance(value, list | tuple) else ()):

@@ -36,7 +36,7 @@ def model_line(cfg: Config) -> str:
 
 
 def data_line(cfg: Config) -> str:
-    """'CocoDataset in data/coco, 80 classes'; without the classes where the config has none."""
+    """'CocoDataset in data/coco, 80 classes'; without the classes if the config has none."""
     dataset = inner_dataset(cfg.get('train_dataloader') or cfg.get('test_dataloader'))
     line = _kind(dataset)
     if dataset.get('data_root'):
@@ -48,7 +48,7 @@ def data_line(cfg: Config) -> str:
 
 
 def size_text(cfg: Config) -> str:
-    """'1333 x 800 pixels': to what the validation pipeline resizes or crops; '' if unknown."""
+    """'1333 x 800 pixels', the size after resize or crop in the validation; '' if unknown."""
     text = ''
     for _, node, kind in loader_parts(cfg, 'val_dataloader'):
         if kind is not TRANSFORMS or not _kind(node).endswith(('Resize', 'CenterCrop')):
@@ -56,7 +56,7 @@ def size_text(cfg: Config) -> str:
         size = node.get('crop_size') or node.get('scale')
         sides = [size, size] if isinstance(size, int) else size
         if isinstance(sides, list | tuple) and all(isinstance(side, int) for side in sides):
-            text = f'{" x ".join(map(str, sides))} pixels'  # that of the last one is seen
+            text = f'{" x ".join(map(str, sides))} pixels'  # the last step decides
     return text
 
 
@@ -98,7 +98,7 @@ def schedule_line(cfg: Config, lr_factor: float = 1.0) -> str:
 
 
 def start_line(cfg: Config) -> str:
-    """Where the weights come from."""
+    """Where the initial weights come from."""
     if cfg.get('resume') and cfg.get('load_from'):
         return f'resumed from {cfg.load_from}'
     if cfg.get('load_from'):
@@ -110,7 +110,7 @@ def start_line(cfg: Config) -> str:
 
 
 def precision(cfg: Config) -> str:
-    """'mixed precision' where the optimizer wrapper asks for it, else 'float32'.
+    """'mixed precision' if the optimizer wrapper enables it, else 'float32'.
 
     ``AutoAmpOptimWrapper`` is float32 on a machine without an accelerator.
     """

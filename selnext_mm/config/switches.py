@@ -1,4 +1,4 @@
-"""What the switches of ``train`` change in a config."""
+"""What the command-line switches of ``train`` change in a config."""
 
 from collections.abc import Iterable
 
@@ -15,10 +15,10 @@ def set_switches(
     loggers: Iterable[str],
     predictions: int | None = None,
 ) -> None:
-    """Put the switches of a training into ``cfg``, in place; see ``Session.train``.
+    """Apply the switches of a training to ``cfg``, in place; see ``Session.train``.
 
     Raises:
-        UserError: for an lr without the batch that it is meant for, an unknown logger, or a
+        UserError: for an lr without the batch size that it is meant for, an unknown logger, or a
             visualizer that cannot draw.
     """
     if predictions is not None:

@@ -1,4 +1,4 @@
-"""Names for the classes that mmengine's pure-Python configs hold as ``type=CocoDataset``."""
+"""Names for the classes in mmengine's pure-Python configs, such as ``type=CocoDataset``."""
 
 import inspect
 
@@ -7,12 +7,12 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 
 REGISTRIES = [r for n, r in vars(root).items() if n.isupper() and isinstance(r, Registry)]
-# Keys whose value says what is built.
+# Keys whose value is the class to build.
 KEYS = ('type', 'constructor', 'runner_type')
 
 
 def name_of(kind) -> str:
-    """The name under which a registry gives ``kind``: 'AdamW', 'mmdet.CocoDataset', or its path."""
+    """The name under which a registry has ``kind``: 'AdamW', 'mmdet.CocoDataset', or its path."""
     name = kind.__name__
     for registry in REGISTRIES:
         if registry.module_dict.get(name) is kind and not any(
@@ -26,9 +26,9 @@ def name_of(kind) -> str:
 
 
 def name_types(cfg: Config) -> None:
-    """Replace classes and functions by their names, in place, so that one kind of config is left.
+    """Replace classes and functions by their names, in place, so that there is one config style.
 
-    All that looks at a config, and the copy of it beside the checkpoints, then works for both of
+    All code that reads a config, and the copy beside the checkpoints, then works for both of
     mmengine's styles.
     """
     _name_types(cfg._cfg_dict)

@@ -1,4 +1,4 @@
-"""What a run writes for people to look at: scalars for other programs, images with predictions."""
+"""What a run writes through its visualizer: scalars for loggers, images with predictions."""
 
 import functools
 import importlib
@@ -13,7 +13,7 @@ from mmengine.visualization import MLflowVisBackend, Visualizer
 from selnext_mm.config.walk import iter_hooks
 from selnext_mm.errors import UserError
 
-# mmengine's visualizer backends that need a package, by its import and install name.
+# mmengine's visualizer backends that need a package -> its import and install names.
 BACKEND_PACKAGES = {
     'WandbVisBackend': 'wandb',
     'MLflowVisBackend': 'mlflow',
@@ -24,7 +24,7 @@ BACKEND_PACKAGES = {
 }
 
 
-# Switch of train -> mmengine's backend, the module that has to be there, what pip installs.
+# Switch of train -> mmengine's backend, the module that it needs, and the package for pip.
 LOGGERS = {
     'tensorboard': ('TensorboardVisBackend', 'torch.utils.tensorboard', 'selnext_mm[tensorboard]'),
     'wandb': ('WandbVisBackend', 'wandb', 'wandb'),
@@ -37,14 +37,14 @@ DRAWING = ('DetLocalVisualizer', 'UniversalVisualizer', 'SegLocalVisualizer')
 
 
 def add_logger(cfg: Config, name: str) -> None:
-    """Let the visualizer write for another program, too, beside the scalars, in place.
+    """Add a logging backend to the visualizer, in place.
 
-    A backend of this kind that the config has already stays as it is. Else the run appears as the
-    work dir's name in the project ``selnext_mm``.
+    An existing backend of this type stays as it is. Otherwise the run appears under the work dir's
+    name in the project ``selnext_mm``.
 
     Args:
         name: one of :data:`LOGGERS`. MLflow writes to the server of ``MLFLOW_TRACKING_URI``, or
-            to ``mlflow.db`` in the work dir where that is not set.
+        to ``mlflow.db`` in the work dir if that is not set.
 
     Raises:
         UserError: if its package is not installed.
@@ -71,9 +71,9 @@ def add_logger(cfg: Config, name: str) -> None:
 
 
 def _mlflow_store(folder: Path) -> dict[str, Any]:
-    """The server that the user has named, or a file: MLflow takes no plain folder any more.
+    """The server that the user has named, or a file: MLflow no longer accepts a plain folder.
 
-    Nothing is copied beside the file: what mmengine uploads lies in the same folder.
+    Artifacts are not copied beside the file: what mmengine uploads is already in this folder.
     """
     if uri := os.environ.get('MLFLOW_TRACKING_URI'):
         return dict(tracking_uri=uri)
@@ -88,7 +88,7 @@ def show_predictions(cfg: Config, num: int) -> None:
     """Let each evaluation of a training draw ``num`` images with their predictions, in place.
 
     Raises:
-        UserError: for less than one image, or a visualizer that draws none.
+        UserError: for less than one image, or a visualizer that cannot draw.
     """
     if num < 1:
         raise UserError(f'--show-predictions {num}; expected 1 or more images')
@@ -103,10 +103,10 @@ def show_predictions(cfg: Config, num: int) -> None:
 
 
 def name_apart(cfg: Config) -> None:
-    """Let a run have a visualizer of its own, in place.
+    """Give a run its own visualizer, in place.
 
-    mmengine hands out that of an earlier run of this process if the configs give both one name,
-    and it goes on to write into that run's folder.
+    If two configs use the same visualizer name, mmengine returns that of an earlier run of this
+    process, which keeps writing into that run's folder.
     """
     visualizer = cfg.get('visualizer')
     name = visualizer.get('name') if isinstance(visualizer, dict) else None
@@ -116,11 +116,11 @@ def name_apart(cfg: Config) -> None:
 
 @functools.cache
 def name_mlflow_images() -> None:
-    """Give the images that mmengine's backend hands to MLflow names of files.
+    """Give the images that mmengine's backend passes to MLflow file names with a suffix.
 
-    MLflow needs a suffix, and mmengine passes the bare name on: a ValueError. The step becomes part
-    of the name, since an image would overwrite that of the evaluation before. Names that end in a
-    suffix of images are left as they are.
+    MLflow needs a suffix, but mmengine passes the bare name: a ValueError. The step becomes part
+    of the name, since an image would overwrite that of the previous evaluation. Names that already
+    have an image suffix are left as they are.
     """
     add = MLflowVisBackend.add_image
 
@@ -136,7 +136,7 @@ def name_mlflow_images() -> None:
 def check_backends(cfg: Config) -> None:
     """Raise :class:`UserError` for a visualizer's backend whose package is not installed.
 
-    mmengine would find out when the work dir is made and the model is built.
+    mmengine would fail only after the work dir is made and the model is built.
     """
     for backend in (cfg.get('visualizer') or {}).get('vis_backends') or []:
         name = backend.get('type')
@@ -151,9 +151,9 @@ def check_backends(cfg: Config) -> None:
 
 
 def show_in(cfg: Config, folder: str) -> None:
-    """Let the drawing hook of mmdet, mmpretrain or mmseg write into ``folder``, in place.
+    """Make the drawing hook of mmdet, mmpretrain or mmseg write into ``folder``, in place.
 
-    mmseg's draws through the visualizer, which keeps images in ``vis_data/vis_image/``.
+    mmseg's hook draws through the visualizer, which saves images in ``vis_data/vis_image/``.
 
     Raises:
         UserError: if the config has no such hook.

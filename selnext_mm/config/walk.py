@@ -1,6 +1,7 @@
-"""The way through a config: its data sets, evaluators, hooks, schedulers, and their places.
+"""Iteration over a config: its data sets, evaluators, hooks and schedulers, with their places.
 
-The only code that knows how wrappers hold data sets, and where lists and dicts may stand.
+This is the only code that knows how wrappers contain data sets, and where lists or dicts may
+be used.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ OPTIMIZER = 'optim_wrapper.optimizer'
 
 
 def value_at(cfg: Config, path: str):
-    """Value at a dotted path, None if there is none."""
+    """Value at a dotted path; None if there is none."""
     node = cfg
     for key in path.split('.'):
         if not hasattr(node, 'get'):
@@ -66,7 +67,7 @@ def _pipeline(transforms, path: str) -> Iterator[tuple[str, dict, Registry]]:
     for i, transform in enumerate(transforms or ()):
         if isinstance(transform, dict):
             inner = transform.get('transforms')
-            # What Albumentations' wrappers hold is built by that library.
+            # The contents of Albumentations' wrappers are built by that library.
             foreign = str(transform.get('type')).rpartition('.')[2].startswith('Albu')
             if isinstance(inner, list | tuple) and not foreign:
                 yield from _pipeline(inner, f'{path}.{i}.transforms')
@@ -98,14 +99,14 @@ def _metrics(node) -> Iterator[dict]:
 
 
 def iter_evaluators(cfg: Config) -> Iterator[tuple[str, dict]]:
-    """(key, dict) of every metric, those inside an ``Evaluator`` that holds metrics included."""
+    """(key, dict) of every metric, including those inside an ``Evaluator``."""
     for name in EVALUATORS:
         for metric in _metrics(cfg.get(name)):
             yield name, metric
 
 
 def iter_evaluator_types(cfg: Config) -> Iterator[tuple[str, object]]:
-    """(key, type) of every evaluator that holds metrics and is named in the config."""
+    """(key, type) of every evaluator that contains metrics and has a type in the config."""
     for name in EVALUATORS:
         node = cfg.get(name)
         if isinstance(node, dict) and node.get('metrics') is not None:

@@ -1,4 +1,4 @@
-"""Do the parts of a model fit together? What one gives has to be what the next one takes."""
+"""Check that output and input channels of the parts of a model match."""
 
 from collections.abc import Iterator, Mapping
 
@@ -7,7 +7,7 @@ from torch import nn
 
 from selnext_mm.errors import UserError
 
-POOLING = 'GlobalAveragePooling'  # gives as many channels as it takes
+POOLING = 'GlobalAveragePooling'  # keeps the number of channels
 
 
 def _part(node: Mapping, key: str) -> Mapping:
@@ -16,7 +16,7 @@ def _part(node: Mapping, key: str) -> Mapping:
 
 
 def _takers(model: Mapping) -> Iterator[tuple[str, Mapping]]:
-    """(place, settings) of the parts of a detector that take the maps of its neck."""
+    """(place, settings) of the parts of a detector that use the maps of its neck."""
     for key in ('rpn_head', 'bbox_head', 'mask_head'):
         yield f'model.{key}', _part(model, key)
     for key in ('bbox_head', 'mask_head'):
@@ -28,7 +28,7 @@ def _takers(model: Mapping) -> Iterator[tuple[str, Mapping]]:
 
 
 def _wanted(cfg: Config, model: nn.Module) -> Iterator[tuple[str, object, object]]:
-    """(key, what the config has, what it has to have) of the numbers of channels that follow."""
+    """(key, value in the config, required value) of all channel numbers that depend on another."""
     backbone, parts = getattr(model, 'backbone', None), cfg.model
     channels = getattr(backbone, 'channels', None)
     ours = type(backbone).__module__.partition('.')[0] == 'selnext_mm'
@@ -53,9 +53,9 @@ def _wanted(cfg: Config, model: nn.Module) -> Iterator[tuple[str, object, object
 
 
 def check_widths(cfg: Config, model: nn.Module) -> None:
-    """Raise :class:`UserError` where parts of a model would meet maps of other widths.
+    """Raise :class:`UserError` if a part of a model would get maps of another width.
 
-    For backbones of this package, and for what takes the maps of a pyramid.
+    Covers the backbones of this package, and whatever uses the maps of a pyramid.
     """
     wrong = [
         (key, given, right)

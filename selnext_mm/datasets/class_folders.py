@@ -11,7 +11,7 @@ from selnext_mm.errors import UserError
 
 SPLITS = ('train', 'test')
 ARCHIVES = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
-MAX_BYTES = 8 << 30  # unpacked; anything of this kind is smaller
+MAX_BYTES = 8 << 30  # unpacked; data sets of this kind are smaller
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,14 @@ def is_archive(path: str | Path) -> bool:
 
 
 def unpack(archive: str | Path, folder: str | Path) -> Path:
-    """Unpack a tar archive into ``folder`` unless that is there already; return the folder.
+    """Unpack a tar archive into ``folder`` unless it already exists; return the folder.
 
-    The folder appears complete or not at all. Members that would leave it, links and devices are
+    The folder is created completely or not at all. Members outside it, links and devices are
     refused.
 
     Raises:
-        UserError: no such file, not a tar archive, damaged, refused or no space.
+        UserError: if the archive is missing, not a tar file, damaged or refused, or the disk is
+        full.
     """
     archive, folder = Path(archive).expanduser(), Path(folder)
     if folder.is_dir():
@@ -49,7 +50,7 @@ def unpack(archive: str | Path, folder: str | Path) -> Path:
             'the last 3.10 and 3.11 releases); unpack it yourself and give the folder'
         )
     try:
-        # Another process that unpacks the same archive may be faster.
+        # Another process that unpacks the same archive may have been faster.
         with fresh_folder(folder, existing='keep') as temporary, tarfile.open(archive) as tar:
             total = 0
             for member in tar:
@@ -71,7 +72,7 @@ def unpack(archive: str | Path, folder: str | Path) -> Path:
 
 
 def find_root(folder: str | Path) -> Path:
-    """``folder``, or the one folder in it, that holds ``train/`` and ``test/``.
+    """``folder``, or its only subfolder, if it contains ``train/`` and ``test/``.
 
     Raises:
         UserError: if neither does.
@@ -89,7 +90,7 @@ def find_root(folder: str | Path) -> Path:
 
 
 def read_split(root: str | Path, split: str, classes: tuple[str, ...]) -> Split:
-    """The images of a split, which has to have exactly the folders ``classes``.
+    """The images of a split, which must have exactly the folders ``classes``.
 
     Raises:
         UserError: for missing, unknown or empty folders.
@@ -117,7 +118,7 @@ def balanced(split: Split, number: int | None) -> Split:
     """``number`` images, equally many of each class and evenly spaced; None for all.
 
     Raises:
-        UserError: if the number is no positive multiple of the number of classes, or too large.
+        UserError: if the number is not a positive multiple of the number of classes, or too large.
     """
     if number is None:
         return split
@@ -138,10 +139,10 @@ def balanced(split: Split, number: int | None) -> Split:
 
 
 def listed(picture: str) -> str:
-    """``picture`` as a list names it: a space that it begins with would be stripped.
+    """``picture`` as written in a list, where a leading space would be stripped.
 
     Raises:
-        UserError: for a name that a line of a list cannot hold.
+        UserError: for a name that cannot be written in a line.
     """
     try:
         picture.encode()

@@ -1,4 +1,4 @@
-"""mmdet's ``COCO`` with this package's reader: training and metrics see what the check has seen."""
+"""mmdet's ``COCO`` with this package's reader: training and metrics see what the checks saw."""
 
 import contextlib
 import io
@@ -9,22 +9,22 @@ from selnext_mm.datasets.hidden_folders import skip_hidden_folders
 
 
 def without_its_prints() -> contextlib.AbstractContextManager:
-    """pycocotools prints its progress; not in here."""
+    """Suppress the progress messages that pycocotools prints."""
     return contextlib.redirect_stdout(io.StringIO())
 
 
 def use_one_reader() -> None:
-    """Let mmdet's data sets and metrics read COCO files by :func:`load_coco`; once per process.
+    """Make mmdet's data sets and metrics read COCO files by :func:`load_coco`, in this process.
 
     mmdet's ``CocoDataset`` and ``CocoMetric`` each open the annotation file through this class,
-    whatever data set or metric a config derives from them. Stock ``json.load`` knows neither byte
+    whatever data set or metric a config derives from them. Stock ``json.load`` reads neither byte
     order marks nor UTF-16, a missing ``iscrowd`` ends an evaluation, and the id 0 is never matched.
 
-    Inert without mmdet, for panoptic and LVIS files, and for what is no local file.
+    It has no effect without mmdet, on panoptic and LVIS files, or on remote files.
     """
     try:
         from mmdet.datasets.api_wrappers import coco_api
-    except (ImportError, AssertionError):  # not installed, or for another mmcv
+    except (ImportError, AssertionError):  # not installed, or made for another mmcv
         return
     cls = coco_api.COCO
     stock = cls.__init__
@@ -36,14 +36,14 @@ def use_one_reader() -> None:
             stock(self, annotation_file)
             return
         stock(self)
-        # A test set without labels has no annotations at all.
+        # A test set without labels has no key ``annotations``.
         content = load_coco(annotation_file, ('images',))
         check_records(content, annotation_file)
         self.dataset = for_scoring(content, annotation_file)
         self.createIndex()
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
-    __init__.reads_normalised = True  # type: ignore[attr-defined]  # a mark
+    __init__.reads_normalised = True  # type: ignore[attr-defined]  # marks the patch
     cls.__init__ = __init__
 
 

@@ -1,18 +1,18 @@
-"""One reading of COCO content for all that use it: what is written oddly, but means one thing.
+"""One normal form of COCO content for all code: unusual notation with a clear meaning is mended.
 
-COCO files come from many tools. What they write in another form and can only mean one thing is put
-right in memory, before mmdet, pycocotools and faster-coco-eval see it; the file is never changed:
+COCO files come from many tools. Unusual notation that can only mean one thing is corrected in
+memory, before mmdet, pycocotools and faster-coco-eval see it; the file is never changed:
 
-- numbers as text ("12.5") or as floats where a whole number is meant (640.0), in sizes, boxes,
-  areas, coordinates and run lengths;
-- ``iscrowd`` and ``ignore`` that are missing, null, true, false, or text: without ``iscrowd``
-  pycocotools stops, and the text "0" would count as true;
+- numbers as strings ("12.5") or as floats where an integer is meant (640.0), in sizes, boxes,
+areas, coordinates and run lengths;
+- ``iscrowd`` and ``ignore`` that are missing, null, true, false, or strings: without ``iscrowd``
+pycocotools fails, and the string "0" would count as true;
 - ``area`` that is missing or null: the box's width x height;
-- annotations without an id get the numbers of none that is there;
+- annotations without an id get unused ids;
 - run lengths that are the printed form of Python's bytes ("b'...'").
 
-Ids are opaque: they are never converted, so that "1" and 1 are two ids. What cannot be read in one
-way stays as it is, for :mod:`selnext_mm.datasets.check` to refuse.
+Ids are opaque: they are never converted, so "1" and 1 are two ids. What is ambiguous stays as it
+is, for :mod:`selnext_mm.datasets.check` to refuse.
 """
 
 import ast
@@ -29,13 +29,13 @@ NUMBERS = (int, float)
 PLURALS = {'image': 'images', 'category': 'categories'}
 TRUE, FALSE = {'1', 'true', 'yes'}, {'0', 'false', 'no', ''}
 MIN_NUMBERS = 6  # of a polygon: three points
-# No mask. mmdet leaves objects with an odd number of coordinates out, as it leaves out those that
-# stood here; pycocotools draws two points, which have no pixel inside.
+# Replaces masks that mmdet leaves out: mmdet also leaves out an odd number of coordinates, and
+# pycocotools draws two points, which contain no pixel.
 NO_MASK = (0, 0, 0, 0, 0)
 
 
 def number(value):
-    """``value`` as a number where it is one, or the text of one; else ``value`` itself."""
+    """``value`` as a number if it is a number or a string of one; else ``value`` itself."""
     if type(value) is float:
         return int(value) if value.is_integer() else value
     if not isinstance(value, str):
@@ -48,14 +48,14 @@ def number(value):
 
 
 def numbers(values):
-    """A list with text turned into numbers; the list itself where it has none."""
+    """A list with strings turned into numbers; the list itself if it has no strings."""
     if isinstance(values, list) and any(type(v) is str for v in values):
         return [number(v) for v in values]
     return values
 
 
 def flag(value):
-    """0 or 1 for what means one of them; else ``value`` itself."""
+    """0 or 1 if ``value`` stands for one of them; else ``value`` itself."""
     if value is None or value is False:
         return 0
     if value is True:
@@ -95,7 +95,7 @@ def _plain_polygons(polygons: list, changes: Counter) -> list:
 
 
 def plain_segmentation(segmentation, changes: Counter | None = None):
-    """A segmentation with numbers where they are written as text, and run lengths as text."""
+    """A segmentation with strings turned into numbers, and compressed run lengths into a string."""
     changes = Counter() if changes is None else changes
     if isinstance(segmentation, dict):
         return _plain_rle(segmentation, changes)
@@ -126,7 +126,7 @@ def _plain_annotation(a: dict, changes: Counter) -> None:
 
 
 def _number_annotations(annotations: list, changes: Counter) -> None:
-    """Ids for the annotations that have none."""
+    """Add ids to the annotations that have none."""
     bare = [a for a in annotations if isinstance(a, dict) and a.get('id') is None]
     if not bare:
         return
@@ -138,7 +138,7 @@ def _number_annotations(annotations: list, changes: Counter) -> None:
 
 
 def normalise(content: dict) -> Counter:
-    """Put ``content`` into one form, in place; what was changed, in words, and how often."""
+    """Normalise ``content`` in place; return descriptions of the changes with their counts."""
     changes: Counter = Counter()
     for image in content.get('images') or ():
         if isinstance(image, dict):
@@ -155,7 +155,7 @@ def normalise(content: dict) -> Counter:
 
 
 def is_id(value) -> bool:
-    """Can ``value`` tell records apart? Texts and finite numbers can; True, null, lists cannot."""
+    """Whether ``value`` may be an id: strings and finite numbers may; True, null, lists may not."""
     if isinstance(value, str):
         return True
     return type(value) is int or (type(value) is float and isfinite(value))
@@ -192,21 +192,21 @@ def check_records(content: dict, path: str | os.PathLike) -> None:
 
 
 def mixed_ids(ids: Iterable) -> bool:
-    """Are some ids texts and some numbers? numpy, on which evaluations build, would mix them up."""
+    """Whether ids are partly strings and partly numbers, which numpy and so evaluations mix up."""
     return len({isinstance(i, str) for i in ids}) > 1
 
 
 def for_scoring(content: dict, path: str | os.PathLike = '') -> dict:
-    """``content``, normalised, in the form that pycocotools and its faster twin count rightly.
+    """``content``, normalised, in the form that pycocotools and faster-coco-eval score correctly.
 
-    Both take the annotation id 0 for "no match", and compute with ids: annotations are numbered
-    from 1, in place. Those of an image or a category that the file does not list are left out.
-    Polygons of fewer than three points are, too, as mmdet leaves them out in training (pycocotools
-    would read four numbers as a box); an object without another, or with run lengths that have no
-    counts or size, gets a mask without a pixel, which mmdet leaves out.
+    Both use the annotation id 0 for "no match", and compute with ids, so annotations are numbered
+    from 1, in place. Annotations of an image or category that the file does not list are left out.
+    So are polygons of fewer than three points, as in mmdet's training (pycocotools would read four
+    numbers as a box). An object without other polygons, or with run lengths that lack counts or
+    size, gets an empty mask, which mmdet leaves out.
 
     Raises:
-        UserError: for annotations that are no records, or repeat an id.
+        UserError: for annotations that are not dicts, or repeat an id.
     """
     annotations = content.get('annotations') or []
     ids = [a.get('id') if isinstance(a, dict) else None for a in annotations]
@@ -226,7 +226,7 @@ def for_scoring(content: dict, path: str | os.PathLike = '') -> dict:
         found = ((a, a.get(f'{key}_id')) for a in annotations)
         annotations = [a for a, i in found if is_id(i) and i in known]
         for a in annotations:
-            a[f'{key}_id'] = known[a[f'{key}_id']]  # 1 where 1.0 is written
+            a[f'{key}_id'] = known[a[f'{key}_id']]  # 1 instead of 1.0
     content['annotations'] = annotations
     for place, a in enumerate(annotations, 1):
         a['id'] = place
@@ -236,7 +236,7 @@ def for_scoring(content: dict, path: str | os.PathLike = '') -> dict:
 
 
 def drawable(segmentation):
-    """What pycocotools can draw: without what mmdet leaves out in training."""
+    """The part of a segmentation that pycocotools can draw and mmdet uses in training."""
     if isinstance(segmentation, list) and segmentation:
         usable = [
             p
@@ -251,12 +251,12 @@ def drawable(segmentation):
 
 
 def has_runs(rle: dict) -> bool:
-    """Has ``rle`` run lengths and a size? mmdet leaves out the others."""
+    """Whether ``rle`` has run lengths and a size; mmdet leaves out the others."""
     return isinstance(rle.get('counts'), list | str) and rle.get('size') is not None
 
 
 def load_coco(path: str | os.PathLike, keys: Sequence[str] = KEYS) -> dict:
-    """The content of a COCO file in its one form.
+    """The normalised content of a COCO file.
 
     Raises:
         UserError: see :func:`~selnext_mm.datasets.coco_file.read_coco`.

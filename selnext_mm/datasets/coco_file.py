@@ -1,4 +1,4 @@
-"""Reading a COCO instances file: complete, of the right shape, or one message."""
+"""Reading a COCO instances file: complete and well-formed, or one error message."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from selnext_mm.errors import UserError
 from selnext_mm.text import short
 
 KEYS = ('images', 'annotations', 'categories')
-# The first bytes of files that are often found where a JSON file is meant.
+# First bytes of files that are often given instead of a JSON file.
 OTHERS = {
     b'version https://git-lfs': 'a Git LFS pointer; fetch the file itself with "git lfs pull"',
     b'<': 'an HTML or XML page, not JSON; the download needed a log-in, or the labels are in '
@@ -21,7 +21,7 @@ OTHERS = {
 
 
 class _RepeatedKeyError(ValueError):
-    """A record that has a key twice, with two values."""
+    """A JSON object that has a key twice, with different values."""
 
 
 def _record(pairs: list[tuple]) -> dict:
@@ -42,8 +42,8 @@ def read_coco(path: str | os.PathLike, keys: Sequence[str] = KEYS) -> dict:
     """The content of a COCO file, with a list under each of ``keys``.
 
     Raises:
-        UserError: missing, a folder, unreadable, empty, truncated, not JSON, a key with two values,
-            or of another shape.
+        UserError: if the file is missing, a folder, unreadable, empty, truncated or not JSON, has a
+        key with two values, or is structured differently.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -70,7 +70,7 @@ def _parse(path: Path, data: bytes):
     except UnicodeDecodeError as error:
         raise UserError(f'{path} is not a text file in UTF-8 ({error.reason})') from error
     except json.JSONDecodeError as error:
-        # A whole file of another mistake begins and ends like JSON; a cut one only begins so.
+        # A complete file with another error begins and ends like JSON, a truncated one only begins.
         whole = error.msg == 'Extra data' or (
             data.rstrip().endswith((b'}', b']')) and error.pos < len(error.doc.rstrip())
         )
@@ -88,7 +88,7 @@ def _parse(path: Path, data: bytes):
 
 
 def check_shape(content, path: str | os.PathLike, keys: Sequence[str] = KEYS) -> dict:
-    """``content`` itself; :class:`UserError` unless it is shaped like a COCO instances file."""
+    """``content`` itself; :class:`UserError` unless it is structured like a COCO instances file."""
     if not isinstance(content, dict):
         kind = type(content).__name__
         hint = ' (COCO results, or a list of records?)' if isinstance(content, list) else ''

@@ -1,8 +1,8 @@
-"""Images that are there twice, within a split or, worse, in two of them.
+"""Duplicate images, within a split or, worse, in two of them.
 
 Each image gets a perceptual hash of 256 bits (pHash: the signs of its low frequencies, by the
 imagehash library). Copies that were scaled, re-encoded or brightened differ in up to 20 bits, the
-same scene taken again a moment later in up to about 32, other images in 80 and more.
+same scene taken a moment later in up to about 32, different images in 80 or more.
 """
 
 import os
@@ -16,19 +16,19 @@ import numpy as np
 from selnext_mm.errors import UserError
 
 SIDE = 16  # of the hash: 16 x 16 bits
-DISTANCE = 32  # bits
+DISTANCE = 32  # bits in which similar images may differ
 PLAIN = 4.0  # grey levels; images with a smaller deviation have no frequencies to compare
-BLOCK = 2048  # images that are compared with as many at once: 16 MB
+BLOCK = 2048  # two blocks of this many images are compared at a time: 16 MB
 BATCH = 32  # images per task of a thread
 
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Images that are alike.
+    """A group of similar images.
 
     Attributes:
         images: (split, path) of each.
-        distance: the most bits by which one differs from the one that is most like it.
+        distance: largest number of bits by which an image differs from its most similar one.
     """
 
     images: tuple[tuple[str, str], ...]
@@ -36,7 +36,7 @@ class DuplicateGroup:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that the images are in; more than one falsifies the evaluation."""
+        """The splits of the images; more than one falsifies the evaluation."""
         return tuple(dict.fromkeys(split for split, _ in self.images))
 
 
@@ -45,9 +45,9 @@ class Duplicates:
     """What :func:`find_duplicates` found.
 
     Attributes:
-        groups: those over several splits first, then the most alike.
+        groups: those over several splits first, then by similarity.
         compared: number of images that were compared.
-        plain: paths of images of one colour, which were left out.
+        plain: paths of images of one colour, which were not compared.
         unreadable: paths of images that cannot be read.
     """
 
@@ -79,9 +79,9 @@ def perceptual_hash(path: str | os.PathLike) -> np.ndarray | None:
         ) from error
     try:
         with Image.open(path) as file:
-            file.draft('L', (4 * SIDE, 4 * SIDE))  # decodes a JPEG at the size that is needed
+            file.draft('L', (4 * SIDE, 4 * SIDE))  # decodes a JPEG at a reduced size
             picture = file.convert('L')
-    except Exception as error:  # Pillow's plug-ins raise many kinds
+    except Exception as error:  # Pillow's plug-ins raise many types
         raise OSError(f'{path} cannot be read as an image: {error}') from error
     if ImageStat.Stat(picture).stddev[0] < PLAIN:
         return None
@@ -98,7 +98,7 @@ def _hash_or_error(path: str):
 def near_pairs(hashes: np.ndarray, distance: int) -> Iterable[tuple[int, int, int]]:
     """(i, j, bits) for all pairs i < j of (N, bits) bool that differ in ``distance`` bits or fewer.
 
-    All pairs are compared, as a product of matrices of -1 and 1, a block at a time.
+    All pairs are compared, block by block, as a product of matrices of -1 and 1.
     """
     signs = np.where(hashes, np.float32(1), np.float32(-1))
     bits = hashes.shape[1]
@@ -121,7 +121,7 @@ def find_duplicates(
 
     Args:
         paths: split -> paths of its images.
-        distance: bits of 256 up to which two images are alike; 0 for equal hashes.
+        distance: bits of 256 in which two similar images may differ; 0 for equal hashes.
         workers: threads that read images; default one per processor.
         on_image: called with the number of images just read, for a progress bar.
 
@@ -155,7 +155,7 @@ def _read(owners, workers, on_image):
 
 
 def _groups(owners, pairs) -> tuple[DuplicateGroup, ...]:
-    """Images that are connected by pairs."""
+    """The connected components of the graph that ``pairs`` form."""
     leader = list(range(len(owners)))
 
     def find(i: int) -> int:

@@ -1,17 +1,17 @@
-"""Class folders without the hidden ones that tools leave: .ipynb_checkpoints, .thumbnails."""
+"""Class folders without hidden folders such as .ipynb_checkpoints and .thumbnails."""
 
 import functools
 
 
 def skip_hidden_folders() -> None:
-    """Let mmpretrain's ``CustomDataset`` number only the folders that are not hidden.
+    """Make mmpretrain's ``CustomDataset`` number only the folders that are not hidden.
 
-    mmpretrain leaves hidden files out and takes hidden folders for classes, which shifts the labels
-    of all others. Once per process; inert without mmpretrain.
+    mmpretrain skips hidden files but treats hidden folders as classes, which shifts the labels of
+    all others. Applies once per process; has no effect without mmpretrain.
     """
     try:
         from mmpretrain.datasets import custom
-    except (ImportError, AssertionError):  # not installed, or for another mmcv
+    except (ImportError, AssertionError):  # not installed, or made for another mmcv
         return
     stock = custom.find_folders
     if getattr(stock, 'skips_hidden', False):
@@ -23,5 +23,5 @@ def skip_hidden_folders() -> None:
         folders = [name for name in folders if not name.startswith('.')]
         return folders, {name: place for place, name in enumerate(folders)}
 
-    find_folders.skips_hidden = True  # type: ignore[attr-defined]  # a mark
+    find_folders.skips_hidden = True  # type: ignore[attr-defined]  # marks the patch
     custom.find_folders = find_folders

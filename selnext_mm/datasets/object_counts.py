@@ -1,4 +1,4 @@
-"""How many objects of which class and size: the table of a COCO file."""
+"""The numbers of objects by class and size in a COCO file, as a table."""
 
 import os
 from collections import Counter
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from selnext_mm.datasets.check.masks import finite
 from selnext_mm.datasets.coco_content import check_records, is_id, load_coco
 
-# COCO's sizes by the area in square pixels: of the mask, or of the box where there is none.
+# COCO's sizes by area in square pixels: of the mask, or of the box if there is no mask.
 SMALL, MEDIUM = 32**2, 96**2
 SIZES = ('small', 'medium', 'large')
 
@@ -19,11 +19,11 @@ def size_name(area: float) -> str:
 
 @dataclass
 class ClassCounts:
-    """Counts of one class, crowds left out.
+    """Counts of one class, without crowds.
 
     Attributes:
-        objects: how many objects.
-        images: how many images have one.
+        objects: number of objects.
+        images: number of images with at least one.
         sizes: size name -> objects.
     """
 
@@ -38,7 +38,7 @@ def count_objects(content: dict | str | os.PathLike) -> dict[str, ClassCounts]:
     Annotations without a box, or of an image or class that is not listed, do not count.
 
     Args:
-        content: a COCO file's path, or its content as :func:`load_coco` gives it.
+        content: path of a COCO file, or its content as :func:`load_coco` returns it.
 
     Raises:
         UserError: if the file cannot be read, or its images or categories have no ids.
@@ -63,7 +63,7 @@ def count_objects(content: dict | str | os.PathLike) -> dict[str, ClassCounts]:
 
 
 def _counts(a) -> bool:
-    """Is ``a`` the record of an object, and of no crowd?"""
+    """Whether ``a`` is the record of an object that is not a crowd."""
     if not isinstance(a, dict) or a.get('iscrowd'):
         return False
     box, area = a.get('bbox'), a.get('area')

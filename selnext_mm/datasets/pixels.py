@@ -1,4 +1,4 @@
-"""The pixels of an image as training sees them, for all that draws or judges images."""
+"""The pixels of an image as training sees them, for all code that draws or checks images."""
 
 import io
 import os
@@ -13,14 +13,14 @@ from PIL import Image
 ORIENTATION = 0x0112  # EXIF
 UPRIGHT = 1
 SIDES_SWAPPED = (5, 6, 7, 8)
-DARK = 32  # largest value of 255 up to which an image is all but black
+DARK = 32  # an image whose largest value (of 255) is at most this is almost black
 
 
 def read_rgb(path: str | os.PathLike) -> np.ndarray:
-    """(height, width, 3) uint8, as mmcv's loader gives it: turned as EXIF says, 8 bits, no alpha.
+    """(height, width, 3) uint8 as from mmcv's loader: rotated by EXIF, 8 bits, no alpha channel.
 
     Raises:
-        OSError: if the file cannot be read, or is no image.
+        OSError: if the file cannot be read, or is not an image.
     """
     data = Path(path).read_bytes()
     try:
@@ -34,7 +34,7 @@ def read_rgb(path: str | os.PathLike) -> np.ndarray:
 
 @cache
 def follows_exif(format: str) -> bool:
-    """Does OpenCV turn images of ``format``, as Pillow calls it, as their EXIF orientation says?"""
+    """Whether OpenCV applies the EXIF orientation to images of ``format`` (Pillow's name)."""
     exif, file = Image.Exif(), io.BytesIO()
     exif[ORIENTATION] = SIDES_SWAPPED[1]
     try:
@@ -46,12 +46,12 @@ def follows_exif(format: str) -> bool:
 
 
 class Peculiarities(NamedTuple):
-    """What training sees otherwise than most programs show it.
+    """How training sees an image differently from most programs.
 
     Attributes:
-        orientation: the EXIF orientation that the file is marked with; 1 is upright.
-        largest: value of 255 as training sees it where the file has 16 bits, else None.
-        followed: whether training turns the image as it is marked.
+        orientation: the EXIF orientation of the file; 1 is upright.
+        largest: largest value (of 255) in training if the file has 16 bits, else None.
+        followed: whether training applies the orientation.
     """
 
     orientation: int = UPRIGHT
@@ -60,21 +60,21 @@ class Peculiarities(NamedTuple):
 
 
 def peculiarities(path: str | os.PathLike) -> Peculiarities:
-    """Those of an image; none for what cannot be read."""
+    """The peculiarities of an image; none if it cannot be read."""
     try:
         data = Path(path).read_bytes()
         with Image.open(io.BytesIO(data)) as picture:
             orientation = picture.getexif().get(ORIENTATION, UPRIGHT)
             deep = picture.mode.startswith('I') or picture.mode == 'F'
             followed = orientation == UPRIGHT or follows_exif(picture.format or '')
-        # Pillow gives a PNG of three times 16 bits as 8.
+        # Pillow reads a PNG of 3 x 16 bits as 8 bits.
         deep |= data.startswith(b'\x89PNG') and data[24] == 16
         return Peculiarities(orientation, int(read_rgb(path).max()) if deep else None, followed)
-    # Whatever is wrong with the file is reported by those who need its pixels.
+    # Code that needs the pixels will report whatever is wrong with the file.
     except (OSError, ValueError, SyntaxError, IndexError, Image.DecompressionBombError):
         return Peculiarities()
 
 
 def is_dark(pixels: np.ndarray, path: str | os.PathLike) -> bool:
-    """Has the file of ``pixels`` 16 bits, of which 8 are left that are all but black?"""
+    """Whether the file has 16 bits and its 8-bit ``pixels`` are almost black."""
     return bool(pixels.max() < DARK) and peculiarities(path).largest is not None

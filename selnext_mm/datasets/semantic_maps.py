@@ -1,7 +1,7 @@
 """Label maps for semantic segmentation, drawn from the instance masks of COCO files.
 
-One PNG per image with one byte per pixel: 0 background, k the k-th category of the file, 255 to be
-ignored (crowds). It is what mmsegmentation's ``BaseSegDataset`` reads, with
+One PNG per image with one byte per pixel: 0 is the background, k the k-th category of the file, and
+255 is ignored (crowds). mmsegmentation's ``BaseSegDataset`` reads this with
 ``reduce_zero_label=False``.
 """
 
@@ -23,7 +23,7 @@ BACKGROUND, IGNORED = 'background', 255
 
 @dataclass
 class MapSummary:
-    """Label maps that were written: where, how many, and the share of the pixels of each class."""
+    """The label maps that were written: where, how many, and the pixels of each class."""
 
     folder: Path
     images: int = 0
@@ -38,8 +38,7 @@ def instance_files(root: str | os.PathLike) -> dict[str, Path]:
     """split -> annotation file of a folder in COCO's layout: ``annotations/instances_*.json``.
 
     Raises:
-        UserError: there is none.
-    """
+        UserError: if there is none."""
     folder = Path(root).expanduser() / 'annotations'
     files = {p.stem.removeprefix('instances_'): p for p in sorted(folder.glob('instances_*.json'))}
     if not files:
@@ -56,7 +55,7 @@ def label_map(image: dict, annotations: list[dict], labels: dict) -> np.ndarray:
     Args:
         image: its COCO record.
         annotations: its objects.
-        labels: category id -> label.
+        labels: category id -> value in the map.
     """
     height, width = image['height'], image['width']
     result = np.zeros((height, width), np.uint8)
@@ -78,15 +77,15 @@ def label_map(image: dict, annotations: list[dict], labels: dict) -> np.ndarray:
 def write_semantic_maps(annotations: str | os.PathLike, folder: str | os.PathLike) -> MapSummary:
     """Write a label map for every image of a COCO file into the new ``folder``.
 
-    The map of ``a/b.jpg`` is ``a/b.png``. The folder appears complete or not at all.
+    The map of ``a/b.jpg`` is ``a/b.png``. The folder is created completely or not at all.
 
     Raises:
-        UserError: ``folder`` is not empty, the file is none of COCO's, a map would lie outside of
-            ``folder``, two images would have the same map, or there are more than 254 categories.
+        UserError: if ``folder`` is not empty, the file is not a COCO file, a map would be outside
+        ``folder``, two images would share a map, or there are more than 254 categories.
     """
     folder = Path(folder).expanduser()
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        # Images may lie there, under the very names that the maps would have.
+        # It may contain images with the same names as the maps.
         raise UserError(f'{folder} is there already; remove it, or give another --out')
     content = load_coco(annotations)
     check_records(content, annotations)

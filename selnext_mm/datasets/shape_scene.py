@@ -18,14 +18,14 @@ SPLITS = ('train', 'val')
 SUB = 4  # sub-pixels per pixel and axis
 REFERENCE_SIZE = 224  # the scales below are for this image size and grow with it
 MIN_OBJECTS, MAX_OBJECTS = 2, 6
-MIN_VISIBLE = 0.8  # of an object's own area: far below it a label is guesswork
+MIN_VISIBLE = 0.8  # visible share of an object's area; far below it a label is guesswork
 MIN_AREA = 60  # visible pixels
-MIN_SCALE = 12  # pixels: floor of the scales in small images
+MIN_SCALE = 12  # pixels: lower limit of the scales in small images
 # sqrt(area) in pixels, so that the groups are COCO's small, medium and large; the share of each
 SCALES = (((24, 31), 0.2), ((34, 64), 0.64), ((100, 112), 0.16))
 PLACEMENT_TRIES = 30
-COLOUR_HINT = 0.8  # share of the objects that have the colour of their class; the rest any
-MAX_TURN = math.radians(20)  # a square on its corner would be a diamond
+COLOUR_HINT = 0.8  # share of objects with the colour of their class; the rest have any
+MAX_TURN = math.radians(20)  # a square rotated by 45 degrees would be a diamond
 
 
 @dataclass
@@ -110,7 +110,7 @@ def _candidate(rng: np.random.Generator, label: int, span: tuple[int, int], size
     warp = np.array([[cos, sin], [-sin, cos]]) * scale
     contours = [(c * (stretch, 1 / stretch)) @ warp for c in _UNIT[label]]
     low, high = contours[0].min(axis=0), contours[0].max(axis=0)
-    slack = 0.08 * (high - low)  # an object may leave the image by this much
+    slack = 0.08 * (high - low)  # an object may exceed the image by this much
     first, last = -low - slack, size - high + slack
     centre = np.where(first < last, rng.uniform(0, 1, 2) * (last - first) + first, size / 2)
     contours = [c + centre for c in contours]
@@ -125,10 +125,10 @@ def _arrange(rng: np.random.Generator, size: int) -> tuple[list[Item], np.ndarra
     while True:
         items: list[Item] = []
         labels = np.zeros((size * SUB, size * SUB), np.uint8)
-        seen = np.zeros(MAX_OBJECTS + 2)  # fine pixels still visible of each object
+        seen = np.zeros(MAX_OBJECTS + 2)  # visible fine pixels of each object
         spans = sorted(
             (SCALES[i][0] for i in rng.choice(3, rng.integers(2, MAX_OBJECTS + 1), p=share)),
-            reverse=True,  # large first, as it would hide the others
+            reverse=True,  # large objects first, since they would hide the others
         )
         for span in spans:
             label = int(rng.integers(len(CLASSES)))
@@ -193,7 +193,7 @@ def _noise(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
 
 
 def _background(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A quiet texture (size, size, 3) float32 in [0, 1] and its mean colour."""
+    """A smooth texture (size, size, 3) float32 in [0, 1] and its mean colour."""
     hue, light = rng.uniform(), rng.choice([rng.uniform(0.2, 0.38), rng.uniform(0.68, 0.93)])
     ends = [
         colorsys.hsv_to_rgb((hue + rng.uniform(-0.09, 0.09)) % 1, rng.uniform(0.06, 0.32), value)
@@ -269,7 +269,7 @@ def _paint(
 
 
 def draw_scene(seed: int, split: str, index: int, size: int = REFERENCE_SIZE) -> Scene:
-    """Image ``index`` of ``split``: a function of the four arguments alone.
+    """Image ``index`` of ``split``: depends only on the four arguments.
 
     Shapes: image (size, size, 3), masks (n, size, size), 2 <= n <= 6.
     Raises ValueError for a split outside :data:`SPLITS`.

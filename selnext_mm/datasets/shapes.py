@@ -20,7 +20,7 @@ from selnext_mm.errors import UserError
 __all__ = ['CLASSES', 'SPLITS', 'Scene', 'Summary', 'draw_scene', 'write_shapes']
 
 GENERATOR = 'selnext_mm.datasets.shapes'
-VERSION = 2  # raise it when the same arguments draw something else
+VERSION = 2  # increase it when the same arguments draw something else
 FIRST_ID = {'train': 1, 'val': 500_001}  # unique over both splits, as in COCO
 MAX_IMAGES = 100_000
 SIZES = (64, 1024)
@@ -29,7 +29,7 @@ JPEG_QUALITY = 92
 
 @dataclass
 class Summary:
-    """What a data set holds; ``written`` is False where it was there already."""
+    """The content of a data set; ``written`` is False if it already existed."""
 
     folder: Path
     written: bool
@@ -52,11 +52,11 @@ def write_shapes(
 ) -> Summary:
     """Draw ``train`` + ``val`` images of ``size`` x ``size`` pixels into ``folder``.
 
-    The folder appears complete or not at all. One that holds the same data set is left alone;
-    ``force`` rewrites a folder made by this generator, and no other.
+    The folder is created completely or not at all. A folder with the same data set is left alone;
+    ``force`` rewrites only a folder made by this generator.
 
-    Raises :class:`UserError` for a value out of range, for a folder with anything else in it
-    and where the folder cannot be written.
+    Raises :class:`UserError` for a value out of range, for a folder with other content, and if
+    the folder cannot be written.
     """
     _check('train', train, 1, MAX_IMAGES)
     _check('val', val, 1, MAX_IMAGES)
@@ -103,7 +103,7 @@ def _load(folder: Path, split: str) -> dict | None:
 
 
 def _must_write(folder: Path, wanted: dict[str, dict], force: bool) -> bool:
-    """False where the wanted data set is there; UserError where something else is."""
+    """False if the wanted data set already exists; UserError for other content."""
     if not os.path.lexists(folder):
         return True
     if not folder.is_dir():
@@ -153,7 +153,7 @@ def _must_write(folder: Path, wanted: dict[str, dict], force: bool) -> bool:
 
 
 def _write(folder: Path, wanted: dict[str, dict]) -> None:
-    """Write beside ``folder``, then rename, so that no half-written data set is ever there."""
+    """Write beside ``folder``, then rename, so that a half-written data set is never visible."""
     with fresh_folder(folder, existing='replace') as fresh:
         for parameters in wanted.values():
             _write_split(fresh, parameters)

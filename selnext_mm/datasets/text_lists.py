@@ -1,4 +1,4 @@
-"""Text files of one name or path a line, as mmengine reads them."""
+"""Text files with one name or path per line, as mmengine reads them."""
 
 import codecs
 import io
@@ -14,11 +14,11 @@ def read_lines(path: str | os.PathLike, name: str) -> list[str]:
     """The lines of a file in UTF-8.
 
     Args:
-        path: with ``~`` for the home folder.
-        name: what it is the list of, for messages.
+        path: may begin with ``~`` for the home folder.
+        name: what the file lists, for messages.
 
     Raises:
-        UserError: unreadable, or in another encoding, which mmengine reads as other names.
+        UserError: if it is unreadable, or in another encoding, which mmengine would misread.
     """
     try:
         data = Path(path).expanduser().read_bytes()

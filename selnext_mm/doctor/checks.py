@@ -1,7 +1,7 @@
 """What the package needs from its environment, as rows of a table.
 
-:func:`inspect_environment` lets the probes of ``probes.py`` run in processes of
-their own, so that a broken binary costs a row and not the command, and turns their facts into
+:func:`inspect_environment` runs the probes of ``probes.py`` in separate processes, so
+that a broken binary costs one row and not the whole command, and turns their facts into
 :class:`Row` objects. Versions come from imported modules, never from a distribution's name:
 the onedl forks, which have the same import names, pass wherever they work. Nothing but the
 standard library is imported here.
@@ -36,7 +36,7 @@ OLDEST_TORCH = '2.1'
 
 @dataclass(frozen=True)
 class Row:
-    """One requirement; ``ok`` is None for a note, which with a ``remedy`` is a warning."""
+    """One requirement; ``ok`` is None for a note, or for a warning if there is a ``remedy``."""
 
     name: str
     found: str
@@ -52,7 +52,7 @@ class Row:
 
 
 def shown(facts: Facts) -> str:
-    """What a probe found: a version, an error or both."""
+    """What a probe found, as a string: a version, an error or both."""
     return '; '.join(str(facts[key]) for key in ('version', 'error') if facts.get(key))
 
 
@@ -79,14 +79,14 @@ def check_setuptools(facts: Facts, mmengine: Facts, remedies: Remedies) -> Row:
 
 def check_numpy(facts: Facts, remedies: Remedies) -> Row:
     error = str(facts.get('error', ''))
-    # Once it is imported, what fails is the way to a torch that was built for numpy 1.
+    # If the import works, the failure is in a torch that was built for numpy 1.
     line = remedies.pip('numpy<2') if 'version' in facts else remedies.reinstall('numpy')
     remedy = remedies.after(error, line) if error else ''
     return Row('numpy', shown(facts), 'shared with torch', not error, remedy)
 
 
 def check_by_probe(name: str, facts: Facts, wanted: str, line: str, remedies: Remedies) -> Row:
-    """A package of which no version is asked: its probe has to run through."""
+    """A package without version requirements: its probe has to pass."""
     error = str(facts.get('error', ''))
     remedy = remedies.after(error, line) if error else ''
     return Row(name, shown(facts) or 'works', wanted, not error, remedy)
@@ -96,20 +96,20 @@ def check_torch(facts: Facts, remedies: Remedies) -> Row:
     version = str(facts.get('version', ''))
     ok = 'computes' in facts and within(version, OLDEST_TORCH, '3')
     wanted = f'>={OLDEST_TORCH} (tested {TORCH_PIN})'
-    if ok:  # an error after that point is the card's
+    if ok:  # an error after that point is due to the GPU
         return Row('torch', version, wanted, True)
     line = remedies.after(str(facts.get('error', '')), remedies.torch())
     return Row('torch', shown(facts), wanted, False, line)
 
 
 def check_torchvision(facts: Facts, torch: Facts, remedies: Remedies) -> Row:
-    """The release made for this torch."""
+    """Whether torchvision is the release made for this torch."""
     version = str(torch.get('version', ''))
     error = str(facts.get('error', ''))
     if not version.startswith('2.'):
         line = remedies.after(error, remedies.torch())
         return Row('torchvision', shown(facts), 'the release made for torch', False, line)
-    # A wrong pair may not be importable: then the version comes from its source.
+    # A wrong pair may fail to import: then the version is read from its source.
     own = str(facts.get('version') or source_version('torchvision'))
     paired, release = fits(own, version), release_for(version)
     line = remedies.pip(f'torch=={version.split("+")[0]}', 'torchvision')
@@ -123,19 +123,19 @@ def check_torchvision(facts: Facts, torch: Facts, remedies: Remedies) -> Row:
 
 
 def check_torchvision_ops(facts: Facts) -> Row:
-    """A note: nothing here runs torchvision's compiled ops, only its import has to pass."""
+    """A note: nothing here needs torchvision's compiled ops, only its import has to succeed."""
     loaded = {True: 'loaded', False: 'not loadable: declared by selnext_mm'}
     found = loaded.get(facts.get('compiled_ops'), 'not reached')
     return Row('torchvision ops', found, 'for torchvision.models.detection alone', None)
 
 
 def check_package(name: str, facts: Facts, remedies: Remedies, declared: Bounds) -> Row:
-    """An OpenMMLab package: its version, the bounds others ``declared`` for it, its import."""
+    """An OpenMMLab package: its version, the bounds that others ``declared``, and its import."""
     pin = PINS[name]
     low, high, owner = tightest({'': pin.bounds} | declared)
     version = str(facts.get('version') or source_version(name))
     error = str(facts.get('error', ''))
-    # A crash once the ops of mmcv run belongs to their own row.
+    # A crash while mmcv's ops run belongs to their own row.
     ok = within(version, low, high) and (not error or 'ops_reached' in facts)
     tested = [f'tested {pin.stock}'] if within(pin.stock, low, high) else []
     tested += [f'fork {pin.fork_version}'] if within(pin.fork_version, low, high) else []
@@ -154,7 +154,7 @@ def check_ops(name: str, key: str, facts: Facts, line: str, remedies: Remedies) 
 
 
 def check_operators(facts: Facts) -> Row:
-    """A note: which operators of mmcv are in use. A warning where stock programs have none."""
+    """A note on which operators of mmcv are in use; a warning if stock programs have none."""
     wanted, source = 'compiled, or by selnext_mm for all programs', facts.get('ops_from')
     if source != 'selnext_mm':
         return Row('mmcv operators', str(source or 'not reached'), wanted, None)
@@ -167,14 +167,14 @@ def check_operators(facts: Facts) -> Row:
 
 
 def check_transformers(facts: Facts) -> Row:
-    """A note: the work-around for a transformers that is too new for mmpretrain."""
+    """A note on the work-around for a transformers that is too new for mmpretrain."""
     off = ": mmpretrain's multimodal models are switched off" if facts.get('fits') is False else ''
     found = f'{facts.get("version", "absent")}{off}'
     return Row('transformers', found, 'optional; <5 for multimodal models', None)
 
 
 def driver_report() -> str:
-    """``name, driver, memory`` of the first card as the NVIDIA driver has it, '' without."""
+    """``name, driver, memory`` of the first GPU from the NVIDIA driver; '' if there is none."""
     try:
         child = subprocess.run(
             ['nvidia-smi', '--query-gpu=name,driver_version', '--format=csv,noheader'],
@@ -211,7 +211,7 @@ def check_cuda(facts: Facts, driver: str, remedies: Remedies) -> Row:
 
 
 def check_nvcc(torch: Facts, mmcv: Facts, fork: bool) -> Row:
-    """The CUDA compiler: wanted where a fork's CUDA ops have yet to be compiled."""
+    """The CUDA compiler, which is needed if a fork's CUDA ops have yet to be compiled."""
     folders = [os.environ.get('CUDA_HOME', ''), os.environ.get('CUDA_PATH', ''), '/usr/local/cuda']
     places = [os.path.join(folder, 'bin', 'nvcc') for folder in folders if folder]
     nvcc = next(filter(None, map(shutil.which, [*places[:-1], 'nvcc', places[-1]])), None)
@@ -251,7 +251,7 @@ def check_selnext_mm(facts: Facts, remedies: Remedies) -> Row:
 
 
 def check_disk(name: str, folder: Path, min_free_gb: float) -> Row:
-    """Fails below ``min_free_gb`` (10^9 bytes), which the set-up and a first run take."""
+    """Fails below ``min_free_gb`` (10^9 bytes), which the set-up and a first run need."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free / 1e9
     line = f'free {min_free_gb - free:.1f} GB under {existing}'
@@ -272,8 +272,8 @@ def inspect_environment(
 ) -> list[Row]:
     """All rows, in the order in which failures are best fixed.
 
-    ``timeout`` (seconds) bounds the probes that share a process; ``told`` is called with the name
-    of each probe that ends.
+    ``timeout`` (seconds) applies to the probes that share a process; ``told`` is called with the
+    name of each finished probe.
     """
     facts = run_probes(PROBES, timeout, told)
     torch, mmcv = facts['torch'], facts['mmcv']

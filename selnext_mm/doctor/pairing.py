@@ -18,10 +18,10 @@ COMPARE = {
 
 
 def asked_of_torch(version: str) -> str:
-    """What torchvision's metadata asks of torch, as ``==2.13.0``; '' if that is not known.
+    """The torch version that torchvision's metadata requires, e.g. ``==2.13.0``; '' if unknown.
 
-    It is not known either where the metadata is of another version than ``version``. Later releases
-    ask for a range: 0.29.2 for ``>=2.14.0``.
+    It is also unknown if the metadata belongs to another version than ``version``. Later releases
+    require a range: 0.29.2 needs ``>=2.14.0``.
     """
     try:
         if importlib.metadata.version('torchvision').split('+')[0] != version.split('+')[0]:
@@ -34,7 +34,7 @@ def asked_of_torch(version: str) -> str:
 
 
 def satisfies(version: str, asked: str) -> bool:
-    """Does a version meet ``asked``, as ``>=2.14.0,<3``? What cannot be read it does not."""
+    """Whether a version meets ``asked``, e.g. ``>=2.14.0,<3``; False if that cannot be parsed."""
     for part in asked.split(','):
         found = re.fullmatch(r'\s*(==|!=|>=|<=|<|>)\s*([\w.]+)\s*', part)
         if not found or not COMPARE[found[1]](version_key(version), version_key(found[2])):
@@ -43,13 +43,13 @@ def satisfies(version: str, asked: str) -> bool:
 
 
 def release_for(torch: str) -> str:
-    """The releases of torchvision made for a torch, as ``0.28.*``; '' where the rule has ended."""
+    """The torchvision releases for a torch, e.g. ``0.28.*``; '' where the rule no longer holds."""
     minor = int(re.match(r'2\.(\d+)', torch)[1])
     return f'0.{minor + 15}.*' if minor <= LAST_PAIRED else ''
 
 
 def fits(torchvision: str, torch: str) -> bool:
-    """Is this torchvision made for this torch (2.N)? Its metadata decides, else the rule."""
+    """Whether torchvision is made for this torch (2.N): by its metadata, else by the rule."""
     if asked := asked_of_torch(torchvision):
         return satisfies(torch, asked)
     release = release_for(torch)

@@ -1,12 +1,12 @@
-"""Probes of the environment, run in Python processes of their own by ``run.run_probes``.
+"""Probes of the environment, run in separate Python processes by ``run.run_probes``.
 
 ``python probes.py NAME ...`` runs them up to the first one that fails and writes what they learn to
-standard output, as JSON (``[name, facts]``) in lines behind :data:`MARK`. A probe is a generator:
+standard output, as JSON (``[name, facts]``) in lines after :data:`MARK`. A probe is a generator:
 facts that it yields before a broken binary ends its process are kept. Nothing but the standard
 library is imported at module level, and the package itself only where a probe asks for it.
 
-``except Exception`` stands where a package is imported or one of its operators runs: what a broken
-binary or a wrong mixture of versions raises there, which may be anything, is what a probe tells.
+``except Exception`` is used where a package is imported or one of its operators runs: a broken
+binary or a wrong mixture of versions may raise anything there, and the probe reports it.
 """
 
 import importlib
@@ -31,12 +31,12 @@ def reason(error: BaseException) -> str:
 
 
 def run_alone(name: str):
-    """A file of the package, run by itself: importing the package takes a working mmengine."""
+    """Run a file of the package by itself: importing the package needs a working mmengine."""
     here = os.path.dirname(os.path.abspath(__file__))
     path = os.path.join(os.path.dirname(here), f'{name}.py')
     spec = importlib.util.spec_from_file_location(f'selnext_mm_{name}', path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # it owns what it declares, so it has to stay
+    sys.modules[spec.name] = module  # must stay alive, since it owns what it declares
     spec.loader.exec_module(module)
     return module
 
@@ -84,7 +84,7 @@ def probe_numpy() -> Iterator[Facts]:
     try:
         import torch
     except Exception:
-        return  # the row of torch reports it
+        return  # reported in the row of torch
     expect('torch.from_numpy', (torch.from_numpy(np.ones(2)) * 2).numpy().tolist(), [2.0, 2.0])
 
 
@@ -123,8 +123,8 @@ def probe_mmengine() -> Iterator[Facts]:
     yield {'version': mmengine.__version__}
     from mmengine.utils import get_installed_path, is_installed
 
-    # Asked by behaviour, since forks mention pkg_resources in a branch that never runs: with
-    # the module made unimportable, do the calls behind `_base_ = 'mmdet::...'` still work?
+    # Tested by behaviour, since forks mention pkg_resources in a branch that never runs: do the
+    # calls behind `_base_ = 'mmdet::...'` still work if the module cannot be imported?
     sys.modules['pkg_resources'] = None
     try:
         is_installed('mmengine')
@@ -136,7 +136,7 @@ def probe_mmengine() -> Iterator[Facts]:
     yield {'needs_pkg_resources': needed}
     from mmengine.config import Config
 
-    # The runner prints its config at the start, through whichever yapf is installed.
+    # The runner prints its config at the start, formatted by the installed yapf.
     if '32' not in Config({'batch_size': 32}).pretty_text:
         raise ValueError('Config.pretty_text lost a value')
 
@@ -150,7 +150,7 @@ def probe_transformers() -> Iterator[Facts]:
 
 
 def operators() -> Facts:
-    """Where ``mmcv._ext`` comes from, and whether programs that import mmcv first have it."""
+    """Where ``mmcv._ext`` comes from, and whether programs that import mmcv first can use it."""
     from importlib.machinery import ExtensionFileLoader, PathFinder
 
     import mmcv
@@ -158,7 +158,7 @@ def operators() -> Facts:
     spec = PathFinder.find_spec('mmcv._ext', mmcv.__path__)
     if spec and isinstance(spec.loader, ExtensionFileLoader):
         return {'ops_from': 'compiled'}
-    import selnext_mm  # noqa: F401 - provides them
+    import selnext_mm  # noqa: F401 - provides the operators
     from selnext_mm.mmcv_ext import torchvision_ops
 
     working = torchvision_ops.in_use()
@@ -245,7 +245,7 @@ def probe_package(name: str) -> Iterator[Facts]:
 
 
 def is_found_from_anywhere() -> bool:
-    """Can the package be found without what PYTHONPATH names relative to the caller's folder?"""
+    """Whether the package can be imported without relative entries of PYTHONPATH."""
     entries = os.environ.get('PYTHONPATH', '').split(os.pathsep)
     here = {os.path.abspath(entry) for entry in entries if entry and not os.path.isabs(entry)}
     path, module = list(sys.path), sys.modules.pop('selnext_mm', None)
@@ -275,7 +275,7 @@ def probe_selnext_mm() -> Iterator[Facts]:
         try:
             registry = importlib.import_module(f'{scope}.registry')
         except Exception:
-            continue  # the row of that package reports it
+            continue  # reported in the row of that package
         registry.MODELS.build({'type': 'SELNeXt', 'arch': 'tiny'})
         scopes.append(scope)
         yield {'scopes': scopes}
@@ -298,7 +298,7 @@ PROBES = {
 
 
 def main(names: list[str]) -> None:
-    # Running a file puts its folder first: our own modules would pass for top-level ones.
+    # Running a file puts its folder first in sys.path: our modules would shadow top-level ones.
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
 
@@ -307,7 +307,7 @@ def main(names: list[str]) -> None:
         def tell(facts: Facts, name: str = name) -> None:
             print(f'\n{MARK}{json.dumps([name, facts])}', flush=True)
 
-        tell({})  # from now on, the end of the process is this probe's
+        tell({})  # from now on, a crash belongs to this probe
         try:
             for facts in PROBES[name]():
                 tell(facts)

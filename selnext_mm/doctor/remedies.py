@@ -1,4 +1,4 @@
-"""Accepted versions, and the line that fixes a requirement.
+"""Accepted versions, and the command that fixes a requirement.
 
 Imports nothing but the standard library: it works where nothing else does.
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 TORCH_PIN, TORCHVISION_PIN = '2.13.0', '0.28.0'
 
-Bounds = dict[str, tuple[str, str]]  # who sets them -> (lowest accepted, first refused)
+Bounds = dict[str, tuple[str, str]]  # package that sets them -> (lowest accepted, first refused)
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ PINS = {
     'mmpretrain': Pin('1.2.0', '1.2.0', 'onedl-mmpretrain', '1.3.6', ('1.2', '2')),
 }
 
-# Where the name to install differs from the name to import.
+# Packages whose name to install differs from the name to import.
 DISTRIBUTIONS = {
     'PIL': 'pillow',
     'cv2': 'opencv-python-headless',
-    'imgaug': 'imaug',  # the fork of imgaug that the onedl mmdet names
+    'imgaug': 'imaug',  # the fork of imgaug that onedl's mmdet requires
     'mpl_toolkits': 'matplotlib',
     'pkg_resources': 'setuptools<81',
     'skimage': 'scikit-image',
@@ -68,10 +68,10 @@ def within(version: str, low: str, high: str) -> bool:
 
 
 def package_source(package: str, file: str) -> str:
-    """Text of a file of an installed package, '' if there is none; imports nothing."""
+    """The content of a file of an installed package, '' if there is none; imports nothing."""
     try:
         spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:  # not there, or a folder without __init__.py
+        if spec is None or spec.origin is None:  # missing, or a folder without __init__.py
             return ''
         return Path(spec.origin).with_name(file).read_text(encoding='utf-8')
     except (ImportError, ValueError, OSError):
@@ -88,8 +88,8 @@ def source_version(package: str) -> str:
 def declared_bounds(package: str) -> Bounds:
     """Bounds that mmdet and mmpretrain set for mmcv or mmengine, read from their source.
 
-    Read, not imported: with a version outside the bounds the import is what fails. The forks
-    set none or others.
+    The source is read, not imported, because the import fails with a version outside the bounds.
+    The forks set no bounds, or others.
     """
     found: Bounds = {}
     for owner in ('mmdet', 'mmpretrain'):
@@ -111,14 +111,14 @@ def declared_bounds(package: str) -> Bounds:
 
 
 def tightest(bounds: Bounds) -> tuple[str, str, str]:
-    """Highest lower and lowest upper bound, and who sets the latter."""
+    """The highest lower bound, the lowest upper bound, and the package that sets the latter."""
     low = max((low for low, _ in bounds.values()), key=version_key)
     owner = min(bounds, key=lambda name: version_key(bounds[name][1]))
     return low, bounds[owner][1], owner
 
 
 def python_command() -> str:
-    """``python`` if that is the interpreter that runs this, its path otherwise."""
+    """``python`` if that is the running interpreter, else its path."""
     first = shutil.which('python')
     if first and os.path.dirname(first) == os.path.dirname(sys.executable):
         return 'python'
@@ -126,10 +126,10 @@ def python_command() -> str:
 
 
 class Remedies:
-    """Lines that fix, for an environment with these ``versions`` of the OpenMMLab packages.
+    """Commands that fix an environment with these ``versions`` of the OpenMMLab packages.
 
-    An environment that holds any part of the onedl forks is fixed with forks, one without
-    with stock packages, since the two overwrite each other's files. ``mmcv_bounds`` are the
+    An environment with any of the onedl forks is fixed with forks, any other with stock
+    packages, since the two overwrite each other's files. ``mmcv_bounds`` are the
     (lowest, first refused) pairs that the installed packages set for mmcv.
     """
 
@@ -146,28 +146,28 @@ class Remedies:
         return ' '.join(filter(None, (python_command(), '-m pip install', options, quoted)))
 
     def reinstall(self, requirement: str) -> str:
-        """The line that replaces a package which is there but cannot be used."""
+        """The command that replaces a package which is installed but unusable."""
         return self.pip(requirement, options='--force-reinstall --no-deps')
 
     def torch(self, options: str = '') -> str:
-        """The line that installs the tested pair of torch and torchvision."""
+        """The command that installs the tested pair of torch and torchvision."""
         return self.pip(f'torch=={TORCH_PIN}', f'torchvision=={TORCHVISION_PIN}', options=options)
 
     def package(self, name: str) -> str:
-        """The line that installs the tested version of an OpenMMLab package."""
+        """The command that installs the tested version of an OpenMMLab package."""
         if name == 'mmcv':
             return self.mmcv()
         pin = PINS[name]
         requirement = f'{pin.fork}=={pin.fork_version}' if self.fork else f'{name}=={pin.stock}'
-        # With dependencies it would pull in an mmcv without ops; mmengine asks for none.
+        # With dependencies it would install an mmcv without ops; mmengine does not depend on mmcv.
         return self.pip(requirement, options='' if name == 'mmengine' else '--no-deps')
 
     def mmcv(self, cuda: bool = False) -> str:
-        """The line that installs mmcv: mmcv-lite, whose operators selnext_mm computes.
+        """The command that installs mmcv: mmcv-lite, whose operators selnext_mm computes.
 
-        Only the fork has no such edition and is compiled. pip keeps a wheel that it once built
-        without ops, and takes an installed mmcv for good: hence the two options that make it
-        start over. The stock mmcv is removed before, since the two install the same folder.
+        Only the fork has no such edition and is compiled. pip caches a wheel that it once built
+        without ops, and accepts an installed mmcv as it is: hence the two options that make it
+        start over. The stock mmcv is removed first, since both install the same folder.
         """
         pin = PINS['mmcv']
         choices = [('mmcv', pin.stock), (pin.fork, pin.fork_version)]
@@ -194,10 +194,10 @@ class Remedies:
         )
 
     def after(self, error: str, default: str) -> str:
-        """The line for the cause that ``error`` names, ``default`` if it names none.
+        """The command for the cause that ``error`` names, ``default`` if it names none.
 
-        One broken package makes all that import it fail with the same words; the line of the
-        first row that met them is the one that fixes. So ask in the order of the table.
+        One broken package makes all that import it fail with the same message, and the command of
+        the first row with this message is the right one. So call this in the order of the table.
         """
         if not error:
             return default

@@ -1,4 +1,4 @@
-"""Running probes in processes of their own. Imports nothing but the standard library."""
+"""Running probes in separate processes. Imports nothing but the standard library."""
 
 import json
 import os
@@ -12,19 +12,19 @@ from collections.abc import Callable, Iterable, Iterator
 from selnext_mm.doctor import probes
 from selnext_mm.doctor.probes import MARK, MAX_REASON, Facts
 
-Told = Callable[[str], object]  # is told the name of each probe that ends
+Told = Callable[[str], object]  # called with the name of each finished probe
 
 
 def run_probe(name: str, timeout: float = 180.0) -> Facts:
-    """Facts of one probe, run in a child; whatever ends it, ``error`` says what happened."""
+    """Facts of one probe, run in a child process; if it crashes, ``error`` says how."""
     return _run([name], timeout, lambda name: None)[name]
 
 
 def run_probes(names: Iterable[str], timeout: float, told: Told) -> dict[str, Facts]:
-    """Facts of several probes: one after the other in one child, which saves their imports.
+    """Facts of several probes, run one after the other in one child to share imports.
 
-    A probe that fails, or does not answer within ``timeout`` seconds, is run again in a child of
-    its own, so that the error is its own, and those after it go on in another one.
+    A probe that fails, or does not answer within ``timeout`` seconds, is run again in a separate
+    child, so that the error is its own; the following probes continue in another child.
     """
     left, found = list(names), {}
     while left:
@@ -42,7 +42,7 @@ def run_probes(names: Iterable[str], timeout: float, told: Told) -> dict[str, Fa
 
 
 def _run(names: list[str], timeout: float, told: Told) -> dict[str, Facts]:
-    """Facts of the probes that one child reaches. It ends at the first one that fails."""
+    """Facts of the probes that one child runs; it ends at the first one that fails."""
     facts: dict[str, Facts] = {names[0]: {}}
     late = threading.Event()
     with tempfile.TemporaryFile() as errors:
@@ -78,7 +78,7 @@ def _run(names: list[str], timeout: float, told: Told) -> dict[str, Facts]:
         facts[last]['error'] = describe_end(child.returncode, words)
     own = facts[last]
     if 'error' in own and 'compat_error' in own:
-        own['error'] = own['compat_error']  # what came first, so the likely cause
+        own['error'] = own['compat_error']  # it came first, so it is the likely cause
     return facts
 
 
@@ -91,7 +91,7 @@ def _read(output: Iterable[bytes]) -> Iterator[tuple[str, Facts]]:
 
 
 def describe_end(status: int, stderr: bytes) -> str:
-    """Why a probe did not finish: the signal, or its status and last words."""
+    """Why a probe did not finish: the signal, or its status and last line of output."""
     if status < 0:
         return f'the process was ended by {signal.Signals(-status).name}'
     words = [line.strip() for line in stderr.decode(errors='replace').splitlines() if line.strip()]

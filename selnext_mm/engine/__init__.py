@@ -1,7 +1,7 @@
 """What runs a training or a test: the runner and its hooks, loops, optimizers and checks.
 
 Not here: reading configs (``config/``), weights in files (``checkpoints/``), scores
-(``evaluation/``). The names below are imported when they are asked for, so that
+(``evaluation/``). The names below are imported on first use, so that
 ``engine.signals`` is in place before the imports that take seconds; ``register_modules`` of the
 package imports them all.
 """

@@ -7,7 +7,7 @@ from mmengine.device import get_device
 
 from selnext_mm.config.walk import LOADERS
 
-# Of mmengine's wrapper and torch's SyncBN: neither runs on these.
+# Neither mmengine's AmpOptimWrapper nor torch's SyncBN runs on these.
 WITHOUT_AMP = ('cpu', 'mps')
 
 
@@ -30,16 +30,16 @@ def _replace_types(node, old: str, new: str) -> int:
 
 
 def adapt_to_device(cfg: Config, device: str | None = None) -> list[str]:
-    """Replace, in place, what a CPU or MPS cannot do; return one line per kind of change.
+    """Replace, in place, what a CPU or MPS does not support; return one line per kind of change.
 
     - ``AmpOptimWrapper`` becomes ``AutoAmpOptimWrapper`` (which is float32 there);
     - ``SyncBN`` becomes ``BN``;
     - the ``nccl`` backend becomes ``gloo``;
-    - persistent workers are switched off where there are no workers (any device).
+    - persistent workers are switched off if there are no workers (any device).
 
     Args:
         cfg: a full runner config.
-        device: device type; found by mmengine if None.
+        device: device type; None lets mmengine choose.
     """
     lines = []
     for name in LOADERS:
@@ -55,7 +55,7 @@ def adapt_to_device(cfg: Config, device: str | None = None) -> list[str]:
     ):
         lines.append(f'{why}: AmpOptimWrapper becomes AutoAmpOptimWrapper')
     if cfg.get('model'):
-        # Sharing of sub-dicts between heads would make a change appear twice.
+        # If heads share sub-dicts, a change would be counted twice.
         cfg.model = ConfigDict(copy.deepcopy(cfg.model.to_dict()))
         count = _replace_types(cfg.model, 'SyncBN', 'BN')
         if count:
@@ -67,7 +67,7 @@ def adapt_to_device(cfg: Config, device: str | None = None) -> list[str]:
         if distributed:
             lines.append(f'{why}: backend nccl becomes gloo')
     if distributed:
-        # By default mmengine gives the wrapper a GPU's number.
+        # By default mmengine passes a GPU's index to the wrapper.
         wrapper = cfg.get('model_wrapper_cfg') or dict(
             type='MMDistributedDataParallel',
             broadcast_buffers=False,

@@ -1,4 +1,4 @@
-"""mmengine's facts on the machine, without what its shell commands say on the screen."""
+"""mmengine's description of the machine, without the error output of its shell commands."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ from mmengine.utils.dl_utils import collect_env
 
 @contextmanager
 def _errors_aside() -> Iterator[None]:
-    """What this process and its children write to the second descriptor goes to a file."""
+    """Redirect stderr (descriptor 2) of this process and its children to a file."""
     try:
         kept = os.dup(2)
     except OSError:  # closed, as in a service
@@ -28,8 +28,8 @@ def _errors_aside() -> Iterator[None]:
 def describe_environment() -> dict:
     """``collect_env`` of mmengine: versions, devices, compilers.
 
-    It asks a shell for the compiler that Python was built with; where there is none the shell's
-    "gcc: not found" would stand in the log of a training that needs no compiler.
+    It runs the compiler that Python was built with; without one the shell's "gcc: not found" would
+    appear in the log of a training that needs no compiler.
     """
     with _errors_aside():
         return collect_env()

@@ -41,39 +41,39 @@ from selnext_mm.text import counted
 
 
 def leading_comments(path: Path) -> str:
-    """The lines at the beginning of a file of Python that are comments."""
+    """The comment lines at the beginning of a Python file."""
     lines = path.read_text(encoding='utf-8').splitlines(keepends=True)
     return ''.join(takewhile(lambda line: line.startswith('#'), lines))
 
 
 @RUNNERS.register_module()
 class ConciseRunner(Runner):
-    """Stock ``Runner`` with a short log, and a resume that says what it does.
+    """Stock ``Runner`` with a short log, and a resume that reports what it does.
 
     - ``resume=True`` without ``load_from`` takes the newest intact checkpoint of the work dir,
-      and is an error where there is none.
-    - A schedule that was changed in the config counts on resume, from the present iteration on.
+      and is an error if there is none.
+      - A schedule that was changed in the config takes effect on resume, from that iteration on.
     - The log reaches the first loss within 60 lines.
 
-    A banner says what is trained on what; progress is one short line per interval, and a bar on
+    A banner names the model and the data. Progress is one short line per interval, and a bar on
     a terminal (:mod:`selnext_mm.engine.hooks.progress`). The environment and the order of the hooks
     go to ``environment.txt`` beside the log, the config to its own file as always; the
     per-parameter list of initialisers is left out. Images that cannot be read are handled by
     :class:`UnreadableImagesHook`.
     """
 
-    # Are images whose size is not the annotated one as bad as unreadable ones? A session whose
-    # labels are checked says so; what is checked there has to hold for the files.
+    # Whether images whose size differs from the annotated one count as unreadable. A session sets
+    # it after checking the labels, because the result has to hold for the files as well.
     compares_sizes = False
 
     def __init__(self, *args, **kwargs) -> None:
         self._handed_over: dict[str | None, dict | None] = {}
-        # load_from and resume as the config had them, where --resume set others.
+        # load_from and resume of the config, if --resume has replaced them.
         self.own_start: dict = {}
         super().__init__(*args, **kwargs)
 
     def hand_over(self, filename: str | None, checkpoint: dict | None) -> None:
-        """Use ``checkpoint``, if any, when ``filename`` is loaded first: it was read before."""
+        """Use ``checkpoint``, if any, at the first load of ``filename``: it was read before."""
         self._handed_over[filename] = checkpoint
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
@@ -88,12 +88,12 @@ class ConciseRunner(Runner):
         strict: bool = False,
         revise_keys: list = [(r'^module\.', '')],  # noqa: B006 - as in the base class
     ) -> dict:
-        """Load what fits, and say in one line what did not; else as the base class."""
+        """Load what fits, and log in one line what did not; otherwise as the base class."""
         checkpoint = self._handed_over.pop(filename, None)
         if checkpoint is None:
             checkpoint = CheckpointLoader.load_checkpoint(filename, map_location, logger=None)
             checkpoint = with_state_dict(checkpoint)
-        if 'state_dict' not in checkpoint:  # bare weights, as a .safetensors file holds them
+        if 'state_dict' not in checkpoint:  # bare weights, as in a .safetensors file
             checkpoint = {'state_dict': state_dict_of(checkpoint, filename)}
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         state = state_dict_of(checkpoint, filename)
@@ -157,20 +157,20 @@ class ConciseRunner(Runner):
         return super().build_log_processor(log_processor)
 
     def dump_config(self) -> None:
-        """Not when the runner is built: a test would write over the config of the training."""
+        """Do nothing when the runner is built: a test would overwrite the training's config."""
 
     @master_only
     def _keep_config(self, trains: bool) -> None:
-        """Write the config into the work dir, or beside the log if a training's is there.
+        """Write the config into the work dir, or beside the log if a training's config is there.
 
-        That of a test starts from the tested checkpoint and may write files where only this test
-        wants them; the one in the work dir is there to train and test by again, so it does not
-        name the checkpoint that a resumed run went on from.
+        A test's config starts from the tested checkpoint and may contain output paths of this test
+        only. The config in the work dir is for training and testing again, so it does not name the
+        checkpoint that a resumed run continued from.
         """
         name = Path(self.cfg.filename).name if self.cfg.filename else f'{self.timestamp}.py'
         kept = Path(self.work_dir, name)
         path = kept if trains or not kept.exists() else Path(self._log_dir, name)
-        # A config that was written for this run says at its head why it is as it is.
+        # A config that was written for this run explains itself in its leading comments.
         head = leading_comments(path) if path.suffix == '.py' and path.exists() else ''
         cfg = self.cfg
         if trains and self.own_start:
@@ -195,7 +195,7 @@ class ConciseRunner(Runner):
         try:
             return self._train()
         finally:
-            # A run that failed must not keep the Ctrl-C of the notebook that it ran in.
+            # After a failed run in a notebook, Ctrl-C must work as before.
             for hook in self.hooks:
                 if isinstance(hook, SafeCheckpointHook):
                     hook.give_back_signals()
@@ -236,13 +236,13 @@ class ConciseRunner(Runner):
         del model._dump_init_info
 
     def load_or_resume(self) -> None:
-        # All processes go on alike, even if a shared disk shows them different files.
+        # All processes resume alike, even if a shared disk shows them different files.
         self._resume, self._load_from = from_first((self._resume, self._load_from))
         if self._resume and self._load_from is None and not self._has_loaded:
             newest = self._find_newest() if is_main_process() else None
             if isinstance(newest, Newest):
                 self.hand_over(str(newest.path), newest.checkpoint)
-                newest = replace(newest, checkpoint=None)  # not through the network
+                newest = replace(newest, checkpoint=None)  # do not send it over the network
             newest = from_first(newest)
             if isinstance(newest, UserError):
                 raise newest

@@ -1,4 +1,4 @@
-"""What a training is given beyond its config: parts that lose nothing, AP of every class."""
+"""What a training gets beyond its config: parts that resume safely, AP of every class."""
 
 from mmengine.config import Config
 
@@ -12,13 +12,13 @@ LOOPS = {
 }
 STOCK_HOOKS = ('CheckpointHook', 'mmengine.CheckpointHook')
 HOOK = 'SafeCheckpointHook'
-CLASSES = 100  # with more there is no table of their AP after every epoch
+CLASSES = 100  # with more classes there is no table of their AP after every epoch
 
 
 def make_safe(cfg: Config) -> None:
-    """Replace mmengine's checkpoint hook and training loop by ours, in place; stop at NaN.
+    """Replace mmengine's checkpoint hook and training loop with ours, in place; stop at NaN.
 
-    What a config names itself, beyond mmengine's own types, is left as it is.
+    Types that a config names itself, other than mmengine's, are left as they are.
     """
     if not cfg.get('default_hooks'):
         cfg.default_hooks = {}
@@ -36,7 +36,7 @@ def make_safe(cfg: Config) -> None:
     present = {str(h.get('type')) for h in iter_hooks(cfg) if isinstance(h, dict)}
     if 'FiniteLossHook' not in present:
         hooks.finite_loss = dict(type='FiniteLossHook')
-    # The copy of the config beside the checkpoints has to load in other tools.
+    # Other tools have to be able to load the copy of the config beside the checkpoints.
     custom = cfg.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
     names = [custom['imports']] if isinstance(custom['imports'], str) else custom['imports']
     if 'selnext_mm' not in names:
@@ -44,7 +44,7 @@ def make_safe(cfg: Config) -> None:
 
 
 def add_class_ap(cfg: Config) -> None:
-    """Let the COCO metrics of the validation give AP of every class, of up to ``CLASSES``.
+    """Let the COCO metrics of the validation give AP of every class, for up to ``CLASSES`` classes.
 
     A metric that has ``classwise`` itself, true or false, is left as it is.
     """

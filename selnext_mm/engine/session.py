@@ -1,7 +1,7 @@
 """One training or test of a config, with every check, lock and safe default; see :class:`Session`.
 
-What goes into the runner's hooks is in ``hooks/`` and ``resume/``, what is checked in
-``preflight/``: here is the order.
+The runner's hooks are in ``hooks/`` and ``resume/``, the checks in ``preflight/``; this file has
+their order.
 """
 
 import copy
@@ -54,7 +54,7 @@ TEST_KEYS = ('model', 'test_dataloader', 'test_evaluator')
 
 
 class Session:
-    """A config to train and to test, as ``tools/train.py`` and ``tools/test.py`` do it.
+    """A config to train and test, as ``tools/train.py`` and ``tools/test.py`` do it.
 
     >>> session = Session('selnext_mm::mask_rcnn/selnext_t_3x_coco.py', data_root='coco')
     >>> session.train(resume='if-any')
@@ -71,15 +71,15 @@ class Session:
         options: values that replace the config's; nested keys with dots, as in ``--cfg-options``.
         launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``; under torchrun ``none`` is
             ``pytorch``.
-        check_data: False starts even if the annotation files have what would ruin the run.
+        check_data: False starts even if errors in the annotation files would ruin the run.
 
     Attributes:
-        cfg: the config with all of this in it. ``train`` and ``test`` work on copies.
+        cfg: the config with all of this applied. ``train`` and ``test`` work on copies.
         runner: the mmengine runner of the last call; None before.
         written: the files of the last test's ``out``, in the first process.
 
     Raises:
-        UserError: a mistake in the config, the options or the environment.
+        UserError: for a mistake in the config, the options or the environment.
     """
 
     @typed('Session')
@@ -98,7 +98,7 @@ class Session:
         else:
             cfg = load_config(config, options)
         if launcher == 'none' and 'TORCHELASTIC_RUN_ID' in os.environ:
-            # Without it every process of torchrun would train alone, into the same folder.
+            # Otherwise every process of torchrun would train separately, in the same folder.
             launcher = 'pytorch'
         launch.check_launcher(launcher)
         cfg.launcher = launcher
@@ -116,10 +116,10 @@ class Session:
 
     @contextmanager
     def lock(self, patience: float | None = None) -> Iterator[None]:
-        """Keep other trainings out of the work dir, if it is there; may be nested.
+        """Keep other trainings out of the work dir, if it exists; may be nested.
 
         Raises:
-            WorkDirBusyError: another one has it, and still has it after ``patience`` seconds.
+            WorkDirBusyError: if another one still holds it after ``patience`` seconds.
         """
         mine = not self._lock.held
         self._lock.acquire(patience)
@@ -141,20 +141,20 @@ class Session:
         """Train to the end of the config's schedule.
 
         Args:
-            resume: ``auto`` (or True) goes on from the newest intact checkpoint of the work dir,
-                ``if-any`` does so if there is one, a path from that file. A job that torchrun or
-                Slurm has started again is always resumed.
+            resume: ``auto`` (or True) resumes from the newest intact checkpoint of the work dir,
+            ``if-any`` does so if there is one, a path resumes from that file. A job that
+            torchrun or Slurm has restarted is always resumed.
             amp: mixed precision (fp16).
             auto_scale_lr: scale the lr by (batch of this run) / ``auto_scale_lr.base_batch_size``.
-            loggers: where the scalars go, too: ``tensorboard``, ``wandb``, ``mlflow``, ``clearml``.
-            show_predictions: draw so many images with their predictions in each evaluation, for
-                the loggers and in ``vis_data/vis_image/``.
+            loggers: additional loggers: ``tensorboard``, ``wandb``, ``mlflow``, ``clearml``.
+            show_predictions: number of images drawn with their predictions in each evaluation, for
+            the loggers and in ``vis_data/vis_image/``.
 
         Returns:
             the path of the last checkpoint; None if the config keeps none.
 
         Raises:
-            UserError: a mistake of the user, or a full disk.
+            UserError: for a mistake of the user, or a full disk.
             Stopped: after SIGTERM, SIGUSR1 or Ctrl-C, with the state saved.
         """
         cfg = self._copy(TRAIN_KEYS, 'cannot be trained: it has no {key}')
@@ -210,17 +210,17 @@ class Session:
         """The metrics of ``checkpoint`` on the test set.
 
         Args:
-            checkpoint: a file or an address; it has to hold all weights of the config's model.
-            out: FILE.json for metrics, AP of every class and COCO results beside it, or FILE.pkl
-                for all predictions; complete or not there.
+            checkpoint: a file or a URL; it has to contain all weights of the config's model.
+            out: FILE.json for metrics and AP of every class (COCO results go beside it), or
+            FILE.pkl for all predictions. Written completely or not at all.
             show_dir: folder for images with predictions.
             classwise: AP of every class in the log (COCO).
-            fast_eval: evaluate with faster-coco-eval: the same numbers, sooner (COCO).
+            fast_eval: evaluate with faster-coco-eval: the same numbers, but faster (COCO).
             tta: test-time augmentation, as ``test_time_aug.use_tta`` says.
-            slicing: look at slices of every image, as ``sliced_test.use_slices`` says.
+            slicing: predict on slices of every image, as ``sliced_test.use_slices`` says.
 
         Raises:
-            UserError: a mistake of the user.
+            UserError: for a mistake of the user.
         """
         output = OutputFiles(out) if out else None
         if slicing:
@@ -249,7 +249,7 @@ class Session:
         with record_evaluations() as evaluations, output or nullcontext():
             runner = self._build(cfg, content)
             del content
-            if output:  # not before: the config that the runner keeps is no place for these paths
+            if output:  # only now: the config that the runner keeps should not contain these paths
                 runner._test_evaluator = output.ask_of(cfg)
             for line in lines:
                 runner.logger.info(line)
@@ -271,13 +271,13 @@ class Session:
         return copy.deepcopy(self.cfg)
 
     def _check_labels(self, cfg: Config, loaders: tuple[str, ...]) -> list[str]:
-        """Stop on labels that would ruin the run; lines to log. One process looks, for all."""
+        """Stop on labels that would ruin the run; return lines to log. One process checks."""
         if not self.check_data or not is_first_process():
             return []
         return stop_on_bad_data(cfg, loaders)
 
     def _build(self, cfg: Config, checkpoint: dict | None) -> Runner:
-        """The runner, which is handed what was read of ``cfg.load_from``."""
+        """The runner, with the content of ``cfg.load_from``, which has been read already."""
         runner = self.runner = build_runner(cfg)
         if isinstance(runner, ConciseRunner):
             runner.compares_sizes = self.check_data
@@ -288,10 +288,10 @@ class Session:
 def set_resume(
     cfg: Config, resume: str | Path | bool | None, model: nn.Module | None = None
 ) -> Newest | None:
-    """Put what ``--resume`` means into ``cfg``; return what is gone on from, None for a new run.
+    """Apply ``--resume`` to ``cfg``; return the checkpoint to resume from, None for a new run.
 
-    A job that torchrun, Slurm or slurm_train.sh has started again goes on from its newest
-    checkpoint whatever the option says; if it has none yet, the option counts.
+    A job that torchrun, Slurm or slurm_train.sh has restarted resumes from its newest checkpoint
+    whatever the option says; if it has none yet, the option applies.
     """
     newest = None
     if launch.started_again():

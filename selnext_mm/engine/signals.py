@@ -1,4 +1,4 @@
-"""Being told to stop by SIGTERM, SIGUSR1 or Ctrl-C: before the training, and within it.
+"""Requests to stop by SIGTERM, SIGUSR1 or Ctrl-C, before and during the training.
 
 Imports no torch, so that :func:`stop_early` is in place before the imports that take seconds.
 """
@@ -21,24 +21,24 @@ SIGUSR1 = getattr(signal, 'SIGUSR1', None)
 SIGNALS = tuple(number for number in (signal.SIGTERM, SIGUSR1) if number is not None)
 # signal -> exit status after the state was saved
 CODES = {**dict.fromkeys(SIGNALS, STOPPED), signal.SIGINT: 130}
-# Blocked in a worker until its shield is up. Without sigtimedwait, as on macOS, nobody could tell
-# the SIGTERM with which multiprocessing ends a worker; Windows has no masks.
+# Blocked in a worker until its shield is up. Without sigtimedwait, as on macOS, the SIGTERM with
+# which multiprocessing ends a worker could not be recognised; Windows has no signal masks.
 HELD = {signal.SIGINT, *SIGNALS} if hasattr(signal, 'pthread_sigmask') else set()
 if not hasattr(signal, 'sigtimedwait'):
     HELD.discard(signal.SIGTERM)
-MARKER = 'SELNEXT_MM_STOPPED_FILE'  # variable: a file that says that the job is to be started again
-PATIENCE = 1.0  # seconds for python to act by itself
+MARKER = 'SELNEXT_MM_STOPPED_FILE'  # variable: path of a file that requests a restart of the job
+PATIENCE = 1.0  # seconds in which python may react itself
 END = 255  # no signal
 # torchrun passes Ctrl-C on to processes that got it from the terminal already.
 INSIST_AFTER = 2.0
-LOOK_FOR_PARENT = 2.0  # seconds between a worker's looks for its process
+LOOK_FOR_PARENT = 2.0  # seconds between a worker's checks for its parent
 
 
 def leave_marker(number: int, together: bool) -> None:
-    """Tell ``tools/slurm_train.sh`` that the job was told to stop, whatever srun returns.
+    """Let ``tools/slurm_train.sh`` know that the job was asked to stop, whatever srun returns.
 
-    SIGTERM counts only if it is known to concern the whole job (``together``): Slurm sends it to
-    the other processes of one that has failed, too, and that job must not be started again.
+    SIGTERM counts only if it is known to concern the whole job (``together``). If one process
+    fails, Slurm sends SIGTERM to the others, too, and that job must not be restarted.
     """
     path = os.environ.get(MARKER)
     alone = os.environ.get('SLURM_NTASKS', '1') == '1'
@@ -56,7 +56,7 @@ def _tell(number: int) -> None:
 
 
 def _watch(descriptor: int, take, acted: threading.Event) -> None:
-    """End the process if ``take``, python's handler, cannot run: a library in C++ waits."""
+    """End the process if ``take``, python's handler, cannot run because C++ code is blocking."""
     while True:
         number = os.read(descriptor, 1)[0]
         if number == END:
@@ -71,11 +71,11 @@ def _watch(descriptor: int, take, acted: threading.Event) -> None:
 
 @contextlib.contextmanager
 def stop_early() -> Iterator[None]:
-    """Within it SIGTERM and SIGUSR1 end the process with status 75 instead of 143 and 138.
+    """Inside it, SIGTERM and SIGUSR1 end the process with status 75 instead of 143 and 138.
 
-    Handlers that are put in place within it, as those of the training, come first. Does nothing
-    outside the main thread, where python cannot take signals. An error that a library makes of the
-    interruption, as mmengine does of one in its formatting of a config, is taken for it.
+    Handlers that are installed inside it, such as the training's, take precedence. It does nothing
+    outside the main thread, where python cannot handle signals. If a library turns the interruption
+    into another error, as mmengine does while formatting a config, this counts as the interruption.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -128,7 +128,7 @@ def _forget_in_children() -> None:
 
 
 class Stopped(SystemExit):
-    """The run was told to stop, and did so with its state saved.
+    """The run was asked to stop, and did so with its state saved.
 
     As a ``SystemExit`` it needs no handler: the process ends with ``code``, 75 after SIGTERM
     and SIGUSR1 (EX_TEMPFAIL: to be resumed), 130 after Ctrl-C.
@@ -136,12 +136,13 @@ class Stopped(SystemExit):
 
 
 class StopSignals:
-    """Takes the signals and remembers the first one; Ctrl-C 2 s after it acts at once.
+    """Handles the signals and remembers the first one; Ctrl-C 2 s later acts at once.
 
-    Schedulers send SIGUSR1 and then SIGTERM while the state is being saved; only a person insists.
+    Schedulers send SIGUSR1 and then SIGTERM while the state is being saved, so only a repeated
+    Ctrl-C counts as insistence.
 
-    Data-loader workers that are forked inherit the handlers and do nothing. torch gives them one
-    of its own for SIGTERM, see :func:`shield_workers`.
+    Forked data-loader workers inherit the handlers and do nothing. torch installs its own handler
+    for SIGTERM there, see :func:`shield_workers`.
     """
 
     def __init__(self) -> None:
@@ -151,7 +152,7 @@ class StopSignals:
         self._former: dict = {}
 
     def install(self) -> None:
-        """From now on the signals are kept. Outside the main thread python cannot take any."""
+        """Install the handlers; does nothing outside the main thread, where python forbids it."""
         if threading.current_thread() is not threading.main_thread():
             return
         self._process = os.getpid()
@@ -159,7 +160,7 @@ class StopSignals:
             self._former.setdefault(number, signal.signal(number, self._take))
 
     def remove(self) -> None:
-        """Give the signals back to whoever had them."""
+        """Restore the previous handlers."""
         while self._former:
             number, handler = self._former.popitem()
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
@@ -178,18 +179,18 @@ class ShieldedWorkers:
     """A ``worker_init_fn``: the worker reacts to signals from its own process only.
 
     torchrun, schedulers and terminals signal the workers, too. The iteration that is to be finished
-    needs their images; torch lets SIGTERM kill them, and the run would die of that. Up to here the
-    signals are blocked, see :func:`shield_workers`.
+    needs their images, but torch lets SIGTERM kill them, and then the run fails. Until this runs,
+    the signals are blocked, see :func:`shield_workers`.
     """
 
     def __init__(self, inner) -> None:
         self.inner = inner
 
     def __call__(self, worker: int) -> None:
-        # First: with the signals blocked and nobody who looks for them, a worker that fails in
-        # ``inner`` could not be ended by its process.
+        # This comes first: with the signals blocked and nothing waiting for them, a worker that
+        # fails in ``inner`` could not be terminated by its parent.
         for number in {signal.SIGINT, SIGUSR1} - {None}:
-            signal.signal(number, signal.SIG_IGN)  # forgets one that has come already
+            signal.signal(number, signal.SIG_IGN)  # discards a pending one
         if hasattr(signal, 'sigtimedwait'):
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
             threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -202,11 +203,11 @@ class ShieldedWorkers:
 def _end_with_parent() -> None:
     """Wait for a SIGTERM of the parent, with which multiprocessing ends its children, or its death.
 
-    torch's workers see that their process was killed, but one that has a batch to hand over then
-    waits for ever for a reader.
+    torch's workers notice that their parent was killed, but one that has a batch to deliver then
+    waits forever for a reader.
     """
     parent = multiprocessing.parent_process()
-    started_by = os.getppid()  # a forkserver, where there is one; it dies with the parent
+    started_by = os.getppid()  # a forkserver, if there is one; it dies with the parent
     while os.getppid() == started_by and (parent is None or parent.is_alive()):
         received = signal.sigtimedwait({signal.SIGTERM}, LOOK_FOR_PARENT)
         if received is not None and received.si_pid in (started_by, parent and parent.pid):
@@ -216,11 +217,11 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def _held_back(context) -> Iterator[None]:
-    """Processes that are started within it are born with the signals blocked.
+    """Processes started inside it begin with the signals blocked.
 
-    Here they come late, but none is lost. A forkserver that is started within it hands the mask on
-    to all that it forks; one that runs already has its own, and its workers are safe only from
-    their ``worker_init_fn`` on.
+    In this process signals arrive late, but none is lost. A forkserver that is started inside it
+    passes the mask on to all that it forks. One that is already running has its own mask, so its
+    workers are protected only from their ``worker_init_fn`` on.
     """
     if not HELD:
         yield
@@ -228,7 +229,7 @@ def _held_back(context) -> Iterator[None]:
     if context.get_start_method() != 'fork':
         from multiprocessing import resource_tracker
 
-        # Started within, it would unblock SIGTERM and SIGINT behind itself (python < 3.13).
+        # Started inside, it would unblock SIGTERM and SIGINT afterwards (python < 3.13).
         resource_tracker.ensure_running()
     former = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     try:
@@ -239,7 +240,7 @@ def _held_back(context) -> Iterator[None]:
 
 @functools.cache
 def _holding_signals_back(kind: Any) -> type:
-    """A subclass of a ``DataLoader`` whose workers are born with the signals blocked."""
+    """A subclass of a ``DataLoader`` whose workers start with the signals blocked."""
 
     class Holding(kind):
         def __iter__(self):
@@ -251,11 +252,11 @@ def _holding_signals_back(kind: Any) -> type:
 
 
 def shield_workers(loader) -> None:
-    """Keep signals from the workers that ``loader`` is going to start; twice does no harm.
+    """Keep signals from the workers that ``loader`` is going to start; may be called twice.
 
-    From their first instruction on: the signals are blocked while the workers are started, and
-    :class:`ShieldedWorkers` takes over. Not on Windows, which sends none; on macOS, where SIGTERM
-    cannot be told from the parent's own, it stays with torch's handler.
+    This holds from their first instruction on: the signals are blocked while the workers are
+    started, then :class:`ShieldedWorkers` takes over. It does nothing on Windows, which sends no
+    signals. On macOS SIGTERM cannot be told apart from the parent's, so torch's handler stays.
     """
     from torch.utils.data import DataLoader
 

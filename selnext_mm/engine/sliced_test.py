@@ -1,4 +1,4 @@
-"""``tools/test.py --slice``: a detector that sees slices of every test image, and the whole."""
+"""``tools/test.py --slice``: a detector runs on slices of every test image and on the whole."""
 
 import copy
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ META = ('img_id', 'img_path', 'ori_shape', 'img_shape')
 
 
 def check_together(slicing: Slicing, out: Any, show_dir: Any, tta: bool) -> None:
-    """Raise :class:`UserError` for what a test in slices does not do."""
+    """Raise :class:`UserError` for options that a test in slices does not support."""
     if tta:
         raise UserError(f'--slice {slicing.size} and --tta: choose one of them')
     if show_dir:
@@ -39,13 +39,13 @@ def _kind(step: dict) -> str:
 
 
 def use_slices(cfg: Config, slicing: Slicing) -> None:
-    """Put ``cfg.model`` into a :class:`SlicedDetector`.
+    """Wrap ``cfg.model`` in a :class:`SlicedDetector`.
 
-    The test set gives whole images as they are read; what its pipeline does between reading and
-    packing is done with every slice.
+    The test set returns whole images as they are read; the steps of its pipeline between reading
+    and packing are applied to every slice.
 
     Raises:
-        UserError: for a config that is no detector's, or another pipeline.
+        UserError: if the config is not a detector's, or has another kind of pipeline.
     """
     dataset: Any = tested_dataset(cfg)
     steps = copy.deepcopy(list(dataset.get('pipeline') or []))
@@ -69,14 +69,14 @@ def use_slices(cfg: Config, slicing: Slicing) -> None:
 
 @MODELS.register_module()
 class SlicedDetector(BaseTTAModel):
-    """``module`` on slices of every image, and on the whole, with each object once.
+    """Runs ``module`` on slices of every image and on the whole; each object is reported once.
 
-    ``pred_instances.masks`` is a list of compressed run lengths: masks of large images as pixels
-    would fill the memory.
+    ``pred_instances.masks`` is a list of compressed RLEs: bitmap masks of large images would fill
+    the memory.
 
     Args:
         module: the detector.
-        steps: what its pipeline does with a slice, from an image that was read to packed inputs.
+        steps: its pipeline for a slice, from an image that was read to packed inputs.
         size, overlap, batch: of :class:`selnext_mm.slicing.Slicing`.
     """
 
@@ -88,7 +88,7 @@ class SlicedDetector(BaseTTAModel):
         self.slicing = Slicing(size, overlap, batch)
 
     def merge_preds(self, data_samples_list: Any) -> Any:
-        """Not called: slices are joined by :func:`selnext_mm.slicing.find_in_slices`."""
+        """Not called: slices are merged by :func:`selnext_mm.slicing.find_in_slices`."""
         return data_samples_list
 
     @torch.no_grad()

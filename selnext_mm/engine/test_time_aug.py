@@ -1,4 +1,4 @@
-"""``--tta``: the model sees every test image several times, and the answers are merged."""
+"""``--tta``: the model runs on several views of every test image, and the results are merged."""
 
 import copy
 import importlib
@@ -28,7 +28,7 @@ def _default_model(cfg: Config) -> dict:
 
 
 def _default_pipeline(cfg: Config) -> list[dict]:
-    """The test pipeline with the image as it is, and mirrored, before it is packed."""
+    """The test pipeline with the image as it is and flipped, before packing."""
     steps = copy.deepcopy(list(tested_dataset(cfg).get('pipeline') or []))
     name = str(steps[-1].get('type')).split('.')[-1] if steps else 'nothing'
     if not (name.startswith('Pack') and name.endswith('Inputs')):
@@ -44,14 +44,14 @@ def _default_pipeline(cfg: Config) -> list[dict]:
 
 
 def use_tta(cfg: Config) -> None:
-    """Put ``cfg.model`` into its ``tta_model``, and its ``tta_pipeline`` into the test set.
+    """Wrap ``cfg.model`` in its ``tta_model``, and use its ``tta_pipeline`` in the test set.
 
-    By default the image is seen twice, as it is and mirrored: boxes of both go through one NMS
-    (IoU 0.5, 100 at most) and keep their masks, scores of classes are averaged. These are the
-    defaults of mmdet's and mmpretrain's ``tools/test.py --tta``, but for the masks.
+    By default the image is used twice, as it is and flipped. Boxes of both go through one NMS
+    (IoU 0.5, 100 at most) and keep their masks; class scores are averaged. Except for the masks,
+    these are the defaults of mmdet's and mmpretrain's ``tools/test.py --tta``.
 
     Raises:
-        UserError: where there is no default for the config.
+        UserError: if there is no default for the config.
     """
     model = cfg.get('tta_model') or _default_model(cfg)
     pipeline = cfg.get('tta_pipeline') or _default_pipeline(cfg)

@@ -1,4 +1,4 @@
-"""Scores of predictions: metrics of COCO and what is read off them. Registered on import.
+"""Scores of predictions: COCO metrics and what follows from them. Registered on import.
 
 Not here: drawing scores (``visualization/``), pages about them (``report/``).
 """

@@ -1,4 +1,4 @@
-"""What a classifier said of every image of a test: written, read, and what is confused."""
+"""The predictions of a classifier in a test: writing, reading, and the classes it confuses."""
 
 import json
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from mmengine.registry import METRICS
 from selnext_mm.errors import UserError
 
 ENDING = '.classes.json'
-TOP = 5  # classes of an image that are kept
+TOP = 5  # classes that are kept per image
 
 
 @METRICS.register_module()
 class ClassPredictions(BaseMetric):
-    """Writes the label and the best five classes of every image; has no number of its own.
+    """Writes the label and the best five classes of every image; it reports no metric itself.
 
     Nothing is written for images with several labels.
 
@@ -63,7 +63,7 @@ class ClassResults:
         files: (N) paths; None where the data set names none.
         label, predicted: (N,) numbers of classes.
         score: (N,) of the predicted class.
-        label_score: (N,) of the label's class; 0 where it is not among the best five.
+        label_score: (N,) of the label's class; 0 if it is not among the best five.
     """
 
     classes: list[str]
@@ -90,7 +90,7 @@ def read_class_results(path: str | Path) -> ClassResults:
     """The content of a file that :class:`ClassPredictions` has written.
 
     Raises:
-        UserError: if it is another file, or damaged.
+        UserError: if the file is of another kind, or damaged.
     """
     path = Path(path)
     try:
@@ -113,7 +113,7 @@ def read_class_results(path: str | Path) -> ClassResults:
 
 
 def confused_pairs(results: ClassResults, num: int) -> list[tuple[int, int, np.ndarray]]:
-    """The pairs of classes that are taken for each other most often.
+    """The pairs of classes that are confused most often.
 
     Returns:
         ``(label, predicted, images)`` of at most ``num`` pairs, the most frequent first: the
@@ -134,7 +134,7 @@ def confused_pairs(results: ClassResults, num: int) -> list[tuple[int, int, np.n
 def doubted(results: ClassResults, num: int) -> np.ndarray:
     """The ``num`` images whose labels are most likely wrong, the most suspicious first.
 
-    Suspicion: score of the predicted class, another one, less the score of the label's.
+    Suspicion is the score of the predicted class, if it is another one, minus that of the label's.
     """
     wrong = np.flatnonzero(~results.right)
     suspicion = (results.score - results.label_score)[wrong]

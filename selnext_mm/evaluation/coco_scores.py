@@ -16,7 +16,7 @@ SIZES = ('small', 'medium', 'large')  # below 32x32, up to 96x96, above; in pixe
 
 @dataclass
 class Scores:
-    """Numbers of one run and one kind ('bbox' or 'segm'); None where there is no object.
+    """Scores of one run and one kind ('bbox' or 'segm'); None where there is no object.
 
     ``precision``: (T, R, K), T the IoU thresholds 0.5..0.95, R the recalls 0..1 in 101 steps, K
     the classes; NaN where a class has no object.
@@ -31,7 +31,7 @@ class Scores:
 
 
 def mean(values: np.ndarray) -> float | None:
-    """Mean over what is there (pycocotools marks absent values by -1)."""
+    """Mean of the valid values (pycocotools marks absent values by -1)."""
     values = values[values > -1]
     return float(values.mean()) if values.size else None
 
@@ -39,13 +39,12 @@ def mean(values: np.ndarray) -> float | None:
 def scores_of(evaluation, k: int | None = None) -> dict[str, float | None]:
     """AP, AP50, AP75, AR, and AP of small, medium and large objects, in 0..1.
 
-    Means of the precision (AR: of the recall) over recall levels and IoU thresholds, for the most
-    detections of an image that were evaluated. None where there is no object of the kind, or no
-    such threshold.
+    Means of the precision (AR: of the recall) over recall levels and IoU thresholds, for the
+    largest ``maxDets`` evaluated. None if there is no object of this size, or no such threshold.
 
     Args:
         evaluation: a ``COCOeval`` that has been accumulated.
-        k: number of a class in ``params.catIds``; None for all.
+        k: index of a class in ``params.catIds``; None for all.
     """
     # (T, R, K, A, M) and (T, K, A, M)
     precision, recall = evaluation.eval['precision'][..., -1], evaluation.eval['recall'][..., -1]
@@ -60,15 +59,15 @@ def scores_of(evaluation, k: int | None = None) -> dict[str, float | None]:
 
 
 def best_f1(evaluation, k: int) -> dict[str, float | None]:
-    """The score from which on the predictions of a class have the largest F1, at an IoU of 0.5.
+    """The score threshold at which a class has the largest F1, at an IoU of 0.5.
 
-    F1 = 2 TP / (predictions + objects); crowds and what falls into them are left out.
+    F1 = 2 TP / (predictions + objects); crowds and predictions inside them are left out.
 
     Args:
         evaluation, k: see :func:`scores_of`.
 
     Returns:
-        ``F1`` and ``best score``; None where there is no object, or nothing is found.
+        ``F1`` and ``best score``; None if there is no object, or nothing is found.
     """
     params = evaluation.params
     images, at = len(params.imgIds), [round(float(t), 2) for t in params.iouThrs].index(0.5)
@@ -87,7 +86,7 @@ def best_f1(evaluation, k: int) -> dict[str, float | None]:
         return nothing
     scores, right = scores[order], np.cumsum(matched[order])
     f1 = 2 * right / (np.arange(1, len(scores) + 1) + objects)
-    f1[:-1][scores[:-1] == scores[1:]] = -1  # a threshold takes all of one score
+    f1[:-1][scores[:-1] == scores[1:]] = -1  # a threshold keeps all equal scores
     best = int(f1.argmax())
     return {'F1': float(f1[best]), 'best score': float(scores[best])}
 
@@ -127,7 +126,7 @@ def complete(content: dict) -> dict:
 
 
 def category_ids(content: dict, names: list[str] | None) -> list[int]:
-    """Ids of the classes that the model knows: those named, else all of the file."""
+    """Ids of the model's classes: those in ``names``, else all of the file."""
     known = {c['name']: c['id'] for c in content['categories']}
     chosen = [known[n] for n in names or () if n in known]
     return chosen or [c['id'] for c in content['categories']]
@@ -143,7 +142,7 @@ def run_coco_eval(
         results: COCO results: ``image_id``, ``category_id``, ``score``, ``bbox`` and, for
             'segm', ``segmentation``.
         kind: 'bbox' or 'segm'.
-        names: the classes of the model; None takes all of the file.
+        names: the classes of the model; None for all of the file.
     """
     content = complete(content)
     # pycocotools takes the area of a prediction from its box if there is one; the size buckets
@@ -167,7 +166,7 @@ def run_coco_eval(
 
 
 def read_scores(run: COCOeval) -> Scores:
-    """What a report says of an evaluation by :func:`run_coco_eval`."""
+    """The scores that a report shows of an evaluation by :func:`run_coco_eval`."""
     content, ids = run.cocoGt.dataset, run.params.catIds
     per_class = [scores_of(run, k) | best_f1(run, k) for k in range(len(ids))]
     named = {c['id']: c['name'] for c in content['categories']}

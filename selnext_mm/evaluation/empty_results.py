@@ -1,4 +1,4 @@
-"""COCO evaluation of a detector that finds nothing yet."""
+"""COCO evaluation of a detector that does not find anything yet."""
 
 from functools import partial
 
@@ -7,7 +7,7 @@ from mmengine.logging import MMLogger
 
 
 def _load_results(api, predictions):
-    """``COCO.loadRes``, which also takes an empty list: the data set without a detection."""
+    """``COCO.loadRes`` that also accepts an empty list, for a data set without detections."""
     if len(predictions):
         return type(api).loadRes(api, predictions)
     MMLogger.get_current_instance().warning(
@@ -22,16 +22,16 @@ def _load_results(api, predictions):
 
 
 def evaluate_empty_results(evaluator: Evaluator) -> None:
-    """Let the COCO metrics of an evaluator print a table of zeros for no prediction.
+    """Make the COCO metrics of an evaluator print a table of zeros if there is no prediction.
 
-    mmdet 3.3.0 takes ``pycocotools``' IndexError for an empty list as the end of the evaluation:
-    one line of error, no table and no number, so that ``save_best`` and the log lack the metric.
+    mmdet 3.3.0 ends the evaluation on the IndexError that ``pycocotools`` raises for an empty
+    list: one line of error, but no table and no metric for ``save_best`` and the log.
 
     Args:
-        evaluator: its metrics that hold a COCO object (``_coco_api``) are changed, others not.
+        evaluator: only its metrics with a COCO object (``_coco_api``) are changed.
     """
     for metric in evaluator.metrics:
         api = getattr(metric, '_coco_api', None)
         if hasattr(api, 'loadRes'):
-            # Not a lambda: use_mp_eval hands the object to other processes.
+            # Not a lambda: use_mp_eval passes the object to other processes.
             api.loadRes = partial(_load_results, api)

@@ -1,4 +1,4 @@
-"""Why a detector's AP is not 1: six kinds of error, and the AP that fixing each would gain.
+"""Why a detector's AP is not 1: six kinds of error, and the AP gained by fixing each.
 
 The analysis of Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection Errors"
 (ECCV 2020), on the matches of COCO's evaluation at one IoU threshold.
@@ -12,8 +12,8 @@ from pycocotools.cocoeval import COCOeval
 from selnext_mm.evaluation.matching import overlaps
 from selnext_mm.evaluation.precision import precision_at
 
-FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU: from here on found; below it nothing is there
-# Of predictions, and of objects.
+FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU: found at or above the first; background below the second
+# Kinds of error of predictions, and of objects.
 ERRORS = ('classification', 'localisation', 'both', 'duplicate', 'background', 'missed')
 FALSE, UNFOUND = 'all false positives', 'all false negatives'
 RECALLS = np.linspace(0, 1, 101)
@@ -21,9 +21,9 @@ RECALLS = np.linspace(0, 1, 101)
 
 @dataclass
 class Outcomes:
-    """What became of N predictions and M objects, crowds and what lies in them left out.
+    """Outcomes of N predictions and M objects, without crowds and predictions inside them.
 
-    Predictions are in the order of COCO's curve: by falling score, then by image and place.
+    Predictions are in the order of COCO's curve: by descending score, then by image and position.
 
     Attributes:
         classes: names of the K classes.
@@ -37,7 +37,7 @@ class Outcomes:
         other_object: (N,) that object; -1 without one.
         objects: M COCO annotations.
         object_category: (M,).
-        object_score: (M,) score of the prediction that was joined to the object; -1 without one.
+        object_score: (M,) score of the prediction matched to the object; -1 without one.
     """
 
     classes: list[str]
@@ -55,23 +55,23 @@ class Outcomes:
 
     @property
     def right(self) -> np.ndarray:
-        """(N,) True for predictions that were joined to an object."""
+        """(N,) True for predictions that were matched to an object."""
         return self.outcome == 'right'
 
     @property
     def target(self) -> np.ndarray:
-        """(N,) the object that an error of class or place was meant for; else -1."""
+        """(N,) the object that a classification or localisation error was meant for; else -1."""
         own = np.where(self.outcome == 'localisation', self.own_object, -1)
         return np.where(self.outcome == 'classification', self.other_object, own)
 
     @property
     def matched(self) -> np.ndarray:
-        """(M,) True where a prediction was joined to the object."""
+        """(M,) True where a prediction was matched to the object."""
         return self.object_score >= 0
 
     @property
     def missed(self) -> np.ndarray:
-        """(M,) True for objects that no prediction was joined to or meant for."""
+        """(M,) True for objects that no prediction was matched to or meant for."""
         meant = np.zeros(len(self.objects), bool)
         target = self.target
         meant[target[target >= 0]] = True
@@ -110,8 +110,8 @@ def _judge(
     own: np.ndarray, other: np.ndarray, right: np.ndarray, foreground: float, background: float
 ) -> np.ndarray:
     """(n,) outcomes by the largest IoU with objects of the own class, and of others."""
-    # The order of the paper's own program: whoever is near an object of its class is not asked
-    # for others.
+    # The order of the paper's own code: if a prediction is near an object of its class, objects
+    # of other classes are not considered.
     cases = {
         'right': right,
         'localisation': (own >= background) & (own < foreground),
@@ -131,7 +131,7 @@ def _by_image(run: COCOeval, at: int) -> tuple[dict, dict]:
     predictions: dict = {i: {} for i in run.params.imgIds}
     objects: dict = {i: {} for i in run.params.imgIds}
     for k in range(len(run.params.catIds)):
-        first = k * len(run.params.areaRng) * images  # the first range of areas is all
+        first = k * len(run.params.areaRng) * images  # the first area range is "all"
         for part in run.evalImgs[first : first + images]:
             if part is None:
                 continue
@@ -154,12 +154,12 @@ def outcomes(
 ) -> Outcomes:
     """Name the outcome of every prediction and object of an evaluation.
 
-    A prediction is right where COCO's evaluation joins it to an object. Another one is, in this
+    A prediction is right if COCO's evaluation matches it to an object. Any other is, in this
     order, with t_b the background and t_f the foreground threshold of the IoU:
 
     - localisation: t_b <= IoU < t_f with an object of its class;
     - classification: IoU >= t_f with an object of another class;
-    - duplicate: IoU >= t_f with an object of its class, which a higher score has taken;
+    - duplicate: IoU >= t_f with an object of its class that a higher score has matched;
     - both: t_b <= IoU < t_f with an object of another class;
     - background: IoU < t_b with every object.
 
@@ -214,8 +214,8 @@ def average_precision(right: np.ndarray, objects: int) -> float:
     """Mean over 101 recalls of the best precision from there on: COCO's AP at one IoU.
 
     Args:
-        right: (n,) True for right predictions, by falling score.
-        objects: how many there are to find, at least 1.
+        right: (n,) True for right predictions, by descending score.
+        objects: number of objects to find, at least 1.
     """
     hits = np.cumsum(right)[None]
     misses = np.arange(1, hits.shape[1] + 1) - hits
@@ -226,8 +226,8 @@ def mean_ap(category: np.ndarray, right: np.ndarray, objects: np.ndarray) -> flo
     """Mean of :func:`average_precision` over the classes that have objects; None without one.
 
     Args:
-        category: (n,) class of each prediction, by falling score.
-        right: (n,) True for right ones.
+        category: (n,) class of each prediction, by descending score.
+        right: (n,) True for right predictions.
         objects: (K,) objects of each class.
     """
     order = np.argsort(category, kind='stable')
@@ -242,7 +242,8 @@ def mean_ap(category: np.ndarray, right: np.ndarray, objects: np.ndarray) -> flo
 def _fixed(o: Outcomes, name: str) -> tuple[np.ndarray, np.ndarray]:
     """(class, right) of the predictions that remain once errors of one kind are fixed.
 
-    Of those meant for one object that is not found yet the best becomes right; the rest goes.
+    Of those meant for one object that is not found yet, the best becomes right; the others are
+    removed.
     """
     keep, category, right = o.outcome != name, o.category.copy(), o.right.copy()
     target, matched = o.target, o.matched
@@ -255,15 +256,14 @@ def _fixed(o: Outcomes, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def error_types(o: Outcomes) -> ErrorTypes:
-    """Count the errors, and compute what AP would gain if all of one kind were fixed.
+    """Count the errors, and compute the gain of AP if all of one kind were fixed.
 
     - classification, localisation: the prediction with the best score becomes right for the
-      object that it was meant for, unless that is found already; all others are taken away;
-    - both, duplicate, background: the predictions are taken away;
-    - missed: the objects are taken away, so that the curve reaches as far as if the detector were
-      as precise on them; a class that has none left is no part of the mean;
-    - all false positives, all false negatives: every prediction, or object, without a partner is
-      taken away.
+      object that it was meant for, unless that has been found; all others are removed;
+      - both, duplicate, background: the predictions are removed;
+      - missed: the objects are removed, so that the curve reaches as far as if the detector were
+      as precise on them; a class without remaining objects is not part of the mean;
+      - all false positives, all false negatives: every unmatched prediction, or object, is removed.
 
     The gains do not add up to 1 - AP, since one error can hide another.
     """

@@ -1,4 +1,4 @@
-"""COCO's box and mask AP by faster-coco-eval: mmdet's metric, its numbers, less waiting."""
+"""COCO's box and mask AP by faster-coco-eval: mmdet's metric with the same numbers, but faster."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,9 +25,9 @@ def require_faster_coco_eval() -> None:
 
 
 def _plain_ids(truth) -> bool:
-    """Are the image and category ids numbers that a C++ unsigned int holds, and no object 0?
+    """Whether image and category ids fit a C++ unsigned int, and no object has the id 0.
 
-    The number 0 in the place of an object means "no match".
+    The number 0 in place of an object means "no match".
     """
     return 0 not in truth.anns and all(
         type(i) is int and 0 <= i < 2**31 for ids in (truth.imgs, truth.cats) for i in ids
@@ -70,7 +70,7 @@ def _numbered(truth, found) -> tuple:
 def evaluator_class() -> type:
     """faster-coco-eval's ``COCOeval`` with the summary of pycocotools.
 
-    Its own summary takes mAP at the largest ``maxDets`` (1000 in mmdet) where pycocotools takes
+    Its own summary gives mAP at the largest ``maxDets`` (1000 in mmdet), but pycocotools gives
     it at 100; matching and accumulation are the same.
     """
     require_faster_coco_eval()
@@ -106,7 +106,7 @@ def metric_class() -> type:
 
     class FasterCocoMetric(coco_metric.CocoMetric):
         def compute_metrics(self, results: list) -> dict[str, float]:
-            # mmdet takes the evaluator from its module, and offers no other place to name one.
+            # mmdet looks the evaluator up in its module and offers no other way to set it.
             with patch.multiple(coco_metric, COCOeval=fast, COCOevalMP=fast):
                 return super().compute_metrics(results)
 
@@ -124,7 +124,7 @@ def FasterCocoMetric(**kwargs):  # noqa: N802 - a registry name, as a class
 
 
 def use_faster_coco(evaluators: list[dict]) -> int:
-    """Turn mmdet's ``CocoMetric`` into ours, in place; returns how many there were."""
+    """Turn mmdet's ``CocoMetric`` into ours, in place; return how many there were."""
     require_faster_coco_eval()
     chosen = [e for e in evaluators if e.get('type') in STOCK]
     for evaluator in chosen:
@@ -134,7 +134,7 @@ def use_faster_coco(evaluators: list[dict]) -> int:
 
 @contextmanager
 def record_evaluations() -> Iterator[list]:
-    """Collect the ``COCOeval`` objects that are summarised meanwhile, stock and fast ones."""
+    """Collect the ``COCOeval`` objects, stock and fast ones, that are summarised in the block."""
     found: list = []
     if find_spec('pycocotools') is None:
         yield found

@@ -1,4 +1,4 @@
-"""How far AP depends on the choice of the test images: intervals by the bootstrap."""
+"""How much AP depends on the choice of the test images: bootstrap intervals."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ AREAS = ('', *(f' {size}' for size in SIZES))
 
 
 class _Class:
-    """The detections of one class and one range of areas, best first, with their images."""
+    """The detections of one class and one area range, best first, with their images."""
 
     def __init__(self, parts: Sequence[dict | None], most: int) -> None:
         rows = [(i, part) for i, part in enumerate(parts) if part is not None]
@@ -43,7 +43,7 @@ class _Class:
 
 
 def precision_table(evaluation) -> list[list[_Class]]:
-    """For each range of areas, each class of an evaluated ``COCOeval``."""
+    """For each area range, the classes of an evaluated ``COCOeval``."""
     params = evaluation.params
     images, areas = len(params.imgIds), len(params.areaRng)
     most = params.maxDets[-1]
@@ -57,8 +57,8 @@ def precision_table(evaluation) -> list[list[_Class]]:
 def ap_of(table: list[list[_Class]], params, times: np.ndarray) -> dict[str, float | None]:
     """AP, AP50, AP75 and AP of each size, with image i taken ``times[i]`` times; in 0..1.
 
-    Means over classes with an object, IoU thresholds and recalls; equal to COCO's of a test set
-    that has the images so many times. None where there is no such object or threshold.
+    Means over classes with objects, IoU thresholds and recalls; equal to COCO's AP on a test set
+    that repeats the images accordingly. None if there is no such object or threshold.
     """
     at = [round(float(t), 2) for t in params.iouThrs]
     values: dict[str, float | None] = {}
@@ -76,12 +76,12 @@ def ap_intervals(evaluation, resamples: int = 400, seed: int = 0) -> dict[str, t
     """95 % intervals of the APs, in 0..1: percentiles of the bootstrap over the test images.
 
     Each resample draws as many images as there are, with replacement, and computes the AP of
-    those. So an interval says how far AP depends on the choice of the images, not on that of the
-    seed of a training. Names whose AP some resamples do not have are left out.
+    those. So an interval shows how much AP depends on the choice of the images, not on the seed of
+    a training. Names for which some resamples have no AP are left out.
 
     Args:
         evaluation: a ``COCOeval`` that has been evaluated.
-        resamples: how many are drawn; 400 give each end to about 4 % of the width.
+        resamples: number of resamples; 400 give each end to about 4 % of the width.
         seed: of the draws.
     """
     table, params = precision_table(evaluation), evaluation.params

@@ -16,7 +16,7 @@ class Suspect:
     """One place where prediction and labels differ.
 
     ``kind``: 'no label', 'another class', or 'another place' (a label of the same class overlaps,
-    but by less than 0.5). ``label`` is the annotation that is doubted; None for 'no label'.
+    but by less than 0.5). ``label`` is the doubted annotation; None for 'no label'.
     """
 
     kind: str
@@ -26,7 +26,7 @@ class Suspect:
 
 
 def _judge(o: Outcomes, n: int) -> tuple[str, float, int]:
-    """(kind, suspicion, number of the doubted object or -1) of prediction ``n``."""
+    """(kind, suspicion, index of the doubted object or -1) of prediction ``n``."""
     if o.other_iou[n] >= FOREGROUND:
         doubted = int(o.other_object[n])
         agreed = max(float(o.object_score[doubted]), 0.0)
@@ -39,7 +39,7 @@ def _judge(o: Outcomes, n: int) -> tuple[str, float, int]:
 
 
 def suspects(o: Outcomes, num: int, least: float = 0.5) -> list[Suspect]:
-    """The ``num`` most suspicious labels, the worst first; one for each place.
+    """The ``num`` most suspicious labels, worst first; one for each place.
 
     Suspicion, in 0..1, from predictions that are neither right nor duplicates:
 
@@ -47,18 +47,18 @@ def suspects(o: Outcomes, num: int, least: float = 0.5) -> list[Suspect]:
     - another place: score x (1 - IoU with the label), where no prediction agrees with it;
     - no label: score x (1 - IoU with the nearest label of the class).
 
-    A detector that is often wrong raises many false suspicions: the better it is, and the less it
-    was trained on these labels, the more the list is worth.
+    A detector that is often wrong raises many false suspicions. The list is more useful the better
+    the detector is, and the less it was trained on these labels.
 
     Args:
-        o: what became of the predictions.
-        num: how many at most.
-        least: the lowest score of a prediction that is believed.
+        o: outcomes of the predictions.
+        num: maximum number of labels.
+        least: lowest score of the predictions that are used.
     """
     wrong = ~np.isin(o.outcome, ('right', 'duplicate')) & (o.score >= least)
     rows = [(*_judge(o, n), n) for n in np.flatnonzero(wrong)]
     rows.sort(key=lambda row: (-row[1], row[3]))
-    shown: dict = defaultdict(list)  # of an image
+    shown: dict = defaultdict(list)  # per image
     result: list[Suspect] = []
     for kind, suspicion, doubted, n in rows:
         if len(result) == num:

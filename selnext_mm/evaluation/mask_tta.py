@@ -1,4 +1,4 @@
-"""mmdet's test-time augmentation for detectors with masks, which its own class refuses."""
+"""mmdet's test-time augmentation for detectors with masks, which mmdet does not support."""
 
 import torch
 from mmcv.ops import batched_nms
@@ -9,9 +9,9 @@ from mmengine.structures import InstanceData
 
 @MODELS.register_module()
 class MaskTTAModel(DetTTAModel):
-    """Boxes of all views, turned back, through one NMS; each keeps the mask of its own view.
+    """One NMS over the boxes of all views, flipped back; each box keeps the mask of its view.
 
-    ``tta_cfg``: ``nms`` and ``max_per_img``, as for ``mmdet.DetTTAModel``, whose boxes these are.
+    ``tta_cfg``: ``nms`` and ``max_per_img``, as for ``mmdet.DetTTAModel``; the boxes are the same.
     """
 
     def _merge_single_sample(self, data_samples):
@@ -36,7 +36,7 @@ class MaskTTAModel(DetTTAModel):
 
 
 def flip_back(masks: torch.Tensor, meta: dict) -> torch.Tensor:
-    """(N, H, W) masks of a view as those of the image: mirrored if the view was."""
+    """(N, H, W) masks of a view converted to the image: flipped if the view was."""
     if not meta.get('flip'):
         return masks
     axes = {'horizontal': (2,), 'vertical': (1,), 'diagonal': (1, 2)}

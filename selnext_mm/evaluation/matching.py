@@ -1,4 +1,4 @@
-"""Which prediction belongs to which object: confusion matrix and the quality of an image."""
+"""Matching of predictions and objects: confusion matrix and the quality of an image."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from selnext_mm.evaluation.coco_scores import category_ids, rle
 
 @dataclass
 class ImageMatch:
-    """Truth and predictions of one image, and what became of each.
+    """Ground truth and predictions of one image, with the outcome of each.
 
     ``truth_state``: 'found', 'confused', 'missed', or 'crowd'; ``found_state``: 'right',
     'confused', or 'false alarm'. ``pairs``: (index of truth, index of prediction, IoU).
@@ -55,10 +55,10 @@ def overlaps(found: list[dict], truth: list[dict], image: dict, kind: str) -> np
 def match_image(
     truth: list[dict], found: list[dict], image: dict, kind: str, iou_thr: float = 0.5
 ) -> ImageMatch:
-    """Join predictions and objects one to one where their IoU is ``iou_thr`` or more.
+    """Match predictions and objects one to one if their IoU is at least ``iou_thr``.
 
-    Pairs of the same class first, then the rest, each time the largest IoU first. A prediction
-    that remains and lies in a crowd region is left out.
+    Pairs of the same class come first, then the rest, both by descending IoU. An unmatched
+    prediction inside a crowd region is left out.
     """
     found = sorted(found, key=lambda r: -r['score'])
     overlap = overlaps(found, truth, image, kind)
@@ -114,7 +114,7 @@ def match_all(
 def confusion(
     content: dict, matches: dict[int, ImageMatch], names: list[str] | None
 ) -> tuple[list[str], np.ndarray]:
-    """(class names and 'background', counts (K + 1, K + 1)): rows truth, columns prediction."""
+    """(class names and 'background', counts (K + 1, K + 1)): rows are truth, columns prediction."""
     ids = category_ids(content, names)
     row = {c: k for k, c in enumerate(ids)}
     table = np.zeros((len(ids) + 1, len(ids) + 1), int)

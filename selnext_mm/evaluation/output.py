@@ -1,4 +1,4 @@
-"""The files of a test: metrics, AP of every class, predictions; all of them or none."""
+"""The files of a test: metrics, AP of every class, predictions; either all or none."""
 
 import glob
 import json
@@ -22,7 +22,7 @@ COCO_METRICS = (*STOCK, 'FasterCocoMetric')
 
 
 def coco_evaluators(cfg: Config, option: str | None = None) -> list[dict]:
-    """The COCO metrics of the test; :class:`UserError` that names ``option`` if there are none."""
+    """The COCO metrics of the test; a :class:`UserError` names ``option`` if there are none."""
     found = [
         evaluator
         for name, evaluator in iter_evaluators(cfg)
@@ -34,11 +34,11 @@ def coco_evaluators(cfg: Config, option: str | None = None) -> list[dict]:
 
 
 class OutputFiles:
-    """A context in which a test writes into a hidden folder; its end moves the files in place.
+    """A context in which a test writes into a hidden folder; leaving it moves the files in place.
 
     ``FILE.json`` gets the metrics and AP of every class, with COCO results beside it
-    (``FILE.bbox.json``, ``FILE.segm.json``) or, of a classifier, the best five classes of every
-    image (``FILE.classes.json``); ``FILE.pkl`` all predictions as the stock tools dump
+    (``FILE.bbox.json``, ``FILE.segm.json``) or, for a classifier, the best five classes of every
+    image (``FILE.classes.json``). ``FILE.pkl`` gets all predictions as the stock tools dump
     them.
 
     Args:
@@ -48,7 +48,7 @@ class OutputFiles:
         written: the files, ``out`` first; in the first process, after the end.
 
     Raises:
-        UserError: for another suffix, or a folder that takes no files.
+        UserError: for any other suffix, or a folder that is not writable.
     """
 
     def __init__(self, out: str | Path) -> None:
@@ -81,7 +81,7 @@ class OutputFiles:
         return cfg.test_evaluator
 
     def _dump(self, cfg: Config, metric: dict) -> None:
-        """Put a metric that dumps everything beside those of the config."""
+        """Add a metric that dumps everything to those of the config."""
         node = cfg.test_evaluator
         holder = node if isinstance(node, dict) and node.get('metrics') is not None else None
         if holder is not None and holder.get('dataset_prefixes'):
@@ -127,7 +127,7 @@ class OutputFiles:
         for stem, metric in self._stems(cfg):
             kinds = metric.get('metric', 'bbox')
             kinds = [kinds] if isinstance(kinds, str) else kinds
-            # As many as this metric has summarised: recall alone and plain files are none.
+            # The number that this metric has summarised; recall alone and plain files do not count.
             count = sum(k != 'proposal_fast' for k in kinds) * (not metric.get('format_only'))
             own = list(islice(waiting, count))
             written = sorted(self._folder.glob(f'{glob.escape(stem)}.*.json'))
@@ -135,7 +135,7 @@ class OutputFiles:
                 dict(
                     annotations=metric.get('ann_file'),
                     results={p.name.split('.')[-2]: p.name for p in written},
-                    # Proposals are of no class.
+                    # Proposals have no class.
                     per_class={e.params.iouType: per_class(e) for e in own if e.params.useCats},
                 )
             )
@@ -152,7 +152,7 @@ class OutputFiles:
         with self._place:
             if kind is not None or not is_main_process():
                 return
-            # The named file last: where it is, the results it names are complete.
+            # The named file comes last: if it exists, the results that it names are complete.
             paths = sorted(self._folder.iterdir(), key=lambda p: p.name == self.out.name)
             for path in paths:
                 os.replace(path, self.out.with_name(path.name))

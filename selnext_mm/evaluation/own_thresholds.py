@@ -1,4 +1,4 @@
-"""COCO metrics with IoU thresholds and numbers of detections of the user's own."""
+"""COCO metrics with custom IoU thresholds and numbers of detections."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,17 +8,17 @@ import numpy as np
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.logging import MMLogger
 
-# Place in COCO's ten thresholds -> threshold: mmdet's table of classes asks for these places.
+# Index in COCO's ten thresholds -> threshold: mmdet's table of classes uses these indices.
 COLUMNS = {0: 0.5, 5: 0.75}
-DETECTIONS = 100  # of an image, at which pycocotools takes mAP
-DIGITS = 6  # of a threshold: 0.7500000000000002, as np.arange gives it, is 0.75
+DETECTIONS = 100  # per image, for which pycocotools reports mAP
+DIGITS = 6  # of a threshold: np.arange's 0.7500000000000002 is 0.75
 
 
 class ByThreshold(np.ndarray):
-    """A precision (T, R, K, A, M) whose places 0 and 5 are those of the thresholds 0.5 and 0.75.
+    """A precision (T, R, K, A, M) whose indices 0 and 5 give the thresholds 0.5 and 0.75.
 
-    What has no such threshold is -1, pycocotools' mark of what is not there. Other keys give what
-    they give of the plain array.
+    A missing threshold gives -1, pycocotools' mark of absent values. Other indices work as for a
+    plain array.
     """
 
     places: dict[int, int | None]
@@ -50,24 +50,24 @@ def _compute(compute: Callable, results: list) -> dict:
         summarize(self)
         self.eval['precision'] = by_threshold(self.eval['precision'], self.params.iouThrs)
 
-    with patch.object(COCOeval, 'summarize', summarized):  # faster-coco-eval's calls it, too
+    with patch.object(COCOeval, 'summarize', summarized):  # faster-coco-eval calls it, too
         return compute(results)
 
 
 def take_own_thresholds(evaluator: Evaluator) -> None:
-    """Let the COCO metrics of an evaluator count with what their arguments say.
+    """Make the COCO metrics of an evaluator honour their arguments.
 
-    - IoU thresholds of one's own become the array that pycocotools needs.
-    - mmdet's table of classes takes AP50 and AP75 of the first and sixth threshold: those of
-      others under these names, or an IndexError. It gets those of 0.5 and 0.75, or nan.
-    - Numbers of detections without 100 are warned of: mAP is -1 then.
+    - Custom IoU thresholds become the array that pycocotools needs.
+    - mmdet's table of classes reports the first and sixth threshold as AP50 and AP75, whatever
+    they are, or raises an IndexError. Here it gets the values at 0.5 and 0.75, or nan.
+    - There is a warning if the numbers of detections lack 100, because mAP is -1 then.
 
     Args:
         evaluator: its metrics are changed.
     """
     for metric in evaluator.metrics:
         if isinstance(metric, BaseMetric) and not hasattr(metric, 'cat_ids'):
-            continue  # not of COCO; VOCMetric and others ask for a list
+            continue  # not a COCO metric; VOCMetric and others need a list
         thresholds = getattr(metric, 'iou_thrs', None)
         if isinstance(thresholds, list | tuple | float):  # pycocotools compares it with numbers
             metric.iou_thrs = np.atleast_1d(np.round(np.asarray(thresholds, float), DIGITS))

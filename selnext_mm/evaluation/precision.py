@@ -6,12 +6,12 @@ import numpy as np
 def precision_at(
     right: np.ndarray, wrong: np.ndarray, objects: float, recalls: np.ndarray
 ) -> np.ndarray:
-    """At each recall the largest precision of this or a higher one; 0 where none reaches it.
+    """At each recall the largest precision at this or a higher recall; 0 if it is not reached.
 
     Args:
-        right, wrong: (T, n) how many of the first predictions, by falling score, are so.
-        objects: how many there are to find, more than 0.
-        recalls: (R,), rising.
+        right, wrong: (T, n) cumulative counts of right and wrong predictions, by descending score.
+        objects: number of objects to find, more than 0.
+        recalls: (R,), ascending.
 
     Returns:
         ndarray: (T, R).

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from selnext_mm.errors import UserError
 
-# (N, H, W): one image, several, and sides that no stride divides. None is the traced shape.
+# (N, H, W): one image, several, and sides that no stride divides; none is the traced shape.
 SHAPES = ((1, 224, 224), (3, 256, 384), (2, 203, 333))
 
 

@@ -2,10 +2,9 @@
 
 Convolutions and linear layers compute in int8 (QDQ form: weights with a scale per output channel,
 activations with a scale per tensor). Weights take 7 of the 8 bits: x86 processors without VNNI add
-two products in 16 bits, which overflow with 8, so that the file would compute something else there.
-Everything else stays in float: norms, gates
-(``models.attention``), the last layers of the heads (scores, boxes and masks), and what follows
-them.
+two products in 16 bits, which overflow with 8 bits, so the file would give other results there.
+Everything else stays in float: norms, gates (``models.attention``), the last layers of the heads
+(scores, boxes and masks), and what follows them.
 """
 
 import ast
@@ -64,7 +63,7 @@ def quantize(
         The number of layers that compute in int8.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is no such layer.
     """
     import onnx
     from onnxruntime import quantization

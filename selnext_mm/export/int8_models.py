@@ -1,4 +1,4 @@
-"""Whole models in int8: calibrated on some images, measured on others, kept if good."""
+"""Whole models in int8: calibrated on some images, evaluated on others, kept if accurate."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from selnext_mm.runtime.models import Classifier, Detector
 from selnext_mm.runtime.pictures import read_picture
 from selnext_mm.text import counted, preview
 
-MOST = 200  # images that the ranges are taken from
+MOST = 200  # number of calibration images
 LARGEST_LOSS = {'detector': 1.0, 'classifier': 0.5}  # of AP and of top-1, in percent
 
 
@@ -27,7 +27,7 @@ def calibration_images(options: ExportOptions) -> list[Path]:
     """Up to 200 of ``--calibrate``, evenly spaced.
 
     Raises:
-        UserError: for an image that cannot be read, or is among ``--check-images``, too.
+        UserError: for an image that cannot be read, or is also among ``--check-images``.
     """
     images = list_images(options.calibrate)
     images = images[:: -(-len(images) // MOST)]
@@ -45,7 +45,7 @@ def calibration_images(options: ExportOptions) -> list[Path]:
 
 
 def write_int8(options: ExportOptions, model: Any, graph: Any, path: Path) -> None:
-    """Quantise the file of ``model`` (``runtime``'s) to ``path``, and say how many layers."""
+    """Quantise the file of ``model`` (``runtime``'s) to ``path``; report the number of layers."""
     images = calibration_images(options)
 
     def feeds() -> Iterator[dict]:
@@ -62,7 +62,7 @@ def write_int8(options: ExportOptions, model: Any, graph: Any, path: Path) -> No
 
 
 def open_predictor(options: ExportOptions, **more) -> Predictor:
-    """The model in PyTorch, as ``predict`` has it."""
+    """The model in PyTorch, as ``predict`` uses it."""
     with quiet():
         return Predictor(
             options.config,
@@ -75,7 +75,7 @@ def open_predictor(options: ExportOptions, **more) -> Predictor:
 
 
 def _within(options: ExportOptions, part: str, name: str, before: float, after: float) -> bool:
-    """Show what is lost; is it little enough?"""
+    """Show the loss; return whether it is small enough."""
     most = LARGEST_LOSS[part] if options.max_loss is None else options.max_loss
     options.say(
         f'{name}: PyTorch {before:.2f}, int8 {after:.2f}, {before - after:.2f} lost (at most '
@@ -85,7 +85,7 @@ def _within(options: ExportOptions, part: str, name: str, before: float, after: 
 
 
 def detector_holds(options: ExportOptions, path: Path) -> bool:
-    """Is the AP of the file near enough to that of PyTorch?"""
+    """Whether the AP of the file is close enough to that of PyTorch."""
     scores = compare_ap(
         open_predictor(options, batch_size=1),
         Detector(path),
@@ -101,7 +101,7 @@ def detector_holds(options: ExportOptions, path: Path) -> bool:
 
 
 def labels_of(names: list[str], classes: tuple[str, ...]) -> list[str]:
-    """The class of images named ``folder/...``: folders are named as classes, or one per class.
+    """The class of images named ``folder/...``: folders named after classes, or one per class.
 
     Raises:
         UserError: if they are neither.
@@ -119,7 +119,7 @@ def labels_of(names: list[str], classes: tuple[str, ...]) -> list[str]:
 
 
 def _top1(find: Callable, images: list, labels: list[str]) -> float:
-    """Accuracy in percent; an image that cannot be read is a mistake of the user."""
+    """Accuracy in percent; an unreadable image is a mistake of the user."""
     records: list[dict] = []
     find(images, lambda record, _: records.append(record))
     for record in records:
@@ -130,7 +130,7 @@ def _top1(find: Callable, images: list, labels: list[str]) -> float:
 
 
 def classifier_holds(options: ExportOptions, path: Path) -> bool:
-    """Is the top-1 of the file near enough to that of PyTorch?"""
+    """Whether the top-1 of the file is close enough to that of PyTorch."""
     model, images = Classifier(path, top_k=1), list_images(options.check_images)
     labels = labels_of([image.name for image in images], model.classes)
     before, after = (
@@ -147,17 +147,17 @@ def export_int8(
     runtime: type,
     holds: Callable[[ExportOptions, Path], bool],
 ) -> None:
-    """Write ``graph`` in int8 to ``out`` if little enough is lost.
+    """Write ``graph`` in int8 to ``out`` if the loss of accuracy is small enough.
 
     Args:
         options: those of the export.
         graph: the model.
         write: writes its float file.
         runtime: the class that runs the file, ``Classifier`` or ``Detector``.
-        holds: shows what is lost, and says whether it is little enough.
+        holds: shows the loss, and returns whether it is small enough.
 
     Raises:
-        MismatchError: if it is more than ``max_loss``.
+        MismatchError: if the loss is more than ``max_loss``.
     """
     out = Path(options.out)
     with tempfile.TemporaryDirectory() as folder, new_file(out, '--out') as path:

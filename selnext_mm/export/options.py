@@ -1,4 +1,4 @@
-"""What an export is asked for, and whether that goes together."""
+"""The options of an export, and checks that they are compatible."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -9,8 +9,8 @@ from selnext_mm.disk import check_folder
 from selnext_mm.errors import UserError
 from selnext_mm.export.writers import SUFFIXES, require
 
-OLDEST_OPSET = 18  # that torch's exporter writes; it does not convert to older ones
-# Of whole models and graphs; a file of weights has nothing to choose.
+OLDEST_OPSET = 18  # the oldest that torch's exporter writes
+# Options for models and graphs only; they do not apply to a file of weights.
 GRAPH_OPTIONS = (
     *('part', 'normalize', 'no_deploy', 'check', 'check_images', 'check_ann'),
     *('thresholds', 'opset'),
@@ -30,23 +30,23 @@ class ExportOptions:
         checkpoint: .pth or .safetensors.
         out: the file to write; ends in .onnx, .xml, .pt2 or .safetensors.
         target: 'onnx', 'openvino', 'torch-export' or 'safetensors'; None: by the suffix of ``out``.
-        force: whether a file that is there is replaced.
-        part: 'classifier', 'backbone', 'backbone-neck' or 'detector'; None: the whole model where
-            the target can hold it.
-        normalize: the graph takes 0..255 and subtracts the mean itself; a detector always does.
+        force: whether an existing file is replaced.
+        part: 'classifier', 'backbone', 'backbone-neck' or 'detector'; None: the whole model if
+        the target supports it.
+        normalize: the graph takes 0..255 and normalises it; a detector always does.
         no_deploy: merge nothing.
         check: inputs (N, H, W) to compare on.
-        tolerance: largest error, in units of the largest output where that is above 1; of a
-            detector the largest difference of scores.
+        tolerance: largest error, relative to the largest output if that is above 1; for a
+        detector the largest difference of scores.
         check_images: images, or a folder of them, to compare on.
         check_ann: COCO labels of ``check_images``.
         thresholds: a JSON file with the lowest score of each class.
-        int8: layers in int8, with ``calibrate``: images for the ranges of values; nothing is kept
-            if more than ``max_loss`` points of AP or top-1 are lost.
+        int8: quantise layers to int8; ``calibrate`` gives the images for the ranges of values. No
+        file is kept if more than ``max_loss`` points of AP or top-1 are lost.
         opset: ONNX operator set; None: the exporter's.
         classes: class names; None: the checkpoint's.
         cfg_options: values of the config to override, by dotted key.
-        say: takes the lines about what is done.
+        say: called with each line about progress.
     """
 
     config: str
@@ -88,7 +88,7 @@ class ExportOptions:
 
 
 def check_options(options: ExportOptions) -> None:
-    """Raise :class:`UserError` for options that do not go together, and missing packages."""
+    """Raise :class:`UserError` for incompatible options and missing packages."""
     out, target = Path(options.out), str(options.target)
     suffix = SUFFIXES[target]
     if out.suffix != suffix:

@@ -1,7 +1,7 @@
 """The test pipeline of a config as plain steps, for programs without torch and mmcv.
 
-``selnext_mm.runtime.pictures`` runs them. A step that it cannot run is named and refused, because
-images that are prepared in another way give other results.
+``selnext_mm.runtime.pictures`` runs them. A step that it cannot run is an error that names it,
+because images that are prepared differently give other results.
 """
 
 import json

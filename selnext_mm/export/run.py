@@ -1,4 +1,4 @@
-"""A trained model as a file, kept only if it gives what PyTorch gives: ``selnext-mm export``."""
+"""Export a trained model to a file, kept only if it matches PyTorch: ``selnext-mm export``."""
 
 import copy
 import json
@@ -28,13 +28,13 @@ from selnext_mm.text import counted, did_you_mean
 
 @typed('export_model')
 def export_model(config: str | Path, checkpoint: str | Path, out: str | Path, **options) -> Path:
-    """Write a trained model to the file ``out``, and compare that with PyTorch.
+    """Write a trained model to the file ``out``, and compare the file with PyTorch.
 
     Args:
         config: a config file, or a name under ``configs/``.
         checkpoint: .pth or .safetensors.
         out: ends in .onnx, .xml (OpenVINO), .pt2 (torch.export) or .safetensors.
-        options: what else the command takes, by the names of
+        options: further options of the command, named as in
             :class:`~selnext_mm.export.options.ExportOptions`.
 
     Returns:
@@ -42,7 +42,7 @@ def export_model(config: str | Path, checkpoint: str | Path, out: str | Path, **
 
     Raises:
         UserError: for a mistake in the options, or a model that cannot be written.
-        MismatchError: the file gives other results than PyTorch. It was removed again.
+        MismatchError: if the file gives other results than PyTorch; it is removed.
     """
     hints = get_type_hints(ExportOptions)
     if unknown := sorted(set(options) - set(hints)):
@@ -140,7 +140,7 @@ def _write_and_compare(
     options: ExportOptions, graph: Graph, reference: Graph, metadata: dict[str, str]
 ) -> None:
     out, target = Path(options.out), str(options.target)
-    # Noise as wide as images are: around 0 after the normalisation, around 128 before it.
+    # Noise with the range of images: around 0 after the normalisation, around 128 before it.
     scale = (128.0, 50.0) if options.normalize else (0.0, 1.0)
     with new_file(out, '--out', *writers.BESIDE.get(target, ())) as path:
         if target == 'onnx':

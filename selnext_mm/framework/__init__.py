@@ -1,4 +1,4 @@
-"""What the models need of mmengine: its own where it is installed, else thin stand-ins.
+"""What the models need from mmengine: the original if it is installed, else thin stand-ins.
 
 With torch alone ``from selnext_mm.models import SELNeXt`` gives the same classes over the bases
 of :mod:`selnext_mm.framework.plain`: same arguments, same names of tensors, same numbers. With
@@ -15,7 +15,7 @@ try:
     HAS_MMENGINE = True
 except ModuleNotFoundError as error:
     if (error.name or '').partition('.')[0] != 'mmengine':
-        raise  # it is there, and something that it needs is not
+        raise  # mmengine is installed, but something that it needs is not
     from selnext_mm.framework.plain import (
         MODELS,
         BaseModule,

@@ -1,7 +1,7 @@
-"""Registry, module bases and log of mmengine in a few lines each, for torch alone.
+"""Minimal versions of mmengine's registry, module bases and log, for torch alone.
 
-Only what the models of this package use. What else mmengine does with a module or a registry
-(scopes, runner, files of the initialisation) needs mmengine.
+They have only what the models of this package use. Other features of mmengine (scopes, runner,
+initialisation from files) need mmengine.
 """
 
 import copy
@@ -20,26 +20,26 @@ InitCfg = dict | Sequence[dict] | None
 
 
 def print_log(msg: str, logger: str | None = None, level: int = logging.INFO) -> None:
-    """``msg`` to the logger ``selnext_mm`` of the standard library; ``logger`` is mmengine's."""
+    """Log ``msg`` to the standard logger ``selnext_mm``; ``logger`` is only for compatibility."""
     logging.getLogger('selnext_mm').log(level, msg)
 
 
 class Registry:
-    """Names of classes, and objects built from ``dict(type=NAME, **arguments)``."""
+    """Maps names to classes, and builds objects from ``dict(type=NAME, **arguments)``."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.module_dict: dict[str, Callable] = {}
 
     def register_module(self, name: str | None = None, module: Callable | None = None) -> Callable:
-        """Register ``module`` under ``name``, or the class that this decorates under its own."""
+        """Register ``module`` under ``name``, or the decorated class under its own name."""
         if module is None:
             return lambda cls: self.register_module(name, cls)
         self.module_dict[name or module.__name__] = module
         return module
 
     def get(self, key: str) -> Callable | None:
-        """What is registered as ``key``, None if nothing is."""
+        """What is registered as ``key``; None if nothing is."""
         return self.module_dict.get(key)
 
     def build(self, cfg: dict) -> Any:
@@ -63,7 +63,7 @@ MODELS = Registry('model')
 
 
 def _fill(module: nn.Module, weight: Callable, bias: float) -> None:
-    """Initialise ``weight`` and ``bias`` of a module, as far as it has them."""
+    """Initialise ``weight`` and ``bias`` of a module, if it has them."""
     if getattr(module, 'weight', None) is not None:
         weight(module.weight)
     if getattr(module, 'bias', None) is not None:
@@ -71,9 +71,9 @@ def _fill(module: nn.Module, weight: Callable, bias: float) -> None:
 
 
 def _trunc_normal(mean: float = 0, std: float = 1, a: float = -2, b: float = 2) -> Callable:
-    """Normal numbers between ``a`` and ``b``, by the inverse distribution as in mmengine.
+    """Normal numbers between ``a`` and ``b``, by inverse transform sampling as in mmengine.
 
-    torch's own ``trunc_normal_`` draws again what is outside, and so other numbers from one seed.
+    torch's own ``trunc_normal_`` redraws what is outside, so the same seed gives other numbers.
     """
     low, high = (math.erf((limit - mean) / std / math.sqrt(2)) for limit in (a, b))
 
@@ -85,7 +85,7 @@ def _trunc_normal(mean: float = 0, std: float = 1, a: float = -2, b: float = 2) 
     return fill
 
 
-# type of an init dict -> its arguments but layer and bias -> what fills a weight
+# type of an init dict -> function from its arguments (without layer, bias) to a filler
 INITIALIZERS: dict[str, Callable[..., Callable]] = {
     'TruncNormal': _trunc_normal,
     'Normal': lambda mean=0, std=1: lambda tensor: nn.init.normal_(tensor, mean, std),
@@ -102,7 +102,7 @@ def initialize(module: nn.Module, cfg: dict) -> None:
             bases; ``bias``, by default 0; and the arguments of the type.
 
     Raises:
-        UserError: for another type, which needs mmengine.
+        UserError: for any other type, which needs mmengine.
     """
     options = dict(cfg)
     kind, layers = options.pop('type'), options.pop('layer', [])
@@ -116,7 +116,7 @@ def initialize(module: nn.Module, cfg: dict) -> None:
     names = {layers} if isinstance(layers, str) else set(layers)
 
     def fill(layer: nn.Module) -> None:
-        # mmengine looks at a class and at its direct bases.
+        # mmengine checks a class and its direct bases.
         if names & {cls.__name__ for cls in (type(layer), *type(layer).__bases__)}:
             _fill(layer, weight, bias)
 
@@ -124,10 +124,10 @@ def initialize(module: nn.Module, cfg: dict) -> None:
 
 
 class BaseModule(nn.Module):
-    """A module that initialises itself by ``init_cfg``, from the outside in.
+    """A module that initialises itself by ``init_cfg``, outer modules first.
 
     Args:
-        init_cfg: init dicts, see :func:`initialize`; a module inside overrules those around it.
+        init_cfg: init dicts, see :func:`initialize`; an inner module overrides the outer ones.
     """
 
     def __init__(self, init_cfg: InitCfg = None) -> None:

@@ -19,12 +19,12 @@ COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 COCO_IDS = tuple(i for i in range(1, 91) if i not in COCO_GAPS)
 
 BY_ORDER = 'the order of the classes'
-MOST_FOLDERS = 8  # of a file name in a COCO file
+MOST_FOLDERS = 8  # in a file name of a COCO file
 
 
 @dataclass
 class Ids:
-    """``categories``: class name -> id; ``images``: file name -> id; ``source`` in words."""
+    """``categories``: class name -> id; ``images``: file name -> id; ``source``: their origin."""
 
     categories: dict[str, int]
     source: str
@@ -36,9 +36,9 @@ class Ids:
         """An id for every image, and how many are new.
 
         An image is looked up by its name, then by the end of its path (``cam0/1.jpg`` of
-        ``/data/cam0/1.jpg``), then by its last part if no other image has the same. An image that
+        ``/data/cam0/1.jpg``), then by its file name if that is unique. An image that
         the COCO file does not list gets a new id, and so do images that would share one. A new id
-        is a number above all of the file's, or a text if the file's ids are texts.
+        is a number above all of the file's, or a string if the file's ids are strings.
 
         Args:
             names: of the images, relative to the folder that was given.
@@ -77,7 +77,7 @@ class Ids:
         return None
 
     def _following(self) -> tuple[int, bool]:
-        """(the first number above all image ids, are the ids texts?)."""
+        """(the first number above all image ids, whether the ids are strings)."""
         if any(isinstance(i, str) for i in self.images.values()):
             return 1, True
         return int(max((0, *self.images.values()))) + 1, False
@@ -100,8 +100,8 @@ def _by_name(content: dict) -> dict[str, int]:
 def find_ids(cfg: Config, classes: tuple[str, ...], ann: str | Path | None = None) -> Ids:
     """Ids for ``classes``.
 
-    From ``ann``; else from the annotation file of the config's test if it exists and has all the
-    names; else COCO's own for COCO's 80 names; else 1, 2, ... in the order of the classes.
+    From ``ann``; else from the annotation file of the config's test set if it exists and has all
+    the names; else COCO's own for COCO's 80 names; else 1, 2, ... in the order of the classes.
 
     Raises:
         UserError: if ``ann`` cannot be read or lacks a class.

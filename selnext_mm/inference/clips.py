@@ -14,7 +14,7 @@ from selnext_mm.inference.output import annotate
 from selnext_mm.inference.tracks import Tracks, draw_tracks
 from selnext_mm.inference.video import Clip, Recorder, Stream
 
-LONGEST_GAP = 250  # frames that one frame stands for, at most
+LONGEST_GAP = 250  # at most this many dropped frames are filled up with one frame
 
 
 @dataclass
@@ -22,11 +22,11 @@ class Found:
     """What was found in a clip so far.
 
     Attributes:
-        frames: those that were read.
-        results: objects, or classes, in all of them.
-        tracks: objects that were followed; None without ``track``.
+        frames: number of frames read.
+        results: number of objects, or classes, in all of them.
+        tracks: number of objects tracked; None without ``track``.
         stopped: whether Ctrl-C or SIGTERM ended it.
-        seconds: since the first frame was asked for.
+        seconds: since the first frame was requested.
         files: names of what was written.
     """
 
@@ -54,7 +54,7 @@ class _Frames:
         self.last = -1
 
     def add(self, frame) -> int:
-        """Find, draw and write; how many there are in this frame."""
+        """Find, draw and write; return the number of results in this frame."""
         results = self.predictor.find(frame.pixels)
         height, width = frame.pixels.shape[:2]
         if self.tracks:
@@ -64,7 +64,7 @@ class _Frames:
             image = annotate(frame.pixels, record, self.predictor.classes, self.lowest)
             if self.tracks:
                 image = draw_tracks(image, results, width, self.lowest)
-            # Those that were dropped are filled up, so that the clip keeps its time.
+            # Dropped frames are filled up, so that the clip keeps its timing.
             self.recorder.add(image, min(frame.index - self.last, LONGEST_GAP))
             self.last = frame.index
         if self.key == 'instances':
@@ -95,10 +95,10 @@ def predict_video(
 ) -> Found:
     """Write ``frames.jsonl`` and ``video.mp4`` into ``folder``.
 
-    A KeyboardInterrupt ends it as the end of the clip does, with what is done.
+    A KeyboardInterrupt acts like the end of the clip: what is done is kept.
 
     Args:
-        predictor: what runs on a frame, ``Predictor`` or that of a file.
+        predictor: runs on a frame: a ``Predictor``, or the model of an exported file.
         video: from ``open_video``; it is closed.
         ids: ids of the categories.
         lowest: score, or a score per class, from which an object is drawn.

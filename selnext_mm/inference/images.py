@@ -18,12 +18,12 @@ from selnext_mm.datasets.image_suffixes import (
 from selnext_mm.errors import UserError
 
 # A model that scales the shorter side would need gigabytes for a line of pixels.
-LONGEST = 1000  # of the longer side, in shorter ones
+LONGEST = 1000  # maximum ratio of the longer to the shorter side
 UNDECODED = 'OpenCV cannot read its pixels; convert it to .jpg or .png with 8 bits'
 
 
 class UnpreparedError(UserError):
-    """An image, sound in itself, that cannot be brought to the size that a model takes."""
+    """A valid image that cannot be resized to the input size of a model."""
 
 
 def check_narrow(width: int, height: int) -> None:
@@ -37,7 +37,7 @@ def check_narrow(width: int, height: int) -> None:
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image: where it is, and its name relative to the folder that was given."""
+    """An image: its path, and its name relative to the given folder."""
 
     path: Path
     name: str
@@ -61,13 +61,13 @@ def _expand(entry: str | Path) -> list[ImageFile]:
 
 
 def list_images(entries: str | Path | Sequence[str | Path]) -> list[ImageFile]:
-    """The images that files, folders (with all below them) and globs name, each once.
+    """The images that files, folders (recursively) and globs name, each once.
 
     A file that does not exist stays in the list: it is reported with the unreadable ones.
 
     Raises:
-        UserError: for a folder or a glob without images, a folder that may not be looked into, and
-            for no entries at all.
+        UserError: for a folder or a glob without images, an unreadable folder, and for no entries
+        at all.
     """
     if isinstance(entries, str | os.PathLike) or not isinstance(entries, Iterable):
         entries = [entries]
@@ -122,10 +122,10 @@ def why_unreadable(path: Path) -> str | None:
 
 
 def why_unprepared(error: Exception) -> str:
-    """What is said of an image that the pipeline fails on, in one line."""
+    """The one-line message for an image on which the pipeline fails."""
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, AssertionError) and 'failed to load image' in str(error):  # mmcv's words
+    if isinstance(error, AssertionError) and 'failed to load image' in str(error):  # from mmcv
         return UNDECODED
     text = str(error).splitlines()
     return f'{type(error).__name__}: {text[0] if text else "no message"}'

@@ -206,7 +206,7 @@ def load_for_inference(
     """Build the model of ``config``, load all weights of ``checkpoint`` and make it fast.
 
     Only weights are read from the file. The model is in eval mode on ``device``. It normalises as
-    the config says, wherever ``data_preprocessor`` is in it.
+    the config says, wherever ``data_preprocessor`` is set there.
 
     Args:
         config: file or name of a config.

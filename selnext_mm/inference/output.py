@@ -1,4 +1,4 @@
-"""The output folder of a prediction, complete or not at all: JSON, CSV and annotated images."""
+"""The output folder of a prediction, written atomically: JSON, CSV and annotated images."""
 
 import csv
 import json
@@ -26,9 +26,9 @@ from selnext_mm.visualization.draw import (
     label_font,
 )
 
-SMALLEST, LARGEST = 480, 1600  # of the longer side of an annotated image
+SMALLEST, LARGEST = 480, 1600  # limits of the longer side of an annotated image
 PICTURES = 'pictures'
-# All that a prediction may leave in its folder.
+# All files that a prediction may write into its folder.
 WRITTEN = (
     *('predictions.json', 'results.json', 'predictions.csv', PICTURES),
     *('frames.jsonl', 'video.mp4'),
@@ -39,7 +39,7 @@ WRITTEN = (
 def complete_folder(out: Path, force: bool, images: Sequence[ImageFile] = ()) -> Iterator[Path]:
     """A temporary folder to write into; its files move to ``out`` if the block succeeds.
 
-    What an earlier prediction left in ``out`` goes then, so that no two are mixed.
+    Files of an earlier prediction in ``out`` are then removed, so that no two are mixed.
 
     Args:
         out: the folder.
@@ -47,8 +47,8 @@ def complete_folder(out: Path, force: bool, images: Sequence[ImageFile] = ()) ->
         images: the input.
 
     Raises:
-        UserError: if ``out`` is a file, contains files of the names of a prediction (without
-            ``force``) or the input below them, or cannot be written.
+        UserError: if ``out`` is a file, contains files with the names of a prediction (without
+        ``force``) or the input below them, or cannot be written.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f'--out {out} is a file; name a folder')
@@ -160,8 +160,8 @@ def to_rgb(pixels: np.ndarray) -> np.ndarray:
 def annotate(
     pixels: np.ndarray, record: dict, classes: tuple[str, ...], score_thr: Thresholds
 ) -> np.ndarray:
-    """RGB image with its objects of ``score_thr`` (one, or one per label) or more drawn, or with
-    its best classes listed below it.
+    """RGB image with its objects drawn from ``score_thr`` (one, or one per label) on, or with its
+    best classes listed below it.
 
     The longer side is the original image's, limited to 480..1600 pixels.
     """

@@ -139,7 +139,7 @@ class Predictor:
         return result
 
     def _prepared(self, data: dict) -> dict:
-        """What the pipeline makes of an image that was read."""
+        """The output of the pipeline for an image that was read."""
         height, width = data['img'].shape[:2]
         check_narrow(width, height)
         try:
@@ -168,8 +168,8 @@ class Predictor:
     def _batches(self, loaded: Iterable[Loaded]) -> Iterator[list[Loaded]]:
         """Batches of equal shape, and unreadable images alone.
 
-        At most four batches' worth of images wait for others of their shape; then the shape
-        that has waited longest goes, however few there are.
+        At most four batches' worth of images wait for others of their shape; then the images of
+        the shape that has waited longest are run, however few there are.
         """
         groups: OrderedDict[tuple, list[Loaded]] = OrderedDict()
         for item in loaded:
@@ -240,7 +240,7 @@ class Predictor:
         return [next(iter(outcome.values())) for outcome in self._run(batch)]
 
     def load(self, pixels: np.ndarray) -> Loaded:
-        """One BGR (H, W, 3) image with what the test pipeline makes of it, its reading apart."""
+        """One BGR (H, W, 3) image with the test pipeline's output, without the reading step."""
         size = pixels.shape[:2]
         if getattr(self.read.transforms[0], 'to_float32', False):
             pixels = pixels.astype(np.float32)

@@ -1,4 +1,4 @@
-"""A checkpoint with the interface that the server has for models."""
+"""A checkpoint behind the interface that the server needs."""
 
 import json
 from collections.abc import Sequence
@@ -51,8 +51,8 @@ class ServedPredictor:
     sent alone gets the numbers of ``selnext-mm predict``.
 
     Args:
-        config, checkpoint, options: as for :class:`~selnext_mm.inference.Predictor`, but for
-            ``batch_size`` and ``workers``, which the server has itself.
+        config, checkpoint, options: as for :class:`~selnext_mm.inference.Predictor`, except
+        ``batch_size`` and ``workers``, which the server sets itself.
         threads: of PyTorch, in the whole process; by default as many as the machine has cores.
 
     Raises:
@@ -85,7 +85,7 @@ class ServedPredictor:
 
     def prepare(self, pixels: np.ndarray) -> Loaded:
         """The model's input of one BGR (H, W, 3) uint8 image."""
-        # While it waits for the model it has no use for the full-size image.
+        # The full-size image is not needed while it waits for the model.
         return replace(self.predictor.load(pixels), pixels=None)
 
     def find_prepared(
@@ -97,10 +97,10 @@ class ServedPredictor:
 
         Args:
             inputs: as :meth:`prepare` returns them.
-            sizes: height and width of the original images; the inputs know them, too.
+            sizes: height and width of the original images; the inputs contain them, too.
 
         Raises:
-            UserError: if the device has not enough memory for a batch.
+            UserError: if the device does not have enough memory for a batch.
         """
         return run_by_shape(
             [x.shape for x in inputs],

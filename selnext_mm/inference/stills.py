@@ -1,4 +1,4 @@
-"""Images through a model into a folder: files of the predictions, annotated images."""
+"""Run a model on images and write predictions and annotated images into a folder."""
 
 import time
 from collections import deque
@@ -24,18 +24,18 @@ from selnext_mm.inference.thresholds import Thresholds
 
 @dataclass
 class ImagesFound:
-    """What :func:`predict_images` has done."""
+    """The results of :func:`predict_images`."""
 
     records: list[dict]  # of the images that could be read, in the order of the input
     unreadable: list[dict]  # 'path' and 'error' of the others
-    new_ids: int  # images that the annotations do not list
+    new_ids: int  # number of images that the annotations do not list
     files: list[str]
     seconds: float
-    dark: list[str]  # images of 16 bits of which the model sees all but black
+    dark: list[str]  # 16-bit images that are almost black for the model
 
 
 class Collector:
-    """Takes records as they come; annotated images are drawn and written by two threads."""
+    """Collects records as they come; two threads draw and write annotated images."""
 
     def __init__(self, folder: Path | None, classes: tuple[str, ...], lowest: Thresholds) -> None:
         self.records: list[dict] = []
@@ -80,11 +80,11 @@ def predict_images(
     """Run ``predictor`` over ``images`` and write what it finds into ``folder``.
 
     Args:
-        predictor: a :class:`~selnext_mm.inference.Predictor`, or what has its attributes.
-        images: of :func:`~selnext_mm.inference.images.list_images`.
+        predictor: a :class:`~selnext_mm.inference.Predictor`, or an object with its attributes.
+        images: from :func:`~selnext_mm.inference.images.list_images`.
         folder: an existing one.
         ids: category and image ids.
-        lowest: scores from which on objects are drawn.
+        lowest: lowest scores of the objects that are drawn.
         pictures: draw the images, into ``folder / 'pictures'``.
         on_image: called after each image.
         on_unreadable: called at the end with the record ('path', 'error') of each image that

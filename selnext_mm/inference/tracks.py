@@ -8,7 +8,7 @@ import numpy as np
 from selnext_mm.errors import UserError
 from selnext_mm.inference.thresholds import Thresholds, shown
 
-# Its requirement opencv-python would overwrite the headless edition that is installed.
+# Its dependency opencv-python would overwrite the installed headless edition.
 INSTALL = "pip install --no-deps trackers supervision pydeprecate av && pip install 'scipy>=1.13.1'"
 
 
@@ -44,7 +44,7 @@ class Tracks:
         self.seen: set[int] = set()
 
     def add(self, instances: list[dict]) -> None:
-        """Give each instance of the next frame that is on a track its number, as ``track``."""
+        """Set ``track``, the track's number, in each tracked instance of the next frame."""
         import supervision
 
         if instances:

@@ -14,7 +14,7 @@ import numpy as np
 from selnext_mm.errors import UserError
 
 SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv')
-USUAL_RATE = 25.0  # frames/s if a source does not tell its own
+USUAL_RATE = 25.0  # frames/s if a source does not report its rate
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Frame:
 
 
 def is_video(entry: str | Path) -> bool:
-    """Whether ``entry`` names a clip, an address (``rtsp://...``) or a camera (``0``)."""
+    """Whether ``entry`` names a clip, a URL (``rtsp://...``) or a camera (``0``)."""
     text = str(entry)
     if text.isdecimal():
         return not Path(text).exists()
@@ -78,10 +78,10 @@ class Clip:
 
 
 class Stream:
-    """The newest frame of a camera or an address, whenever one is asked for.
+    """The newest frame of a camera or a URL, whenever one is requested.
 
     Frames that come while another one is being processed are dropped and counted. A lost
-    connection is opened again, with up to ``retries`` attempts, ``pause`` seconds apart; then the
+    connection is reopened, with up to ``retries`` attempts, ``pause`` seconds apart; then the
     stream ends.
 
     Raises:
@@ -156,7 +156,7 @@ class Stream:
 
 
 def open_video(entry: str | Path) -> Clip | Stream:
-    """The :class:`Clip` of a file, or the :class:`Stream` of an address or a camera."""
+    """The :class:`Clip` of a file, or the :class:`Stream` of a URL or a camera."""
     text = str(entry)
     return Stream(text) if text.isdecimal() or '://' in text else Clip(entry)
 
@@ -177,7 +177,7 @@ class Recorder:
         """
         if self._writer is None:
             height, width = image.shape[:2]
-            self._size = width - width % 2, height - height % 2  # the codec wants even sides
+            self._size = width - width % 2, height - height % 2  # the codec needs even sides
             fourcc = cv2.VideoWriter.fourcc(*'mp4v')
             self._writer = cv2.VideoWriter(str(self.path), fourcc, self.rate, self._size)
             if not self._writer.isOpened():

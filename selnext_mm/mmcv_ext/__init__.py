@@ -2,7 +2,7 @@
 
 mmcv-lite has every file of ``mmcv.ops``, but not the compiled module that they call. The functions
 that MMDetection's detectors call are computed here with operators of torch, or of torchvision
-where those are faster (:mod:`~selnext_mm.mmcv_ext.torchvision_ops`). Every other function of the
+where those are faster (:mod:`~selnext_mm.mmcv_ext.torchvision_ops`). Any other function of the
 compiled module raises an error that says how to get it (:mod:`~selnext_mm.mmcv_ext.module`).
 
 :mod:`~selnext_mm.mmcv_ext.finder` provides the module as soon as ``selnext_mm`` is imported,

@@ -1,4 +1,4 @@
-"""Weighted sums of bilinear samples, at sampling positions that are learnt."""
+"""Weighted sums of bilinear samples at learnt positions."""
 
 import torch
 import torch.nn.functional as F

@@ -1,8 +1,8 @@
 """Deformable convolution (Dai et al., 2017) and its modulated form (Zhu et al., 2019).
 
-Every weight of the kernel samples the map bilinearly at its own place plus an offset; the modulated
-form multiplies the sample by a mask. The samples are weighted sums of rows of the map, a product
-with the weights does the rest, and torch differentiates both. A GPU uses torchvision's operator.
+Every weight of the kernel samples the map bilinearly at its position plus an offset; the modulated
+form multiplies the sample by a mask. The samples are weighted sums of rows of the map, followed by
+a product with the weights; torch differentiates both. A GPU uses torchvision's operator.
 """
 
 from functools import partial

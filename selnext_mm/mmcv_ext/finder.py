@@ -1,4 +1,4 @@
-"""The import of ``mmcv._ext`` where no such file is found. Imports neither torch nor mmcv."""
+"""Provides ``mmcv._ext`` if there is no such file. Imports neither torch nor mmcv."""
 
 import importlib
 import importlib.abc
@@ -9,10 +9,10 @@ NAME = 'mmcv._ext'
 
 
 class OperatorFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Makes ``mmcv._ext`` out of :mod:`selnext_mm.mmcv_ext.module`.
+    """Creates ``mmcv._ext`` from :mod:`selnext_mm.mmcv_ext.module`.
 
-    It stands last in ``sys.meta_path`` and is asked only if no other finder has found the module.
-    So a compiled module, or a file of :mod:`~selnext_mm.mmcv_ext.install`, comes first.
+    It is last in ``sys.meta_path`` and is used only if no other finder has found the module. So a
+    compiled module, or a file from :mod:`~selnext_mm.mmcv_ext.install`, takes precedence.
     """
 
     def find_spec(self, fullname, path=None, target=None):
@@ -30,5 +30,5 @@ def provide() -> None:
     """Let ``import mmcv._ext`` succeed from now on. Calling it again changes nothing."""
     if not any(isinstance(finder, OperatorFinder) for finder in sys.meta_path):
         sys.meta_path.append(OperatorFinder())
-        # Python may remember that an earlier import of mmcv.ops did not find it.
+        # Python may have cached that an earlier import of mmcv.ops did not find it.
         importlib.invalidate_caches()

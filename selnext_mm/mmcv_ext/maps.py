@@ -1,8 +1,8 @@
 """Windows of feature maps, with the channels next to each other.
 
 BLAS can use a window of an image stored as (H, W C) without a copy, and one product with its rows
-covers all channels. Maps come as (C, H, W). If the windows together cover less than the maps, each
-window is transposed, otherwise the maps are.
+covers all channels. Maps are given as (C, H, W). If the windows together cover less than the maps,
+each window is transposed, otherwise the maps are.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def is_sparse(maps: Tensor, spans: Sequence[Span]) -> bool:
 
 
 def channels_last(maps: Tensor) -> Tensor:
-    """Maps (B, C, H, W) as (B, H, W C), without a copy where they are stored like that."""
+    """Maps (B, C, H, W) as (B, H, W C), without a copy if they are stored that way."""
     batch, channels, height, width = maps.shape
     turned = maps.permute(0, 2, 3, 1)
     if not turned.is_contiguous():

@@ -26,7 +26,7 @@ COMPUTED = {
     'roi_align': ('roi_align_backward', 'roi_align_forward'),
     'roi_pool': ('roi_pool_backward', 'roi_pool_forward'),
 }
-# The others of mmcv 2.1 and 2.2, and line_nms_forward of the onedl fork.
+# The other operators of mmcv 2.1 and 2.2, and line_nms_forward of the onedl fork.
 _OTHERS = """
 active_rotated_filter_backward active_rotated_filter_forward assign_score_withk_backward
 assign_score_withk_forward ball_query_forward bezier_align_backward bezier_align_forward bias_act
@@ -58,7 +58,7 @@ COMPILED_ONLY = tuple(_OTHERS.split())
 
 
 def compiled_only(name: str):
-    """A function that raises an error with the way to get the operator ``name``."""
+    """A function that raises an error which says how to get the operator ``name``."""
 
     def call(*args, **kwargs):
         raise UserError(

@@ -11,7 +11,7 @@ BLOCK = 128  # boxes decided together; the fastest of 32 to 256, measured with 1
 
 
 def greedy(suppresses: Tensor) -> Tensor:
-    """Which of N sorted boxes are kept: those that no kept box before them suppresses.
+    """Which of N sorted boxes are kept: those that no earlier kept box suppresses.
 
     Args:
         suppresses: (N, N), True at (i, j) if box i, when kept, suppresses box j; used for i < j.
@@ -28,7 +28,7 @@ def greedy(suppresses: Tensor) -> Tensor:
 
 
 def sorted_nms(boxes: Tensor, order: Tensor, threshold: float, offset: int) -> Tensor:
-    """Those indices of ``order`` whose boxes are kept, in blocks of :data:`BLOCK`.
+    """The indices of ``order`` whose boxes are kept, computed in blocks of :data:`BLOCK`.
 
     :func:`greedy` decides a block; then the boxes that its kept boxes suppress are removed from
     the rest. So later blocks contain only boxes that no earlier block suppresses.
@@ -87,7 +87,7 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     columns, groups = with_area(dets[order, :4], 0), []
     while len(order):
         matched = overlaps(columns[:, :1], columns, 0) >= threshold
-        matched[0] = True  # a box without area overlaps itself by nan
+        matched[0] = True  # the overlap of a box without area with itself is nan
         groups.append(order[matched].tolist())
         columns, order = columns[:, ~matched], order[~matched]
     return groups
@@ -112,10 +112,10 @@ def best_score(scores: Tensor) -> int:
 
 
 def removals(places: list[int], end: int) -> tuple[list[tuple[int, int]], int]:
-    """How ``places`` are removed from a list of ``end`` entries, and how many are left.
+    """How ``places`` are removed from a list of ``end`` entries, and how many remain.
 
-    As in the compiled operator, the last entry moves to the place of the removed one, unless it is
-    to be removed itself. The order of equal scores depends on this.
+    As in the compiled operator, the last entry replaces the removed one, unless it is to be removed
+    itself. The order of equal scores depends on this.
 
     Returns:
         Moves (from, to), and the new end.
@@ -142,7 +142,7 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Choose the box with the highest score, lower the scores of its neighbours, and so on.
+    """Repeatedly choose the box with the highest score and lower the scores of its neighbours.
 
     Scores are multiplied by 0 (``method`` 0) or 1 - iou (1) where iou >= ``iou_threshold``, by
     exp(-iou^2 / sigma) (2) everywhere. A box is dropped when its score falls below ``min_score``.

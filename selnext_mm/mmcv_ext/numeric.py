@@ -13,7 +13,7 @@ def exact(function):
     """Run ``function`` without gradients and without autocast, as a compiled operator does.
 
     mmcv calls the operators from ``torch.autograd.Function``, where autocast is still on: it
-    would turn the products of float32 boxes and weights into half precision. The first argument
+    would compute products of float32 boxes and weights in half precision. The first argument
     has to be a tensor.
     """
 
@@ -33,7 +33,7 @@ def working(tensor: Tensor) -> Tensor:
 def gradients(
     function, tensors: Sequence[Tensor], grad: Tensor, wanted: Sequence[int] | None = None
 ) -> tuple[Tensor, ...]:
-    """Gradients of ``sum(grad * function(*tensors))`` in the tensors at ``wanted`` (None: all)."""
+    """Gradients of ``sum(grad * function(*tensors))`` for the tensors ``wanted`` (None: all)."""
     wanted = range(len(tensors)) if wanted is None else wanted
     leaves = [t.detach().requires_grad_(i in wanted) for i, t in enumerate(tensors)]
     with torch.enable_grad():

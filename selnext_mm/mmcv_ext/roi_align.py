@@ -26,7 +26,7 @@ from selnext_mm.mmcv_ext.roi_samples import (
 from selnext_mm.mmcv_ext.torchvision_ops import chosen
 
 MAX = 0  # pool_mode; 1 is the mean
-LOWEST = -10000.0  # where the compiled operator starts to look for a maximum
+LOWEST = -10000.0  # initial value of the maximum in the compiled operator
 
 
 def means(maps: Tensor, rois: Tensor, y: Axis, x: Axis) -> Tensor:
@@ -117,7 +117,7 @@ def roi_align_forward(
         input: maps (B, C, H, W), of any memory layout.
         rois: boxes (R, 5), each (image, x1, y1, x2, y2).
         output: (R, C, aligned_height, aligned_width).
-        argmax_y, argmax_x: in mode 0 like ``output``, where the highest samples lie.
+        argmax_y, argmax_x: in mode 0 like ``output``, the positions of the highest samples.
         spatial_scale: factor from the boxes' coordinates to those of the maps.
         sampling_ratio: samples per bin and axis, 0 for one per pixel.
         pool_mode: 0 for the highest sample, 1 for the mean.
@@ -171,7 +171,7 @@ def roi_align_backward(
         add_max_gradients(grad, rois, working(argmax_y), working(argmax_x), maps)
     else:
         y, x = sample(rois, bins, size[2:], spatial_scale, sampling_ratio, aligned)
-        # (R, P, Q, C), channels next to each other as in the maps.
+        # (R, P, Q, C), channels-last as in the maps.
         add_mean_gradients(grad.permute(0, 2, 3, 1).contiguous(), rois, y, x, maps)
     if not direct:
         grad_input.copy_(maps)

@@ -1,6 +1,6 @@
 """RoIPool: the highest value of each bin of a box; bins end at whole pixels.
 
-torchvision's operator would give other features: it rounds a box before dividing it into bins,
+torchvision's operator gives other features: it rounds a box before dividing it into bins, and
 mmcv does not.
 """
 
@@ -26,11 +26,11 @@ def members(first: Tensor, last: Tensor, start: int, end: int) -> Tensor:
 
 
 def pool(window: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Highest values of a window (C, h, w) and where they lie, y and x: (C, P, Q) each.
+    """Highest values of a window (C, h, w) and their positions y and x: (C, P, Q) each.
 
     Args:
         rows: (P, h), which rows belong to a bin.
-        columns: (Q, w).
+        columns: (Q, w), likewise.
 
     Of equal values the first one counts, row by row. Bins without pixels give -inf.
     """

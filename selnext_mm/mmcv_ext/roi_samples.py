@@ -1,4 +1,4 @@
-"""Where RoIAlign samples a map, and the bilinear weights of the pixels there."""
+"""The positions where RoIAlign samples a map, and their bilinear weights."""
 
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ def check_sizes(rois: Tensor, heights: Tensor, widths: Tensor) -> None:
     """Refuse boxes of negative or undefined size, as the compiled operator does on a CPU.
 
     Raises:
-        RuntimeError: that names the box.
+        RuntimeError: for such a box, which the message names.
     """
     right = (heights >= 0) & (widths >= 0) & heights.isfinite() & widths.isfinite()
     if not right.all():

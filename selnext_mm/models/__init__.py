@@ -1,6 +1,6 @@
 """Attention modules, backbones, necks and masked pretraining; importing them registers every class.
 
-With mmengine that is its root registry, with torch alone the one of :mod:`selnext_mm.framework`.
+With mmengine they go to its root registry, otherwise to that of :mod:`selnext_mm.framework`.
 
 Not here: heads and whole models, which are mmdet's and mmpretrain's; fused operations (``ops/``).
 """

@@ -1,7 +1,7 @@
-"""Classes that derive from another package's: registered by name, imported when first built.
+"""Classes that derive from other packages: registered by name, imported when first built.
 
-mmdet and mmpretrain are optional, and importing them with this package would make every start a
-third slower. A name whose package is not installed is not registered.
+mmdet and mmpretrain are optional, and importing them with this package would make every start
+slower by a third. A name whose package is not installed is not registered.
 """
 
 from importlib import import_module

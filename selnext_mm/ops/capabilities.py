@@ -1,4 +1,4 @@
-"""What this build of torch can do, found out once by a trial; who records or hooks the calls."""
+"""What this build of torch can do, tested once; and whether calls are recorded or hooked."""
 
 import functools
 from contextlib import AbstractContextManager, nullcontext
@@ -48,7 +48,7 @@ def has_fused_linear(dtype: torch.dtype) -> bool:
     return _try_fused_linear(dtype)
 
 
-# As torch.compiler.assume_constant_result does it, which would import the whole compiler.
+# What torch.compiler.assume_constant_result does; that one would import the whole compiler.
 has_fused_linear._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
@@ -59,7 +59,7 @@ def has_bfloat16_instructions() -> bool:
 
 
 def autocast_dtype(device_type: str) -> torch.dtype | None:
-    """The dtype of autocast on a device, None where autocast is off."""
+    """The dtype of autocast on a device; None if autocast is off."""
     try:
         enabled = torch.is_autocast_enabled(device_type)
     except TypeError:  # torch < 2.4 has a function per device
@@ -71,7 +71,7 @@ def autocast_dtype(device_type: str) -> torch.dtype | None:
 
 
 def without_autocast(device_type: str) -> AbstractContextManager:
-    """Autocast switched off; nothing to switch off on the meta device, and on MPS before 2.5."""
+    """Autocast switched off; a no-op on the meta device, and on MPS before torch 2.5."""
     if device_type == 'meta' or (device_type == 'mps' and not _mps_has_autocast()):
         return nullcontext()
     return torch.autocast(device_type, enabled=False)
@@ -83,10 +83,10 @@ def _mps_has_autocast() -> bool:
 
 
 def tf32_is_allowed() -> bool:
-    """Whether products of a GPU may be computed in TF32."""
+    """Whether matrix products on a GPU may be computed in TF32."""
     try:
         return torch.backends.cuda.matmul.allow_tf32
-    except RuntimeError:  # set through the newer fp32_precision, which forbids reading this one
+    except RuntimeError:  # set by the newer fp32_precision, which forbids reading this flag
         return torch.backends.cuda.matmul.fp32_precision == 'tf32'
 
 
@@ -99,7 +99,7 @@ def is_compiling() -> bool:
 
 
 def is_recorded() -> bool:
-    """Whether single operators are being recorded or counted.
+    """Whether individual operators are being recorded or counted.
 
     ``torch.jit.trace``, the ONNX exporters, ``torch.export``, functional transforms (``vmap``,
     ``torch.func.grad``), forward-mode differentiation and dispatch modes (fake tensors, FLOP
@@ -118,7 +118,7 @@ def is_recorded() -> bool:
 
 
 def hook_dicts(module: nn.Module) -> tuple[dict, ...]:
-    """The hooks on the calls of ``module``: dicts that are never replaced while it lives."""
+    """The hook dicts of ``module``, which are never replaced during its lifetime."""
     return (
         *(module._forward_hooks, module._forward_pre_hooks),
         *(module._backward_hooks, module._backward_pre_hooks),
@@ -126,7 +126,7 @@ def hook_dicts(module: nn.Module) -> tuple[dict, ...]:
 
 
 def is_watched(module: nn.Module) -> bool:
-    """True if ``module`` has hooks or a ``forward`` of its own."""
+    """True if ``module`` has hooks or its own ``forward``."""
     return any(hook_dicts(module)) or 'forward' in module.__dict__
 
 

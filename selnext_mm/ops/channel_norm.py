@@ -1,7 +1,7 @@
 """Layer normalisation over the channels of a channels-last map, in one pass, on a GPU.
 
 Under autocast torch computes the norm in float32 in three passes: a copy in float32, the norm, and
-a copy in the narrower dtype for the layer after it. Here it takes one pass, with the same float32
+a copy in the narrower dtype for the next layer. Here it takes one pass, with the same float32
 arithmetic inside. If a convolution with stride = kernel follows, the result is laid out for that
 convolution's matrix product.
 """
@@ -30,13 +30,13 @@ def to_patches(rows: Tensor, patch: int) -> Tensor:
 def channel_norm_reference(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float, patch: int = 1
 ) -> Tensor:
-    """The norm of (N, C, H, W); the result is channels-last, in patches: :func:`to_patches`."""
+    """The norm of (N, C, H, W); the result is channels-last, in patches (:func:`to_patches`)."""
     out = F.layer_norm(x.permute(0, 2, 3, 1), weight.shape, weight, bias, eps)
     return to_patches(out, patch)
 
 
 def has_channel_norm(x: Tensor, weight: Tensor) -> bool:
-    """Whether :func:`channel_norm` supports this case: autocast on a GPU, without a compiler.
+    """Whether :func:`channel_norm` supports this case: autocast on a GPU, not compiled.
 
     ``x`` may be the placeholder that ``torch.fx`` traces with.
     """

@@ -1,4 +1,4 @@
-"""A convolution with the activation in the same pass. Records nothing for autograd."""
+"""A convolution with its activation in the same pass, without autograd."""
 
 import functools
 

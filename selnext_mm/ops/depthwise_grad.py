@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Terms that are summed in one call. With more of them the rounding error grows (float32 sums one
+# Number of terms summed in one call. With more of them the rounding error grows (float32 sums one
 # after another), and the rows of the map no longer fit into the cache.
 POSITIONS = 4096
 

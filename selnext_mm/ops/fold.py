@@ -19,7 +19,7 @@ def bias_of(conv: nn.Conv2d) -> Tensor:
 
 @torch.no_grad()
 def with_weights(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
-    """A convolution like ``conv`` with other weights; the number of outputs may differ."""
+    """A convolution like ``conv`` with other weights, possibly with another number of outputs."""
     merged = nn.Conv2d(
         conv.in_channels,
         len(weight),

@@ -13,7 +13,7 @@ Form = TypeVar('Form')
 class PackedOnce:
     """The result of a function of weights: computed once, and again after a weight has changed.
 
-    Belongs to one module in one process: a copied or pickled module starts without a result.
+    It belongs to one module in one process: a copied or pickled module starts without a result.
     torch does not count a write through ``tensor.data``, so such a change goes unnoticed.
 
     ``number`` stands for this object in the graph of a compiled model, see :meth:`numbered`.
@@ -23,7 +23,7 @@ class PackedOnce:
     _all: 'weakref.WeakValueDictionary[int, PackedOnce]' = weakref.WeakValueDictionary()
 
     def __init__(self) -> None:
-        self.kept: tuple[Any, Any] = (None, None)  # key and form, in one step for other threads
+        self.kept: tuple[Any, Any] = (None, None)  # key and form, replaced atomically for threads
         self.number = next(self._numbers)
         self._all[self.number] = self
 

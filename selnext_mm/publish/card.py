@@ -1,4 +1,4 @@
-"""The model card: what the weights are, their training and results, and what is not known.
+"""The model card: what the weights are, their training and results, and what is unknown.
 
 The Hub reads the block between the dashes.
 """
@@ -37,7 +37,7 @@ def model_card(
         checkpoint: name of the file that the weights come from.
         digest: SHA-256 of the published weights.
         licence: of the weights.
-        repo: ``owner/name`` on the Hub; None for a folder that is used where it is.
+        repo: ``owner/name`` on the Hub; None for a folder that is used locally.
         start: where training started.
         dtype: of the stored weights.
         notes: sentences of the user who publishes it.

@@ -32,7 +32,7 @@ ONNX = 'model.onnx'
 COMPARED = 'weights.pth'
 DTYPES = {'float32': None, 'float16': torch.float16}
 WRITTEN_BY = '# Written by: '  # how a config from ``train --data`` begins
-# Keys of a run that mean nothing elsewhere.
+# Keys of a run that have no meaning elsewhere.
 LOCAL_KEYS = ('work_dir', 'load_from', 'resume', 'launcher')
 
 
@@ -82,7 +82,7 @@ def checkpoint_of(work_dir: Path) -> Path:
 
 
 def check_run_of(path: Path, content: dict, work_dir: Path) -> None:
-    """Raise :class:`UserError` if ``content``, of ``path``, is of an earlier run in the folder."""
+    """Raise :class:`UserError` if ``content``, from ``path``, is from an earlier run there."""
     meta = content.get('meta')
     if isinstance(meta, dict) and not belongs_to_run(work_dir, meta):
         raise UserError(
@@ -104,7 +104,7 @@ def portable(node: Any) -> Any:
 
 
 def portable_config(cfg: Config) -> str:
-    """The config as text, without what belongs to this machine or to the start of the run."""
+    """The config as a string, without what belongs to this machine or to the start of the run."""
     content = {k: portable(v) for k, v in cfg.to_dict().items() if k not in LOCAL_KEYS}
     # The published weights are beside it; those that training started from are not.
     init = content.get('model', {}).get('backbone', {}).get('init_cfg')
@@ -258,14 +258,14 @@ def publish(
         repo: ``owner/name`` that the commands of the card name.
         dtype: of the stored weights: ``float32``, or ``float16`` for half the size.
         notes: sentences for the card.
-        force: replace the published files in ``to``, the card that was edited by hand included;
-            an ONNX file of other weights goes.
+        force: replace the published files in ``to``, including a card that was edited by hand;
+        an ONNX file of other weights is removed.
 
     Raises:
         UserError: for a ``work_dir`` that is not a run or has no checkpoint, a checkpoint of an
-            earlier run in it, a folder that cannot be written, is ``work_dir`` or holds a file of
-            these names (without ``force``), a licence that is no name, and weights that are too
-            large for ``dtype``.
+        earlier run in it, a folder that cannot be written, is ``work_dir`` or contains a file of
+        these names (without ``force``), an invalid licence name, and weights that are too large
+        for ``dtype``.
     """
     if not re.fullmatch(r'[\w.-]+', licence):
         raise UserError(
@@ -302,5 +302,5 @@ def publish(
             run, loaded, about, path.name, digest, licence, repo, start, dtype, notes, command
         )
         write_text(folder / CARD, text)
-    (out / ONNX).unlink(missing_ok=True)  # of the weights that were there before
+    (out / ONNX).unlink(missing_ok=True)  # it belongs to the previous weights
     return out

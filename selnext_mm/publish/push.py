@@ -1,7 +1,7 @@
 """Upload a published folder to the Hugging Face Hub, with the user's own token.
 
-``huggingface_hub`` does the work: it creates the repository, and uploads in one commit what is not
-there yet. ``HF_ENDPOINT`` names a server other than huggingface.co.
+``huggingface_hub`` does the work: it creates the repository, and uploads in one commit what is
+missing there. ``HF_ENDPOINT`` names a server other than huggingface.co.
 """
 
 import os
@@ -20,8 +20,8 @@ def check_push(repo: str) -> None:
     """Check what can be checked before the folder is made, and without the network.
 
     Raises:
-        UserError: without the library, without a token, for a name that the Hub does not take,
-            or if ``HF_HUB_OFFLINE`` is set.
+        UserError: without the library, without a token, for a name that the Hub does not accept,
+        or if ``HF_HUB_OFFLINE`` is set.
     """
     library = hub_library(f'--push {repo}')
     from huggingface_hub import constants
@@ -79,7 +79,7 @@ def _explained(repo: str, folder: Path) -> Iterator[None]:
     from huggingface_hub import errors
 
     later = f'. {folder} is complete; later: hf upload {repo} {folder}'
-    transport = getattr(errors, 'HTTPError', OSError)  # httpx's; that of requests is an OSError
+    transport = getattr(errors, 'HTTPError', OSError)  # httpx's; requests' is an OSError
     try:
         yield
     except errors.HfHubHTTPError as error:
@@ -90,7 +90,7 @@ def _explained(repo: str, folder: Path) -> Iterator[None]:
             f'{repo}: {where} cannot be reached ({_first_line(error)}); check the network{later}'
         ) from error
     except (ValueError, RuntimeError) as error:
-        # RuntimeError: the upload of a file broke off; its cause says why.
+        # RuntimeError: the upload of a file was interrupted; its cause says why.
         reason = ': '.join(_first_line(e) for e in (error, error.__cause__) if e is not None)
         raise UserError(f'{repo} was not sent: {reason}{later}') from error
 

@@ -1,4 +1,4 @@
-"""What a published model reaches, as its test or last validation says, with intervals."""
+"""The scores of a published model, from its test or last validation, with intervals."""
 
 import json
 import math
@@ -30,7 +30,7 @@ SUFFIXES = {
 
 @dataclass
 class Reached:
-    """``scores``, the ``source`` that says so, and ``intervals`` (low, high) of some of them."""
+    """``scores``, their ``source``, and ``intervals`` (low, high) of some of them."""
 
     scores: dict[str, float] = field(default_factory=dict)
     source: str = ''
@@ -117,9 +117,9 @@ def _numbers(metrics: dict) -> dict[str, float]:
 def _ap_intervals(
     run: Run, scores: dict[str, float], content: dict, path: Path, classes: tuple[str, ...]
 ) -> dict[str, tuple[float, float]]:
-    """Of the APs of a test whose predictions and annotations are still there; else empty.
+    """Intervals of the APs of a test whose predictions and annotations still exist; else empty.
 
-    Left out where the predictions do not have the AP of the test: they are of another one.
+    Left out if the predictions do not have the AP of the test: they are from another one.
     """
     named = content.get('annotations')
     annotations = find_path(named, run.folder) if isinstance(named, str) else None
@@ -144,7 +144,7 @@ def _ap_intervals(
 
 
 def count_tested(loaded: LoadedModel) -> int | None:
-    """The number of test images; None if the test set is no longer here."""
+    """The number of test images; None if the test set is no longer available."""
     dataset = (loaded.cfg.get('test_dataloader') or {}).get('dataset')
     if not dataset:
         return None

@@ -1,4 +1,4 @@
-"""A folder with everything that was asked for: an ONNX file, and the upload."""
+"""The published folder with the requested extras: an ONNX file, and the upload."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from selnext_mm.publish.push import check_push, push
 
 
 class Published(NamedTuple):
-    """``mismatch`` is why an ONNX file was not kept, ``address`` that of the Hub's commit."""
+    """``mismatch`` is why an ONNX file was not kept, ``address`` the URL of the Hub's commit."""
 
     folder: Path
     mismatch: str = ''
@@ -31,13 +31,13 @@ def publish_run(
     repo: str | None = None,
     **options,
 ) -> Published:
-    """Write the folder of a run's model, with an ONNX file if asked for, and send it if asked for.
+    """Write the folder of a run's model, optionally with an ONNX file, and optionally upload it.
 
     Args:
         work_dir, to, repo, options: as for :func:`selnext_mm.publish.folder.publish`.
-        onnx: an ONNX file as well, kept if it computes what PyTorch does.
-        check_images: folder of images to check the file of a detector with.
-        push_to: ``owner/name`` of the Hub; nothing is sent if the ONNX file fails its check.
+        onnx: also write an ONNX file, which is kept if it matches PyTorch.
+        check_images: folder of images with which the file of a detector is checked.
+        push_to: ``owner/name`` on the Hub; nothing is sent if the ONNX file fails its check.
         private: create a private repository, and send nothing to a public one.
 
     Raises:

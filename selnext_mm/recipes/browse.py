@@ -1,4 +1,4 @@
-"""Images with their labels, as they lie in the files and as they are trained on."""
+"""Images with their labels, as they are in the files and as the model is trained on them."""
 
 import base64
 import html
@@ -41,13 +41,13 @@ from selnext_mm.visualization.draw import (
 from selnext_mm.visualization.panel import choose_images
 
 TILE = 280  # pixels of the longer side in the sheet
-LONGEST = 3 * TILE  # of a thin image
+LONGEST = 3 * TILE  # longer side of a thin image
 JPEG_QUALITY = 88
 
 
 @dataclass
 class View:
-    """One image, RGB, with its objects or, in a classification, its class."""
+    """One RGB image with its objects or, for classification, its class."""
 
     image: np.ndarray
     instances: list[Instance] = field(default_factory=list)
@@ -61,16 +61,16 @@ def config_to_show(
     data_root: str | None = None,
     options: dict | None = None,
 ) -> Config:
-    """The config of labels of any format, by the recipe that trains on them, or the config itself.
+    """The config itself, or for labels of any format the config of the recipe that trains on them.
 
     Args:
         data: labels, or a config.
         split: train, val or test.
-        format: of the labels; found by looking.
+        format: of the labels; None detects it.
         data_root, options: folder of the data set of a config, and values to change in it.
 
     Raises:
-        UserError: for options of the other kind, a split that is not there, and missing files.
+        UserError: for options of the other kind, a missing split, and missing files.
     """
     labels = is_labels(data)
     of_config = {'--data-root': data_root, '--cfg-options': options}
@@ -89,10 +89,10 @@ def config_to_show(
 
 
 def build_dataset(cfg: Config, split: str = 'train'):
-    """The data set of a split, its pipeline included; it sees what a training would see.
+    """The data set of a split, including its pipeline, as in training.
 
     Raises:
-        UserError: the config has none, or its labels would ruin a training.
+        UserError: if the config has none, or its labels would ruin a training.
     """
     loader = f'{split}_dataloader'
     if not list(iter_datasets(cfg, (loader,))):
@@ -145,7 +145,7 @@ def _label(value, names: list[str]) -> str:
 
 
 def trained_view(item: dict, names: list[str]) -> View:
-    """What a pipeline gave, drawn from the tensors that the model gets."""
+    """The output of a pipeline, drawn from the tensors that the model gets."""
     inputs = item['inputs']
     inputs = inputs[0] if isinstance(inputs, list | tuple) else inputs
     array = inputs.permute(1, 2, 0).numpy()
@@ -171,14 +171,14 @@ def _tile(view: View, names: dict[int, str], colours: dict) -> np.ndarray:
     tile = draw_instances(view.image, view.instances, names, colours, TILE)
     if min(tile.shape[:2]) >= TILE // 2:
         return tile
-    # Long, thin images would not be seen; the longest get no longer than that.
+    # Long, thin images would be too small to see; the longer side is limited.
     image = Image.fromarray(tile)
     factor = max(1, min(TILE // 2 / min(image.size), LONGEST / max(image.size)))
     return np.asarray(image.resize([round(side * factor) for side in image.size], 0))
 
 
 def cells(dataset, num: int, variants: int, seed: int) -> Iterator[tuple[Cell, list[Instance]]]:
-    """One cell per image: its labels, and ``variants`` times what the pipeline makes of it."""
+    """One cell per image: its labels, and ``variants`` outputs of the pipeline."""
     classes = list(dataset.metainfo.get('classes') or ())
     names = dict(enumerate(classes))
     colours = class_colours([dict(id=i) for i in names])
@@ -196,7 +196,7 @@ def cells(dataset, num: int, variants: int, seed: int) -> Iterator[tuple[Cell, l
 
 
 def legend(dataset, instances: list[Instance]) -> list[tuple]:
-    """(class, colour) of those that are to be seen."""
+    """(class, colour) of the classes that are shown."""
     classes = list(dataset.metainfo.get('classes') or ())
     colours = class_colours([dict(id=i) for i in range(len(classes))])
     used = {item.category_id for item in instances}
@@ -262,11 +262,11 @@ def browse(
         title: of both.
         split: train, val or test.
         num: images, spread over the data set.
-        variants: how often each is augmented.
-        seed: of the choice (0: the middle of equal parts) and of the augmentation.
+        variants: how often each image is augmented.
+        seed: of the choice of images (0: the middle of equal parts) and of the augmentation.
 
     Raises:
-        UserError: no such split, an image that cannot be read, or a full disk.
+        UserError: for a missing split, an image that cannot be read, or a full disk.
     """
     out = Path(out)
     dataset = build_dataset(cfg, split)

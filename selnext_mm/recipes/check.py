@@ -47,7 +47,7 @@ class DataCheck:
 
     @property
     def warnings(self) -> int:
-        """Findings that somebody should look at."""
+        """Findings that a person should check."""
         found = sum(f.level == 'warn' for report in self.reports for f in report.findings)
         return found + sum(level == 'warn' for level, _ in self.duplicate_lines)
 
@@ -65,7 +65,7 @@ class DataCheck:
         return content
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """(level, line) pairs to show; the last one is the verdict."""
+        """(level, line) pairs to show; the last one is the conclusion."""
         yield from table_lines(self.reports)
         if self.info and (table := counts_table(self.info)):
             yield from (('', line) for line in ['', *table, ''])
@@ -88,22 +88,22 @@ def check_data(
     workers: int | None = None,
     progress: Progress = lambda name, total: lambda count: None,
 ) -> DataCheck:
-    """Check the data sets of a config, or labels of any format; what ``check-data`` does.
+    """Check the data sets of a config, or labels of any format, as ``check-data`` does.
 
     >>> selnext_mm.check_data('labels').errors
     0
 
     Args:
         source: a config (file or name), or labels: a folder, a COCO .json or a YOLO data.yaml.
-        splits: which ones; those that labels do not have are left out.
-        format: of labels; found by looking.
+        splits: which splits; those that the labels do not have are left out.
+        format: of labels; None detects it.
         data_root: of a config: moves all data sets there.
         options: of a config: values to override.
         images: also read every image.
         duplicates: of labels: look for duplicate images.
         workers: threads that read images; one per processor.
-        progress: called per step with its name and number of images; its result is called with
-            the images done since.
+        progress: called per step with its name and number of images; the returned function is
+        called with the number of images done since.
 
     Raises:
         UserError: for a source that cannot be read at all.
@@ -147,7 +147,7 @@ def check_data(
 
 
 def refuse_foreign(source: str | Path, labels: bool, of_labels: dict, of_config: dict) -> None:
-    """:class:`UserError` for options, by name, that have no meaning for this kind of source."""
+    """Raise :class:`UserError` for options that have no meaning for this kind of source."""
     given = [name for name, value in (of_config if labels else of_labels).items() if value]
     if given:
         kinds = ('labels', 'a config') if labels else ('a config', 'labels')
@@ -158,7 +158,7 @@ def refuse_foreign(source: str | Path, labels: bool, of_labels: dict, of_config:
 
 
 def is_labels(path: str | os.PathLike) -> bool:
-    """Is ``path`` a data set: a folder, a COCO .json or a YOLO data.yaml? Configs are not."""
+    """Whether ``path`` is a data set: a folder, a COCO .json or a YOLO data.yaml, not a config."""
     path = Path(path).expanduser()
     if path.suffix == '.json':
         return path.is_file() and looks_like_coco(path)
@@ -169,7 +169,7 @@ def is_labels(path: str | os.PathLike) -> bool:
 
 
 def labels_config(info: DatasetInfo) -> Config:
-    """A config of the data alone, without a model."""
+    """A config with only the data, without a model."""
     scope = 'mmpretrain' if info.task == CLASSIFICATION else 'mmdet'
     data = data_config(info, 640, 1, 0, info.task == 'masks')
     if 'test' not in info.splits:
@@ -178,7 +178,7 @@ def labels_config(info: DatasetInfo) -> Config:
 
 
 def counts_table(info: DatasetInfo) -> list[str]:
-    """Objects and images per class, split and size; nothing for a classification."""
+    """Objects and images per class, split and size; empty for classification."""
     if info.task == CLASSIFICATION:
         return []
     return count_lines({name: count_objects(s.annotations) for name, s in info.splits.items()})

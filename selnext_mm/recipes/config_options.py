@@ -20,20 +20,20 @@ from selnext_mm.recipes.resolve import spare_gates, start_of
 from selnext_mm.recipes.schedule import LEAST_GAIN
 from selnext_mm.text import counted
 
-# Arguments of schedulers and hooks that are numbers of epochs.
+# Arguments of schedulers and hooks that are counted in epochs.
 EPOCH_KEYS: tuple[str, ...] = ('begin', 'end', 'T_max', 'milestones')
 EPOCH_KEYS += ('first_epoch', 'begin_epoch', 'switch_epoch', 'num_last_epochs', 'stop_epoch')
-# Arguments of transforms that are pixels.
+# Arguments of transforms that are in pixels.
 PIXEL_KEYS = ('scale', 'scales', 'img_scale', 'crop_size', 'size', 'border')
-SIDE = 32  # pixels; a classifier's sides are multiples of it where batches are resized
+SIDE = 32  # pixels; if batches are resized, a classifier's sides are multiples of this
 
 
 @dataclass(frozen=True)
 class ConfigOptions:
-    """What a user may set of a config's training; None leaves the config's value.
+    """Training settings that a user may change in a config; None leaves the config's value.
 
     Attributes:
-        epochs: passes over the training images; everything counted in epochs is scaled to match.
+        epochs: passes over the training images; all settings in epochs are scaled to match.
         batch_size: images per update and process.
         lr: the highest learning rate.
         image_size: longer side in pixels (detectors), side of the square (classifiers).
@@ -64,10 +64,10 @@ class ConfigOptions:
 
 
 def set_options(cfg: Config, options: ConfigOptions) -> list[str]:
-    """Put ``options`` into ``cfg``, in place; return one line for each that changed something.
+    """Apply ``options`` to ``cfg``, in place; return one line for each that changed something.
 
     Raises:
-        UserError: for an option this config does not support.
+        UserError: for an option that this config does not support.
     """
     lines = []
     if options.epochs is not None:
@@ -113,7 +113,7 @@ def _set_epochs(cfg: Config, epochs: int) -> str:
         )
 
     def stretched(value: int) -> int:
-        # The last epoch stays last; earlier marks stay at 1 or later.
+        # The last epoch stays the last; earlier milestones stay at 1 or later.
         return min(epochs, max(1, round(value * epochs / before))) if value else value
 
     loop['max_epochs'] = epochs
@@ -139,7 +139,7 @@ def _stretch(node: Any, stretched: Any) -> None:
     for key in EPOCH_KEYS:
         value = node.get(key)
         if isinstance(value, list | tuple):
-            # In a short run two milestones may fall in one epoch; one is kept.
+            # In a short run two milestones may fall into one epoch; one is kept.
             node[key] = sorted({stretched(item) for item in value})
         elif isinstance(value, int):
             node[key] = stretched(value)
@@ -246,7 +246,7 @@ def _set_image_size(cfg: Config, size: int) -> str:
     before = 0
     for transform in _transforms(cfg, 'val_dataloader') or _transforms(cfg, 'test_dataloader'):
         if str(transform.get('type')).endswith(('Resize', 'CenterCrop', 'ResizeEdge')):
-            # The last one makes the size that the model sees.
+            # The last one determines the size that the model sees.
             before = _longest(transform.get('crop_size') or transform.get('scale')) or before
     if not before:
         raise UserError(
@@ -254,7 +254,7 @@ def _set_image_size(cfg: Config, size: int) -> str:
             f'{cfg.filename} says how large its images are; change its pipelines'
         )
     factor = size / before
-    # Loaders may share a pipeline, whose sizes change once.
+    # Loaders may share a pipeline, whose sizes must change only once.
     transforms = {id(t): t for loader in LOADERS for t in _transforms(cfg, loader)}
     for transform in transforms.values():
         for key in PIXEL_KEYS:

@@ -1,4 +1,4 @@
-"""Pipelines, loaders and evaluators of a recipe, for labels that were found."""
+"""Pipelines, loaders and evaluators of a recipe, for detected labels."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ from selnext_mm.datasets.formats.records import CLASSIFICATION, DatasetInfo
 from selnext_mm.engine.safe_defaults import CLASSES
 
 META = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
-ZOOM = (0.75, 1.25)  # of the training images, around their size
+ZOOM = (0.75, 1.25)  # scale range of the training images, relative to their size
 MULTI_SCALE = (0.5, 1.5)  # the same with --multi-scale
-PAD = 114.0  # grey of what Mosaic and MixUp leave empty, YOLOX's
+PAD = 114.0  # grey value for what Mosaic and MixUp leave empty, as in YOLOX
 
 
 def _detector_pipelines(size: int, masks: bool, zoom: tuple) -> tuple[list, list]:
@@ -48,10 +48,10 @@ def _classifier_pipelines(size: int) -> tuple[list, list]:
 
 
 def mixed_dataset(dataset: dict, size: int) -> dict:
-    """A detector's training set over ``dataset`` by Mosaic and MixUp, with YOLOX's values.
+    """A detector's training set: ``dataset`` with Mosaic and MixUp, with YOLOX's values.
 
-    Four images are put together to one of twice ``size``, which is moved, scaled by 0.5 to 1.5 and
-    cut to ``size``; another image is laid over it at half its strength. The rest of the pipeline
+    Four images are combined into one of twice ``size``, which is shifted, scaled by 0.5 to 1.5 and
+    cropped to ``size``; another image is blended in at half strength. The rest of the pipeline
     follows.
     """
     load, rest = dataset['pipeline'][:2], dataset['pipeline'][2:]
@@ -82,16 +82,16 @@ def data_config(
     multi_scale: bool = False,
     mix: bool = False,
 ) -> dict:
-    """Loaders and evaluators of train, val and test; without a test split val stands for it.
+    """Loaders and evaluators of train, val and test; without a test split val replaces it.
 
     Args:
         info: the labels.
         size: of the images in pixels, see :class:`~selnext_mm.recipes.options.Options`.
-        batch: images of an update.
+        batch: images per update.
         workers: processes per loader.
-        masks: are masks learnt?
-        multi_scale: draw a detector's training images from more sizes.
-        mix: put a detector's training images together from several.
+        masks: whether masks are learnt.
+        multi_scale: resize a detector's training images to a wider range of sizes.
+        mix: combine several images into one for a detector's training.
     """
     classify = info.task == CLASSIFICATION
     zoom = MULTI_SCALE if multi_scale else ZOOM
@@ -101,7 +101,7 @@ def data_config(
     common = dict(num_workers=workers, persistent_workers=workers > 0)
 
     def dataset(split: str) -> dict:
-        # Normal tools look for a data_root; all paths here are absolute.
+        # Other tools expect a data_root, but all paths here are absolute.
         fields: dict[str, Any] = {} if classify else dict(data_root='', backend_args=None)
         if split == 'train' and not classify:
             fields['filter_cfg'] = dict(filter_empty_gt=False, min_size=8)
@@ -136,7 +136,7 @@ def data_config(
     if not classify:
         cfg['train_dataloader']['batch_sampler'] = dict(type='AspectRatioBatchSampler')
     elif info.splits['train'].images > batch:
-        cfg['train_dataloader']['drop_last'] = True  # a batch norm cannot do with a batch of one
+        cfg['train_dataloader']['drop_last'] = True  # batch norm fails on a batch of one
     for name, split in (('val', 'val'), ('test', last)):
         cfg[f'{name}_dataloader'] = dict(
             batch_size=batch if classify else 1,

@@ -1,4 +1,4 @@
-"""The label maps of a segmentation data set as objects that can be drawn."""
+"""Label maps of a segmentation data set converted to objects that can be drawn."""
 
 import copy
 
@@ -9,11 +9,11 @@ from pycocotools import mask as mask_utils
 from selnext_mm.datasets.semantic_maps import BACKGROUND, IGNORED
 from selnext_mm.visualization.draw import Instance
 
-SMALLEST = 16  # pixels of a region that is drawn
+SMALLEST = 16  # minimum pixels of a region that is drawn
 
 
 def regions(labels: np.ndarray, names: list[str]) -> list[Instance]:
-    """The connected regions of each label of a map (H, W), but for the ignored and background."""
+    """The connected regions of each label of a map (H, W), except ignored and background."""
     found = []
     for label in np.unique(labels).tolist():
         if label == IGNORED or (label < len(names) and names[label] == BACKGROUND):
@@ -21,13 +21,13 @@ def regions(labels: np.ndarray, names: list[str]) -> list[Instance]:
         mask = (labels == label).astype(np.uint8)
         _, numbers, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
         for number, (x, y, width, height, area) in enumerate(stats.tolist()):
-            if number and area >= SMALLEST:  # number 0 is what has another label
+            if number and area >= SMALLEST:  # number 0 is everything with another label
                 shape = mask_utils.encode(np.asfortranarray(numbers == number))
                 found.append(Instance(label, [x, y, width, height], shape))
     return found
 
 
 def labels_of(dataset, item: dict) -> np.ndarray:
-    """The labels (H, W) of an item of an mmseg data set before its pipeline, as training counts."""
+    """The labels (H, W) of an mmseg item before its pipeline, numbered as in training."""
     steps = [s for s in dataset.pipeline.transforms if type(s).__name__ == 'LoadAnnotations']
     return steps[0](copy.deepcopy(item))['gt_seg_map']

@@ -1,4 +1,4 @@
-"""Model names as ``selnext-mm train --data`` takes them: ``BACKBONE`` or ``DETECTOR/BACKBONE``."""
+"""Model names for ``selnext-mm train --data``: ``BACKBONE`` or ``DETECTOR/BACKBONE``."""
 
 import math
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ PATNETS = ('t0', 't1', 't2', 's', 'm', 'l')
 DEPTHS = (18, 34, 50, 101)
 # Backbones for which the heads of COCO's recipes would be several times their size.
 SMALL = ('yocto', 'atto', 'femto', 'pico', 't0', 't1', 'resnet18')
-# detector -> (base of configs/_base_/models, does it predict masks?)
+# detector -> (base in configs/_base_/models, whether it predicts masks)
 DETECTORS = {
     'faster_rcnn': ('faster_rcnn_selnext_fpn', False),
     'mask_rcnn': ('mask_rcnn_selnext_fpn', True),
@@ -27,13 +27,13 @@ DETECTORS = {
     'cascade_mask_rcnn': ('cascade_mask_rcnn_selnext_fpn', True),
     'retinanet': ('retinanet_selnext_fpn', False),
 }
-# Widths of COCO's necks and heads -> those for small models, and for the smallest, in which a
-# head of 256 would be half of all weights.
+# Widths of COCO's necks and heads -> widths for small models, and for the smallest, in which a
+# head of width 256 would have half of all weights.
 SLIM = {256: 64, 1024: 256}
 SMALLEST = ('yocto',)
 SLIMMEST = {256: 64, 1024: 128}
-FULL_SIZE = 640  # pixels of images that COCO's anchors fit
-FINEST_SCALE = 56  # mmdet's: twice as large regions are read from the second map
+FULL_SIZE = 640  # image size in pixels that COCO's anchors fit
+FINEST_SCALE = 56  # mmdet's: regions of twice this size use the second map
 WIDTHS = ('in_channels', 'out_channels', 'feat_channels', 'conv_out_channels', 'fc_out_channels')
 
 
@@ -66,7 +66,7 @@ BACKBONES = _backbones()
 
 @dataclass(frozen=True)
 class ModelName:
-    """A model's name taken apart; ``detector`` is None for a classifier."""
+    """A parsed model name; ``detector`` is None for a classifier."""
 
     detector: str | None
     backbone: str
@@ -76,24 +76,24 @@ class ModelName:
 
     @property
     def slim(self) -> bool:
-        """Does it have the narrow neck and heads?"""
+        """Whether neck and heads are narrow."""
         return self.backbone.endswith(SMALL)
 
     @property
     def widths(self) -> dict[int, int]:
-        """Widths of COCO's necks and heads -> its own; {} if it keeps them."""
+        """Widths of COCO's necks and heads -> those of this model; {} if it keeps them."""
         if not self.slim:
             return {}
         return SLIMMEST if self.backbone.endswith(SMALLEST) else SLIM
 
 
 def parse_model(name: str, task: str) -> ModelName:
-    """The model that ``name`` stands for, for labels of a task.
+    """The model that ``name`` refers to, for labels of a task.
 
     Args:
         name: ``BACKBONE`` or ``DETECTOR/BACKBONE``.
-        task: ``classification``, ``boxes`` or ``masks``; without a detector in the name it
-            decides: a classifier, Faster R-CNN or Mask R-CNN.
+        task: ``classification``, ``boxes`` or ``masks``; if the name has no detector, this
+        selects a classifier, Faster R-CNN or Mask R-CNN.
 
     Raises:
         UserError: for an unknown name, or a detector that does not fit the labels.
@@ -147,7 +147,7 @@ def backbone_config(
         name: the model.
         drop_path_rate: stochastic depth; the ResNets have none.
         start: file or address of weights, None for random ones.
-        freeze: so many stages are not trained, the stem with the first; 0 trains everything.
+        freeze: number of first stages that are not trained, including the stem; 0 trains all.
     """
     cfg = dict(BACKBONES[name.backbone])
     kind = cfg['type']
@@ -175,7 +175,7 @@ def backbone_config(
 
 
 def set_classes(node, count: int) -> int:
-    """Set ``num_classes`` of every head to ``count``, in place; return in how many."""
+    """Set ``num_classes`` of every head to ``count``, in place; return the number of heads."""
     found = 0
     if isinstance(node, dict):
         if 'num_classes' in node:
@@ -201,10 +201,10 @@ def _narrow(node, widths: dict[int, int]) -> None:
 
 
 def _fit_to_size(model: ConfigDict, size: int) -> None:
-    """Anchors, and the regions that each map is asked for, for images of ``size`` pixels, in place.
+    """Fit anchors and the region sizes of each map to images of ``size`` pixels, in place.
 
-    Both are meant for images of 640 pixels and more. In smaller ones objects are smaller by as
-    much: so are these, in powers of two, that the maps stand for the same parts of an image.
+    Both are meant for images of at least 640 pixels. In smaller images the objects are smaller as
+    well, so both are reduced by powers of two: each map then handles the same parts of an image.
     """
     factor = 2.0 ** round(math.log2(size / FULL_SIZE))
     if factor >= 1:
@@ -223,7 +223,7 @@ def _fit_to_size(model: ConfigDict, size: int) -> None:
 def detector_model(name: ModelName, backbone: dict, classes: int, size: int) -> ConfigDict:
     """The model of a detector: mmdet's heads as in ``configs/``, for ``classes`` classes.
 
-    ``size`` is that of the images, see :class:`~selnext_mm.recipes.options.Options`.
+    ``size`` is the image size, see :class:`~selnext_mm.recipes.options.Options`.
     """
     base = config_root() / '_base_' / 'models' / f'{DETECTORS[name.detector][0]}.py'
     model = Config.fromfile(base).model
@@ -239,7 +239,7 @@ def detector_model(name: ModelName, backbone: dict, classes: int, size: int) -> 
             rcnn = model.train_cfg.rcnn
             for stage in rcnn if isinstance(rcnn, list) else [rcnn]:
                 stage.sampler.num = 128
-            # Regions by 2 x 2 samples per bin: an adaptive number takes a CPU longer.
+            # RoIAlign with 2 x 2 samples per bin: an adaptive number is slower on a CPU.
             for role in ('bbox', 'mask'):
                 if extractor := model.roi_head.get(f'{role}_roi_extractor'):
                     extractor.roi_layer.sampling_ratio = 2

@@ -10,20 +10,20 @@ STAGES = 4  # of every backbone
 
 @dataclass
 class Options:
-    """What a user may set; None leaves the choice to the recipe, which logs it.
+    """Settings of the user; None leaves the choice to the recipe, which logs it.
 
     Attributes:
         epochs: passes over the training images.
-        batch_size: images per update and process; the default lr follows that of all processes.
+        batch_size: images per update and process; the default lr scales with the total batch size.
         lr: the highest learning rate.
         image_size: longer side in pixels (detectors), side of the square (classifiers).
         workers: processes that load images.
         seed: of weights, order and augmentation, and of the choice of a validation split.
         patience: stop after this many epochs without improvement; 0 never stops early.
         weights: file or address to start from: of a backbone, or of a whole detector.
-        freeze: the first so many of the backbone's four stages keep the values of ``weights``.
+        freeze: number of first stages (of four) of the backbone that keep the ``weights``.
         multi_scale: train on images from half to one and a half times ``image_size``.
-        mix: train on images put together from several: Mosaic and MixUp for boxes, Mixup and
+        mix: train on images combined from several: Mosaic and MixUp for boxes, Mixup and
             CutMix for classes.
         weight_decay: of AdamW.
         drop_path: rate of stochastic depth; the ResNets have none.

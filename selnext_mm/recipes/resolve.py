@@ -1,4 +1,4 @@
-"""Labels + model + options -> a config with nothing left open, and why it is as it is."""
+"""Labels + model + options -> a complete config, with a reason for each choice."""
 
 import math
 import os
@@ -28,22 +28,22 @@ from selnext_mm.recipes.models import (
 from selnext_mm.recipes.options import Options
 from selnext_mm.text import counted
 
-# What is chosen for the user, with an accelerator and without one.
+# Defaults with an accelerator and without one.
 DEFAULTS: dict[str, dict[str, Any]] = {
     'cuda': dict(model='selnext_t', batch=8, detector=640, classifier=224, images=40_000),
     'cpu': dict(model='selnext_atto', batch=2, detector=320, classifier=96, images=3_600),
 }
-EPOCHS = (12, 300)  # fewest and most epochs that are chosen
-CLASSIFIER_FACTOR = 10  # a classifier sees so many times more (smaller) images in the same time
-CLASSIFIER_BATCHES = 8  # and so many times more in a batch
-FINE_TUNING_SHARE = 0.5  # of the epochs from random weights
+EPOCHS = (12, 300)  # minimum and maximum of the default
+CLASSIFIER_FACTOR = 10  # a classifier sees this many times more (smaller) images in the same time
+CLASSIFIER_BATCHES = 8  # and this many times more per batch
+FINE_TUNING_SHARE = 0.5  # of the number of epochs from random weights
 HEADS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'head.')
 
 
 class Start(NamedTuple):
     """What training starts from: weights of a backbone, or of a whole model, or neither.
 
-    ``gates`` is False for a backbone without attention, as ``convert`` makes it of a ConvNeXt.
+    ``gates`` is False for a backbone without attention, such as a converted ConvNeXt.
     """
 
     backbone: str | None = None
@@ -52,7 +52,7 @@ class Start(NamedTuple):
 
 
 def start_of(weights: str | None) -> Start:
-    """What ``weights`` are weights of."""
+    """The kind of model that ``weights`` belong to."""
     if weights is None:
         return Start()
     state = state_dict_of(read_checkpoint(weights), weights)
@@ -62,7 +62,7 @@ def start_of(weights: str | None) -> Start:
 
 
 def spare_gates(backbone: dict, start: Start) -> str:
-    """Let a SELNeXt start from weights without gates, in place; what to say of it, or ''."""
+    """Let a SELNeXt start from weights without gates, in place; return a line to log, or ''."""
     gated = backbone['type'].rpartition('.')[2] == 'SELNeXt' and backbone.get('attention_cfg', True)
     if not start.backbone or start.gates or not gated:
         return ''
@@ -71,22 +71,22 @@ def spare_gates(backbone: dict, start: Start) -> str:
 
 
 def default_epochs(images: int, seen: int) -> int:
-    """So many epochs that ``seen`` images are trained on, between 12 and 300."""
+    """The number of epochs, between 12 and 300, in which ``seen`` images are trained on."""
     return min(max(round(seen / images), EPOCHS[0]), EPOCHS[1])
 
 
 def resolve(
     info: DatasetInfo, model: str | None = None, options: Options | None = None
 ) -> tuple[Config, list[str]]:
-    """The config of a run, and one line for each choice that was made for the user.
+    """The config of a run, and a line for each choice that was made for the user.
 
     Args:
         info: the labels, from :func:`selnext_mm.datasets.formats.find_dataset`.
         model: ``BACKBONE`` or ``DETECTOR/BACKBONE``; None for the default of the machine.
-        options: what the user wants otherwise.
+        options: settings of the user.
 
     Raises:
-        UserError: for a model that does not exist or fit, or an option out of range.
+        UserError: for an unknown or unsuitable model, or an option out of range.
     """
     options = options or Options()
     options.check()
@@ -178,7 +178,7 @@ def resolve(
         clip_grad=options.clip_grad,
     )
     parts['custom_hooks'] += _mixing_hooks(options, classify, size, epochs)
-    if BACKBONES[name.backbone]['type'] == 'NAResNet':  # without depths of its layers
+    if BACKBONES[name.backbone]['type'] == 'NAResNet':  # it has no get_layer_depth
         parts['optim_wrapper'].pop('constructor')
         parts['optim_wrapper']['paramwise_cfg'] = dict(norm_decay_mult=0.0, bias_decay_mult=0.0)
     if any(hook['type'] == 'EMAHook' for hook in parts['custom_hooks']):
@@ -263,13 +263,13 @@ def _start_line(start: Start) -> str:
 
 
 def write_config(cfg: Config, lines: list[str], folder: str | os.PathLike, command: str) -> Path:
-    """Write ``config.py`` into the run's folder: it stands by itself, for train and test.
+    """Write a self-contained ``config.py`` for train and test into the run's folder.
 
     Args:
         cfg: from :func:`resolve`.
         lines: the choices, which become comments.
-        folder: the work dir; made if missing.
-        command: the command or call that asked for it.
+        folder: the work dir; created if missing.
+        command: the command or call that created the config.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

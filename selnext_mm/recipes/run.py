@@ -36,14 +36,14 @@ SHOWN = {
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training left.
+    """The results of a training.
 
     Attributes:
-        metrics: of the best checkpoint on the test split, or on val where there is none.
+        metrics: of the best checkpoint on the test split, or on val if there is none.
         split: which of the two.
         checkpoint: the best one by the metric of the task.
-        config: the resolved config; runs by itself.
-        predictions: metrics and per-class AP; COCO results lie beside it.
+        config: the resolved, self-contained config.
+        predictions: metrics and per-class AP; COCO results are beside it.
         report: an HTML page; None without the library for it.
         work_dir: the folder of all of these.
     """
@@ -60,7 +60,7 @@ class TrainResult:
 def run_folder(data: Path, model: str | None, resume: bool) -> Path:
     """``work_dirs/<data>_<model>``, followed by a number if a run exists there.
 
-    With ``resume`` it is the newest of these that holds a checkpoint.
+    With ``resume`` it is the newest of these that contains a checkpoint.
 
     Raises:
         UserError: if there is nothing to resume.
@@ -82,7 +82,7 @@ def run_folder(data: Path, model: str | None, resume: bool) -> Path:
 
 
 def refuse_labels_folder(folder: Path, data: str | Path) -> None:
-    """Raise :class:`UserError` if ``folder``, of ``--out``, is that of the labels ``data``."""
+    """Raise :class:`UserError` if ``folder``, from ``--out``, is the folder of the labels."""
     if folder.resolve() == Path(data).expanduser().resolve():
         raise UserError(
             f'--out {folder} is the folder of the labels, in which nothing is written; name '
@@ -93,7 +93,7 @@ def refuse_labels_folder(folder: Path, data: str | Path) -> None:
 def folder_of_run(
     data: str | Path, model: str | None, out: str | Path | None, resume: bool
 ) -> Path:
-    """``out``, or the default of :func:`run_folder`; it holds no run unless ``resume``.
+    """``out``, or the default of :func:`run_folder`; without ``resume`` it must not contain a run.
 
     Raises:
         UserError: if it does.
@@ -124,7 +124,7 @@ def best_checkpoint(folder: Path) -> Path:
 
 
 def _best_for_all(folder: Path) -> Path:
-    """The choice of the first process; others could see files that it is still removing."""
+    """The first process's choice; others might still see files that it is removing."""
     found: Path | UserError | None = None
     if is_main_process():
         try:
@@ -151,13 +151,13 @@ def _config_of_a_run(folder: Path) -> Iterator[list[Session]]:
             else:
                 path.unlink(missing_ok=True)
                 if not there:
-                    with suppress(OSError):  # not ours alone
+                    with suppress(OSError):  # the folder is not empty
                         folder.rmdir()
         raise
 
 
 def refuse_earlier_run(folder: Path) -> None:
-    """Raise :class:`UserError` if ``folder`` holds a run, unless this job was started again."""
+    """Raise :class:`UserError` if ``folder`` contains a run, unless this job was restarted."""
     newest = None if started_again() else last_checkpoint(folder)
     if newest:
         raise UserError(
@@ -177,9 +177,9 @@ def prepare(
     command: str = 'selnext_mm.train',
     say: Callable[[str], None] = print,
 ) -> tuple[Path, DatasetInfo]:
-    """Find the labels, resolve the config and write it; its path, and what was found.
+    """Find the labels, resolve and write the config; return its path, and what was found.
 
-    Every choice that was made for the user is given to ``say``, one line each.
+    Every choice that was made for the user is passed to ``say``, one line each.
     """
     options.check()
     folder = folder_of_run(data, model, out, resume)
@@ -198,7 +198,7 @@ def closing(result: TrainResult, again: Sequence[str]) -> str:
 
     Args:
         result: of :func:`train`.
-        again: words of the command line that choose the data and the model.
+        again: command-line arguments that choose the data and the model.
     """
     quote = shlex.quote
     config, weights = quote(str(result.config)), quote(str(result.checkpoint))
@@ -222,7 +222,7 @@ def closing(result: TrainResult, again: Sequence[str]) -> str:
 
 
 def add_report(folder: Path, say: Callable[[str], None]) -> Path | None:
-    """``report.html`` of a run; None, with the reason said, where it cannot be made."""
+    """Write ``report.html`` of a run; if that fails, report the reason and return None."""
     from selnext_mm.report.page import build_report
 
     page = folder / 'report.html'
@@ -260,20 +260,21 @@ def train(
         model: ``BACKBONE`` or ``DETECTOR/BACKBONE``, such as ``selnext_t`` or
             ``cascade_rcnn/selnext_s``; without a detector the labels decide.
         out: folder of the run; default ``work_dirs/<data>_<model>``.
-        format: of the labels; found by looking if None.
+        format: of the labels; None detects it.
         val: share of the training images, or folder, to validate on.
-        resume: go on from the newest checkpoint of the run.
+        resume: resume from the newest checkpoint of the run.
         amp: mixed precision (fp16).
-        loggers: where the scalars go, too: ``tensorboard``, ``wandb``, ``mlflow``, ``clearml``.
-        show_predictions: draw so many images with their predictions in each evaluation.
-        command: what the config says it was written by.
-        say: gets the lines that tell what was chosen.
+        loggers: additional loggers: ``tensorboard``, ``wandb``, ``mlflow``, ``clearml``.
+        show_predictions: number of images drawn with their predictions in each evaluation.
+        command: recorded in the config as the command that wrote it.
+        say: gets the lines about what was chosen.
         options: fields of :class:`~selnext_mm.recipes.options.Options`: ``epochs``,
             ``batch_size``, ``lr``, ``image_size``, ``workers``, ``seed``, ``patience``,
-            ``weights``, ``freeze``, ``multi_scale``, ``mix``, ``clip_grad``.
+            ``weights``, ``freeze``, ``multi_scale``, ``mix``, ``weight_decay``, ``drop_path``,
+            ``clip_grad``.
 
     Raises:
-        UserError: a mistake in the labels, the model or the options.
+        UserError: for a mistake in the labels, the model or the options.
     """
     known = [field.name for field in fields(Options)]
     if unknown := sorted(set(options) - set(known)):

@@ -1,8 +1,8 @@
-"""Length, learning rate, averaging and stopping of a recipe; docs/recipes.md says why."""
+"""Length, learning rate, averaging and stopping of a recipe; docs/recipes.md has the reasons."""
 
 import math
 
-BASE_BATCH = 4  # the batch that the rates below are meant for
+BASE_BATCH = 4  # the batch size that the rates below are meant for
 SCRATCH_LR = 1e-3
 FINE_TUNING_LR = 2e-4
 CLASSIFIER_LR = 1e-3
@@ -11,15 +11,15 @@ WEIGHT_DECAY = 0.05
 WARMUP = 0.1  # share of the run
 MOST_WARMUP = 500  # iterations
 VALIDATIONS = 10  # at most, per run
-SMALL_SET = 2000  # images; below it the weights are averaged
+SMALL_SET = 2000  # images; with fewer the weights are averaged
 CLIP_GRAD = 5.0  # largest norm of an update's gradient
 UNMIXED = 0.15  # share of the epochs at the end that see images as they are
-LEAST_GAIN = 1e-4  # of the metric that counts as one; mmengine's 0.1 is a fifth of an AP of 0.5
-AVERAGED = 100  # iterations that the average of the weights looks back over
+LEAST_GAIN = 1e-4  # smallest improvement that counts; mmengine's 0.1 is a fifth of an AP of 0.5
+AVERAGED = 100  # iterations over which the weights are averaged
 
 
 def scaled_lr(lr: float, batch: int, base: int) -> float:
-    """``lr * sqrt(batch / base)``: how AdamW's rate follows the batch, to two digits."""
+    """``lr * sqrt(batch / base)``: AdamW's lr for a batch size, rounded to two digits."""
     return float(f'{lr * math.sqrt(batch / base):.2g}')
 
 
@@ -34,10 +34,10 @@ def schedule_config(
     weight_decay: float | None = None,
     clip_grad: float | None = None,
 ) -> dict:
-    """Optimizer, schedule and hooks for a set of ``images`` training images.
+    """Optimizer, schedule and hooks for ``images`` training images.
 
-    The rate rises from 1 % for a tenth of the run, at most 500 iterations, then falls to 0 as a
-    cosine. ``metric`` chooses the best checkpoint and, with ``patience`` epochs, stops. The
+    The lr rises from 1 % for a tenth of the run, at most 500 iterations, then falls to 0 along a
+    cosine. ``metric`` chooses the best checkpoint and, with ``patience``, stops the run. The
     gradient's norm is clipped at ``clip_grad``, by default at :data:`CLIP_GRAD`; 0 clips nothing.
     """
     clip_grad = CLIP_GRAD if clip_grad is None else clip_grad

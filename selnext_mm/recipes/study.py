@@ -1,4 +1,4 @@
-"""The trials of ``selnext-mm tune``: who runs them, how they end, which one is left early."""
+"""The trials of ``selnext-mm tune``: which process runs them, how they end, which are pruned."""
 
 import os
 import socket
@@ -15,13 +15,13 @@ from selnext_mm.text import short
 
 STUDY = 'study.log'
 SETTINGS = 'settings'  # key in the study: what all its trials have in common
-OWNER = 'owner'  # key in a trial: machine and process that run it
+OWNER = 'owner'  # key in a trial: the machine and process that run it
 REFUSED = 'refused'  # key in a trial: why it could not be trained
 
 
 @dataclass
 class Current:
-    """The trial of this process that is being trained; its hook finds it here."""
+    """The trial that this process is training; its hook looks it up here."""
 
     trial: Any
     metric: str
@@ -35,7 +35,7 @@ current_trials: list[Current] = []
 
 @HOOKS.register_module()
 class TrialHook(Hook):
-    """Report every evaluation to the trial, and stop a run that others have left behind."""
+    """Report every evaluation to the trial, and stop a run that is worse than the others."""
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         current = current_trials[-1]
@@ -52,7 +52,7 @@ class Trial:
     """One row of the table.
 
     Attributes:
-        number: of the trial, and of its folder.
+        number: number of the trial, and of its folder.
         state: ``complete``, ``pruned`` (stopped early) or ``failed``.
         score: the best value of the metric, on the val split; None without an evaluation.
         settings: what the sampler chose.
@@ -112,7 +112,7 @@ class Study:
         self._take_back(say)
 
     def _take_back(self, say: Callable[[str], None]) -> None:
-        """Trials of processes that are gone: their settings are tried again."""
+        """Take over trials of dead processes: their settings are tried again."""
         state = self.optuna.trial.TrialState
         for trial in self.study.get_trials(states=[state.RUNNING]):
             owner = trial.user_attrs.get(OWNER)
@@ -123,7 +123,7 @@ class Study:
             say(f'trial {trial.number} was cut off; its settings are tried again')
 
     def begun(self) -> int:
-        """Trials that have ended or are running; not those that were cut off."""
+        """Number of trials that have ended or are running, without interrupted ones."""
         counted = ('COMPLETE', 'PRUNED', 'RUNNING')
         trials = self.study.get_trials(deepcopy=False)
         return sum(t.state.name in counted or REFUSED in t.user_attrs for t in trials)
@@ -148,7 +148,7 @@ class Study:
         self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
 
     def trials(self) -> list[Trial]:
-        """Those that have ended, best first; those that were cut off are left out."""
+        """Finished trials, best first, without interrupted ones."""
         names = {'COMPLETE': 'complete', 'PRUNED': 'pruned', 'FAIL': 'failed'}
         rows = [
             Trial(t.number, names[t.state.name], t.user_attrs.get('score'), dict(t.params))

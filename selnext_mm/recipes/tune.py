@@ -1,4 +1,4 @@
-"""Search for the settings of a recipe on labels of one's own: what ``selnext-mm tune`` runs."""
+"""Search for the settings of a recipe on the user's labels: what ``selnext-mm tune`` runs."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -32,7 +32,7 @@ class TuneResult:
 
 
 def check_names(names: Iterable[str], usual: dict[str, float]) -> list[str]:
-    """The settings to search, in the order of :data:`SPACE`; all that the model has by default."""
+    """The settings to search, in the order of :data:`SPACE`; by default all of the model."""
     names = [name.replace('-', '_') for name in names]
     for name in names:
         if name not in SPACE:
@@ -92,24 +92,25 @@ def tune(
     say: Callable[[str], None] = print,
     **options,
 ) -> TuneResult:
-    """Train ``trials`` times with other settings; the best are named, and their weights kept.
+    """Train ``trials`` times with different settings; report the best and keep its weights.
 
-    The first trial is the recipe as it is. The same call with the same ``out`` goes on where an
+    The first trial is the recipe as it is. The same call with the same ``out`` continues where an
     earlier one stopped; several processes with the same ``out`` share the trials. A trial whose
     metric is below the median of the others at the same epoch is stopped.
 
     Args:
         data: labels, as for :func:`selnext_mm.train`.
         model: as there.
-        trials: how many in all, those of earlier calls and of other processes included.
+        trials: total number, including those of earlier calls and of other processes.
         out: folder of the study and of the trials.
         over: the settings to search, of ``lr``, ``weight_decay``, ``drop_path`` and
             ``image_size``; all that the model has if empty.
         format, val, options: as for :func:`selnext_mm.train`.
-        say: gets the lines that tell what happens.
+        say: gets the lines about progress.
 
     Raises:
-        UserError: a mistake in the labels, the model or the options; another study in ``out``.
+        UserError: for a mistake in the labels, the model or the options, or another study in
+        ``out``.
     """
     known = [field.name for field in fields(Options)]
     if unknown := sorted(set(options) - set(known)):
@@ -152,7 +153,7 @@ def tune(
             session.train()
         except UserError as error:
             study.refuse(trial, str(error))
-            if trial.number == 0:  # the recipe itself: the others would not fare better
+            if trial.number == 0:  # the recipe itself: the others would fail, too
                 raise
             say(f'trial {trial.number} failed: {error}')
             continue
@@ -170,7 +171,7 @@ def tune(
 
 
 def _keep_the_best(folder: Path, rows: list[Trial]) -> None:
-    """Remove the weights of trials that have ended without being the best."""
+    """Remove the weights of finished trials that are not the best."""
     for row in rows[1:]:
         for path in (folder / f'trial_{row.number:03d}').glob('*.pth'):
             path.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ def write_thresholds(path: str | Path, run: Run, parts: list[dict]) -> None:
 
     It is computed from masks if the run has them, else from boxes, at an IoU of 0.5
     (``evaluation.coco_scores.best_f1``). Scores are rounded down to four digits. A class without
-    objects, or of which nothing right is found, has null.
+    objects, or without a right prediction, has null.
 
     Args:
         parts: the sections of a report about ``run`` alone.

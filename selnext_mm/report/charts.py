@@ -14,7 +14,7 @@ COLOURS = ('#3b82d6', '#e4793a', '#1fa37a', '#a566c9', '#d6526f', '#0fa3b5', '#b
 MAIN_METRICS = ('bbox_mAP', 'segm_mAP', 'mIoU', 'top1', 'top5', 'f1-score')
 CLASS_AP = '_precision'  # end of the keys that CocoMetric(classwise=True) writes
 POINTS = 2000  # of a curve; more are thinned out
-FEW = 15  # classes of a confusion matrix whose counts are written into it
+FEW = 15  # up to this many classes, counts are written into the confusion matrix
 DASHES = ('solid', 'dash', 'dot', 'dashdot')
 
 
@@ -191,7 +191,7 @@ def sizes(runs: dict[str, Scores], counts: list[int]) -> dict:
     data = []
     for (name, scores), colour in zip(runs.items(), COLOURS * len(runs), strict=False):
         values = [number(scores.summary[f'AP {s}']) for s in SIZES] + [number(scores.summary['AP'])]
-        # Beside each other the numbers of several runs would not fit; the table has them.
+        # The numbers of several runs would not fit side by side; the table has them.
         text = ['' if v is None or len(runs) > 1 else f'{v:.3f}' for v in values]
         data.append(
             {
@@ -266,7 +266,7 @@ def confusion(name: str, ident: str, labels: list[str], table: np.ndarray, note:
     total = table.sum(1, keepdims=True)
     share = np.divide(table, total, out=np.zeros(table.shape), where=total > 0)
     few = len(labels) <= FEW
-    every = {'dtick': 1, 'tickfont': {'size': 12 if few else 10}}  # no label is left out
+    every = {'dtick': 1, 'tickfont': {'size': 12 if few else 10}}  # show all labels
     data = {
         'type': 'heatmap',
         'x': labels,

@@ -17,7 +17,7 @@ def changes(
 ) -> list[tuple[float, int, float, float]]:
     """(change of quality, image, quality before, quality after) of the images that changed.
 
-    The worst change comes first. An image that is rightly left empty has the quality 1. Images
+    The worst change comes first. An image that is correctly left empty has the quality 1. Images
     without objects and without predictions in both runs are left out.
     """
     rows = []

@@ -1,4 +1,4 @@
-"""The part of a report about errors: their kinds, the calibration, and doubted labels."""
+"""The part of a report about errors: their kinds, calibration, and doubted labels."""
 
 import base64
 import io
@@ -171,7 +171,7 @@ def _words(one: Suspect, names: dict) -> str:
 def doubted_labels(
     content: dict, images: Path | None, o: Outcomes, num: int, least: float
 ) -> tuple[list[dict], list[str]]:
-    """(cards of the labels most likely wrong, what could not be read).
+    """(cards of the labels most likely wrong, images that could not be read).
 
     Args:
         content: a COCO instances file.

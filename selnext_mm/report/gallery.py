@@ -1,4 +1,4 @@
-"""The images of a report: which ones, and what is drawn over them in the browser."""
+"""The images of a report: their choice, and what is drawn over them in the browser."""
 
 import base64
 import io
@@ -33,7 +33,7 @@ def choose(
     for image in set.intersection(*(set(m) for m in matches)):
         qualities = [m[image].quality for m in matches]
         if any(q is not None for q in qualities):
-            # A run that rightly predicts nothing on an empty image is perfect there.
+            # A run that correctly predicts nothing on an empty image is perfect there.
             values = [1.0 if q is None else q for q in qualities]
             rows.append((float(np.mean(values)), image, values))
     rows.sort()
@@ -122,7 +122,7 @@ def build(
     ids: list[int],
     num: int,
 ) -> tuple[list[dict], list[str]]:
-    """(entries for the page, what could not be read).
+    """(entries for the page, images that could not be read).
 
     Args:
         content: a COCO instances file.

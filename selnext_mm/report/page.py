@@ -33,7 +33,7 @@ def _libraries():
 
 
 def run_names(folders: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that are different for all folders."""
+    """The shortest path suffixes that are different for all folders."""
     parts = [f.resolve().parts for f in folders]
     for length in range(1, max(map(len, parts)) + 1):
         names = ['/'.join(p[-length:]) for p in parts]
@@ -43,7 +43,7 @@ def run_names(folders: Sequence[Path]) -> list[str]:
 
 
 def as_json(value) -> str:
-    """JSON for a <script> block: no NaN, and nothing that could end the block."""
+    """JSON for a <script> block, without NaN and without anything that could end the block."""
 
     def clean(node):
         if isinstance(node, dict):
@@ -57,7 +57,7 @@ def as_json(value) -> str:
 
 
 def _trouble(run: Run) -> None:
-    """Note where the loss stopped being a number."""
+    """Note where the loss became NaN or infinite."""
     row = next((r for r in run.train if not math.isfinite(r.get('loss', 0))), None)
     if row:
         run.notes.append(f'the loss is {row["loss"]} from iteration {row["iter"]} on')

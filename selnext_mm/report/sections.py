@@ -21,12 +21,12 @@ from selnext_mm.visualization.draw import class_colours
 from selnext_mm.visualization.panel import load_annotations, load_results
 
 KINDS = {'segm': 'masks', 'bbox': 'boxes'}
-BELIEVED = 0.5  # the lowest score of a prediction that casts doubt on a label
+BELIEVED = 0.5  # lowest score of a prediction that may cast doubt on a label
 
 
 @dataclass
 class Tested:
-    """A run with predictions and the annotations that they belong to."""
+    """A run with predictions and the corresponding annotations."""
 
     run: Run
     files: dict[str, Path]

@@ -1,4 +1,4 @@
-"""What a run left in its work dir: scalars, config, environment, predictions."""
+"""Reads what a run wrote into its work dir: scalars, config, environment, predictions."""
 
 import json
 from collections.abc import Iterable
@@ -93,7 +93,7 @@ def _read_config(folder: Path, sessions: list[Path], run: Run) -> None:
 
 
 def refuse_published(folder: Path) -> None:
-    """Raise :class:`UserError` for a folder of ``selnext-mm publish``: its page would be empty."""
+    """Raise :class:`UserError` for a published folder, whose page would be empty."""
     if (folder / DEFAULT_FILE).is_file() and not any(folder.glob('*/vis_data')):
         raise UserError(
             f'{folder} is a published model ({DEFAULT_FILE}), which has neither the curves nor the '
@@ -105,7 +105,7 @@ def read_run(folder: str | Path, name: str | None = None) -> Run:
     """Read a work dir, or one dated folder of it.
 
     Raises:
-        UserError: if there is no such folder, or nothing in it that a run writes.
+        UserError: if there is no such folder, or it contains no files of a run.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -145,7 +145,7 @@ def read_run(folder: str | Path, name: str | None = None) -> Run:
 
 
 def find_path(path: str | Path, near: Path) -> Path | None:
-    """``path`` as it is, or below a parent of ``near``; None if there is neither.
+    """``path`` as it is, or below a parent of ``near``; None if neither exists.
 
     Paths in a config are relative to the folder where training was started, which is often a
     parent of the work dir.

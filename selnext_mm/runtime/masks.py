@@ -6,7 +6,7 @@ from selnext_mm.errors import UserError
 
 
 def _weights(start: float, end: float, first: int, last: int, size: int) -> np.ndarray:
-    """(last - first, size): bilinear weights of ``size`` values from start to end, for each pixel.
+    """Bilinear weights (last - first, size): for each pixel, of ``size`` values from start to end.
 
     Value k sits at start + (k + 0.5) / size * (end - start). Beyond the outermost values the
     weights fall to 0 (``grid_sample`` with zeros as padding, align_corners=False).

@@ -27,21 +27,21 @@ Images: TypeAlias = str | Path | np.ndarray | Sequence[str | Path | np.ndarray]
 
 
 class FileModel:
-    """What :class:`Detector` and :class:`Classifier` share. A call runs images one by one.
+    """What :class:`Detector` and :class:`Classifier` share; a call runs images one by one.
 
     Args:
         path, threads, providers: see :func:`~selnext_mm.runtime.sessions.open_session`.
         workers: threads that read images ahead.
-        session: the file, if it is already open.
+        session: the session of the file, if it is already open.
 
     Raises:
         UserError: for a file that cannot be opened or contains another kind of model.
     """
 
-    part: str  # what the metadata call this kind of model
+    part: str  # name of this kind of model in the metadata
     key: str  # key of a record's results
-    inputs: tuple[str, ...]  # arrays that the file takes
-    outputs: tuple[str, ...]  # and those it gives, at least
+    inputs: tuple[str, ...]  # input arrays of the file
+    outputs: tuple[str, ...]  # output arrays that it must have
     thresholds: tuple[float, ...] | None = None  # lowest score of each class, if the file has them
 
     def __init__(
@@ -87,7 +87,7 @@ class FileModel:
 
     @property
     def runtime(self) -> str:
-        """The program that runs the model, in words."""
+        """Name and details of the program that runs the model."""
         return self.session.name
 
     def __call__(self, images: Images) -> list[dict]:
@@ -284,7 +284,7 @@ class Classifier(FileModel):
 
 
 def open_model(path: str | Path, **options) -> Detector | Classifier:
-    """Open a file as a :class:`Detector` or :class:`Classifier`, as its metadata say.
+    """Open a file as a :class:`Detector` or :class:`Classifier`, according to its metadata.
 
     ``top_k`` is for classifiers and ignored for detectors; both take the other options.
 

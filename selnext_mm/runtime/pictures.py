@@ -23,7 +23,7 @@ CV2 = {
 
 
 def read_picture(path: str | Path) -> np.ndarray:
-    """(H, W, 3) uint8, BGR, rotated as its EXIF orientation says.
+    """(H, W, 3) uint8, BGR, rotated according to its EXIF orientation.
 
     Raises:
         UnpreparedError: if OpenCV cannot read it.
@@ -43,7 +43,7 @@ def resized_to(pixels: np.ndarray, width: int, height: int, step: dict[str, Any]
 
 
 def target_size(height: int, width: int, step: dict[str, Any]) -> tuple[int, int]:
-    """(width, height) after a step that resizes, rounded as mmcv does it."""
+    """(width, height) after a resizing step, rounded as in mmcv."""
     if step['op'] == 'resize_edge':
         by_width = dict(short=width < height, long=width > height, width=True, height=False)
         if by_width[step['edge']]:

@@ -18,14 +18,14 @@ SECTION = 'selnext_mm'
 
 
 def check_count(name: str, value: Any) -> None:
-    """Raise :class:`UserError` unless ``value`` is a number of things."""
+    """Raise :class:`UserError` unless ``value`` is a valid count."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or value < 1:
         raise UserError(f'{name}={value!r}; expected 1 or more')
 
 
 def check_providers(providers: list[str] | None) -> None:
-    """Raise :class:`UserError` for a provider that onnxruntime would replace by the CPU's."""
+    """Raise :class:`UserError` for a provider that onnxruntime would replace with the CPU's."""
     import onnxruntime
 
     there = onnxruntime.get_available_providers()
@@ -74,9 +74,9 @@ class OnnxSession:
 def openvino_core():
     """OpenVINO's ``Core``, one for the process.
 
-    On Linux each one gives the thread a stack for signals, and frees it when it goes. Two that do
-    not go in the reverse order of their making leave the address of a freed stack behind: the next
-    signal, as Ctrl-C or the end of a data loader's worker, would be a segmentation fault.
+    On Linux each ``Core`` gives the thread a signal stack and frees it when it is destroyed. If two
+    are not destroyed in reverse order of creation, the thread keeps the address of a freed stack.
+    The next signal, such as Ctrl-C or the end of a data-loader worker, would then be a segfault.
     """
     import openvino
 
@@ -87,7 +87,7 @@ class OpenVINOSession:
     """An .xml file, with its .bin beside it, in OpenVINO on the CPU, computing in float32."""
 
     def __init__(self, path: Path, threads: int | None) -> None:
-        # Some processors would take bfloat16 by default.
+        # On some processors bfloat16 is the default.
         settings: dict[str, Any] = {'INFERENCE_PRECISION_HINT': 'f32'}
         if threads:
             settings['INFERENCE_NUM_THREADS'] = threads
@@ -117,8 +117,8 @@ def open_session(
         providers: execution providers of onnxruntime; by default the CPU's.
 
     Raises:
-        UserError: for another kind of file, one that cannot be read, a missing package or provider,
-            and a number of threads below 1.
+        UserError: for any other kind of file, one that cannot be read, a missing package or
+        provider, and a number of threads below 1.
     """
     path = Path(path).expanduser()
     package = PACKAGES.get(path.suffix)
@@ -147,7 +147,7 @@ def open_session(
         if path.suffix == '.onnx':
             return OnnxSession(path, threads, providers)
         return OpenVINOSession(path, threads)
-    # Each program raises its own exception classes, all of them about the file.
+    # Each runtime raises its own exception classes; all of them concern the file.
     except Exception as error:
         reason = ' '.join(str(error).split())[:300]
         raise UserError(

@@ -1,4 +1,4 @@
-"""The server: each request takes a place, sends a body within limits, runs in a batch."""
+"""The server: each request takes a slot, sends a body within limits, and runs in a batch."""
 
 import contextlib
 import io
@@ -88,7 +88,7 @@ class Server:
         """The body of a request, never more than ``max_bytes`` of it.
 
         Raises:
-            RefusedError: 408, 413 or 415; 499 for nobody but the metrics, if the client left.
+            RefusedError: 408, 413 or 415; 499, only for the metrics, if the client disconnected.
         """
         check_type(request.headers.get('content-type'), request.headers.get('content-encoding'))
         too_large = RefusedError(413, f'the body has more than {self.limits.max_bytes} bytes')
@@ -213,7 +213,7 @@ def create_app(model: ServedModel, limits: Limits | None = None, token: str = ''
         lifespan=server.open,
         docs_url=None,  # FastAPI's pages load scripts from another host
         redoc_url=None,
-        redirect_slashes=False,  # many clients take the empty answer for one
+        redirect_slashes=False,  # many clients mistake the empty redirect for an answer
     )
     app.state.server = server
 
@@ -238,7 +238,7 @@ def create_app(model: ServedModel, limits: Limits | None = None, token: str = ''
         start = time.perf_counter()
         response = await call_next(request)
         route = request.scope.get('route')
-        path = getattr(route, 'path', 'other')  # a fixed set, not whatever strangers type
+        path = getattr(route, 'path', 'other')  # a fixed set, not arbitrary paths of requests
         server.metrics.requests.labels(path, str(response.status_code)).inc()
         server.metrics.seconds.labels(path).observe(time.perf_counter() - start)
         response.headers.update(HEADERS)
@@ -290,7 +290,7 @@ def create_app(model: ServedModel, limits: Limits | None = None, token: str = ''
         """Counters in the text format of Prometheus."""
         return Response(server.metrics.text(), media_type='text/plain; version=0.0.4')
 
-    # Monitors and proxies ask by HEAD.
+    # Monitors and proxies use HEAD.
     head: dict[str, Any] = dict(methods=['HEAD'], include_in_schema=False)
     app.add_api_route('/health', health, **head)
     app.add_api_route('/model', about, dependencies=guarded, **head)

@@ -1,4 +1,4 @@
-"""Batches of the requests that wait for the model, run in one thread."""
+"""Batches of waiting requests, run in one thread."""
 
 import asyncio
 import logging
@@ -37,9 +37,9 @@ def _answer(job: Job, found: list[dict] | None, error: Exception | None) -> None
 class Batches:
     """Runs ``model`` on the images that :meth:`find` gets, at most ``size`` at a time.
 
-    When the model is free, it takes all images that wait. So no request waits for a batch to fill,
-    and batches grow when requests come faster than the model works. Images of different shapes run
-    one after another.
+    When the model is free, it takes all waiting images. So no request waits for a batch to fill,
+    and batches grow when requests arrive faster than the model can process them. Images of
+    different shapes run one after another.
 
     Args:
         model: called in one thread.
@@ -51,7 +51,7 @@ class Batches:
         self.model, self.size, self.on_batch = model, size, on_batch
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._closed = False
-        self._lock = threading.Lock()  # no job may come after the end
+        self._lock = threading.Lock()  # no job may be added after the end
         self._thread = threading.Thread(target=self._work, name='model', daemon=True)
         self._thread.start()
 
@@ -66,7 +66,7 @@ class Batches:
         return await job.future
 
     def _take(self) -> list[Job] | None:
-        """All jobs that wait, up to a batch; blocks until there is one. None at the end."""
+        """All waiting jobs, up to a batch; blocks until there is one. None at the end."""
         jobs: list[Job] = []
         while len(jobs) < self.size:
             try:
@@ -97,7 +97,7 @@ class Batches:
                 job.loop.call_soon_threadsafe(_answer, job, instances, error)
 
     def close(self) -> None:
-        """Answer the requests that wait, then stop."""
+        """Answer the waiting requests, then stop."""
         with self._lock:
             self._closed = True
             self._waiting.put(None)

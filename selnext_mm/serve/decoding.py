@@ -1,4 +1,4 @@
-"""Decode a body as an image. What is too large is refused before it costs memory."""
+"""Decode a body as an image; too large images are refused before they take memory."""
 
 import io
 import warnings
@@ -42,7 +42,7 @@ def decode(body: bytes, limits: Limits) -> np.ndarray:
             warnings.simplefilter('ignore')  # about many pixels, which are counted here
             with Image.open(io.BytesIO(body), formats=tuple(FORMATS)) as picture:
                 width, height = picture.size
-    # Pillow's decoders raise many kinds of errors for broken headers.
+    # Pillow's decoders raise many types of errors for broken headers.
     except Exception as error:
         if isinstance(error, Image.DecompressionBombError):
             raise RefusedError(

@@ -9,12 +9,12 @@ SETTING = 'MALLOC_ARENA_MAX'
 
 
 def share_arenas(count: int = 1) -> bool:
-    """Let all threads take memory from ``count`` arenas of glibc; whether that could be done.
+    """Let all threads share ``count`` malloc arenas of glibc; return whether this succeeded.
 
-    glibc gives threads arenas of their own, 8 for each core. What a request leaves free in one is
-    no use to the next request in another, so the process grew long after its first requests. It
-    has to be called before there are threads. :data:`SETTING` of the environment counts if it is
-    set, and other C libraries have no such arenas.
+    By default glibc gives threads separate arenas, up to 8 per core. Memory that a request frees in
+    one is not available to a request in another, so the process grew long after its first requests.
+    This has to be called before there are threads. The environment variable :data:`SETTING` takes
+    precedence if it is set; other C libraries have no such arenas.
     """
     if not sys.platform.startswith('linux') or os.environ.get(SETTING):
         return False

@@ -1,4 +1,4 @@
-"""What the server asks of a model."""
+"""The interface that the server needs from a model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ class ServedModel(Protocol):
     """
 
     part: str  # 'detector' or 'classifier'
-    key: str  # of an image's results: 'instances' or 'classes'
+    key: str  # key of an image's results: 'instances' or 'classes'
     path: Path  # its name is the model's
     classes: tuple[str, ...]
     thresholds: tuple[float, ...] | None  # lowest score of each class, if the model has them
@@ -22,7 +22,7 @@ class ServedModel(Protocol):
 
     @property
     def runtime(self) -> str:
-        """The program that runs the model, in words."""
+        """Name and details of the program that runs the model."""
         ...
 
     def prepare(self, pixels: np.ndarray) -> Any:

@@ -24,7 +24,7 @@ Score = Annotated[
 
 
 def check_names(request: Request, finds_objects: bool) -> None:
-    """Refuse (422) a parameter that would be left unused."""
+    """Refuse (422) a parameter that would have no effect."""
     names = [name for name, _ in request.query_params.multi_items()]
     for name in names:
         if name == PARAMETER and not finds_objects:

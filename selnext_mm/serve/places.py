@@ -1,4 +1,4 @@
-"""A limited number of requests at the same time, of all clients and of each."""
+"""Limits on the number of concurrent requests, in total and per client."""
 
 import contextlib
 from collections import Counter

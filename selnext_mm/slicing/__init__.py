@@ -1,6 +1,6 @@
-"""Large images in overlapping slices: where they lie, and how what is found in them is joined.
+"""Large images in overlapping slices: their positions, and merging what is found in them.
 
-Numpy and pycocotools alone; a model is a function from images to lists of objects.
+It needs only numpy and pycocotools; a model is a function from images to lists of objects.
 
 Not here: running models and reading images (``inference/``, ``runtime/``).
 """

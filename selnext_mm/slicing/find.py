@@ -1,4 +1,4 @@
-"""An image through a model slice by slice, and once as a whole."""
+"""Running a model on an image slice by slice, and once on the whole."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ SMALLEST = 32
 
 @dataclass(frozen=True)
 class Slicing:
-    """Slices of ``size`` x ``size`` pixels that share ``overlap`` of their side with neighbours.
+    """Slices of ``size`` x ``size`` pixels; neighbours share ``overlap`` of their side.
 
-    ``batch`` of them go through the model at a time, so memory does not grow with the image.
+    The model gets ``batch`` slices at a time, so memory does not grow with the image.
 
     Raises:
         UserError: for a size below 32, an overlap that is not in 0..0.9, a batch below 1.

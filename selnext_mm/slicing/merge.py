@@ -26,7 +26,7 @@ def _overlaps(corners: list[float], others: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _masks_agree(a: Piece, b: Piece, threshold: float) -> bool:
-    """The measure that decided on the boxes, of the masks; True without masks."""
+    """Whether the masks also pass the criterion applied to the boxes; True without masks."""
     first, second = a.item.get('segmentation'), b.item.get('segmentation')
     if first is None or second is None:
         return True
@@ -34,20 +34,20 @@ def _masks_agree(a: Piece, b: Piece, threshold: float) -> bool:
     areas = [float(mask_utils.area(m)) for m in (first, second)]
     if not min(areas):
         return True
-    # Of a crowd pycocotools gives the share of the first mask that lies in it.
+    # For a crowd pycocotools returns the share of the first mask that is inside it.
     inside = float(mask_utils.iou([first], [second], [1])[0, 0]) * areas[0]
     of = sum(areas) - inside if a.whole and b.whole else min(areas)
     return inside / of >= threshold
 
 
 def _united(a: Piece, b: Piece) -> dict[str, Any]:
-    """Box and mask around both, and the sides where they still end at a slice."""
+    """The union of both boxes and masks, and the sides that are still cut by a slice."""
     first, second = _corners(a), _corners(b)
     outer = [min(p) for p in zip(first[:2], second[:2], strict=True)]
     outer += [max(p) for p in zip(first[2:], second[2:], strict=True)]
     ends = [(first, a.cut), (second, b.cut)]
     cut = tuple(
-        # Where two pieces share an edge, one that is not cut there shows that the object ends.
+        # If two pieces share an edge, one that is not cut there shows that the object ends.
         all(sides[k] for corners, sides in ends if abs(corners[k] - edge) <= NEAR_PIXELS)
         for k, edge in enumerate(outer)
     )
@@ -61,7 +61,7 @@ def _united(a: Piece, b: Piece) -> dict[str, Any]:
 
 
 def _absorb(kept: Piece, other: Piece) -> None:
-    """``other`` is the same object: what is whole counts, and two parts are joined."""
+    """Absorb ``other``, the same object: a whole piece wins, two parts are joined."""
     if not kept.whole:
         if other.whole:
             change = {k: other.item[k] for k in ('bbox', 'segmentation') if k in other.item}
@@ -111,18 +111,18 @@ def _merge_class(pieces: list[Piece], threshold: float) -> list[Piece]:
 
 
 def merge(pieces: list[Piece], threshold: float = 0.5) -> list[dict]:
-    """The objects the ``pieces`` belong to, best first.
+    """The objects to which the ``pieces`` belong, best first.
 
-    Class by class, from the best score on, a piece takes those of other slices that overlap it:
+    For each class, starting from the best score, a piece absorbs overlapping ones of other slices:
 
     - two uncut pieces are one object if their IoU is at least ``threshold``, and the better one
       stays (non-maximum suppression);
-    - if a slice cuts one of them, from an intersection of ``threshold`` of the smaller one on. The
-      one that is whole stays; of two parts box and mask are joined, and the result takes further
-      parts (non-maximum merging).
+    - if a slice cuts one of them, they are one object if the intersection is at least
+    ``threshold`` of the smaller one. A whole piece stays; the boxes and masks of two parts are
+    joined, and the result absorbs further parts (non-maximum merging).
 
-    With masks the measure has to hold for the boxes and for the masks. Two objects of one slice
-    stay two: the model has told them apart.
+    With masks the criterion has to hold for boxes and masks. Two objects of one slice stay
+    separate, since the model has distinguished them.
     """
     classes: dict[int, list[Piece]] = {}
     for piece in pieces:

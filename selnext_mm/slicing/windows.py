@@ -1,4 +1,4 @@
-"""Slices of an image, and objects of a slice as objects of the image."""
+"""Slices of an image, and the conversion of objects from a slice to the image."""
 
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -10,8 +10,8 @@ from selnext_mm.errors import UserError
 Window: TypeAlias = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
 Sides: TypeAlias = tuple[bool, bool, bool, bool]  # left, top, right, bottom
 WHOLE: Sides = (False, False, False, False)
-# A side is at the border of its slice if it is within so many pixels of it, or within so much of
-# the box's extent: boxes of a model end near the border, not at it.
+# A side is at the border of its slice if it is within this many pixels of it, or within this share
+# of the box's extent: predicted boxes end near the border, not exactly at it.
 NEAR_PIXELS, NEAR_SHARE = 3.0, 0.05
 
 
@@ -19,8 +19,8 @@ NEAR_PIXELS, NEAR_SHARE = 3.0, 0.05
 class Piece:
     """An object, in pixels of the image.
 
-    ``sources`` are the slices that it was found in; ``cut`` the sides where a slice ends and the
-    object may go on.
+    ``sources`` are the slices in which it was found; ``cut`` are the sides where a slice ends and
+    the object may continue.
     """
 
     item: dict[str, Any]
@@ -42,8 +42,8 @@ def _starts(length: int, size: int, overlap: float) -> list[int]:
 def windows(height: int, width: int, size: int, overlap: float) -> list[Window]:
     """Slices of ``size`` x ``size`` that cover an image, rows from the top.
 
-    Neighbours share ``overlap`` of their side, the last of a row or column more. All have one
-    shape; a side of the image that is shorter than ``size`` is the side of the slices.
+    Neighbours share ``overlap`` of their side, the last two of a row or column more. All have the
+    same shape; if a side of the image is shorter than ``size``, so is that side of the slices.
     """
     return [
         (x, y, min(x + size, width), min(y + size, height))
@@ -61,9 +61,9 @@ def _mask_utils() -> Any:
 
 
 def moved_mask(rle: dict, x: int, y: int, height: int, width: int) -> dict:
-    """A compressed run-length encoding of a slice whose corner is (x, y), as one of the image.
+    """Convert a compressed RLE of a slice with its corner at (x, y) to one of the image.
 
-    Computed on runs: no image of (height, width) is made.
+    It works on the runs: no image of (height, width) is created.
     """
     mask_utils = _mask_utils()
     left, top, wide, high = (round(v) for v in mask_utils.toBbox(rle).tolist())
@@ -74,7 +74,7 @@ def moved_mask(rle: dict, x: int, y: int, height: int, width: int) -> dict:
     edges = np.flatnonzero(np.diff(flat.ravel(order='F'), prepend=0, append=0))
     column, row = np.divmod(edges, high + 1)
     edges = (column + left + x) * height + row + top + y
-    # Runs that meet, at the foot of one column and the head of the next, are one.
+    # Runs that meet at the bottom of one column and the top of the next are merged.
     between = np.flatnonzero(edges[1:-1:2] == edges[2::2]) if len(edges) else edges
     edges = np.delete(edges, np.concatenate([2 * between + 1, 2 * between + 2]))
     counts = np.diff(edges, prepend=0).tolist()

@@ -13,7 +13,7 @@ Not here: the backbones and attention modules themselves (``models/``).
 from selnext_mm.errors import UserError
 
 try:
-    import timm  # noqa: F401 - the library, not this package: imports are absolute
+    import timm  # noqa: F401 - the library, not this package, since imports are absolute
 except ModuleNotFoundError as error:
     if error.name != 'timm':
         raise
@@ -30,8 +30,8 @@ from selnext_mm.models.backbones.selnext import SELNeXtBlock
 
 from . import attention_nets, backbone_nets
 
-# They look at the shape, dtype and device of their input, which timm's feature extraction by
-# torch.fx does not know: they are single nodes of its graphs.
+# They depend on the shape, dtype and device of their input, which timm's feature extraction by
+# torch.fx does not know. So they are leaf nodes of its graphs.
 for _module in (SELNeXtBlock, PATNetBlock, InvertedResidual, NAModule):
     register_notrace_module(_module)
 

@@ -37,8 +37,8 @@ def na_layer(
 def na_resnet50(pretrained: bool = False, **kwargs: Any) -> ResNet:
     """timm's ResNet-50 with an NA module at the end of every branch, 25,557,064 parameters.
 
-    The same network as :class:`NAResNet`; the module is ``layerS.B.se``, timm's name for the
-    place. As in the authors' training, the last norms do not start at 0.
+    The same network as :class:`NAResNet`; the module is ``layerS.B.se``, timm's name for this
+    position. As in the authors' training, the last norms do not start at 0.
     """
     options = dict(block=Bottleneck, layers=(3, 4, 6, 3), block_args=dict(attn_layer=na_layer))
     return build_model_with_cfg(
@@ -53,8 +53,8 @@ def na_resnet50(pretrained: bool = False, **kwargs: Any) -> ResNet:
 def _mobilenetv2(**kwargs: Any) -> EfficientNet:
     """timm's MobileNetV2 whose blocks' last norms are followed by NA modules.
 
-    A norm of timm contains the activation after it. MobileNetV2's last norms have none, so the
-    module takes that place: ``blocks.S.B.bn3.act`` (``bn2.act`` in the first block).
+    timm's norms include the activation after them. MobileNetV2's last norms have none, so the
+    module takes its place: ``blocks.S.B.bn3.act`` (``bn2.act`` in the first block).
     """
     model = mobilenetv2_100(pretrained=False, **kwargs)
     for stage in model.blocks:

@@ -144,7 +144,7 @@ class Classifier(nn.Module):
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
-        """Matrices that are not the weight of a layer; timm leaves out vectors by itself."""
+        """Matrices that are not the weight of a layer; timm itself excludes vectors."""
         return {name for name, _ in self.named_parameters() if name.endswith('.position.table')}
 
     @torch.jit.ignore
@@ -234,9 +234,9 @@ class Classifier(nn.Module):
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Remove what the maps of ``indices`` do not need; returns them, counted from 0.
+        """Remove what the maps of ``indices`` do not need; return the indices, counted from 0.
 
-        ``reset_classifier`` gives a model without its head a linear one.
+        ``reset_classifier`` gives a model without a head a linear one.
         """
         net = self.backbone
         take, highest = feature_take_indices(len(net.stages), indices)

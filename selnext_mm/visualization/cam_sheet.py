@@ -49,7 +49,7 @@ def draw_cams(
     method: str,
     with_target: bool = False,
 ) -> None:
-    """A row per image: what the models saw, then one map per model, with its prediction.
+    """Draw a row per image: what the models saw, then one map per model, with its prediction.
 
     Args:
         results: label -> a map per image, as ``class_maps`` returns them.

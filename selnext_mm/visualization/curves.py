@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 COLOURS = [tuple(v / 255 for v in rgb) for rgb in PALETTE]
 MARKERS = 'osD^vP*X'
 BEFORE, AFTER = COLOURS[1], COLOURS[0]  # blue and red, as in Fig. 3
-MAX_CHANNELS = 240  # points per panel that a reader can still tell apart
+MAX_CHANNELS = 240  # more points per panel would be indistinguishable
 
 
 def save_figure(figure: Figure, out: str | Path) -> None:

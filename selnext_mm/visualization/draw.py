@@ -18,9 +18,9 @@ TILE_HEIGHT, MAX_ASPECT = 340, 1.5  # a wider image is scaled to the width inste
 MARGIN, PAIR_GAP, CELL_GAP, ROW_GAP, CAPTION, FOOT = 28, 6, 26, 14, 22, 20
 CAPTION_SIZE = 14
 WIDTH = 1500  # of a sheet, if its number of columns is not given
-CROWDED = 12  # with more objects, labels shrink and those of the tiniest are left out
+CROWDED = 12  # with more objects, labels shrink and the tiniest objects get none
 INK, QUIET, PAPER = (28, 30, 36), (110, 115, 125), (255, 255, 255)
-PALETTE = (  # the first classes; more take hues by the golden ratio
+PALETTE = (  # for the first classes; further hues follow the golden ratio
     (230, 57, 70),
     (29, 120, 216),
     (247, 164, 20),
@@ -64,9 +64,9 @@ def label_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
         return ImageFont.truetype(f'{matplotlib.get_data_path()}/fonts/ttf/{name}', size)
     try:
-        return ImageFont.truetype(name, size)  # the system's
+        return ImageFont.truetype(name, size)  # from the system
     except OSError:
-        return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))  # is FreeType
+        return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))  # it is FreeType
 
 
 def class_colours(categories: list[dict]) -> dict[int, tuple[int, int, int]]:
@@ -98,7 +98,7 @@ def _decode(segmentation: list | dict, height: int, width: int) -> np.ndarray:
 def _spot(
     size: tuple[int, float], box: np.ndarray, taken: list, limits: tuple[int, int]
 ) -> tuple[int, int]:
-    """Top left corner for a label of ``size`` near ``box``, clear of ``taken`` if possible."""
+    """Top left corner for a label of ``size`` near ``box``, avoiding ``taken`` if possible."""
     (w, h), (x0, y0, x1, y1) = size, box
     wishes = [(x0, y0 - h), (x0, y0), (x1 - w, y0 - h), (x0, y1 - h), (x0, y1), (x1 - w, y1)]
     wishes += [(x0, y0 + k * h) for k in range(1, 6)] + [(x1 - w, y0 + k * h) for k in range(6)]
@@ -152,14 +152,14 @@ def draw_instances(
     boxes, crowded = {}, len(instances) > CROWDED
     for item in order:
         x, y, w, h = item.bbox
-        # Before they are whole numbers, which hold no box as far away as a file may have it.
+        # Clipped before rounding, since a box in a file may be too far outside for an integer.
         box = (np.array([x, y, x + w, y + h]) * ratio).clip(0, np.array([*size, *size]) - 1)
         boxes[id(item)] = box = np.round(box).astype(int)
         if with_boxes:
             cv2.rectangle(canvas, box[:2].tolist(), box[2:].tolist(), colours[item.category_id], 1)
     picture = Image.fromarray(canvas)
     pen, font, taken = ImageDraw.Draw(picture), label_font(10 if crowded else 12, bold=True), []
-    for item in reversed(order):  # small objects choose their place first
+    for item in reversed(order):  # small objects choose their position first
         if crowded and min(boxes[id(item)][2:] - boxes[id(item)][:2]) < 18:
             continue
         text = names[item.category_id] + (' (crowd)' if item.crowd else '')
@@ -187,7 +187,7 @@ def elide(text: str, width: int, tail: str = '') -> str:
 
 
 def _rows(cells: list[Cell], columns: int | None) -> list[list[Cell]]:
-    """Rows of ``columns`` cells; or, if None, each cell in the first row with room for it."""
+    """Rows of ``columns`` cells; if None, each cell goes into the first row with room for it."""
     if columns is not None:
         return [cells[i : i + columns] for i in range(0, len(cells), columns)]
     rows: list[list[Cell]] = []

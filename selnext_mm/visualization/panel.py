@@ -24,7 +24,7 @@ from selnext_mm.visualization.draw import (
 
 
 def choose_images(ids: list[int], num: int, seed: int | None = None) -> list[int]:
-    """``num`` of the sorted ids: of each of ``num`` equal parts the middle, or one by ``seed``."""
+    """``num`` of the sorted ids: the middle of each of ``num`` equal parts, or one by ``seed``."""
     ids, num = sorted(ids), min(num, len(ids))
     rng = None if seed is None else np.random.default_rng(seed)
     places = [(i + (0.5 if rng is None else rng.uniform())) * len(ids) / num for i in range(num)]
@@ -148,7 +148,7 @@ def _load_json(path: Path) -> dict | list:
 def load_annotations(path: str | os.PathLike) -> dict:
     """A COCO instances file; :class:`UserError` if it is missing, damaged or empty.
 
-    Of its annotations there is what can be drawn: see
+    It has only those annotations that can be drawn, see
     :func:`~selnext_mm.datasets.check.drawn.check_drawn`.
     """
     content = load_coco(path)
@@ -160,11 +160,11 @@ def load_annotations(path: str | os.PathLike) -> dict:
 
 
 def load_results(path: str | os.PathLike, content: dict, masks: bool = False) -> list[dict]:
-    """Predictions as CocoMetric's ``outfile_prefix`` writes them.
+    """Predictions as written by CocoMetric's ``outfile_prefix``.
 
     ``path`` names the file, or the prefix of PREFIX.segm.json or PREFIX.bbox.json. ``masks``: every
-    prediction needs one. Raises :class:`UserError` if it is missing, damaged, empty or belongs to
-    other annotations.
+    prediction needs a mask. Raises :class:`UserError` if the file is missing, damaged, empty or
+    belongs to other annotations.
     """
     path = Path(path)
     names = (path, Path(f'{path}.segm.json'), Path(f'{path}.bbox.json'))

@@ -15,7 +15,7 @@ LOGARITHMIC = ('lr', 'weight_decay')
 
 
 def draw_trials(metric: str, trials: Sequence['Trial'], out: Path) -> Path:
-    """One panel for each setting; complete trials filled, those stopped early hollow, the best red.
+    """One panel per setting: complete trials filled, those stopped early hollow, the best one red.
 
     Args:
         metric: the label of the scores.

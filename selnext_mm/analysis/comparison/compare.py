@@ -1,4 +1,4 @@
-"""A whole comparison: how much of the data, by how many processes, into which table."""
+"""A whole comparison: amount of data, processes and the table."""
 
 import multiprocessing
 import os
@@ -19,7 +19,7 @@ from selnext_mm.datasets.class_folders import ARCHIVES, find_root, is_archive, u
 from selnext_mm.errors import UserError
 
 FOLDER = 'cls/cifar10'
-# What two cores do in about half an hour for fourteen configs and three seeds.
+# What two cores can do in about half an hour for fourteen configs and three seeds.
 REDUCED = dict(train_images=4000, val_images=1000, epochs=5, size=32)
 # The same for the quick recipe, six configs and three seeds in about an hour.
 QUICK_REDUCED = dict(train_images=8000, val_images=2000, epochs=8, size=64)
@@ -28,10 +28,10 @@ QUICK_CPU_BATCH = 128
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared; the fields are the options of ``selnext-mm compare``.
+    """The settings of a comparison; the fields are the options of ``selnext-mm compare``.
 
     Raises:
-        UserError: for a number that cannot be meant, naming the option.
+        UserError: for a number out of range; the message names the option.
     """
 
     data_root: str | Path
@@ -67,7 +67,7 @@ class Comparison:
             raise UserError(f'--seeds {list(self.seeds)}; expected different numbers from 0 on')
 
     def amounts(self, cpu: bool) -> dict[str, int | None]:
-        """How much is trained and tested; None for all, and for the configs' own."""
+        """How much is trained and tested; None means all, or the config's own value."""
         amount: dict[str, int | None] = {}
         for name, reduced in (QUICK_REDUCED if self.recipe == 'quick' else REDUCED).items():
             given = getattr(self, name)
@@ -120,13 +120,13 @@ def compare(
     """Train, test and measure what is not finished yet, and write the tables.
 
     Args:
-        command: what stands below the table.
+        command: printed below the table.
         table_only: run nothing, write the table of what is finished.
-        say: takes a line for each step, and the table.
+        say: called with a line for each step, and with the table.
 
     Returns:
-        str: the table, which is in ``out/comparison.md``, ``.csv`` and ``.json`` as well; they are
-            written whatever ends the runs.
+        str: the table, which is also in ``out/comparison.md``, ``.csv`` and ``.json``; they are
+        written even if the runs end early.
 
     Raises:
         UserError: for configs or data that do not fit, and if a process fails.

@@ -1,4 +1,4 @@
-"""What a comparison consists of: configs, seeds, how much is trained and tested, and results.
+"""The parts of a comparison: configs, seeds, how much is trained and tested, and results.
 
 Every run is a stock mmengine run in ``<out>/runs/<config>_seed<k>/`` and leaves ``result.json``
 there; :mod:`.comparison.runs` executes it, :mod:`.comparison.table` writes the table.
@@ -62,7 +62,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Model:
-    """One config of the comparison; ``digest`` shows whether a result is of exactly this config."""
+    """One config of the comparison; ``digest`` shows if a result is from exactly this config."""
 
     label: str
     cfg: Config
@@ -137,7 +137,7 @@ def load_models(names: Sequence[str], quick_batch_size: int | None = None) -> li
 
 
 def check_config(name: str, cfg: Config) -> None:
-    """Check that a config has the entries through which length, size and data are set.
+    """Check that a config has the entries that set length, size and data.
 
     Raises:
         UserError: if one is missing; the message names it.

@@ -103,7 +103,7 @@ def decode(paths: Sequence[Path], file: Path) -> None:
 
 
 def _changed(path: Path) -> int:
-    """When a file was last changed or put in its place, in ns; 0 for one that is not there."""
+    """When a file was last changed or moved into place, in ns; 0 if it does not exist."""
     try:
         found = path.stat()
     except OSError:
@@ -132,7 +132,7 @@ class DecodedImages(Dataset):
         paths = [folder / name for name, _ in rows]
         key = hashlib.sha256(f'{folder}\n{text}'.encode()).hexdigest()[:8]
         file = Path(ann_file).with_suffix(f'.{key}.npy')
-        # Images that were replaced since are decoded again.
+        # Images that have been replaced since are decoded again.
         if not file.exists() or _changed(file) < max(map(_changed, paths), default=0):
             decode(paths, file)
         self.images = np.load(file, mmap_mode='r')
@@ -190,9 +190,9 @@ class CropFlipPreprocessor(BaseDataPreprocessor):
 
 
 def crop_and_flip(images: Tensor, padding: int) -> Tensor:
-    """Images (B, C, H, W) padded with zeros, cropped back to (H, W), and perhaps mirrored.
+    """Images (B, C, H, W) padded with zeros, cropped back to (H, W), and randomly flipped.
 
-    The place of the crop is uniform and the chance of a flip 1/2, both drawn for each image.
+    The crop position is uniform and the flip probability 1/2; both are drawn for each image.
     """
     count, _, height, width = images.shape
     padded = torch.nn.functional.pad(images, (padding,) * 4)

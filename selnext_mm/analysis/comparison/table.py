@@ -68,7 +68,7 @@ def resolved(rows: Sequence[dict]) -> float | None:
 
 
 def distinct(results: Sequence[dict], key: str) -> str:
-    """The distinct values of a dict that every result has, as text."""
+    """The distinct values of a dict that every result has, as a string."""
     texts = {', '.join(f'{k} {v}' for k, v in r[key].items()) for r in results}
     return '; '.join(sorted(texts)) or 'nothing was run'
 

@@ -1,4 +1,4 @@
-"""Parameters and FLOPs that the papers print, and what our models have."""
+"""Parameters and FLOPs as printed in the papers, and those of our models."""
 
 from typing import Any
 

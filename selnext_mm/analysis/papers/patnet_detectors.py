@@ -39,7 +39,7 @@ def fasternet(params: str, flops: str, exact: tuple[int, int]) -> PaperFigure:
 def other(
     params: str, flops: str, exact: tuple[int, int], backbone: dict, widths: list[int], **known: Any
 ) -> PaperFigure:
-    """A backbone that has no config here: PATNet-S's with this one in it."""
+    """A backbone without a config here: PATNet-S's config with this backbone."""
     options = {'backbone': {'_delete_': True, **backbone}, 'neck.in_channels': widths}
     return detector(params, flops, exact, config=OURS, options=options, **known)
 
@@ -73,7 +73,7 @@ def patnet(params: str, flops: str, exact: tuple[int, int], deployed: str, why: 
     return detector(params, flops, exact, params_reason=why, flops_reason=reason)
 
 
-# In the order of the command: a config, then the models that are it with other options.
+# In the order of the command: a config, then the models that are variants of it.
 TABLE2 = {
     OURS: patnet(
         *('46.9', '216', (46_989_096, 228_941_905_748), '226.3'),

@@ -1,4 +1,4 @@
-"""What a paper prints of a model's parameters and FLOPs, with the rounding of its digits."""
+"""Parameters and FLOPs as a paper prints them, and the rounding of its digits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class PaperFigure:
         params_counter: ``'params'``, or ``'trainable_params'`` where the paper leaves out frozen
             parameters.
         params_reason, flops_reason: why the printed figure cannot be met; empty where it must be.
-        note: what else a reader of the row has to know.
+        note: further remarks for readers of the row.
         config, options: for a printed model that has no config of its own: the config to start
             from, and the values of ``cfg.model`` to change in it, by dotted key.
         requires: an optional package that is needed to build the model.

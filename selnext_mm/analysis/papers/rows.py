@@ -1,4 +1,4 @@
-"""Configs measured and held against what the papers print of them."""
+"""Measured configs compared with the figures that the papers print."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ def counted_params(measured: Complexity, paper: PaperFigure | None) -> int:
 
 
 def compare(config: str, measured: Complexity, paper: PaperFigure | None) -> Row:
-    """Hold ``measured`` against the printed figures; another image size has no printed FLOPs.
+    """Compare ``measured`` with the printed figures; another image size has no printed FLOPs.
 
     A reason excuses that its own figure is not met, never a count other than the recorded one.
     """
@@ -70,7 +70,7 @@ def compare(config: str, measured: Complexity, paper: PaperFigure | None) -> Row
 
 
 def measure_quietly(path: Path, shape: tuple[int, int] | None, options: Mapping = {}) -> Complexity:
-    """Measure without the remarks that models log when they are built.
+    """Measure without the lines that models log when they are built.
 
     ``options`` are values of ``cfg.model`` to change, by dotted key.
     """
@@ -88,7 +88,7 @@ def measure_quietly(path: Path, shape: tuple[int, int] | None, options: Mapping 
 
 
 def figures_of(config: str) -> dict[str, PaperFigure | None]:
-    """What is printed of a config, and of the models of a paper that are it with other options."""
+    """The printed figures of a config, and of a paper's models that are variants of it."""
     changed = {row: figure for row, figure in PAPER_FIGURES.items() if figure.config == config}
     return {config: PAPER_FIGURES.get(config), **changed}
 
@@ -96,12 +96,12 @@ def figures_of(config: str) -> dict[str, PaperFigure | None]:
 def measure_rows(
     names: list[str], shape: tuple[int, int] | None = None
 ) -> Iterator[Row | tuple[str, str]]:
-    """A row for each config, and for each printed model that is it with other options.
+    """A row for each config, and for each printed model that is a variant of it.
 
     Args:
-        names: configs; with none of them all that have printed figures.
-        shape: image size (height, width) in place of the default one, to which alone printed
-            figures belong.
+        names: configs; if empty, all that have printed figures.
+        shape: image size (height, width) instead of the default; printed figures hold only for
+        the default.
 
     Yields:
         Row | tuple[str, str]: a row; where nothing was named, (config, package) for one that needs

@@ -1,6 +1,6 @@
 """Other projects' weights under our names: one file per source, and a table in ``sources``.
 
-``rules`` has what all of them share.
+``rules`` has the code that they share.
 
 Not here: reading files, and whether the weights fit a model (``checkpoints/``).
 """

@@ -69,7 +69,7 @@ def mobilenet_rules() -> Rules:
         renames.append((rf'features\.{number}\.1\.{BATCH_NORM}', rf'backbone.{name}.bn.\1'))
     for number, stage, block, expansion, _ in mobilenet_blocks():
         theirs, ours = rf'features\.{number}\.', f'backbone.layer{stage}.{block}.conv.'
-        # Convolution and norm before an activation are one module; the last pair is two modules.
+        # Convolution and norm before an activation form one module; the last pair is two modules.
         last = 1 if expansion == 1 else 2
         renames += [
             (rf'{theirs}conv\.([0-{last - 1}])\.0\.weight', rf'{ours}\g<1>.conv.weight'),

@@ -1,4 +1,4 @@
-"""Classifiers trained with this package: their names are ours already."""
+"""Classifiers trained with this package, which already have our names."""
 
 import re
 
@@ -32,7 +32,7 @@ def map_own(state: StateDict, target: str) -> KeyMapping:
     """A classifier of this package; for a detector without final norm, neck and head.
 
     The names and shapes of a SELNeXt are checked against its arch, except attention and block norm,
-    which a config may exchange. Of other backbones only the names are checked.
+    which a config may replace. For other backbones only the names are checked.
     """
     mapped, dropped = rename(state, OWN_RULES, 'classifier')
     if not any(key.startswith('backbone.') for key in mapped):

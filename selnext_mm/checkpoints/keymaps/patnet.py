@@ -20,7 +20,7 @@ HEAD_WIDTH = 1280
 
 
 def _stage_rules() -> list[tuple[str, str]]:
-    """In the source, stages have even numbers and the merging layers before them odd ones."""
+    """In the source, stages have even numbers, and the merging layers before them odd numbers."""
     rules = []
     for i in range(NUM_STAGES):
         if i:
@@ -53,7 +53,7 @@ PARTIALNET_RULES = Rules(
         (r'patch_embed\.proj\.(weight)', r'backbone.downsample_layers.0.0.\1'),
         (rf'patch_embed\.norm\.{BATCH_NORM}', r'backbone.downsample_layers.0.1.\1'),
         *_stage_rules(),
-        # Detection backbones: the norm of stage 2i in the source is that of output i here.
+        # Detection backbones: the norm of stage 2i in the source is the norm of output i here.
         *((rf'norm{2 * i}\.{BATCH_NORM}', rf'backbone.norm{i}.\1') for i in range(NUM_STAGES)),
         (r'avgpool_pre_head\.1\.(weight)', r'neck.conv.\1'),
         (r'head\.(weight|bias)', r'head.fc.\1'),
@@ -158,7 +158,7 @@ def map_partialnet(state: StateDict, target: str) -> KeyMapping:
             dropped[key] = OUTPUT_NORM_ONLY
         else:
             taken[key] = tensor
-    # As for a classifier, which drops nothing more: the head is gone, and norm3 is an output's.
+    # As for a classifier, where nothing more is dropped: no head, and norm3 is an output's norm.
     mapped, _ = rename(taken, PARTIALNET_RULES, 'classifier')
     arch = check(mapped, target)
     new_norms = target == 'detection' and not any(k.startswith('backbone.norm') for k in mapped)

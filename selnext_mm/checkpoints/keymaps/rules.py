@@ -44,8 +44,8 @@ class KeyMapping:
         dropped: key of the source -> why it has no place in the target.
         at_init: pattern of our names -> why no source tensor exists; these parameters keep
             the model's initial values.
-        arch: the architecture that the tensors belong to, or the backbone's arguments as text.
-        model: type of the backbone.
+        arch: the architecture that the tensors belong to, or the backbone's arguments as a string.
+        model: class name of the backbone.
     """
 
     state: StateDict
@@ -59,7 +59,7 @@ class KeyMapping:
 class Rules:
     """Full-match patterns of one source: ``renames`` to our names, ``drops`` with reasons.
 
-    ``of_detectors`` is what to do with a detector of that source.
+    ``of_detectors`` says what to do with a detector of that source.
     """
 
     renames: tuple[tuple[str, str], ...]

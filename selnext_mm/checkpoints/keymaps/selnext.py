@@ -1,4 +1,4 @@
-"""Our names for the weights of SELNeXt's authors and of ConvNeXt from three projects."""
+"""Our names for weights of SELNeXt's authors, and of ConvNeXt from three projects."""
 
 import re
 from functools import partial
@@ -22,7 +22,7 @@ REDUCTION = 16  # squeeze ratio of SELN, on the expanded width 4C
 _BLOCK = r'stages\.\d+\.\d+\.'
 
 
-# Meta's names of ConvNeXt's parts, which SELNeXt's authors and DINOv3 keep.
+# Meta's names of ConvNeXt's parts, which SELNeXt's authors and DINOv3 also use.
 _META_RENAMES = (
     (rf'(downsample_layers\.[0-3]\.[01]\.{PARAM})', r'backbone.\1'),
     (rf'({_BLOCK}gamma)', r'backbone.\1'),
@@ -62,7 +62,7 @@ CONVNEXT_TIMM_RULES = Rules(
     drops=((rf'{_TIMM_BLOCK}norm\.{PARAM}', _NO_NORM),),
 )
 
-# What transformers calls the parts of DINOv3's ConvNeXt.
+# Names in transformers of the parts of DINOv3's ConvNeXt.
 _HF_BLOCK = r'(?:model\.)?stages\.(\d+)\.layers\.(\d+)\.'
 _HF_RENAMES = (
     (
@@ -142,7 +142,7 @@ def expected_shapes(
 ) -> dict[str, Shape]:
     """Names and shapes of a SELNeXt.
 
-    ``num_classes=None`` leaves out the final norm and the head, -1 the head alone.
+    ``num_classes=None`` leaves out the final norm and the head, -1 only the head.
     """
 
     def add(name: str, weight: Shape, bias: int | None = None) -> None:

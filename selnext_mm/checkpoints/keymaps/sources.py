@@ -21,7 +21,7 @@ KEY_MAPS: dict[str, Callable[[StateDict, str], KeyMapping]] = {
     'selnext': map_selnext,
     'convnext-mmpretrain': map_convnext_mmpretrain,
     'timm-convnext': map_convnext_timm,
-    'dinov3-convnext': map_convnext_meta,  # by Meta or transformers; Meta's ConvNeXt
+    'dinov3-convnext': map_convnext_meta,  # from Meta or transformers; Meta's ConvNeXt
     'nanet': map_nanet,
     'partialnet': map_partialnet,
     'selnext_mm': map_own,

@@ -1,6 +1,6 @@
-"""Is the data fit to train on? One file per kind of check; ``config`` runs them for a config.
+"""Checks whether data is fit to train on, one file per kind; ``config`` runs them for a config.
 
-Reads and reports; changes nothing.
+They read and report, and change nothing.
 
 Not here: whether files can be read as labels at all (``datasets/formats/``).
 """

@@ -1,8 +1,8 @@
 """The categories of a COCO file against the classes of a config.
 
-mmdet asks for the ids of the categories whose names are among the classes, in the order of the
-file, and numbers them 0, 1, ...: a name that is missing or misspelt shifts the labels of all that
-follow, and another order silently gives the labels other names.
+mmdet takes the ids of the categories whose names are among the classes, in the order of the file,
+and numbers them 0, 1, ... So a missing or misspelt name shifts the labels of all that follow, and
+another order silently gives the labels other names.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ from selnext_mm.datasets.check.findings import Report
 from selnext_mm.datasets.coco_content import is_id, mixed_ids
 from selnext_mm.text import counted, near, preview
 
-# Text and remedy for ids of both kinds.
+# Text and remedy for a mixture of string and numeric ids.
 MIXED = (
     'some ids are texts and some are numbers, which cannot be put in one order',
     'Write all ids in one way',
@@ -59,7 +59,7 @@ def read_categories(report: Report, categories: list) -> list[tuple]:
 
 
 def check_categories(report: Report, categories: list, classes: Sequence[str]) -> dict:
-    """Category id -> class name for the categories that the config uses; report what differs."""
+    """Category id -> class name for the categories that the config uses; report differences."""
     pairs = read_categories(report, categories)
     names = [name for _, name in pairs]
     classes = list(classes)

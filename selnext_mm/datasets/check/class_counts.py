@@ -1,4 +1,4 @@
-"""Where a config says how many classes there are."""
+"""The places where a config sets the number of classes."""
 
 from collections.abc import Iterator
 
@@ -9,9 +9,9 @@ CLASS_HEADS = ('bbox_head', 'mask_head', 'decode_head', 'auxiliary_head')
 
 
 def class_counts(cfg: Config) -> Iterator[tuple[str, int]]:
-    """(place, number) where a classifier's config says how many classes there are.
+    """(place, number) wherever a classifier's config sets the number of classes.
 
-    The head, the preprocessor, which makes vectors of the labels, and mixing augmentations.
+    These are the head, the preprocessor (which turns labels into vectors) and mixing augmentations.
     """
     augments = (cfg.model.get('train_cfg') or {}).get('augments') or []
     for place, node in (
@@ -21,7 +21,7 @@ def class_counts(cfg: Config) -> Iterator[tuple[str, int]]:
     ):
         if not isinstance(node, dict) or not isinstance(node.get('num_classes'), int):
             continue
-        # A preprocessor uses its number where labels become vectors.
+        # A preprocessor uses its number when it turns labels into vectors.
         if place == 'model.head' or augments or node.get('to_onehot') or node.get('batch_augments'):
             yield f'{place}.num_classes', node['num_classes']
     many = isinstance(augments, list | tuple)

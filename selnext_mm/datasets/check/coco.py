@@ -1,4 +1,4 @@
-"""Is a COCO file fit to train on? Everything that mmdet would drop, mislabel or stop at.
+"""Checks of a COCO file: everything that mmdet would drop, mislabel or stop at.
 
 The rules are those of mmdet's ``CocoDataset``: it silently leaves out annotations that
 are marked ``ignore``, lie outside their image, are under a pixel wide or high, have no area, or
@@ -15,10 +15,10 @@ from selnext_mm.datasets.check.masks import FATAL, FINE, finite, judge_mask
 from selnext_mm.datasets.coco_content import is_id, normalise
 from selnext_mm.text import preview, short
 
-TOO_MANY = 0.5  # share of annotations without use from which on a run is ruined
-CROWDED = 0.1  # share of iscrowd from which on it is remarkable; COCO has 1.2 %
-TOLERANCE = 1.0  # pixels that a box may stick out; COCO's own do by fractions of one
-ENOUGH = 5  # boxes from which on a pattern in them is believed
+TOO_MANY = 0.5  # share of unusable annotations from which on a run is ruined
+CROWDED = 0.1  # share of iscrowd from which on it is reported; COCO has 1.2 %
+TOLERANCE = 1.0  # pixels that a box may exceed the image; COCO's boxes do by fractions
+ENOUGH = 5  # number of boxes from which on a pattern in them is reported
 UNSCORED = 'test_evaluator.format_only=True test_evaluator.outfile_prefix=DIR/NAME'
 
 
@@ -33,18 +33,18 @@ def check_coco(
     labelled: bool = True,
     scored: bool = False,
 ) -> Report:
-    """Check a COCO file that :func:`read_coco` has read; never raises for what is in it.
+    """Check a COCO file that :func:`read_coco` has read; never raises for its content.
 
     Args:
         content: the file's content.
         classes: the class names of the config.
         name, source: for the report.
         with_mask: the pipeline loads masks, so every used annotation needs a segmentation.
-        deep: also look at the area and place of every polygon.
-        min_size: images of which a side is shorter are left out (mmdet's ``filter_cfg``).
+        deep: also check the area and position of every polygon.
+        min_size: images with a shorter side are left out (mmdet's ``filter_cfg``).
         labelled: False for a test set whose predictions are only written.
-        scored: predictions are compared with it. pycocotools looks at the boxes and masks of all
-            objects of a class, those that training leaves out included.
+        scored: predictions are evaluated against it. pycocotools reads boxes and masks of all
+        objects of a class, including those that training leaves out.
     """
     report = Report(name, str(source))
     changes = normalise(content)
@@ -76,7 +76,7 @@ def _small_images(report: Report, count: int, min_size: float) -> None:
 
 
 class _Annotations:
-    """One pass over the annotations: counts by reason, the first few of each as examples."""
+    """One pass over the annotations: counts by reason, with the first few as examples."""
 
     def __init__(self, report, images, known, categories, with_mask, deep, small, scored) -> None:
         self.report, self.images, self.known = report, images, known

@@ -1,4 +1,4 @@
-"""The data sets of a config, checked: which files, which classes, which rules apply."""
+"""Checks of the data sets of a config: which files, classes and rules apply."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ from selnext_mm.text import counted, did_you_mean, preview
 
 
 def dataset_class(cfg: Config, dataset: dict) -> type:
-    """The registered class of a dataset dict; :class:`UserError` names the nearest ones."""
+    """The registered class of a dataset dict; the :class:`UserError` suggests similar names."""
     check_scope(cfg)
     name = str(dataset.get('type'))
     scope = cfg.get('default_scope', 'mmengine')
@@ -47,12 +47,12 @@ def class_names(kind: type, dataset: dict) -> tuple[str, ...] | None:
     """The classes that a dataset dict ends up with: ``metainfo``, else those of its class.
 
     Raises:
-        UserError: for ``metainfo.classes`` that are no list of names or a file that is not there.
+        UserError: if ``metainfo.classes`` is not a list of names, or names a missing file.
     """
     metainfo = dict(dataset.get('metainfo') or {})
     classes = metainfo.get('classes', getattr(kind, 'METAINFO', {}).get('classes'))
     if isinstance(classes, str):
-        if not Path(classes).expanduser().is_file():  # from which mmengine reads the names
+        if not Path(classes).expanduser().is_file():  # mmengine reads the names from it
             raise UserError(
                 f'metainfo.classes = {classes!r} is no file; a single class is written '
                 f"('{classes}',), with a comma"
@@ -74,19 +74,19 @@ def loads_masks(pipeline: Sequence) -> bool:
 
 
 def _evaluators(cfg: Config, loader: str) -> list[dict]:
-    """The metrics that score what a loader gives."""
+    """The metrics that evaluate the data of a loader."""
     split = loader.removesuffix('_dataloader')
     return [e for name, e in iter_evaluators(cfg) if name == f'{split}_evaluator']
 
 
 def _only_written(cfg: Config, loader: str) -> bool:
-    """Are the predictions on this data set written and not scored? It needs no labels then."""
+    """Whether predictions on this data set are written but not scored, so labels are not needed."""
     metrics = _evaluators(cfg, loader)
     return bool(metrics) and all(m.get('format_only') for m in metrics)
 
 
 def _metrics(cfg: Config, loader: str) -> set[str]:
-    """Names of what the COCO metrics of a loader score: 'bbox', 'segm', ..."""
+    """The metric names of a loader's COCO metrics: 'bbox', 'segm', ..."""
     names: set[str] = set()
     for node in _evaluators(cfg, loader):
         metric = node.get('metric') or ()
@@ -104,7 +104,7 @@ def _prefix(dataset: dict) -> str:
 
 
 def check_dataset(cfg: Config, loader: str, dataset: dict, deep: bool = True) -> Report | None:
-    """Report on one dataset dict; None for a kind that there are no rules for."""
+    """Report on one dataset dict; None for a type without rules."""
     root = str(dataset.get('data_root') or '')
     if '://' in root:
         return None
@@ -143,7 +143,7 @@ def check_dataset(cfg: Config, loader: str, dataset: dict, deep: bool = True) ->
 
 
 def _check_old_forms(cfg: Config, dataset: dict, report: Report) -> None:
-    """Classes that are named where only mmdet 2 looked, and so are not read."""
+    """Report classes that are set where only mmdet 2 read them."""
     if (dataset.get('metainfo') or {}).get('classes') is not None:
         return
     found = [key for key in ('CLASSES', 'classes', 'metainfo') if cfg.get(key)]
@@ -228,11 +228,11 @@ def check_config(
     Args:
         cfg: a full config.
         loaders: which of its loaders.
-        deep: False for the quick form: annotation files and names of files, no polygon's area.
+        deep: False for a quick check: annotation files and file names, but no polygon areas.
         on_dataset: called with each new report, before the next data set is read.
 
     Raises:
-        UserError: an annotation file or folder that cannot be read at all.
+        UserError: if an annotation file or folder cannot be read at all.
     """
     reports: dict[str, Report] = {}
     for loader, dataset in iter_datasets(cfg, loaders):
@@ -252,7 +252,7 @@ def check_config(
 
 
 def _check_names(cfg: Config, reports: list[Report]) -> None:
-    """A label has one name: the lists of classes of a config are in one order."""
+    """Check that all class lists of a config have the same order, so that a label has one name."""
     named: dict[tuple[str, ...], str] = {}
     for loader, dataset in iter_datasets(cfg, LOADERS):
         classes = (dataset.get('metainfo') or {}).get('classes')
@@ -275,12 +275,12 @@ _KEYS = ('type', 'data_root', 'ann_file', 'data_prefix', 'split', 'metainfo')
 
 
 def _is_list(report: Report) -> bool:
-    """Was the report made from a file, not from class folders?"""
+    """Whether the report is about a file, not about class folders."""
     return Path(report.source).is_file()
 
 
 def _stop_on(report: Report, ending: str, leave_out: str = '') -> None:
-    """Raise :class:`UserError` for the errors of a report, but for those of one check."""
+    """Raise :class:`UserError` for the errors of a report, except those of one check."""
     errors = [f for f in report.errors if f.check != leave_out]
     if errors:
         sentences = '; '.join(f.sentence() for f in errors[:3])
@@ -292,7 +292,7 @@ def _stop_on(report: Report, ending: str, leave_out: str = '') -> None:
 
 
 def stop_on_bad_labels(cfg: Config, loader: str) -> None:
-    """:class:`UserError` for labels that would ruin a run, whatever classes the model has."""
+    """Raise :class:`UserError` for labels that would ruin a run of a model with any classes."""
     for name, dataset in iter_datasets(cfg, (loader,)):
         report = check_dataset(cfg, name, dataset, deep=False)
         if report is not None:
@@ -300,10 +300,10 @@ def stop_on_bad_labels(cfg: Config, loader: str) -> None:
 
 
 def stop_on_bad_data(cfg: Config, loaders: Sequence[str]) -> list[str]:
-    """The quick form before a run: lines to log.
+    """The quick check before a run; returns lines to log.
 
     Raises:
-        UserError: if a data set has what would ruin the run.
+        UserError: if something in a data set would ruin the run.
     """
     reports = check_config(cfg, loaders, deep=False)
     for report in reports:

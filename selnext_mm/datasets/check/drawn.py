@@ -1,4 +1,4 @@
-"""Can what a COCO file and COCO results say be scored and drawn? Else one message."""
+"""Check that a COCO file and COCO results can be scored and drawn, with one message if not."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ def is_box(value) -> bool:
 
 
 def mask_of(segmentation, width: int, height: int) -> list | dict | None:
-    """``segmentation`` in a form that can be drawn over its image; None if it cannot be."""
+    """``segmentation`` in a form that can be drawn over its image; None if that is impossible."""
     state, _ = judge_mask(segmentation, width, height, deep=False)
     return None if state == FATAL else drawable(segmentation)
 
@@ -37,18 +37,18 @@ def _stop_at(records: list, fits: Callable, what: str, path: str | os.PathLike) 
 
 
 def check_drawn(content: dict, path: str | os.PathLike) -> None:
-    """Leave in ``content``, in place, what a training would take, each with an id from 1.
+    """Keep in ``content``, in place, only what a training would use, with ids from 1.
 
     Objects that are marked ignore and have no box are left out. A mask that cannot be drawn is
-    taken from its object, which has its box then: a model without masks can be trained on it.
+    removed from its object, which keeps its box: a model without masks can be trained on it.
 
     Args:
         content: a COCO file whose images and categories can be told apart by their ids.
         path: for messages.
 
     Raises:
-        UserError: for images without a size, and annotations without an id, a flag, a box or an
-            area.
+        UserError: for images without a size, and annotations without a valid id, flag, box or
+        area.
     """
     _stop_at(
         content['images'],
@@ -84,16 +84,15 @@ def check_masks(content: dict, categories: Iterable, path: str | os.PathLike) ->
 def check_results(
     results: list, content: dict, path: str | os.PathLike, masks: bool = False
 ) -> None:
-    """Raise :class:`UserError` for predictions that are none, or belong to other annotations.
+    """Raise :class:`UserError` for invalid predictions, or predictions for other annotations.
 
-    Masks that cannot be drawn for want of points are put, in place, in the form of those without
-    a pixel.
+    Masks with too few points to be drawn are replaced, in place, by empty masks.
 
     Args:
-        results: what a file of COCO results holds.
+        results: the content of a COCO results file.
         content: a COCO file that :func:`check_drawn` has passed.
         path: for messages.
-        masks: every prediction needs one.
+        masks: every prediction needs a mask.
     """
     sizes = {r['id']: (r['width'], r['height']) for r in content['images']}
     categories = {c['id'] for c in content['categories']}

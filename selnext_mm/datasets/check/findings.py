@@ -14,7 +14,7 @@ class Finding:
     """One thing that is wrong or worth knowing.
 
     Attributes:
-        level: ``error`` ruins or stops a run, ``warn`` costs data, ``note`` is for information.
+        level: ``error`` ruins or stops a run, ``warn`` loses data, ``note`` is for information.
         check: short name of the check, stable for scripts.
         text: what was found, in words, with counts.
         remedy: what to do about it.
@@ -46,8 +46,8 @@ class Report:
         objects: number of annotations (0 for classification).
         used: annotations, or images, that a run learns from.
         classes: class name -> [used annotations, images with one], in the order of the config.
-        counted: False where only a part was looked at, so that the numbers say nothing.
-        paths: path of each image -> (width, height) as annotated, None where unknown.
+        counted: False if only a part was read, so that the numbers mean nothing.
+        paths: path of each image -> (width, height) as annotated, None if unknown.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Image folders of a classifier: one folder per class, or a list of paths and labels.
+"""Checks of a classifier's images: one folder per class, or a list of paths and labels.
 
-mmpretrain numbers the folders in alphabetical order, each data set for itself: a class without a
-folder in one of them shifts the labels of all that follow.
+mmpretrain numbers the folders in alphabetical order, separately for each data set: a class without
+a folder in one of them shifts the labels of all that follow.
 """
 
 import inspect
@@ -17,14 +17,14 @@ from selnext_mm.datasets.text_lists import read_lines
 from selnext_mm.errors import UserError
 from selnext_mm.text import counted, preview
 
-LOOKED_AT = 200  # files of a class folder, in the quick form
-MISPLACED = 0.5  # share of images in another class's folder from which on it is no correction
+LOOKED_AT = 200  # files of a class folder that the quick check reads
+MISPLACED = 0.5  # share of images in another class's folder from which on it is a mistake
 
 
 def extensions_of(kind: type, dataset: Mapping) -> Sequence[str]:
-    """What the names of the images of a data set end in: its argument, else its class's own.
+    """The image suffixes of a data set: its argument, else the default of its class.
 
-    mmpretrain's ImageNet has it as an attribute, CustomDataset as the default of its argument.
+    mmpretrain's ImageNet has them as an attribute, CustomDataset as the default of its argument.
     """
     given = dataset.get('extensions') or getattr(kind, 'IMG_EXTENSIONS', None)
     if given:
@@ -39,7 +39,7 @@ def extensions_of(kind: type, dataset: Mapping) -> Sequence[str]:
 def images_below(
     folder: str | os.PathLike, extensions: tuple[str, ...] = IMAGE_SUFFIXES
 ) -> Iterator[str]:
-    """Paths of the images in ``folder`` and its folders, without a look at the files."""
+    """Paths of the images in ``folder`` and its subfolders; the files are not opened."""
     for path in _files_below(folder):
         if path.lower().endswith(extensions):
             yield path
@@ -54,7 +54,7 @@ def _files_below(folder: str | os.PathLike[str]) -> Iterator[str]:
 
 
 def _count(folder: Path, extensions: tuple[str, ...], deep: bool) -> tuple[list[str], Counter[str]]:
-    """(images, how many others there are of each suffix of an image) of a class folder."""
+    """(images, counts of other image files by suffix) of a class folder."""
     images, others = [], Counter()
     for path in islice(_files_below(folder), None if deep else LOOKED_AT):
         if path.lower().endswith(extensions):
@@ -69,7 +69,7 @@ def _count(folder: Path, extensions: tuple[str, ...], deep: bool) -> tuple[list[
 
 
 def _check_order(report: Report, names: Sequence[str], classes: Sequence[str]) -> None:
-    """The folders give the numbers: a name of the config that is another folder's is wrong."""
+    """The folders define the numbers: report config names that belong to another folder."""
     place = {name: i for i, name in enumerate(names)}
     wrong = [c for i, c in enumerate(classes) if place.get(c, i) != i]
     if wrong:
@@ -129,11 +129,11 @@ def check_folder(
     """Check ``folder/<class>/...``.
 
     Args:
-        folder: holds one folder per class.
+        folder: contains one folder per class.
         classes: the class names of the config, None if it has none.
         name: for the report.
-        deep: list all images; else one of each class, which is enough to see that it has any.
-        extensions: what names of images end in.
+        deep: list all images; else one per class, which is enough to see that there are any.
+        extensions: image suffixes.
     """
     folder, extensions = Path(folder).expanduser(), tuple(e.lower() for e in extensions)
     report = Report(name, str(folder), counted=deep)
@@ -175,7 +175,7 @@ def check_folder(
 
 
 def _check_labels(report: Report, labels: dict[int, list[str]], classes: Sequence[str]) -> None:
-    """The list gives the numbers: images that mostly lie in another class's folder are misnamed."""
+    """The list defines the numbers: report classes whose images mostly lie in another's folder."""
     pairs = [
         (classes[label], folder, path)
         for label, paths in labels.items()
@@ -202,7 +202,7 @@ def check_list(
     classes: Sequence[str] | None,
     name: str = 'data set',
 ) -> Report:
-    """Check a text file of lines ``path label``, the paths relative to ``prefix``."""
+    """Check a text file of lines ``path label``, with paths relative to ``prefix``."""
     report = Report(name, str(ann_file))
     lines = read_lines(ann_file, name)
     bad, labels = [], {}

@@ -1,4 +1,4 @@
-"""Are the images of a data set there, readable, whole, and of the size that is annotated?"""
+"""Check that the images of a data set exist, are readable and complete, and have the right size."""
 
 import os
 from collections import defaultdict
@@ -22,14 +22,14 @@ from selnext_mm.datasets.pixels import (
     peculiarities,
 )
 
-MANY = 0.01  # share of missing training images from which on a run is not started
-GLANCED = 6  # images of a data set that are read before a run
+MANY = 0.01  # share of missing training images above which a run is not started
+GLANCED = 6  # number of images of a data set that are read before a run
 TAIL = 64  # bytes; cameras pad the end of a file
 END_MARKS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND'}  # first bytes -> the last mark
 
 
 def missing_files(paths: Iterable[str]) -> tuple[list[str], dict[str, str]]:
-    """Paths that are not there, and for some of them a file whose name is spelt else.
+    """Paths that do not exist, and for some of them a file with a differently spelt name.
 
     Every folder is listed once, which takes a second for the 118,287 images of COCO.
     """
@@ -52,12 +52,12 @@ def missing_files(paths: Iterable[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def check_present(report: Report, training: bool, folder: str = '') -> None:
-    """Add a finding on images of ``report.paths`` that are not there.
+    """Add a finding on images of ``report.paths`` that do not exist.
 
     Args:
-        report: its ``paths`` say which files.
-        training: a training run can do without a few.
-        folder: to which the names of the images are relative.
+        report: its ``paths`` name the files.
+        training: a training run tolerates a few missing files.
+        folder: folder to which the image names are relative.
     """
     missing, near = missing_files(report.paths)
     if not missing:
@@ -82,9 +82,8 @@ def check_present(report: Report, training: bool, folder: str = '') -> None:
 def inspect(path: str | os.PathLike) -> tuple[int, int] | str:
     """(width, height) as training reads the file, or what is wrong with it in words.
 
-    OpenCV decodes, as in the pipelines, so an image that a camera turned has its sides swapped.
-    Some versions of it fill up what a truncated file lacks, so a file without the end mark is read
-    by Pillow, too.
+    OpenCV decodes, as in the pipelines, so the sides of an image with an EXIF rotation are swapped.
+    Some versions of it pad truncated files, so a file without the end mark is read by Pillow, too.
     """
     import cv2
     import numpy as np
@@ -121,14 +120,14 @@ def _whole(path: str | os.PathLike) -> bool:
 
 
 class _Odd:
-    """Images of the right size that training sees otherwise than most programs do."""
+    """Images of the right size that look different in training than in most programs."""
 
     def __init__(self) -> None:
         self.turned, self.kept, self.dark = [], [], []
 
     def take(self, path: str, size, peculiar: Peculiarities) -> None:
         orientation, largest, followed = peculiar
-        # Where the sides tell, the size shows for which pixels the annotations were made.
+        # If the sides differ, the size shows for which orientation the annotations were made.
         tells = orientation in SIDES_SWAPPED and isinstance(size, tuple) and size[0] != size[1]
         if orientation != UPRIGHT and not tells:
             (self.turned if followed else self.kept).append(path)
@@ -171,13 +170,13 @@ class _Odd:
 
 
 def glance(report: Report) -> None:
-    """Add what :func:`check_images` warns of in a few images of ``report.paths``, for a start."""
+    """Add the warnings of :func:`check_images` for only a few images of ``report.paths``."""
     step = max(1, len(report.paths) // GLANCED)
     paths = [p for p in list(report.paths)[::step][:GLANCED] if os.path.isfile(p)]
     odd = _Odd()
     for path in paths:
         peculiar = peculiarities(path)
-        size = report.paths[path]  # none of an image without boxes, which may be turned
+        size = report.paths[path]  # None for an image without boxes, which may be rotated
         odd.take(path, size, peculiar if size else peculiar._replace(orientation=UPRIGHT))
     odd.finish(report, len(paths))
 
@@ -185,10 +184,10 @@ def glance(report: Report) -> None:
 def check_images(
     report: Report, on_image: Callable[[], object] = lambda: None, workers: int | None = None
 ) -> None:
-    """Read every image of ``report.paths`` and add findings; missing ones are left to others.
+    """Read every image of ``report.paths`` and add findings; missing ones are reported elsewhere.
 
     Args:
-        report: its ``paths`` say which files and how large they are annotated.
+        report: its ``paths`` name the files and their annotated sizes.
         on_image: called after each image, for a progress bar.
         workers: threads; default one per processor.
     """

@@ -9,11 +9,11 @@ from selnext_mm.datasets.check.masks import finite
 from selnext_mm.datasets.coco_content import is_id, mixed_ids
 from selnext_mm.text import counted
 
-LARGEST = 2**31 - 1  # pixels; of what the formats of images can hold
+LARGEST = 2**31 - 1  # pixels per side; the limit of image formats
 
 
 def is_size(values: list) -> bool:
-    """Are ``values`` a width and a height? pycocotools takes whole numbers alone."""
+    """Whether ``values`` are a width and a height; pycocotools accepts only integers."""
     return set(map(type, values)) == {int} and all(0 < value <= LARGEST for value in values)
 
 
@@ -68,7 +68,7 @@ def check_image_records(report: Report, records: list) -> dict:
 
 
 def image_paths(content: dict, folder: str) -> dict[str, tuple[int, int] | None]:
-    """Path of each image in ``folder`` -> (width, height) as annotated, None where unknown."""
+    """Path of each image in ``folder`` -> (width, height) as annotated, None if unknown."""
     paths = {}
     for record in content['images']:
         name = record.get('file_name') if isinstance(record, dict) else None

@@ -1,4 +1,4 @@
-"""Why an image that a file names is not there: a name of another machine, or spelt else."""
+"""Why a listed image is missing: the name comes from another machine, or is spelt differently."""
 
 import os
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from unicodedata import normalize
 from urllib.parse import unquote
 
-FOLDERS = 4  # above a missing image, in which one of its name is looked for
+FOLDERS = 4  # number of parent folders in which a missing image is searched
 
 
 def foreign_name(path: str) -> str:
@@ -24,7 +24,7 @@ def _same_letters(name: str) -> str:
     return normalize('NFC', name)
 
 
-# How two spellings of one name differ, and the spelling that they share then.
+# How two spellings of one name differ, and the common spelling.
 SPELLINGS = {
     'upper and lower case differ': str.casefold,
     'the letters are the same, in two forms of Unicode (NFC and NFD)': _same_letters,
@@ -34,7 +34,7 @@ SPELLINGS = {
 
 
 def spelt_else(lost: Iterable[str], present: Iterable[str]) -> dict[str, str]:
-    """Lost name -> the name that is there instead, where one is found."""
+    """Lost name -> the existing name that was found instead."""
     lost, present, found = list(lost), list(present), {}
     for spell in SPELLINGS.values():
         there = {spell(name): name for name in present}
@@ -45,12 +45,12 @@ def spelt_else(lost: Iterable[str], present: Iterable[str]) -> dict[str, str]:
 
 
 def difference(name: str, there: str) -> str:
-    """In what two names of :func:`spelt_else` differ."""
+    """How two names of :func:`spelt_else` differ."""
     return next(words for words, spell in SPELLINGS.items() if spell(name) == spell(there))
 
 
 def elsewhere(path: str, folder: str = '') -> str:
-    """A file with the last name of ``path`` in ``folder`` or in one above ``path``; '' if none."""
+    """A file with the name of ``path`` in ``folder`` or in a parent of ``path``; '' if none."""
     name, places = os.path.basename(path), [folder] if folder else []
     above = os.path.dirname(path)
     for _ in range(FOLDERS):

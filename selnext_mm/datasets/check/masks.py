@@ -1,4 +1,4 @@
-"""Is a COCO segmentation one that mmdet's loader can use?"""
+"""Check that mmdet's loader can use a COCO segmentation."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -6,16 +6,16 @@ from math import isfinite
 from selnext_mm.datasets.coco_content import MIN_NUMBERS, has_runs
 
 MOST_BITS = 40  # of a run length
-# What becomes of an instance: kept, ignored by mmdet, or the end of the run.
+# What happens to an instance: it is kept, it is ignored by mmdet, or it ends the run.
 FINE, IGNORED, FATAL = 'fine', 'ignored', 'fatal'
 NUMBERS = {int, float}
-FAR = 10  # image sizes; what lies farther away is no annotation of this image
+FAR = 10  # image sizes; coordinates farther away do not belong to this image
 
 
 def finite(values: Sequence) -> bool:
-    """Are all of ``values`` finite numbers? True and False are none."""
+    """Whether all of ``values`` are finite numbers; True and False do not count."""
     try:
-        # A nan or an infinity among the terms shows in the sum.
+        # If a term is NaN or infinite, so is the sum.
         return set(map(type, values)) <= NUMBERS and isfinite(sum(map(float, values)))
     except OverflowError:
         return False
@@ -55,10 +55,11 @@ def _judge_polygons(polygons: list, width: float, height: float, deep: bool) -> 
 
 
 def decoded(text: str) -> list[int] | None:
-    """The run lengths of COCO's compressed string; None if it is none.
+    """The run lengths of COCO's compressed string; None if it is invalid.
 
-    Five bits a character, from 48 on, lowest first; bit 6 says that more follow, bit 5 of the last
-    is the sign. From the fourth number on each is the difference to the last but one.
+    Each character holds five bits (its code minus 48), lowest first; bit 6 says that more follow,
+    bit 5 of the last is the sign. From the fourth number on, each is the difference to the number
+    two before it.
     """
     counts: list[int] = []
     value = shift = 0
@@ -95,7 +96,7 @@ def _judge_rle(rle: dict, width: float, height: float) -> tuple[str, str]:
 def judge_mask(segmentation, width: float, height: float, deep: bool = True) -> tuple[str, str]:
     """(``FINE`` | ``IGNORED`` | ``FATAL``, reason) of one annotation's ``segmentation``.
 
-    ``deep`` looks at every coordinate, and for polygons that are empty or outside the image.
+    ``deep`` checks every coordinate, and reports polygons that are empty or outside the image.
     """
     if not segmentation:
         return FATAL, 'no segmentation'

@@ -1,7 +1,7 @@
-"""Images and label maps of a semantic segmentation data set of mmsegmentation.
+"""Checks of images and label maps of an mmsegmentation data set.
 
-A label beyond the classes ends a training in an error of the loss, on a GPU without its place; a
-missing map ends it in the middle of an epoch.
+A label beyond the classes ends a training with an error in the loss, which on a GPU does not name
+the cause. A missing map ends it in the middle of an epoch.
 """
 
 import inspect
@@ -18,13 +18,13 @@ from selnext_mm.datasets.image_suffixes import refuse_unlisted
 from selnext_mm.datasets.text_lists import read_lines
 from selnext_mm.text import counted, preview
 
-LOOKED_AT = 32  # maps, in the quick form
+LOOKED_AT = 32  # maps that the quick check reads
 IGNORED = 255
 REMEDY = 'Set reduce_zero_label as the maps have it, complete metainfo.classes, or mend the maps'
 
 
 def argument(kind: type, dataset: Mapping, name: str, default=None):
-    """What a data set's argument ends up as: given, else the default of its class."""
+    """The value of a data set's argument: as given, else the default of its class."""
     if dataset.get(name) is not None:
         return dataset[name]
     parameter = inspect.signature(kind).parameters.get(name)
@@ -46,7 +46,7 @@ def _names(folder: Path, suffix: str, ann_file: str, report: Report) -> list[str
 
 
 def _reduces(kind: type, dataset: Mapping) -> bool:
-    """Is label 0 of the maps ignored, and all others one less?"""
+    """Whether label 0 of the maps is ignored and all others are reduced by one."""
     for step in dataset.get('pipeline') or ():
         loads = isinstance(step, Mapping) and str(step.get('type')).endswith('LoadAnnotations')
         if loads and step.get('reduce_zero_label') is not None:
@@ -55,7 +55,7 @@ def _reduces(kind: type, dataset: Mapping) -> bool:
 
 
 class _Maps:
-    """What is found in the maps, one after another."""
+    """Collects what is found in the maps."""
 
     def __init__(self, classes: Sequence[str] | None, shift: int) -> None:
         self.classes, self.shift = classes, shift
@@ -117,10 +117,10 @@ def check_maps(
         dataset: its dict.
         classes: the class names that it ends up with; None if they are unknown.
         name: for the report.
-        deep: look at all maps; else at some of them, spread over the data set.
+        deep: read all maps; else some of them, spread over the data set.
 
     Raises:
-        UserError: the folder or list of the images cannot be read.
+        UserError: if the folder or list of the images cannot be read.
     """
     root = os.path.expanduser(str(dataset.get('data_root') or ''))
     prefix = argument(kind, dataset, 'data_prefix', {})
@@ -149,7 +149,7 @@ def check_maps(
     whole = [pair for pair in pairs if pair[1] not in lost and os.path.isfile(pair[0])]
     report.used = len(whole)
     step = 1 if deep else max(1, len(whole) // LOOKED_AT)
-    # Where the config chooses among the classes of a data set, the maps have other numbers.
+    # If the config selects classes of a data set, the maps have other numbers.
     own = getattr(kind, 'METAINFO', {}).get('classes')
     chosen = own is not None and classes is not None and list(own) != list(classes)
     found = _Maps(None if chosen else classes, int(_reduces(kind, dataset)))

@@ -1,4 +1,4 @@
-"""Labels of any format the field uses, found by looking and converted once to COCO files.
+"""Labels of any common format, detected automatically and converted once to COCO files.
 
 Not here: whether the labels are fit to train on (``datasets/check/``).
 """

@@ -13,7 +13,7 @@ from pathlib import Path
 from selnext_mm.disk import fresh_folder, sync
 from selnext_mm.errors import UserError
 
-VERSION = 1  # raise it when the same labels are converted to something else
+VERSION = 1  # increase it when the result of a conversion changes
 MANIFEST = 'dataset.json'
 BLOCK = 1 << 20
 OLD = 86_400.0  # seconds
@@ -30,8 +30,9 @@ def fingerprint(
 ) -> str:
     """32 hexadecimal digits of everything that the conversion depends on.
 
-    The options, name and content of the label files, and of the images name, size in bytes and
-    time of change. Names count from ``root``, so a folder that was moved is the same data set.
+    This is the options, the names and contents of the label files, and the names, sizes in bytes
+    and modification times of the images. Names are relative to ``root``, so a moved folder is the
+    same data set.
     """
     digest = hashlib.blake2b(digest_size=16)
 
@@ -70,7 +71,7 @@ def folder_of(root: Path, key: str) -> Path:
 
 
 def read_manifest(folder: Path) -> dict | None:
-    """What was written about a conversion; None if there is none, or not a whole one."""
+    """The manifest of a conversion; None if it is missing or incomplete."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding='utf-8'))
         files = [folder / split['annotations'] for split in manifest['splits'].values()]
@@ -85,14 +86,14 @@ def read_manifest(folder: Path) -> dict | None:
 def cache_folder(folder: Path):
     """A new folder that becomes ``folder`` when the block ends without an error.
 
-    Of several processes that convert the same labels, the first one's folder stays.
+    If several processes convert the same labels, the first one's folder is kept.
 
     Raises:
         UserError: if the cache cannot be written.
     """
     try:
         with fresh_folder(folder, existing='keep') as temporary:
-            for left in folder.parent.glob('.*.tmp'):  # by processes that were killed
+            for left in folder.parent.glob('.*.tmp'):  # left by killed processes
                 if time.time() - left.stat().st_mtime > OLD:
                     shutil.rmtree(left, ignore_errors=True)
             yield temporary

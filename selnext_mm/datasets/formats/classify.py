@@ -13,7 +13,7 @@ from selnext_mm.errors import UserError
 def list_classes(parts: Parts, folder: Path, fraction: float | None, seed: int) -> dict:
     """Write a list for each split into ``folder``; return the manifest.
 
-    Labels count the class folders of ``train`` by alphabet, in all splits alike.
+    Labels are the alphabetical positions of the class folders of ``train``, in all splits.
 
     Raises:
         UserError: for a split without images, or with other classes than ``train``.

@@ -14,8 +14,8 @@ from selnext_mm.datasets.formats.records import LabelledObject, Labels, SplitLab
 from selnext_mm.errors import UserError
 from selnext_mm.text import counted, short
 
-SAMPLE = 50  # names by which the folder of the images is found
-MOSTLY = 0.5  # share of iscrowd from which on it is a habit of the tool, not a mark
+SAMPLE = 50  # number of names with which the folder of the images is found
+MOSTLY = 0.5  # share of iscrowd from which on it is attributed to the tool and ignored
 LVIS_CATEGORY = ('synset', 'synonyms', 'def', 'frequency', 'image_count', 'instance_count')
 
 
@@ -171,7 +171,7 @@ class CocoLabels(Labels):
         tree, own = self.tree, self.by_split[split].rpartition('/')[0]
 
         def rank(folder: str) -> int:
-            """Near the file first, then folders of the split's name, those of others last."""
+            """Folders near the file first, then those named after the split, other splits last."""
             if folder == own or (own and folder.startswith(f'{own}/')):
                 return 0
             word = split_of_file(folder) if folder else ''
@@ -282,11 +282,11 @@ class CocoLabels(Labels):
 
 
 def _quoted(key) -> str:
-    """An id as it is written in the file, so that "2" and 2 differ."""
+    """An id as written in the file, so that "2" and 2 differ."""
     return f'"{short(key, 40)}"' if isinstance(key, str) else short(key, 40)
 
 
 def _file_name(record: dict) -> str | None:
-    """The name of an image; LVIS has it in an address alone."""
+    """The name of an image; in LVIS it is only part of a URL."""
     name = record.get('file_name') or record.get('coco_url')
     return name if isinstance(name, str) else None

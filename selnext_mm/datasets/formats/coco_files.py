@@ -1,4 +1,4 @@
-"""Which files of a folder are COCO's, of which split, and what the other JSON files are."""
+"""Which files of a folder are COCO files, of which split, and what the other JSON files are."""
 
 import json
 import re
@@ -7,18 +7,18 @@ from pathlib import Path
 from selnext_mm.datasets.coco_file import OTHERS
 from selnext_mm.datasets.formats.files import Tree, split_of
 
-HEAD = 1 << 16  # bytes of a file that are looked at
-# A list, or what is found where one belongs; a path, as in the results of a run, is none.
+HEAD = 1 << 16  # bytes of a file that are read
+# A list, or what may be in its place; not a path, as in the results of a run.
 KEYS = re.compile(r'"(?:images|annotations|categories)"\s*:\s*[\[{n]')
-# What stands before these keys and may be long: licences, a description, a picture of the set.
+# What may come before these keys and be long: licences, a description, a preview image.
 BEFORE = ('"info"', '"licenses"', '"licences"')
-DEPTH = 3  # folders below the root in which annotation files are looked for
-LVIS_IMAGE = ('neg_category_ids', 'not_exhaustive_category_ids')  # its metric reads them
+DEPTH = 3  # levels below the root in which annotation files are searched
+LVIS_IMAGE = ('neg_category_ids', 'not_exhaustive_category_ids')  # read by its metric
 EXPORT = 'export the labels as COCO, YOLO or Pascal VOC'
 
 
 def _head(path: Path) -> str:
-    """The first characters of a JSON file, in whichever of JSON's encodings; '' if unreadable."""
+    """The first characters of a JSON file, in any of JSON's encodings; '' if unreadable."""
     try:
         with open(path, 'rb') as file:
             head = file.read(HEAD)
@@ -43,7 +43,7 @@ def _has_keys(path: Path, head: str) -> bool:
 
 
 def looks_like_coco(path: Path) -> bool:
-    """Does the file begin like a COCO file? Other JSON and results files do not."""
+    """Whether the file begins like a COCO file; other JSON and results files do not."""
     head = _head(path)
     return head.startswith('{') and _has_keys(path, head)
 
@@ -53,19 +53,19 @@ def is_lvis(path: Path) -> bool:
 
 
 def annotation_files(tree: Tree) -> list[str]:
-    """Names of the files that look like COCO's, at most three folders down."""
+    """Names of the files that look like COCO files, at most three levels down."""
     names = [n for n in tree.labels['.json'] if n.count('/') <= DEPTH]
     return [n for n in names if looks_like_coco(tree.path(n))]
 
 
 def split_of_file(name: str) -> str:
-    """The split that a file's name, or the nearest folder that has such a word, stands for."""
+    """The split that a file is named after, or else the nearest folder with such a name."""
     parts = name.split('/')
     return next(filter(None, map(split_of, reversed(parts))), '')
 
 
 def json_kind(path: Path) -> str:
-    """What a JSON file that is not COCO's is instead; '' where nothing is known of it."""
+    """What a JSON file is if it is not a COCO file; '' if unknown."""
     head = _head(path)
     if '"shapes"' in head and '"imagePath"' in head:
         return f'{path.name} is of LabelMe; convert it with labelme2coco'
@@ -79,7 +79,7 @@ def json_kind(path: Path) -> str:
 
 
 def unread_splits(tree: Tree, found: list[str] | tuple[str, ...]) -> list[str]:
-    """Why JSON files that are named after a split are not its labels, a line for each file.
+    """Why JSON files that are named after a split are not its labels, one line per file.
 
     Args:
         tree: the folder.

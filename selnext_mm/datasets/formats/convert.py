@@ -1,4 +1,4 @@
-"""From labels of any format to COCO files: which classes, which task, which split, then writing."""
+"""From labels of any format to COCO files: decide classes, task and splits, then write."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from selnext_mm.datasets.formats.write import CocoWriter
 from selnext_mm.errors import UserError
 from selnext_mm.text import near
 
-MASK_SHARE = 0.99  # of the objects have to have a mask for the task to be masks
+MASK_SHARE = 0.99  # minimum share of objects with a mask for the task "masks"
 LINES = {
     **TEXTS,
     'ignored': 'annotations marked "ignore", left out',
@@ -57,10 +57,10 @@ class Conversion:
         self.choices: list[str] = []
 
     def run(self, fraction: float | None, seed: int) -> dict:
-        """Write the files; return what there is to know about them, for the manifest.
+        """Write the files; return their description for the manifest.
 
         Args:
-            fraction: share of the training images to validate on, where ``parts`` has no ``val``.
+            fraction: share of the training images to validate on, if ``parts`` has no ``val``.
             seed: of that choice.
         """
         self._read()
@@ -147,7 +147,7 @@ class Conversion:
         return names, [labels.class_fields(n) for n in names]
 
     def _task(self) -> bool:
-        """Are the labels masks? Says why not, where some objects have one."""
+        """Whether the labels are masks; if only some objects have one, this is reported."""
         masks, bare = self.spool.masks, self.spool.bare
         if not masks:
             return False
@@ -165,7 +165,7 @@ class Conversion:
         return True
 
     def _outputs(self, fraction: float | None, seed: int) -> dict[str, Callable[[str], str]]:
-        """Split that was read -> to which split an image of it goes."""
+        """Split that was read -> function from an image's name to its output split."""
         outputs = {split: _always(split) for split in self.spool.used}
         if 'val' not in outputs:
             present = self.spool.present['train']
@@ -178,9 +178,9 @@ class Conversion:
         return outputs
 
     def _write(self, classes, fields, masks, outputs) -> dict:
-        """The COCO files; ids run on from one split to the next."""
+        """Write the COCO files; ids are consecutive over all splits."""
         splits, image_id, annotation_id = {}, 1, 1
-        # A split that is made needs the ids of the one before it, hence one pass for each.
+        # A generated split continues the ids of the one before it, hence one pass for each.
         for split in SPLITS:
             source = split if split in outputs else 'train'
             if split == 'test' and 'test' not in outputs:

@@ -1,4 +1,4 @@
-"""Which format stands in a folder."""
+"""Detection of the label format of a folder."""
 
 import os
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from selnext_mm.text import counted
 
 FORMATS = ('coco', 'lvis', 'yolo', 'voc', 'folders')
 ARCHIVES = ('.zip', '.tar', '.tgz', '.gz', '.bz2', '.xz', '.7z', '.rar')
-UP = 2  # folders above an annotation file in which its images are looked for
+UP = 2  # levels above an annotation file in which its images are searched
 BY_LOOKING = 'leave out --format, and the format is found by looking'
 
 
@@ -28,7 +28,7 @@ def open_labels(path: str | os.PathLike, format: str | None = None) -> Labels:
     """The labels in a folder, or those that a .json or .yaml file describes.
 
     Raises:
-        UserError: none found, of several formats, or not to be read.
+        UserError: if labels are not found, of several formats, or unreadable.
     """
     if format is not None and format not in FORMATS:
         raise UserError(f'--format {format}: no such format; choose from {", ".join(FORMATS)}')
@@ -86,7 +86,7 @@ def _of_file(path: Path, format: str | None) -> Labels:
 def _candidates(
     tree: Tree, format: str | None, problems: list[str]
 ) -> dict[str, tuple[str, Callable[[], Labels]]]:
-    """Format -> (the file that shows it, how to open it)."""
+    """Format -> (the file that indicates it, how to open it)."""
     found: dict[str, tuple[str, Callable[[], Labels]]] = {}
     wanted = FORMATS if format is None else (format,)
     if {'coco', 'lvis'} & set(wanted):
@@ -137,7 +137,7 @@ def _yolo(tree: Tree, problems: list[str]) -> str | None:
 
 
 def _unread(tree: Tree) -> list[str]:
-    """A line on images of formats that are not read, [] if there are none."""
+    """A line on images of unsupported formats, [] if there are none."""
     if not tree.unread:
         return []
     return [
@@ -154,7 +154,7 @@ def _predicted(tree: Tree) -> list[str]:
 
 
 def _nothing(tree: Tree, format: str | None, problems: list[str]) -> str:
-    """Why there are no labels, as far as that is known."""
+    """Why there are no labels, as far as known."""
     text = f'no labels found in {tree.root}' + (f' as {format}' if format else '')
     problems = [*problems, *_unread(tree), *_predicted(tree)]
     seen = [counted(len(tree.images), 'image')]
@@ -183,7 +183,7 @@ def _nothing(tree: Tree, format: str | None, problems: list[str]) -> str:
 
 
 def _present(tree: Tree) -> list[str]:
-    """The formats that are there; none where that cannot be said."""
+    """The formats in the folder; empty if unknown."""
     try:
         return list(_candidates(tree, None, []))
     except UserError:

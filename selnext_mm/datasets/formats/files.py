@@ -1,4 +1,4 @@
-"""The files of a data set: one look at the folder, and safe readers of text, YAML and XML."""
+"""The files of a data set: one listing of the folder, and safe readers of text, YAML and XML."""
 
 import os
 import re
@@ -19,7 +19,7 @@ from selnext_mm.text import visible
 
 # mmdet reads with OpenCV, which before 4.11 cannot decode a GIF.
 SUFFIXES = tuple(s for s in IMAGE_SUFFIXES if s != '.gif')
-OF_A_RUN = 'last_checkpoint'  # a file in the folder of a run, which holds no labels
+OF_A_RUN = 'last_checkpoint'  # marks the folder of a run, which contains no labels
 UNREAD = ('.gif', *UNREAD_SUFFIXES)
 LABELS = ('.json', '.xml', '.txt', '.yaml', '.yml', '.names', '.csv')
 MAX_YAML = 4 << 20  # bytes; LVIS's 1203 names take 40,000
@@ -35,7 +35,7 @@ def mmdet_reads(name: str) -> bool:
 
 
 def hidden(name: str) -> bool:
-    """Left out: hidden files and folders, and what macOS puts into archives."""
+    """Whether ``name`` is hidden, or added to archives by macOS."""
     return name.startswith('.') or name == '__MACOSX'
 
 
@@ -50,14 +50,15 @@ def split_of(name: str) -> str:
 class Tree:
     """The images and label files below a folder, as sorted paths relative to it, with ``/``.
 
-    Links are followed; a folder that is met twice is listed once. Hidden files are left out, as are
-    folders of runs and predictions, unless such a folder is the root: of that, what was drawn.
+    Links are followed; a folder that is found twice is listed once. Hidden files are left out, as
+    are folders of runs and predictions. If the root is a prediction folder, only the drawn images
+    are left out.
     """
 
     def __init__(self, root: str | os.PathLike) -> None:
         self.root = Path(root)
         self.images: list[str] = []
-        self.unread: list[str] = []  # images of formats that mmdet does not read
+        self.unread: list[str] = []  # images of formats that mmdet cannot read
         self.predicted: list[str] = []  # folders of predictions
         self.labels: dict[str, list[str]] = {suffix: [] for suffix in LABELS}
         self._scan()
@@ -91,7 +92,7 @@ class Tree:
                 if hidden(entry.name) or (predicted and entry.name == DRAWN):
                     continue
                 name = f'{folder}/{entry.name}' if folder else entry.name
-                # A DirEntry raises for a loop of links, which leads to no folder.
+                # A DirEntry raises for a cycle of links.
                 if os.path.isdir(entry) if entry.is_symlink() else entry.is_dir():
                     below.append(name)
                 elif not entry.is_file(follow_symlinks=False) and is_special(entry):
@@ -110,7 +111,7 @@ class Tree:
         return self.root / name
 
     def named(self, name: str) -> list[str]:
-        """The images whose file has this name, in whatever folder."""
+        """The images with this file name, in any folder."""
         if self._by_name is None:
             self._by_name = defaultdict(list)
             for image in self.images:
@@ -118,7 +119,7 @@ class Tree:
         return self._by_name.get(name, [])
 
     def like(self, name: str) -> str:
-        """' (did you mean ...?)' for an image of nearly this name: letters or suffix differ."""
+        """' (did you mean ...?)' for an image with a similar name or another suffix."""
 
         def stem(path: str) -> str:
             return os.path.splitext(re.split(r'[/\\]', path)[-1].strip())[0].casefold()
@@ -128,7 +129,7 @@ class Tree:
         return f' (did you mean {visible(found)}?)' if found else ''
 
     def folders(self) -> list[str]:
-        """The folders with images somewhere below them, '' for the root, by depth and name."""
+        """The folders that contain images at any depth, '' for the root, by depth and name."""
         found = {''}
         for folder in {image.rpartition('/')[0] for image in self.images}:
             while folder not in found:
@@ -142,8 +143,8 @@ def join(folder: str, name: str) -> str:
 
 
 def tails(name: str) -> Iterable[str]:
-    """Spellings of a file name that labels may mean, the whole one first, then without its
-    leading folders: of another machine, of Windows, of a web server, escaped."""
+    """Variants of a file name in labels, the full one first, then without leading folders:
+    it may come from another machine, from Windows or from a URL, or be escaped."""
     name = name.strip()
     yield name
     if '://' in name:
@@ -179,13 +180,13 @@ def _missing(package: str, error: ImportError) -> UserError:
 
 
 def read_yaml(path: str | os.PathLike) -> dict:
-    """A YAML mapping whose scalars are all text: ``names: [no, 1]`` gives 'no' and '1'.
+    """A YAML mapping whose scalars are all strings: ``names: [no, 1]`` gives 'no' and '1'.
 
-    Tags that make Python objects and aliases, by which a small file can stand for a huge one, are
-    refused.
+    Tags that create Python objects are refused, as are aliases, which can expand a small file into
+    a huge one.
 
     Raises:
-        UserError: unreadable, refused or no mapping.
+        UserError: if it is unreadable, refused or not a mapping.
     """
     try:
         import yaml
@@ -228,10 +229,10 @@ def read_yaml(path: str | os.PathLike) -> dict:
 def read_xml(path: str | os.PathLike):
     """The root element of an XML file, its tags without namespaces.
 
-    A document type, and so every entity, is refused.
+    Document types, and so all entities, are refused.
 
     Raises:
-        UserError: unreadable or refused.
+        UserError: if it is unreadable or refused.
     """
     try:
         from defusedxml import DefusedXmlException

@@ -1,4 +1,4 @@
-"""From a folder or file of labels to COCO files: the format found, the labels converted once."""
+"""From a folder or file of labels to COCO files: detect the format, convert the labels once."""
 
 import json
 import os
@@ -31,27 +31,27 @@ def find_dataset(
     seed: int = 0,
     progress: bool = True,
 ) -> DatasetInfo:
-    """Find out what labels stand in a folder, and convert them to COCO files.
+    """Detect the labels in a folder, and convert them to COCO files.
 
-    The converted files lie in a cache folder named by the content of the labels; the same labels
-    are converted once. Nothing is written into ``path``.
+    The converted files are in a cache folder whose name depends on the content of the labels, so
+    the same labels are converted only once. Nothing is written into ``path``.
 
     Args:
         path: the folder of a data set, a COCO .json or a YOLO data.yaml.
-        format: ``coco``, ``lvis``, ``yolo``, ``voc`` or ``folders``; found by looking if None.
+        format: ``coco``, ``lvis``, ``yolo``, ``voc`` or ``folders``; None detects it.
         val: what to validate on: a share of the training images, or the folder of another data
             set. None: the ``val`` split, or a fifth of the training images if there is none.
         seed: of the choice of these images.
         progress: show a progress bar on stderr if the conversion takes longer than a second.
 
     Raises:
-        UserError: no labels, labels of several formats, or labels that cannot be used; the
-            message says what and where, and what to do.
+        UserError: for no labels, labels of several formats, or unusable labels; the message says
+        what is wrong, where, and what to do.
     """
     try:
         return _find(path, format, val, seed, progress)
     except UserError as error:
-        # Names of files and classes come from outside: what no terminal shows is written out.
+        # Names of files and classes are untrusted: unprintable characters are escaped.
         raise UserError(visible(str(error))) from error
 
 
@@ -96,14 +96,14 @@ def _find(
 
 
 def _relative(path: str, root: Path) -> str:
-    """Below the root as a relative path, so that a folder that was moved keeps its cache."""
+    """Paths below the root become relative, so that a moved folder keeps its cache."""
     path, base = os.path.abspath(path), os.path.abspath(root)
     inside = path == base or path.startswith(f'{base}/')
     return os.path.relpath(path, base) if inside else path
 
 
 def _validation(val) -> tuple[float | None, Path | None]:
-    """(share of the training images, folder of another data set): at most one of them."""
+    """(share of the training images, folder of another data set); at most one is given."""
     if val is None:
         return None, None
     remedy = 'give a share such as 0.2, or the folder of a labelled data set'
@@ -122,7 +122,7 @@ def _validation(val) -> tuple[float | None, Path | None]:
 def _parts(
     labels: Labels, fraction: float | None, other: Path | None, format: str | None
 ) -> tuple[Parts, list[str]]:
-    """The splits to use, and what was chosen among them."""
+    """The splits to use, and the choices that were made."""
     choices = []
     parts = {split: (labels, split) for split in SPLITS if split in labels.splits}
     if 'train' not in parts:
@@ -149,7 +149,7 @@ def _parts(
 
 
 def _twins(classes: list[str]) -> str:
-    """The names that are one but for capitals, spaces, or how Unicode writes them; '' for none."""
+    """The names that differ only in case, spaces or Unicode form; '' if there are none."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in classes:
         plain = unicodedata.normalize('NFKC', name).casefold()

@@ -12,9 +12,9 @@ from selnext_mm.text import counted
 
 
 def layout(tree: Tree) -> dict[str, str]:
-    """Split -> folder whose folders are classes; {} if the images are in no such folders.
+    """Split -> folder whose subfolders are classes; {} if the images are not in such folders.
 
-    Images that lie beside the folders of splits or classes are strays, if they are the fewer.
+    Images beside the folders of splits or classes are ignored if they are the minority.
     """
     root = ''
     while True:
@@ -22,7 +22,7 @@ def layout(tree: Tree) -> dict[str, str]:
         below = [i[len(prefix) :] for i in tree.images if i.startswith(prefix)]
         tops = {n.partition('/')[0] for n in below if '/' in n}
         first = next(iter(tops), '')
-        # One folder in the other, as archives unpack.
+        # A single nested folder, as unpacked from archives.
         if len(tops) != 1 or split_of(first) or not _mostly(below, 2):
             break
         root = join(root, first)
@@ -31,7 +31,7 @@ def layout(tree: Tree) -> dict[str, str]:
     inside = {top: [n for n in below if n.startswith(f'{top}/')] for top in tops}
     nested = {top for top, names in inside.items() if _mostly(names, 2)}
     splits = {top: split_of(top) for top in nested if split_of(top)}
-    # Two splits, or one beside what is none, are no classes; a class may be named "train".
+    # Two splits, or one beside other folders, are not classes; a class may be named "train".
     apart = len(set(splits.values())) == len(splits) and 'train' in splits.values()
     if apart and (len(splits) > 1 or splits.keys() == nested):
         return {s: join(root, top) for top, s in sorted(splits.items())}
@@ -39,7 +39,7 @@ def layout(tree: Tree) -> dict[str, str]:
 
 
 def _mostly(names: list[str], depth: int) -> bool:
-    """Lie most of the images at least so many folders down?"""
+    """Whether most of the images are at least ``depth`` levels down."""
     return 2 * sum(n.count('/') >= depth for n in names) > len(names)
 
 
@@ -127,7 +127,7 @@ class FolderLabels(Labels):
         return dict(sorted(found.items()))
 
     def _tell_equal_insides(self, folder: Path, classes: dict[str, list[str]]) -> None:
-        """Say it where the classes may be one level deeper: the same folders are in all of them."""
+        """Report that the classes may be one level deeper, if all contain the same subfolders."""
         full = {name: images for name, images in classes.items() if images}
         inner = {n: {i.split('/')[1] for i in found} for n, found in full.items()}
         alike = sorted(set.intersection(*inner.values())) if len(full) > 1 else []

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from selnext_mm.datasets.check.masks import decoded
 from selnext_mm.datasets.formats.records import LabelledObject, Tally
 
-TOLERANCE = 1.0  # pixels that a box may stick out; COCO's own do by fractions of one
+TOLERANCE = 1.0  # pixels that a box may exceed the image; COCO's boxes do by fractions
 MIN_SIDE = 1.0  # pixels; mmdet leaves smaller boxes out
-DECIMALS = 3  # of a pixel, the finest grid that a fraction is read as
-USUAL_DIGITS = 6  # decimals that writers of YOLO files print, trailing zeros left out or not
+DECIMALS = 3  # of a pixel: the finest grid to which fractions are restored
+USUAL_DIGITS = 6  # decimals in YOLO files, with or without trailing zeros
 MIN_NUMBERS = 6  # of a polygon: three points
-FAR = 1.0  # image sides that a polygon may reach beyond the image
+FAR = 1.0  # how far a polygon may exceed the image, in image sides
 
-# What :func:`fit` counts, as lines for the log.
+# What :func:`fit` counts -> lines for the log.
 TEXTS = {
     'clipped': 'boxes that reach more than a pixel beyond their image, cut at its border',
     'outside': 'boxes outside their image, or under a pixel wide or high inside it, left out',
@@ -28,7 +28,7 @@ TEXTS = {
 
 
 def decimals(token: str) -> int:
-    """Digits behind the point of a written number, its exponent included: 6 for ``1.5e-5``."""
+    """Decimal places of a written number, including its exponent: 6 for ``1.5e-5``."""
     if 'e' in token or 'E' in token:
         mantissa, _, exponent = token.lower().partition('e')
         return decimals(mantissa) - int(exponent)
@@ -37,10 +37,10 @@ def decimals(token: str) -> int:
 
 
 def shortest(value: float, error: float) -> float:
-    """The decimal of fewest digits (at most 3) within ``error`` of ``value``.
+    """The decimal number with the fewest digits (at most 3) within ``error`` of ``value``.
 
-    A grid is tried only where it is at least four times as wide as ``error``, so that a number on
-    it is found again without doubt. If none fits, ``value`` is returned.
+    A grid is tried only if it is at least four times as wide as ``error``, so that a number on it
+    is restored reliably. If none fits, ``value`` is returned.
     """
     for digits in range(DECIMALS + 1):
         if error >= 0.25 * 10.0**-digits:
@@ -52,8 +52,8 @@ def shortest(value: float, error: float) -> float:
 
 
 def uncertainty(token: str, floor: int, scale: float) -> float:
-    """By how much ``token * scale`` may differ from what was written: half a unit of the last
-    digit, and float64's rounding. ``floor``: digits that the file prints, zeros left out."""
+    """By how much ``token * scale`` may differ from the original number: half a unit of the last
+    digit, plus float64 rounding. ``floor``: digits that the file prints, without zeros."""
     return scale * (0.5 * 10.0 ** -max(decimals(token), floor) + 1e-15)
 
 
@@ -75,18 +75,18 @@ def polygon_box(polygons: Sequence[Sequence[float]]) -> list[float]:
 
 
 def is_finite(numbers) -> bool:
-    """Are all of ``numbers`` finite numbers? True and False do not count."""
+    """Whether all of ``numbers`` are finite numbers; True and False do not count."""
     try:
         return bool not in set(map(type, numbers)) and all(map(math.isfinite, numbers))
-    except (TypeError, OverflowError):  # text; an integer beyond float's range
+    except (TypeError, OverflowError):  # a string; an integer beyond float's range
         return False
 
 
 def usable_mask(mask, width: int, height: int) -> list | dict | None:
-    """The part of a COCO segmentation that can be drawn, None if there is none.
+    """The part of a COCO segmentation that can be drawn; None if there is none.
 
-    pycocotools crashes on numbers that are not finite or far outside, so such polygons are not
-    masks.
+    pycocotools crashes on numbers that are not finite or far outside the image, so such polygons
+    are left out.
     """
     if isinstance(mask, dict):
         counts, size = mask.get('counts'), mask.get('size')
@@ -110,8 +110,8 @@ def usable_mask(mask, width: int, height: int) -> list | dict | None:
 
 
 def clip(bbox: Sequence[float], width: float, height: float) -> tuple[list[float] | None, bool]:
-    """(box, was it cut?): cut at the border where it reaches more than a pixel beyond it; None
-    if less than a pixel of it is inside. A box within a pixel of the border stays as it is."""
+    """(box, whether it was clipped). A box is clipped if it exceeds the border by more than a
+    pixel. It is None if less than a pixel of it is inside."""
     x, y, w, h = bbox
     left, top, right, bottom = max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
     if min(right - left, bottom - top, w, h) < MIN_SIDE:
@@ -162,7 +162,7 @@ def _mask_area(mask: list | dict) -> float:
     return float(mask_utils.area(mask))
 
 
-# EXIF orientation -> where the point (x, y) of a stored image of w x h pixels is shown.
+# EXIF orientation -> position at which the point (x, y) of a stored w x h image is shown.
 TURNS = {
     2: lambda x, y, w, h: (w - x, y),
     3: lambda x, y, w, h: (w - x, h - y),
@@ -175,8 +175,8 @@ TURNS = {
 
 
 def turn(item: LabelledObject, orientation: int, width: int, height: int) -> LabelledObject:
-    """The object as it is shown when the stored image of width x height pixels is turned by its
-    EXIF entry ``orientation`` (2 to 8)."""
+    """The object as shown after the stored image of width x height pixels is rotated by its EXIF
+    ``orientation`` (2 to 8)."""
     point = TURNS[orientation]
     x, y, w, h = item.bbox
     (x0, y0), (x1, y1) = point(x, y, width, height), point(x + w, y + h, width, height)

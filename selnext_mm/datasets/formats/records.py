@@ -1,4 +1,4 @@
-"""What the readers of label formats give, and what :func:`find_dataset` returns."""
+"""What the readers of label formats return, and what :func:`find_dataset` returns."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from selnext_mm.text import visible
 
 CLASSIFICATION, BOXES, MASKS = 'classification', 'boxes', 'masks'
 SPLITS = ('train', 'val', 'test')
-EXAMPLES = 3  # named per kind of trouble
+EXAMPLES = 3  # examples per kind of problem
 
 
 class LabelledObject(NamedTuple):
@@ -19,7 +19,7 @@ class LabelledObject(NamedTuple):
     Attributes:
         label: class name.
         bbox: (left, top, width, height).
-        mask: COCO polygons or run lengths; None without one.
+        mask: COCO polygons or run lengths; None without a mask.
         crowd: neither learnt nor counted as missed (COCO's iscrowd, Pascal VOC's difficult).
         area: of the mask in pixels; None to compute it.
     """
@@ -39,7 +39,7 @@ class SplitLabels:
         image_root: folder that the names are relative to.
         names: of the images, sorted, with ``/``.
         objects: name, width, height -> objects; the size is that of the labelled image.
-        labelled_size: name -> (width, height) as the labels state it; None where they do not.
+        labelled_size: name -> (width, height) as the labels state it; None if they do not.
         extras: name -> further fields of the image record.
     """
 
@@ -51,13 +51,13 @@ class SplitLabels:
 
 
 class Labels:
-    """A data set as its label files give it; one subclass per format.
+    """A data set as described by its label files; one subclass per format.
 
     Attributes:
         format: its name.
-        root: the folder that was looked at.
-        splits: names of the splits found; '' is a set that names none.
-        choices: what was decided while looking, one line each.
+        root: the folder that was searched.
+        splits: names of the splits found; '' for a data set without named splits.
+        choices: decisions that were made while searching, one line each.
     """
 
     format = ''
@@ -68,7 +68,7 @@ class Labels:
         self.choices: list[str] = []
 
     def files(self) -> list[Path]:
-        """The label files, whose content is the key of the cache."""
+        """The label files, whose content determines the cache key."""
         raise NotImplementedError
 
     def image_files(self) -> list[str]:
@@ -83,7 +83,7 @@ class Labels:
         raise NotImplementedError
 
     def class_names(self) -> list[str] | None:
-        """The classes in their order; None for those of the objects, by alphabet."""
+        """The classes in order; None for the objects' classes in alphabetical order."""
         return None
 
     def class_fields(self, name: str) -> dict:
@@ -105,7 +105,7 @@ class Tally:
             shown.append(where)
 
     def lines(self, texts: dict[str, str]) -> list[str]:
-        """A line for each kind of ``texts`` that occurred: its count, text and examples."""
+        """A line for each key of ``texts`` that occurred: its count, text and examples."""
         return [
             f'{texts[kind]}: {count} ({preview(self.examples[kind], count)})'
             for kind in texts
@@ -141,12 +141,12 @@ class DatasetInfo:
     """What :func:`find_dataset` found.
 
     Attributes:
-        root: the folder that was looked at.
+        root: the folder that was searched.
         format: ``coco``, ``lvis``, ``yolo``, ``voc`` or ``folders``.
         task: ``classification``, ``boxes`` or ``masks``.
         classes: their names; category k + 1 of the COCO files is class k.
-        splits: ``train`` and ``val``, and ``test`` where there is one.
-        choices: what was decided for the user, one line each.
+        splits: ``train`` and ``val``, and ``test`` if there is one.
+        choices: decisions that were made for the user, one line each.
         cache: the folder of the converted files.
     """
 

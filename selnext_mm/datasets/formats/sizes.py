@@ -1,4 +1,4 @@
-"""Sizes of images as training loads them: from the headers, camera turns (EXIF) included."""
+"""Sizes of images as training loads them: from the headers, including EXIF rotation."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -10,13 +10,13 @@ from selnext_mm.datasets.check.image_files import inspect
 from selnext_mm.datasets.pixels import ORIENTATION, follows_exif
 
 BATCH = 64  # images per task of a thread
-WORKERS = 8  # headers are waited for, on a network file system
+WORKERS = 8  # on a network file system, reading headers is mostly waiting
 
 
 class ImageSize(NamedTuple):
-    """Pixels of an image as mmdet loads it, and how that was turned from what is stored.
+    """Pixels of an image as mmdet loads it, and how it is rotated from the stored image.
 
-    ``orientation`` is 1 where the loaded image is the stored one.
+    ``orientation`` is 1 if the image is loaded as stored.
     """
 
     width: int
@@ -25,9 +25,9 @@ class ImageSize(NamedTuple):
 
 
 def image_size(path: str | os.PathLike) -> ImageSize | str:
-    """The size, or in words why the file is no image that can be loaded.
+    """The size, or a message why the file cannot be loaded as an image.
 
-    Only the header is read, but for images with an EXIF orientation, which are decoded.
+    Only the header is read, except for images with an EXIF orientation, which are decoded.
     """
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""Everything that the labels say, image by image, on the disk: so memory does not grow with it."""
+"""All labels, image by image, on disk, so that memory does not grow with the data set."""
 
 import json
 from collections import Counter
@@ -23,7 +23,8 @@ CORNERS = (8, 10)  # numbers of a polygon of four corners, open and closed
 class Picture(NamedTuple):
     """One image with the objects that mmdet can use.
 
-    ``turn`` is an EXIF orientation that by its sizes may or may not be in the labels; 1 for none.
+    ``turn`` is an EXIF orientation that, judging by the sizes, the labels may or may not include;
+    1 for none.
     """
 
     name: str
@@ -38,13 +39,14 @@ class Spool:
     """The images of all splits, and counts over them.
 
     Attributes:
-        used: split -> class -> objects to learn from, crowds left out.
-        present: split -> image -> its classes, where a validation split is to be made.
+        used: split -> class -> objects to learn from, without crowds.
+        present: split -> image -> its classes, if a validation split is to be made.
         masks, bare: objects with and without a mask.
         real_masks: objects whose mask is not just their box.
         roots: split -> folder of the images.
         crowds: objects marked as crowd.
-        stored, shown: oblong images turned by EXIF that were labelled as stored, or as shown.
+        stored, shown: counts of non-square images rotated by EXIF and labelled as stored, or as
+        shown.
     """
 
     def __init__(self, folder: Path, tally: Tally) -> None:
@@ -68,7 +70,7 @@ class Spool:
         """Read one split. ``advance(split, n, total)`` counts images; ``remember`` their classes.
 
         Raises:
-            UserError: for images that cannot be read or have another size than labelled.
+            UserError: for images that cannot be read, or whose size differs from the labelled one.
         """
         found = labels.read(source, self.tally)
         self.roots[split], self.images[split] = found.image_root, len(found.names)
@@ -111,7 +113,7 @@ class Spool:
                 )
 
     def _picture(self, name: str, size: ImageSize, found: SplitLabels) -> Picture | None:
-        """None if the labels were made for an image of another size."""
+        """The image with its objects; None if the labels were made for an image of another size."""
         width, height, orientation = size
         labelled = found.labelled_size(name)
         swapped = orientation >= 5 and labelled == (height, width) != (width, height)
@@ -143,10 +145,10 @@ class Spool:
         self.real_masks += not _is_box(item)
 
     def read(self, split: str, wanted: Callable[[str], bool]) -> Iterator[Picture]:
-        """The images of a split whose name is wanted, in order of their names.
+        """The images of a split whose names are wanted, in order of their names.
 
-        An image that EXIF turns by 180 degrees, mirrors, or turns while it is square has the same
-        size either way: it follows the oblong ones of the set.
+        If EXIF mirrors an image, rotates it by 180 degrees or rotates a square one, its size does
+        not show how it was labelled: it is treated like the non-square ones of the data set.
         """
         as_stored = self.stored > self.shown
         with open(self.folder / f'{split}.jsonl', encoding='utf-8') as file:
@@ -164,7 +166,7 @@ class Spool:
 
 
 def _is_box(item: LabelledObject) -> bool:
-    """Is the mask the four corners of the box? Some tools write that for boxes."""
+    """Whether the mask is just the four corners of the box, as some tools write for boxes."""
     if not isinstance(item.mask, list) or len(item.mask) != 1 or len(item.mask[0]) not in CORNERS:
         return False
     x, y, w, h = item.bbox

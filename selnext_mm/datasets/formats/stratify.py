@@ -1,4 +1,4 @@
-"""A validation split that is made: the same in every run, with every class in it."""
+"""A generated validation split: the same in every run, and with every class."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from selnext_mm.errors import UserError
 
 FRACTION = 0.2
-MOST = 5000  # images; COCO's own validation set
+MOST = 5000  # images; as many as in COCO's validation set
 
 
 def _rank(name: str, seed: int) -> bytes:
-    """A random number that depends on the name and the seed alone."""
+    """A random number that depends only on the name and the seed."""
     text = f'{seed}/{name}'.encode('utf-8', 'surrogateescape')
     return hashlib.blake2b(text, digest_size=8).digest()
 
@@ -21,15 +21,15 @@ def choose_validation(
 ) -> set[str]:
     """Names of the images to set aside for validation.
 
-    The rarest class chooses first (Sechidis et al., 2011): of its images that have no place yet,
-    as many are set aside as its share still lacks, one at least if it has two or more. Images
-    without an object fill up. Which images is decided by a hash of seed and name, so neither the
-    order of the listing nor the machine matters.
+    The rarest class chooses first (Sechidis et al., 2011): of its unassigned images, as many are
+    set aside as its share still lacks, at least one if it has two or more. Images without objects
+    fill the rest. A hash of seed and name decides which images, so neither the order of the
+    listing nor the machine matters.
 
     Args:
         classes: image name -> its classes.
         fraction: share of the images to set aside; default a fifth, at most 5000.
-        seed: another one gives another choice.
+        seed: different seeds give different choices.
 
     Raises:
         UserError: for a fraction that leaves one of the two splits empty.
@@ -65,7 +65,7 @@ def choose_validation(
                 put(name)
         placed.update(images[label])
     rest = [n for n in order if n not in chosen]
-    # First those without objects; if these do not do, any.
+    # First those without objects; if these do not suffice, any.
     rest.sort(key=lambda n: bool(classes[n]))
     for name in rest[: wanted - len(chosen)]:
         put(name)

@@ -1,10 +1,10 @@
-"""Pascal VOC: one XML file per image, boxes by the pixels of their corners.
+"""Pascal VOC: one XML file per image, boxes given by the pixels of their corners.
 
 In Pascal VOC pixels count from 1 and the last one belongs to the box: ``xmin=1, xmax=W`` is the
 whole width. As a box (left, top, width, height) that is
 ``xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1``. Some tools write the same XML with
-coordinates from 0, for which it is ``xmin, ymin, xmax - xmin, ymax - ymin``; which of the two a
-data set uses is seen from where its boxes begin, see :meth:`VocLabels.prepare`.
+coordinates from 0, for which it is ``xmin, ymin, xmax - xmin, ymax - ymin``. The smallest
+coordinates show which of the two a data set uses, see :meth:`VocLabels.prepare`.
 """
 
 import os
@@ -29,7 +29,7 @@ from selnext_mm.datasets.formats.records import LabelledObject, Labels, SplitLab
 from selnext_mm.errors import UserError
 from selnext_mm.text import counted
 
-HEAD = 4096  # bytes of a file that are looked at
+HEAD = 4096  # bytes of a file that are read
 ROOT = re.compile(rb'<([\w.-]+:)?annotation[\s/>]')
 LISTS = ('train', 'val', 'test', 'trainval')
 IMAGE_FOLDERS = ('JPEGImages', 'images', 'Images', 'imgs', 'img')
@@ -45,8 +45,8 @@ def looks_like_voc(path: Path) -> bool:
 
 
 def _listed(line: str, base: str, xml: set[str]) -> str:
-    """The name that a line of a list means: all of it, or without a last word (1 or -1), or that
-    without folders and the suffix of an image."""
+    """The name in a line of a list: all of it, or without a last word (1 or -1), or also without
+    folders and image suffix."""
     word = line.split()[0]
     spellings = list(dict.fromkeys((line, line.rsplit(maxsplit=1)[0], word)))
     names = list(spellings)
@@ -137,7 +137,7 @@ class VocLabels(Labels):
             )
 
     def _image(self, file: str) -> str | None:
-        """The image of an XML file: by its name, beside it or in a folder of images; else by the
+        """The image of an XML file: of the same name, beside it or in an image folder; else the
         ``filename`` in it."""
         stem = file[:-4]
         folder, _, name = stem.rpartition('/')
@@ -170,9 +170,9 @@ class VocLabels(Labels):
     def prepare(self, tally: Tally, advance: Callable[[int], None]) -> None:
         """Read all XML files into flat arrays, 40 bytes per box, and find where counting starts.
 
-        Boxes that touch the left or top border begin at 1, or below it where counting starts at 0.
-        It does if a fifth or more of the boxes that begin at 1 or at 0 begin at 0; or, where
-        there are none, if most boxes have fractions of pixels.
+        Boxes that touch the left or top border begin at 1, or below 1 if counting starts at 0.
+        Counting starts at 0 if at least a fifth of the boxes that begin at 1 or 0 begin at 0. If
+        there are no such boxes, it does so if most boxes have fractions of pixels.
         """
         self.boxes, self.kinds, self.names = array('d'), array('l'), {}
         self.spans: dict[str, tuple[int, int, int, int]] = {}  # file -> first, last, width, height
@@ -184,7 +184,7 @@ class VocLabels(Labels):
             advance(1)
         for i in range(0, len(self.boxes), 4):
             box = self.boxes[i : i + 4]
-            # What begins left of 0 is outside in either way of counting, and says nothing.
+            # A box that begins below 0 is outside in both conventions, so it does not help.
             below += any(0 <= v < 1 for v in box[:2])
             at += min(box[:2]) == 1
             fractions += any(v % 1 for v in box)

@@ -1,4 +1,4 @@
-"""Writing COCO files a record at a time."""
+"""Writing COCO files one record at a time."""
 
 import json
 import shutil
@@ -11,20 +11,20 @@ from selnext_mm.datasets.formats.spool import Picture
 
 
 def tidy(value):
-    """Whole numbers as integers, so that 12.0 and 12 are written alike; lists of numbers, too."""
+    """Integral floats as integers, so that 12.0 and 12 are written alike; also inside lists."""
     if isinstance(value, list | tuple):
         return [tidy(v) for v in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class CocoWriter:
-    """One COCO file; images first, then annotations, which wait in a second file.
+    """One COCO file: images first, then annotations, which are kept in a second file meanwhile.
 
     Args:
         path: the file.
         classes: the names in order; class k gets the category id k + 1.
         fields: further fields of each category.
-        masks: write the masks; objects without one are left out.
+        masks: write the masks; objects without a mask are left out.
         image_id, annotation_id: the first ones.
     """
 
@@ -56,7 +56,7 @@ class CocoWriter:
             record[key] = sorted(ids) if key in LVIS_IMAGE else names
         self._file.write((',\n' if self.images else '\n') + json.dumps(record))
         for item in picture.objects:
-            # Of classes that are not learnt only crowds are left.
+            # Classes that are not learnt have only crowds.
             if item.label in self.category and (item.mask or not self.masks):
                 self._object(item)
         self.images += 1
@@ -80,7 +80,7 @@ class CocoWriter:
         self.annotation_id += 1
 
     def finish(self) -> None:
-        """Put the parts together."""
+        """Join the parts into one file."""
         self._rest.close()
         categories = [
             dict(id=i, name=name, **fields)

@@ -17,7 +17,7 @@ from selnext_mm.datasets.formats.records import LabelledObject, Labels, SplitLab
 from selnext_mm.datasets.formats.yolo_text import LabelLines, read_name_lines, read_names
 from selnext_mm.errors import UserError
 
-NONE = ('', '~', 'null', 'none')  # how YAML says that there is none
+NONE = ('', '~', 'null', 'none')  # spellings of an empty value in YAML
 KEYS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
 FOLDERS = {'images': 'labels', 'Images': 'Labels', 'IMAGES': 'LABELS'}
 NAME_FILES = ('classes.txt', 'obj.names', 'predefined_classes.txt')
@@ -25,7 +25,7 @@ NOT_LABELS = (*NAME_FILES, 'train.txt', 'val.txt', 'valid.txt', 'test.txt', 'not
 
 
 def is_yolo_yaml(path: Path) -> bool:
-    """Does the YAML file describe a data set?
+    """Whether the YAML file describes a data set.
 
     Raises:
         UserError: if it cannot be read.
@@ -57,13 +57,13 @@ def yaml_files(tree: Tree, problems: list[str]) -> list[str]:
 
 
 def name_files(tree: Tree) -> list[str]:
-    """Files of class names, one a line, for sets without a YAML file."""
+    """Files of class names, one per line, for data sets without a YAML file."""
     names = [*tree.labels['.txt'], *tree.labels['.names']]
     return [n for n in names if n.rpartition('/')[2] in NAME_FILES or n.endswith('.names')]
 
 
 def label_path(image: str) -> tuple[str, ...]:
-    """Where the label file of an image may be: ``labels`` for the last ``images``, or beside."""
+    """Where the label file of an image may be: ``labels`` replaces ``images``, or beside it."""
     stem = os.path.splitext(image)[0]
     parts = stem.split('/')
     places = [i for i, p in enumerate(parts[:-1]) if p in FOLDERS]
@@ -79,7 +79,7 @@ class YoloLabels(Labels):
 
     Args:
         tree: the folder.
-        yaml: name of its YAML file; None for one that has a file of class names alone.
+        yaml: name of its YAML file; None if there is only a file of class names.
     """
 
     format = 'yolo'
@@ -88,9 +88,9 @@ class YoloLabels(Labels):
         super().__init__()
         self.tree, self.trees = tree, {os.path.abspath(tree.root): tree}
         self.source = tree.path(yaml) if yaml else None
-        self.only_boxes = False  # keypoints follow the box
+        self.only_boxes = False  # True if keypoints follow the box
         self.images: dict[str, list[str]] = {}  # split -> paths
-        self.found_labels: dict[str, str] = {}  # path of an image -> of its label file
+        self.found_labels: dict[str, str] = {}  # path of an image -> path of its label file
         if yaml:
             self._from_yaml(read_yaml(self.source))
         else:
@@ -144,7 +144,7 @@ class YoloLabels(Labels):
             )
 
     def _base(self, given) -> Path:
-        """The folder that the paths of the file are relative to."""
+        """The folder to which the paths in the file are relative."""
         given, here = str(given or ''), self.source.parent
         if given.lower() in NONE:
             return here
@@ -158,7 +158,7 @@ class YoloLabels(Labels):
         return Path(os.path.normpath(found or here))
 
     def _resolve(self, entry: str, base: Path) -> str | None:
-        """The folder or list that a path in the file means."""
+        """The folder or list that a path in the file refers to."""
         places = dict.fromkeys((base, self.source.parent))
         names = [os.path.expanduser(entry)]
         # Roboflow writes ../train/images for a folder beside the file.
@@ -180,7 +180,7 @@ class YoloLabels(Labels):
         return self.trees[folder]
 
     def _images(self, path: str) -> list[str]:
-        """Paths of the images of a folder, or of those that a text file lists."""
+        """Paths of the images in a folder, or of those listed in a text file."""
         if os.path.isdir(path):
             root = os.path.abspath(self.tree.root)
             below = os.path.relpath(os.path.abspath(path), root).replace(os.sep, '/')

@@ -1,12 +1,12 @@
 """The text of YOLO's label files, and the class names of its YAML file.
 
 A line is ``class x y w h`` (the box's centre and size) or ``class x1 y1 x2 y2 x3 y3 ...`` (a
-polygon; oriented boxes are some of four corners); the fractions belong to the image as it is shown.
+polygon; oriented boxes have four corners). Coordinates are fractions of the image as it is shown.
 
-Fractions of few digits hardly ever give whole pixels back. So the numbers are read as what they
-were rounded from: the decimal of fewest digits within their precision, see
-:func:`~selnext_mm.datasets.formats.geometry.shortest`. Whole pixels written with six digits come
-back exactly up to images of 300,000 pixels a side, hundredths of a pixel up to 3,000.
+Fractions with few digits rarely give the exact pixels. So the numbers are restored to what they
+were before rounding, the decimal with the fewest digits within their precision; see
+:func:`~selnext_mm.datasets.formats.geometry.shortest`. With six digits, whole pixels are
+restored exactly in images of up to 300,000 pixels per side, hundredths of a pixel up to 3,000.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ from selnext_mm.datasets.formats.records import LabelledObject, preview
 from selnext_mm.errors import UserError
 from selnext_mm.text import counted
 
-BOX = 4  # numbers of a box; one more may be a score or a track
-POLYGON = 6  # numbers of a polygon, or more
+BOX = 4  # numbers of a box; a fifth may be a score or a track id
+POLYGON = 6  # minimum count of numbers in a polygon
 MOST_CLASSES = 100_000
 
 
@@ -34,9 +34,9 @@ class LabelLines:
     """Reads label files.
 
     Args:
-        names: class names by number, None in a gap.
+        names: class names by number, None for a gap.
         source: where they come from, for messages.
-        only_boxes: what follows the box is left out (keypoints).
+        only_boxes: ignore what follows the box (keypoints).
     """
 
     def __init__(self, names: Sequence[str | None], source: str, only_boxes: bool) -> None:
@@ -57,7 +57,7 @@ class LabelLines:
             ]
         except ValueError:
             pass
-        for i, tokens in rows:  # which line was it?
+        for i, tokens in rows:  # find the wrong line
             try:
                 self._object(tokens, width, height, 0)
             except ValueError as error:
@@ -116,7 +116,7 @@ def _number(token: str) -> float:
 
 
 def _check_fractions(numbers: Sequence[float], tokens: Sequence[str], what: str) -> None:
-    """Raise ValueError for pixels; labels may stick out of an image by its own size."""
+    """Raise ValueError for pixel coordinates; labels may exceed an image by its own size."""
     if max(map(abs, numbers)) > 2:
         more = ' ...' if len(numbers) > BOX else ''
         raise ValueError(
@@ -132,10 +132,11 @@ def _check_twice(names: Sequence[str | None], path: Path, remedy: str) -> None:
 
 
 def read_name_lines(path: Path) -> list[str | None]:
-    """Class names by number from a file of one name a line.
+    """Class names by number from a file with one name per line.
 
     Raises:
-        UserError: no names, a name twice, or an empty line between names: is it a number?
+        UserError: for no names, a repeated name, or an empty line between names, which is
+        ambiguous.
     """
     names = [line.strip() for line in read_text(path).rstrip().splitlines()]
     remedy = 'write one name a line, in the order of the numbers'
@@ -151,7 +152,7 @@ def read_name_lines(path: Path) -> list[str | None]:
 
 
 def read_names(content: dict, path: Path) -> list[str | None]:
-    """Class names by number, None in a gap."""
+    """Class names by number, None for a gap."""
     names, count = content.get('names'), content.get('nc')
     remedy = 'write "names: [cat, dog]", or "names:" with lines "0: cat"'
     if isinstance(names, dict):

@@ -1,4 +1,4 @@
-"""Decisions that all processes of a run have to take alike."""
+"""Decisions on which all processes of a run have to agree."""
 
 import torch
 from mmengine.device import get_device
@@ -6,7 +6,7 @@ from mmengine.dist import all_reduce, broadcast_object_list, get_backend, get_wo
 
 
 def highest(*numbers: int) -> list[int]:
-    """The largest of each number over all processes; every process has to call it."""
+    """The maximum of each number over all processes; every process has to call it."""
     if get_world_size() == 1:
         return list(numbers)
     device = 'cpu' if get_backend() == 'gloo' else get_device()

@@ -1,4 +1,4 @@
-"""Starting the processes of a distributed run: their variables, their meeting, their group."""
+"""Starting a distributed run: environment variables, rendezvous and process group."""
 
 import atexit
 import gc
@@ -12,7 +12,7 @@ from mmengine.device import get_device
 from selnext_mm.engine.distributed.rendezvous import init_method
 from selnext_mm.errors import UserError
 
-# launcher -> (variables that it sets, the script of ours that starts it)
+# launcher -> (variables that it sets, our script that starts it)
 LAUNCHERS = {
     'pytorch': (
         ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'),
@@ -22,17 +22,17 @@ LAUNCHERS = {
     'mpi': (('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'MASTER_ADDR'), 'mpirun'),
 }
 NUMBERS = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_PORT')
-# How often the job was started again: by torchrun, by Slurm, by tools/slurm_train.sh.
+# Restart counts, set by torchrun, by Slurm and by tools/slurm_train.sh.
 RESTARTS = ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT', 'SELNEXT_MM_RESTARTS')
 
 
 def started_again() -> bool:
-    """Has torchrun, Slurm or slurm_train.sh started this job again?"""
+    """Whether torchrun, Slurm or slurm_train.sh has restarted this job."""
     return any(int(os.environ.get(name) or 0) for name in RESTARTS)
 
 
 def check_launcher(launcher: str) -> None:
-    """Raise :class:`UserError` for an unknown launcher, and variables that are missing or wrong."""
+    """Raise :class:`UserError` for an unknown launcher and for missing or wrong variables."""
     if launcher not in ('none', *LAUNCHERS):
         raise UserError(f'no launcher {launcher!r}; choose from none, {", ".join(LAUNCHERS)}')
     names, script = LAUNCHERS.get(launcher, ((), ''))
@@ -51,21 +51,21 @@ def check_launcher(launcher: str) -> None:
 
 
 def use_restart_safe_rendezvous(cfg: Config) -> None:
-    """Make mmengine's start of torchrun's processes safe for those that are started again."""
+    """Make mmengine's initialisation of torchrun processes safe for restarted ones."""
     if cfg.get('launcher') == 'pytorch' and init_method() != 'env://':
         env = cfg.setdefault('env_cfg', ConfigDict())
         env.setdefault('dist_cfg', ConfigDict()).setdefault('init_method', init_method())
 
 
 def init_cpu_group(cfg: Config) -> None:
-    """Start the gloo group of torchrun's processes on a machine without an accelerator.
+    """Initialise the gloo group of torchrun's processes on a machine without an accelerator.
 
-    mmengine's own start selects a GPU whatever the backend; it leaves a group that is there alone.
-    The group is left before the interpreter ends: a thread of gloo that still holds a tensor then
-    aborts the finished process (https://github.com/pytorch/pytorch/pull/179291).
+    mmengine's own code selects a GPU whatever the backend; it leaves an existing group alone.
+    The group is destroyed before the interpreter exits. Otherwise a gloo thread that still holds a
+    tensor aborts the finished process (https://github.com/pytorch/pytorch/pull/179291).
 
     Raises:
-        UserError: for another launcher, which would need mmengine's start.
+        UserError: for any other launcher, which would need mmengine's own code.
     """
     launcher = cfg.get('launcher', 'none')
     if launcher == 'none' or get_device() != 'cpu' or dist.is_initialized():
@@ -82,9 +82,9 @@ def init_cpu_group(cfg: Config) -> None:
 def _leave_group() -> None:
     if not dist.is_initialized():
         return
-    # Whoever lets go of the group last waits for its threads. The wrappers of finished models hold
-    # it, too, and their end does not release the interpreter's lock (GIL), which a thread needs
-    # that drops a tensor: both would wait for ever. The end of `group` does release it.
+    # Whoever drops the last reference to the group waits for its threads. Wrappers of finished
+    # models hold one, too, but deleting them does not release the GIL. A thread that drops a tensor
+    # needs the GIL, so both would wait forever. Deleting `group` does release it.
     group = dist.group.WORLD
     dist.destroy_process_group()
     gc.collect()

@@ -1,4 +1,4 @@
-"""A command in processes of its own: N of them by torchrun (``--gpus N``), or one (the demo)."""
+"""A command in separate processes: N of them by torchrun (``--gpus N``), or one (the demo)."""
 
 import contextlib
 import os
@@ -12,18 +12,18 @@ from pathlib import Path
 import selnext_mm
 from selnext_mm.errors import STOPPED, UserError
 
-# What torchrun passes on to its processes; it dies of other signals, with nothing saved.
+# Signals that torchrun passes on to its processes; any other kills it, with nothing saved.
 SIGNALS = 'SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1'
 
 
 def in_process_group() -> bool:
-    """Was this process started as one of several?"""
+    """Whether this process was started as one of several."""
     return 'RANK' in os.environ
 
 
 @contextlib.contextmanager
 def _handlers_kept() -> Iterator[None]:
-    """Give the signals back to whoever had them; torchrun leaves handlers of its own in place."""
+    """Restore the previous signal handlers; torchrun leaves its own in place."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -37,10 +37,10 @@ def _handlers_kept() -> Iterator[None]:
 
 
 def start_processes(command: str, argv: list[str], number: int) -> int:
-    """Run ``selnext-mm COMMAND ARGV`` in ``number`` processes by torchrun; the status to end with.
+    """Run ``selnext-mm COMMAND ARGV`` in ``number`` processes by torchrun; return the exit status.
 
     Raises:
-        UserError: fewer GPUs than that, or a number that is none.
+        UserError: for more processes than GPUs, if there are GPUs, or for a number below 1.
     """
     import torch
     from torch.distributed import run as torchrun
@@ -54,7 +54,7 @@ def start_processes(command: str, argv: list[str], number: int) -> int:
     os.environ.setdefault('PET_SIGNALS_TO_HANDLE', SIGNALS)  # torch 2.9 and later
     os.environ.setdefault('TORCHELASTIC_SIGNALS_TO_HANDLE', SIGNALS)  # before
     os.environ.setdefault('OMP_NUM_THREADS', str(max(1, (os.cpu_count() or 1) // number)))
-    # From a checkout that is not installed, the processes have to find the package, too.
+    # In a checkout that is not installed, the processes have to find the package, too.
     root = str(Path(selnext_mm.__file__).resolve().parents[1])
     paths = [root, *filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep))]
     os.environ['PYTHONPATH'] = os.pathsep.join(paths)
@@ -71,9 +71,9 @@ def start_processes(command: str, argv: list[str], number: int) -> int:
 
 
 def _from_terminal() -> bool:
-    """Does Ctrl-C reach this process and its children at once?"""
+    """Whether Ctrl-C reaches this process and its children at the same time."""
     if not hasattr(os, 'tcgetpgrp'):
-        return True  # Windows, whose consoles do, and where nothing else can send it
+        return True  # on Windows a console does, and nothing else can send it
     try:
         return os.tcgetpgrp(0) == os.getpgrp()
     except OSError:  # no terminal
@@ -81,9 +81,9 @@ def _from_terminal() -> bool:
 
 
 def run_command(command: str, *arguments: str) -> int:
-    """Run ``selnext-mm COMMAND ARGUMENTS`` in a process; the status that it ends with.
+    """Run ``selnext-mm COMMAND ARGUMENTS`` in a process; return its exit status.
 
-    Signals are passed on, and its end is waited for: a training then saves its state.
+    Signals are passed on, and the process is waited for, so that a training saves its state.
     """
     words = [sys.executable, '-m', 'selnext_mm', command, *arguments]
     with _handlers_kept():

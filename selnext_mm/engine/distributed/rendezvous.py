@@ -1,11 +1,11 @@
-"""Let the processes that torchrun has started again meet at a place of their own.
+"""Give the processes that torchrun has restarted a rendezvous of their own.
 
 torchrun keeps one key-value store for all attempts (torch 2.5 and later; before, each attempt had
-a prefix). A process of the second attempt finds the addresses that the dead ones of the first
-left there, and connects to nobody: "connection refused", or a wait without end
-(https://github.com/pytorch/pytorch/issues/135712). The restart count is no remedy, because each
-machine counts for itself. Here the first process draws a name for the attempt and tells it to
-those that are alive; all keys of the attempt are below that name.
+a prefix). A process of the second attempt finds the addresses that dead processes of the first
+left there, and cannot connect: "connection refused", or an endless wait
+(https://github.com/pytorch/pytorch/issues/135712). The restart count does not help, because each
+machine has its own. Here the first process draws a name for the attempt and sends it to the live
+processes; this name is the prefix of all keys of the attempt.
 """
 
 import os
@@ -22,7 +22,7 @@ from torch.distributed.rendezvous import register_rendezvous_handler
 from selnext_mm.errors import UserError
 
 SCHEME = 'selnext-mm'
-PAUSE = 0.05  # seconds between two looks of the first process
+PAUSE = 0.05  # seconds between two polls by the first process
 
 
 def init_method() -> str:
@@ -31,19 +31,19 @@ def init_method() -> str:
 
 
 def _agent_store() -> bool:
-    """Does the store belong to torchrun, and outlive this process?"""
+    """Whether the store belongs to torchrun and outlives this process."""
     return os.environ.get('TORCHELASTIC_USE_AGENT_STORE') == 'True'
 
 
 def agree(store: Store, rank: int, world_size: int, timeout: timedelta) -> str:
-    """A name that the processes of this attempt share, and those of no other attempt.
+    """A name that is shared by the processes of this attempt and by no others.
 
-    Each process but the first draws a word, writes it down, and waits for the answer to this
-    word. The first one answers every word that it finds, also those of the dead, until each rank
-    has said that it got the name.
+    Each process but the first draws a word, stores it, and waits for the answer to this word. The
+    first process answers every word that it finds, including those of dead processes, until each
+    rank has confirmed the name.
 
     Raises:
-        UserError: processes that did not come within ``timeout``, by their rank.
+        UserError: if processes did not arrive within ``timeout``; the message names their ranks.
     """
     if rank:
         word = uuid.uuid4().hex
@@ -77,7 +77,7 @@ def agree(store: Store, rank: int, world_size: int, timeout: timedelta) -> str:
 def _handler(
     url: str, timeout: timedelta = default_pg_timeout, **kwargs
 ) -> Iterator[tuple[Store, int, int]]:
-    # The url may carry rank and world size, which torchrun has put into the environment as well.
+    # The URL may contain rank and world size, which torchrun also sets in the environment.
     for store, rank, world_size in torch_rendezvous('env://', timeout=timeout, **kwargs):
         if _agent_store():
             meeting = PrefixStore(SCHEME, store)

@@ -18,8 +18,8 @@ from selnext_mm.engine.preflight.moments import moment_warnings
 from selnext_mm.engine.preflight.schedules import schedule_warnings
 from selnext_mm.text import counted
 
-NAMES = 6  # classes that are named
-CROWDED = 1.5  # load per core from which on programs wait for each other
+NAMES = 6  # number of classes that are named
+CROWDED = 1.5  # load per core above which programs slow each other down
 
 
 def _classes(dataset) -> str:
@@ -58,7 +58,7 @@ def device_text(model: torch.nn.Module, world_size: int) -> str:
 
 
 def load_warning(device: str) -> str | None:
-    """A warning if other programs take the cores that a training on the CPU needs; else None."""
+    """A warning if other programs use the cores that a training on the CPU needs; else None."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     load = os.getloadavg()[0] if hasattr(os, 'getloadavg') else 0.0
     if device != 'cpu' or load < CROWDED * cores:
@@ -70,7 +70,7 @@ def load_warning(device: str) -> str | None:
 
 
 def lr_factor(runner) -> float:
-    """By what mmengine multiplies the lr of the config: 1.0 without ``auto_scale_lr.enable``."""
+    """The factor of mmengine on the config's lr: 1.0 without ``auto_scale_lr.enable``."""
     scale = runner.cfg.get('auto_scale_lr') or {}
     size = (runner.cfg.get('train_dataloader') or {}).get('batch_size')
     if not scale.get('enable') or not scale.get('base_batch_size') or not size:
@@ -79,7 +79,7 @@ def lr_factor(runner) -> float:
 
 
 def _schedule(runner) -> str:
-    """Length and optimizer: of the config, or of the objects of a runner made without one."""
+    """Length and optimizer, from the config or from the objects of a runner without one."""
     loop = runner.train_loop
     if not runner.cfg.get('optim_wrapper'):
         optimizer = getattr(runner.optim_wrapper, 'optimizer', runner.optim_wrapper)
@@ -94,7 +94,7 @@ def _schedule(runner) -> str:
 
 
 def banner(runner) -> list[tuple[str, str]]:
-    """(what, text) of a runner whose training is about to begin."""
+    """(name, text) pairs for a runner whose training is about to begin."""
     cfg = runner.cfg
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     loader = runner.train_dataloader
@@ -148,7 +148,7 @@ def banner_text(runner, rows: list[tuple[str, str]]) -> str:
 
 @HOOKS.register_module()
 class BannerHook(Hook):
-    """Log the banner when all is built and loaded; keep it in ``environment.txt`` for reports."""
+    """Log the banner once all is built and loaded; keep it in ``environment.txt`` for reports."""
 
     priority = 'VERY_HIGH'
 

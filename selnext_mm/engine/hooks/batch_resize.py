@@ -28,11 +28,11 @@ class BatchResizeHook(Hook):
     """Resize each training batch to one size, drawn at random from those of its epoch.
 
     ``schedule`` lists (first epoch, sides): ``[(0, (128, 160, 192, 224, 256, 288))]`` draws from
-    six sizes all along, ``[(0, (192,)), (280, (224,))]`` trains at 192 pixels and from epoch 280
-    on at 224. The pipeline delivers square images, best of the largest side.
+    six sizes throughout, ``[(0, (192,)), (280, (224,))]`` trains at 192 pixels and from epoch 280
+    on at 224. The pipeline should deliver square images, ideally of the largest side.
 
-    The draw depends on ``seed`` and the iteration alone: all processes train at one size, and a
-    resumed run goes on as the uninterrupted one.
+    The draw depends only on ``seed`` and the iteration: all processes train at one size, and a
+    resumed run continues like an uninterrupted one.
 
     Source: "Partial Convolution Meets Visual Attention", Table 7 ("Train res: random from
     ..."), read as per batch; the published code has the switch.
@@ -43,7 +43,7 @@ class BatchResizeHook(Hook):
 
     Raises:
         ValueError: if the schedule does not start at epoch 0, is not sorted, or has a side that
-            is no positive multiple of 32.
+            is not a positive multiple of 32.
     """
 
     priority = 'VERY_LOW'

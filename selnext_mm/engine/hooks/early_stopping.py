@@ -1,4 +1,4 @@
-"""mmengine's early stopping, whose count survives a resume."""
+"""mmengine's early stopping with a count that survives a resume."""
 
 from mmengine.hooks import EarlyStoppingHook
 from mmengine.registry import HOOKS
@@ -10,10 +10,10 @@ INFO = 'early_stopping'  # key in the message hub, which checkpoints hold
 
 @HOOKS.register_module()
 class ResumableEarlyStoppingHook(EarlyStoppingHook):
-    """``EarlyStoppingHook`` that goes on counting after a resume.
+    """``EarlyStoppingHook`` that continues its count after a resume.
 
-    mmengine's hook starts anew: a run that is interrupted often enough never stops. The count
-    and the best value stand in the message hub, which every checkpoint holds; so this hook comes
+    mmengine's hook starts from 0: a run that is interrupted often enough never stops. The count
+    and the best value are in the message hub, which every checkpoint contains; so this hook runs
     before the checkpoint hook. A run that had stopped and is resumed stops at once.
 
     Args:

@@ -1,4 +1,4 @@
-"""Wrong numbers end a run before they are saved."""
+"""NaN and inf end a run before they are saved."""
 
 import math
 
@@ -16,7 +16,7 @@ REMEDIES = (
 
 
 def remedies(runner) -> str:
-    """What to try, with the lr at hand."""
+    """What to try, given the current lr."""
     wrapper = runner.optim_wrapper
     rates = wrapper.get_lr()
     lr = max(max(values) for values in rates.values())
@@ -37,9 +37,9 @@ def last_good(runner) -> str:
 def check_weights(runner) -> None:
     """Raise :class:`UserError` if a parameter or running statistic of the model is not finite.
 
-    In every process, if it is so in one: all have to call it.
+    It is raised in every process if one process has such a value, so all have to call this.
     """
-    # Of the buffers only these: a mask may hold inf on purpose.
+    # Only these buffers: a mask may contain inf on purpose.
     statistics = [
         (n, b)
         for n, b in runner.model.named_buffers()
@@ -48,9 +48,9 @@ def check_weights(runner) -> None:
     named = [
         (n, p) for n, p in (*runner.model.named_parameters(), *statistics) if p.is_floating_point()
     ]
-    # One answer for all: an answer for each would wait for the accelerator each time.
+    # One check for all tensors: a check of each would synchronise with the accelerator each time.
     fine = not named or bool(torch.stack([p.detach().isfinite().all() for _, p in named]).all())
-    # Statistics differ between processes: one that stopped alone would leave the others waiting.
+    # Statistics differ between processes: if only one stopped, the others would hang.
     if not highest(not fine)[0]:
         return
     broken = [n for n, p in named if not p.detach().isfinite().all()]
@@ -75,7 +75,7 @@ class FiniteLossHook(Hook):
         UserError: with the iteration, the losses, the last good checkpoint and what to try.
     """
 
-    # Before the log, the averaging of weights and the checkpoints see the iteration.
+    # Runs before logging, weight averaging and checkpointing.
     priority = 'ABOVE_NORMAL'
 
     def __init__(self, patience: int = 100) -> None:

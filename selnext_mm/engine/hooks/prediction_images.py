@@ -1,4 +1,4 @@
-"""Draws predictions in each evaluation, for the loggers that get the scalars."""
+"""Draw predictions in each evaluation, for the loggers that also receive the scalars."""
 
 import inspect
 import re
@@ -12,16 +12,16 @@ from mmengine.runner import IterBasedTrainLoop
 
 from selnext_mm.datasets.pixels import read_rgb
 
-SIDE = 256  # a classifier's images are enlarged to it
+SIDE = 256  # a classifier's images are enlarged to this side
 
 
 @HOOKS.register_module()
 class PredictionImagesHook(Hook):
-    """Draws the same ``num`` images in each evaluation, spread over the validation set.
+    """Draw the same ``num`` images in each evaluation, spread over the validation set.
 
-    mmdet's own hook takes another image each time. The visualizer's backends store them: the
+    mmdet's own hook takes a different image each time. The visualizer's backends store them: the
     local one in ``vis_data/vis_image/``, as ``prediction_<number>_<name>_<step>.png``. ``step`` is
-    the epoch, or the iteration of a training that counts those.
+    the epoch, or the iteration in iteration-based training.
 
     Args:
         num: number of images, from the first process's share.
@@ -33,7 +33,7 @@ class PredictionImagesHook(Hook):
     def __init__(self, num: int, score_thr: float = 0.3) -> None:
         self.num, self.score_thr = num, score_thr
         self.seen = 0
-        self.chosen: dict[int, int] = {}  # place of an image in this process -> its number
+        self.chosen: dict[int, int] = {}  # index of an image in this process -> its number
 
     def before_val_epoch(self, runner) -> None:
         loader = runner.val_dataloader
@@ -53,7 +53,7 @@ class PredictionImagesHook(Hook):
         path = sample.get('img_path')
         try:
             image = read_rgb(path) if path else tensor.permute(1, 2, 0).cpu().numpy()
-        except OSError:  # what cannot be read has been named by the loader
+        except OSError:  # the loader has already reported the file
             return
         image = np.ascontiguousarray(image, np.uint8)
         stem = re.sub(r'\W+', '_', Path(path).stem) if path else 'image'

@@ -20,11 +20,11 @@ try:
 except ImportError:
     resource = None
 
-PARTS = 6  # parts of the loss that are still shown in the line; all are in scalars.json
+PARTS = 6  # at most this many parts of the loss are shown; all are in scalars.json
 
 
 def memory_text() -> str:
-    """Largest memory so far: of the GPU if there is one, else of this process."""
+    """Peak memory of the GPU if there is one, else of this process."""
     if torch.cuda.is_available():
         return f'{torch.cuda.max_memory_allocated() / 2**20:.0f} MB'
     if resource is None:
@@ -42,7 +42,7 @@ def rate_text(seconds: float) -> str:
 
 
 def loss_text(scalars: dict) -> str:
-    """'loss 3.577 (rpn_cls 0.548, cls 1.219)'; the parts only where they are few."""
+    """'loss 3.577 (rpn_cls 0.548, cls 1.219)'; the parts only if they are few."""
     if 'loss' not in scalars:
         return ''
     parts = {k.removeprefix('loss_'): v for k, v in scalars.items() if 'loss' in k and k != 'loss'}
@@ -58,8 +58,8 @@ class ConciseLogProcessor(LogProcessor):
 
     ``Epoch(train) [1][ 50/200]  eta 0:08:34  3.40 it/s  1203 MB  lr 5.0e-04  loss 3.5769 (...)``.
     The scalars that go to ``scalars.json`` and to TensorBoard are those of the stock class.
-    Waiting for data is said where it takes more than a fifth of the time. The line of a validation
-    leaves out the AP of each class, of which there is a table above it.
+    Waiting for data is shown if it takes more than a fifth of the time. The line of a validation
+    leaves out the AP of each class, because a table above it has them.
     """
 
     def get_log_after_iter(self, runner, batch_idx: int, mode: str) -> tuple[dict, str]:
@@ -69,7 +69,7 @@ class ConciseLogProcessor(LogProcessor):
             return scalars, line
         words = [head[0]]
         eta = re.search(r'eta: (.+?)  ', line)
-        # Below zero where a resumed run has shorter epochs than the one before.
+        # Negative if a resumed run has shorter epochs than before.
         words += [f'eta {"0:00:00" if eta[1].startswith("-") else eta[1]}'] if eta else []
         words += [rate_text(scalars['time']), memory_text()]
         if scalars.get('data_time', 0) > 0.2 * scalars['time']:
@@ -87,7 +87,7 @@ class ConciseLogProcessor(LogProcessor):
 
 
 def on_terminal() -> bool:
-    """Is there a reader who can be shown a bar?"""
+    """Whether the output is a terminal that can show a bar."""
     from rich.console import Console
 
     return Console().is_terminal and not Console().is_dumb_terminal
@@ -97,7 +97,7 @@ def on_terminal() -> bool:
 class ProgressBarHook(Hook):
     """A bar under the log of a training, on a terminal: rate, remaining time, memory, loss.
 
-    Log lines appear above it. The rate is that of the last iterations, by IterTimerHook.
+    Log lines appear above it. The rate is that of the last iterations, from IterTimerHook.
     """
 
     priority = 'LOWEST'
@@ -124,7 +124,7 @@ class ProgressBarHook(Hook):
             '', total=runner.max_iters, completed=runner.iter,
             where='starting', rate='', eta='?', rest='',
         )  # fmt: skip
-        # The log's handlers keep the stream they were made with; rich has put its own in place.
+        # The log handlers keep the stream they were created with, but rich has replaced it.
         for handler in runner.logger.handlers:
             if type(handler) is logging.StreamHandler and handler.stream in (
                 sys.__stdout__,
@@ -138,7 +138,7 @@ class ProgressBarHook(Hook):
             return
         now = time.monotonic()
         done = runner.iter + 1
-        # Ten times a second is enough for a reader; the last iteration is always shown.
+        # Ten updates a second are enough; the last iteration is always shown.
         if now - self.started < 0.1 and done < runner.max_iters:
             return
         self.started = now
@@ -163,7 +163,7 @@ class ProgressBarHook(Hook):
             self.progress.update(self.task, where=where)
 
     def stop(self) -> None:
-        """Give the terminal back; also after an error or an interruption."""
+        """Release the terminal, also after an error or an interruption."""
         if self.progress is not None:
             self.progress.stop()
             self.progress = None

@@ -1,4 +1,4 @@
-"""Images with predictions of mmdet's hook in the subfolders that the data set has."""
+"""Write the prediction images of mmdet's hook into the data set's subfolders."""
 
 import os
 
@@ -6,7 +6,7 @@ from mmengine.runner import Runner
 
 
 def _root(runner: Runner) -> str | None:
-    """The folder of the images of the test set."""
+    """The image folder of the test set."""
     dataset = runner.test_dataloader.dataset
     while not hasattr(dataset, 'data_prefix') and hasattr(dataset, 'dataset'):
         dataset = dataset.dataset
@@ -16,9 +16,9 @@ def _root(runner: Runner) -> str | None:
 
 
 def keep_subfolders(runner: Runner) -> None:
-    """Let ``cam0/1.jpg`` and ``cam1/1.jpg`` be two images; stock mmdet keeps the last part alone.
+    """Keep ``cam0/1.jpg`` and ``cam1/1.jpg`` apart; stock mmdet uses only the file name.
 
-    Changes the ``DetVisualizationHook`` of ``runner``; inert without one.
+    Changes the ``DetVisualizationHook`` of ``runner``, if there is one.
     """
     for hook in runner.hooks:
         if not hasattr(hook, 'test_out_dir') or not hook.test_out_dir:

@@ -1,4 +1,4 @@
-"""The last epochs without Mosaic and MixUp, whose images are unlike those of a test."""
+"""The last epochs without Mosaic and MixUp, whose images are unlike real test images."""
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -10,19 +10,19 @@ MIXING = ('Mosaic', 'RandomAffine', 'MixUp')
 class UnmixedImagesHook(Hook):
     """From ``first_epoch`` on, skip the transforms ``skip`` of a ``MultiImageMixDataset``.
 
-    It depends on the epoch alone, so a resumed run goes on as the uninterrupted one. Workers that
-    outlive an epoch keep the data set that they were started with: the loader has to have
+    It depends only on the epoch, so a resumed run continues like an uninterrupted one. Persistent
+    workers keep the data set that they were started with, so the loader needs
     ``persistent_workers=False``.
 
     Source: YOLOX ("Exceeding YOLO Series in 2021"), which switches both off for the last 15 of 300
-    epochs. mmdet's hook for it also sets the loss of YOLOX's head.
+    epochs. mmdet's hook for this also sets the loss of YOLOX's head.
 
     Args:
         first_epoch: counted from 0.
         skip: types of transforms.
 
     Raises:
-        ValueError: at the start of training, for another data set or persistent workers.
+        ValueError: at the start of training, for any other data set or persistent workers.
     """
 
     def __init__(self, first_epoch: int, skip: tuple[str, ...] = MIXING) -> None:

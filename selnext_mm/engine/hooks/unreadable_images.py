@@ -1,4 +1,4 @@
-"""Images that cannot be read in the middle of a run: skipped, counted, named, limited."""
+"""Images that cannot be read during a run: skipped, counted and logged, up to a limit."""
 
 import os
 from pathlib import Path
@@ -10,23 +10,23 @@ from selnext_mm.engine.distributed.collectives import highest
 from selnext_mm.errors import UserError
 from selnext_mm.text import counted
 
-LOADER = 'LoadImageFromFile'  # the transform that is guarded, of whatever scope
+LOADER = 'LoadImageFromFile'  # the transform that is guarded, in any scope
 FILE = 'unreadable_images.txt'
 
 
 @TRANSFORMS.register_module()
 class GuardedLoad:
-    """A loading transform whose failure is a missing sample or one message, not a traceback.
+    """A loading transform whose failure gives a missing sample or one message, not a traceback.
 
-    With ``record`` the sample is given up: the data set takes another one in its place, as it does
-    for samples that an augmentation rejects, and path and reason are appended to the file. Without
-    it the image is needed, and a failure is a :class:`UserError` with its path.
+    With ``record`` the sample is skipped: the data set uses another one instead, as it does for
+    samples that an augmentation rejects, and path and reason are appended to the file. Without
+    ``record`` the image is required, and a failure is a :class:`UserError` with its path.
 
     Args:
         transform: the transform, or its dict.
-        record: file that data loaders' workers append to.
-        sizes: also give up images of another size than annotated, whose boxes and masks would be
-            misplaced.
+        record: file that data-loader workers append to.
+        sizes: also skip images whose size differs from the annotated one; their boxes and masks
+        would be misplaced.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class GuardedLoad:
                 f'{path} cannot be {problem} ({reason}); an evaluation needs every image: '
                 f'{remedy}. "selnext-mm check-data CONFIG --images" finds all such images'
             )
-        # One short write in append mode is not torn apart by other workers' writes.
+        # One short write in append mode does not interleave with other workers' writes.
         with open(self.record, 'a', encoding='utf-8') as file:
             file.write(f'{path}\t{reason}\n')
         return None
@@ -96,20 +96,20 @@ def guard_image_loading(node, record: str | None = None, sizes: bool = False):
 
 @HOOKS.register_module()
 class UnreadableImagesHook(Hook):
-    """Skip training images that cannot be read; stop the run when there are too many.
+    """Skip training images that cannot be read; stop the run if there are too many.
 
     :class:`ConciseRunner` has this hook and guards the pipelines. Skipped images are listed in
     ``unreadable_images.txt`` beside the log, and each is named in the log once. In validation and
-    test nothing is skipped: there an unreadable image ends the run with a message, since the
-    metrics would silently be those of another data set.
+    test nothing is skipped: an unreadable image ends the run with a message, since the metrics
+    would silently be those of another data set.
 
     Args:
-        max_share: share of the training images from which on the run stops.
-        min_images: so many may be skipped however small the data set is.
-        interval: iterations between two looks at the list.
+        max_share: share of the training images that may be skipped.
+        min_images: number of images that may be skipped in any case.
+        interval: iterations between two checks of the list.
 
     Raises:
-        UserError: above the limit, in every process.
+        UserError: above both limits, in every process.
     """
 
     priority = 'LOW'
@@ -122,7 +122,7 @@ class UnreadableImagesHook(Hook):
             )
         self.max_share, self.min_images, self.interval = max_share, min_images, interval
         self.record: Path | None = None
-        self.seen = 0  # bytes of the list
+        self.seen = 0  # bytes of the list read so far
         self.names: set[str] = set()
 
     def before_train(self, runner) -> None:
@@ -139,7 +139,7 @@ class UnreadableImagesHook(Hook):
 
     def _look(self, runner) -> None:
         self._read(runner)
-        # Together: a process that stopped alone would leave the others waiting.
+        # All processes together: if only one stopped, the others would hang.
         (count,) = highest(len(self.names))
         if count > self.limit:
             raise UserError(

@@ -1,4 +1,4 @@
-"""Optimizer wrappers and constructors, and what becomes of a schedule that was changed.
+"""Optimizer wrappers and constructors, and the handling of a changed schedule on resume.
 
 Not here: which lr and schedule a run gets (``recipes/``, ``configs/``).
 """

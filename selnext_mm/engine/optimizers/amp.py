@@ -1,4 +1,4 @@
-"""Mixed precision on accelerators that mmengine has it for, full precision elsewhere."""
+"""Mixed precision where mmengine supports it, full precision elsewhere."""
 
 from mmengine.device import get_device
 from mmengine.logging import print_log
@@ -14,7 +14,7 @@ AMP_ONLY = ('loss_scale', 'dtype', 'use_fsdp')
 def AutoAmpOptimWrapper(**kwargs) -> OptimWrapper:  # noqa: N802 - a registry name, as a class
     """Return mmengine's ``AmpOptimWrapper``, or its ``OptimWrapper`` on a CPU and on MPS.
 
-    mmengine's wrapper stops with an assertion there; with this one the same config runs.
+    mmengine's wrapper fails with an assertion there; with this one the same config runs.
     Arguments are those of ``AmpOptimWrapper``.
     """
     device = get_device()

@@ -2,8 +2,8 @@
 
 import copy
 
-# What a scheduler counts while it runs; the rest of its state is from the config. The last three
-# are those of ReduceOnPlateau...
+# Counters of a scheduler; the rest of its state is from the config. The last three belong to
+# ReduceOnPlateau...
 PROGRESS = {
     'last_step', '_global_step', '_last_value', 'optimizer', 'verbose',
     'best', 'num_bad_epochs', 'cooldown_counter',
@@ -15,11 +15,11 @@ def _settings(state: dict) -> dict:
 
 
 class Schedule:
-    """The schedulers as the config made them, to be compared with those of a checkpoint.
+    """The schedulers as built from the config, to be compared with those of a checkpoint.
 
-    mmengine silently takes the schedule of the checkpoint over that of the config: a run
-    resumed with other epochs or another lr keeps the old ones. Equal schedules stay as loaded.
-    A changed one is that of the config, stepped to the present iteration.
+    mmengine silently prefers the checkpoint's schedule to the config's: a run resumed with
+    other epochs or another lr keeps the old ones. Here equal schedules stay as loaded, and a
+    changed one is replaced by the config's, stepped to the current iteration.
     """
 
     def __init__(self, runner) -> None:
@@ -38,7 +38,7 @@ class Schedule:
         return {k: copy.copy(v) for k, v in scheduler.__dict__.items() if k != 'optimizer'}
 
     def changes(self, kinds: list[str], loaded: list[dict]) -> list[str]:
-        """What the config has and the checkpoint has not, one text for each setting."""
+        """The settings in which the config differs from the checkpoint, one string each."""
         if len(loaded) != len(self.fresh):
             return [f'{len(loaded)} schedulers -> {len(self.fresh)}']
         texts = []
@@ -53,7 +53,7 @@ class Schedule:
         return texts
 
     def apply_changes(self, runner, loaded) -> None:
-        """Go on with the config's schedule if ``loaded``, the checkpoint's, is another one."""
+        """Continue with the config's schedule if it differs from ``loaded``, the checkpoint's."""
         schedulers = runner.param_schedulers
         if not self.known or not runner.iter or not isinstance(loaded, list):
             return
@@ -65,7 +65,7 @@ class Schedule:
         moved = [(s, f) for s, f in pairs if not getattr(s, 'need_val_args', False)]
         for scheduler, fresh in pairs:
             if (scheduler, fresh) not in moved:
-                # Its steps need the results of evaluations: they stay, the settings change.
+                # Its steps depend on evaluation results: the counters stay, the settings change.
                 scheduler.__dict__.update(_settings(fresh))
         if len(loaded) != len(pairs) or any(
             _settings(old) != _settings(fresh)
@@ -89,12 +89,12 @@ class Schedule:
             groups = self._groups(scheduler.optimizer)
             for group, value in zip(groups, self.values, strict=True):
                 group.update({k: v for k, v in value.items() if k in names})
-            # Otherwise the first step would be warned about as one before the optimizer's.
+            # Otherwise torch would warn that the scheduler steps before the optimizer.
             scheduler.optimizer._global_step = max(scheduler.optimizer._global_step, 1)
 
     @staticmethod
     def _replay(schedulers: list, runner) -> None:
-        """Step as training has stepped: iterations, and epochs between them."""
+        """Repeat the steps of the training: iterations, and epochs between them."""
         by_iter = [s for s in schedulers if not s.by_epoch]
         by_epoch = [s for s in schedulers if s.by_epoch]
         epochs = runner.epoch

@@ -12,16 +12,16 @@ DECAY_TYPES = ('layer_wise', 'stage_wise')
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """One parameter group per (depth, decayed or not), lr = base lr * rate ** (n - 1 - depth).
 
-    The backbone is asked for ``get_layer_depth(name, prefix) -> (depth, n)``; everything
-    outside it has depth n - 1 and the full lr. Parameters with one dimension and those named
+    The backbone provides ``get_layer_depth(name, prefix) -> (depth, n)``; everything outside it
+    has depth n - 1 and the full lr. Parameters with one dimension and those named
     ``*.bias`` get no weight decay (layer scale, norms and SELN's norm among them).
 
     ``paramwise_cfg``: ``layer_decay_rate`` in (0, 1], default 1 (no decay, only the weight-decay
     rule); ``decay_type``, default ``'layer_wise'``. With ``'stage_wise'``, ConvNeXt's rule for
     semantic segmentation, stem and downsampling layers have depth 0 and all blocks of stage i
-    (counted from 0) depth i + 1, whatever n is: the last stage stays far from the full lr.
-    Source: ConvNeXt's published fine-tuning recipes. The stock constructors do not serve here:
-    those of mmdet and mmseg ask for "ConvNeXt" in the class name, mmpretrain's for
+    (counted from 0) depth i + 1, whatever n is. So the last stage stays far below the full lr.
+    Source: ConvNeXt's published fine-tuning recipes. The stock constructors cannot be used
+    here: those of mmdet and mmseg require "ConvNeXt" in the class name, mmpretrain's requires
     ``get_layer_depth`` on the top module, which a detector does not have.
 
     Raises:

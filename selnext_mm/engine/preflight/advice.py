@@ -8,9 +8,9 @@ from selnext_mm.text import counted
 
 
 def lr_for_batch(cfg: Config, processes: int) -> str | None:
-    """A warning if the lr is meant for another batch than this run has; None if it fits.
+    """A warning if the lr is meant for another batch size than that of this run; else None.
 
-    The batch is that of one update: images per process x processes x accumulated iterations.
+    The batch size is that of one update: images per process x processes x accumulated iterations.
     The rule is mmengine's: lr in proportion to the batch.
     """
     scale = cfg.get('auto_scale_lr') or {}
@@ -27,7 +27,7 @@ def lr_for_batch(cfg: Config, processes: int) -> str | None:
     factors = f'{counted(images, "image")} x {counted(processes, "process")}'
     if accumulated > 1:
         factors += f' x {accumulated} accumulated'
-    # mmengine's own scaling does not know of accumulation.
+    # mmengine's own scaling ignores accumulation.
     option = '' if accumulated > 1 else ' (--auto-scale-lr does that)'
     return (
         f'lr {lr:g} is meant for a batch of {base}; this run has {batch} ({factors}). In '
@@ -36,7 +36,7 @@ def lr_for_batch(cfg: Config, processes: int) -> str | None:
 
 
 def _has_start(cfg: Config) -> bool:
-    """Does anything of ``cfg`` load weights into the backbone?"""
+    """Whether any part of ``cfg`` loads weights into the backbone."""
     if cfg.get('load_from') or cfg.get('resume'):
         return True
     for node in (cfg.model, cfg.model.get('backbone') or {}):
@@ -55,8 +55,8 @@ def random_and_fixed(cfg: Config, model: nn.Module) -> str | None:
     ``frozen_stages``, ``norm_eval`` and ``gate_norm_eval`` are meant for pretrained backbones.
 
     Args:
-        cfg: with ``load_from`` and ``resume`` as the run will have them.
-        model: its model.
+        cfg: the config, with ``load_from`` and ``resume`` as in the run.
+        model: the model of the config.
     """
     backbone = getattr(model, 'backbone', None)
     if backbone is None or _has_start(cfg):

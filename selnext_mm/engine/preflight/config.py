@@ -14,7 +14,7 @@ def check_config(cfg: Config, loaders: tuple[str, ...]) -> None:
 
     Args:
         cfg: a full config.
-        loaders: those that the run will use.
+        loaders: names of the loaders that the run will use.
     """
     check_types(cfg)
     check_numbers(cfg)

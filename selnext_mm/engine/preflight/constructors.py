@@ -1,9 +1,9 @@
-"""Arguments that would end a run with a traceback: reported before anything is written.
+"""Wrong arguments that would end a run with a traceback, reported before anything is written.
 
 What is cheap and without side effects is built here as the runner will build it: optimizer,
-schedulers, transforms, metrics, hooks of the stack, data sets without their data. Loops, samplers
-and loaders need the runner, and hooks of others may do anything when they are built, so that the
-names of their arguments are looked at, and the rules that are known.
+schedulers, transforms, metrics, OpenMMLab's hooks, data sets without their data. Loops, samplers
+and loaders need the runner, and building third-party hooks may do anything. Of these only the
+argument names and some known rules are checked.
 """
 
 import copy
@@ -31,21 +31,21 @@ from selnext_mm.engine.device import has_amp
 from selnext_mm.engine.preflight.monitors import COCO, COCO_GIVEN
 from selnext_mm.errors import UserError
 
-# What a constructor raises for its arguments, or for a package or file that they ask for.
+# What a constructor raises for wrong arguments, or for a missing package or file.
 WRONG = (TypeError, LookupError, ValueError, AttributeError, AssertionError, ImportError, OSError)
-# Keys of a loader that mmengine takes out before torch's class sees the rest.
+# Keys of a loader that mmengine removes before it passes the rest to torch's class.
 NOT_TORCHS = (
     *('dataset', 'sampler', 'batch_sampler', 'num_batch_per_epoch', 'collate_fn'),
     *('worker_init_fn', 'disable_subprocess_warning'),
 )
 NEED_GROUP = ('ZeroRedundancyOptimizer',)  # optimizers that need the other processes
-# What mmdet's CocoMetric can list.
+# The items that mmdet's CocoMetric can list.
 COCO_ITEMS = (
     *COCO_GIVEN,
     *('AR@100', 'AR@300', 'AR@1000', 'AR_s@1000', 'AR_m@1000', 'AR_l@1000'),
 )
 STACK = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmseg', 'selnext_mm')
-EPOCH_LENGTH = 1000  # iterations; stands for the length that is known when the data are read
+EPOCH_LENGTH = 1000  # iterations; a stand-in, as the data have not been read
 
 
 def _name(kind) -> str:
@@ -53,7 +53,7 @@ def _name(kind) -> str:
 
 
 def _values(node: Mapping) -> str:
-    """The plain values of ``node``, as much as fits into a line."""
+    """The plain values of ``node``, as many as fit into a line."""
     plain = (f'{k}={v!r}' for k, v in _arguments(node).items() if not isinstance(v, Mapping))
     text = ', '.join(plain)
     return text if len(text) <= 160 else f'{text[:157]}...'
@@ -78,12 +78,12 @@ def _told(cfg: Config, place: str, node: Mapping, known: Callable | None = None)
 
 
 def _arguments(node: Mapping) -> dict:
-    """A copy of what the constructor gets: ``node`` without the keys that are the registry's."""
+    """A copy of the constructor's arguments: ``node`` without the registry's keys."""
     return {k: copy.deepcopy(v) for k, v in node.items() if k not in ('type', '_scope_')}
 
 
 def _find(known: Registry, node: Mapping) -> Callable | None:
-    """The class or function that the type of ``node`` means in its scope."""
+    """The class or function that the ``type`` of ``node`` refers to in its scope."""
     if not isinstance(node.get('type'), str):
         return node.get('type')
     with known.switch_scope_and_registry(node.get('_scope_')) as scoped:
@@ -91,15 +91,15 @@ def _find(known: Registry, node: Mapping) -> Callable | None:
 
 
 def _bind(known: Callable, arguments: Mapping, **given: Any) -> None:
-    """TypeError if ``known`` does not take ``arguments`` beside those given."""
+    """Raise TypeError if ``known`` does not accept ``arguments`` in addition to ``given``."""
     try:
         signature = inspect.signature(known)
     except ValueError:  # compiled: no signature
         return
-    # What mmengine gives is no mistake of the config where the class has no name for it.
+    # If the class does not accept what mmengine passes, the config is not to blame.
     taken = {k: v for k, v in given.items() if k in signature.parameters}
     signature.bind(**{**taken, **arguments})
-    # Our loops pass on what they do not name themselves; foreign classes may do else with it.
+    # Our loops pass unnamed arguments on to their base class; other classes may not.
     ours = 'selnext_mm.engine.resume.loops'
     if isinstance(known, type) and known.__module__.startswith(ours):
         own = {k: v for k, v in arguments.items() if k not in signature.parameters}
@@ -115,7 +115,7 @@ def _check_dataset(known: Callable, node: Mapping) -> None:
 
 
 def _check_metric(known: Callable, node: Mapping) -> None:
-    """Build a metric, its annotation file not read where that can wait."""
+    """Build a metric, if possible without reading its annotation file."""
     own: Any = copy.deepcopy(node)
     coco = any(cls.__name__ == 'CocoMetric' for cls in getattr(known, '__mro__', ()))
     for cls in getattr(known, '__mro__', ()):
@@ -131,7 +131,7 @@ def _check_metric(known: Callable, node: Mapping) -> None:
 
 
 def _check_coco(metric) -> None:
-    """ValueError for what mmdet's metric finds out after the last image."""
+    """Raise ValueError for what mmdet's metric would report only after the last image."""
     wrong = [item for item in metric.metric_items or () if item not in COCO_ITEMS]
     if wrong:
         raise ValueError(f'metric_items has {wrong[0]!r}; choose from {", ".join(COCO_ITEMS)}')
@@ -143,19 +143,19 @@ def _check_coco(metric) -> None:
 
 
 def _gives_instances(cfg: Config, loader: str) -> bool:
-    """Do the transforms of a loader hand the labels on, for a metric without a file of them?"""
+    """Whether a loader's transforms pass on the labels, for a metric without an annotation file."""
     return any(
         'instances' in (node.get('meta_keys') or ()) for _, node, _ in loader_parts(cfg, loader)
     )
 
 
 def check_metrics(cfg: Config, evaluator: str, writes: bool = False) -> None:
-    """Raise :class:`UserError` for metrics of ``evaluator`` that cannot be built, or not score.
+    """Raise :class:`UserError` for metrics of ``evaluator`` that cannot be built or computed.
 
     Args:
         cfg: a config whose types have been checked.
         evaluator: ``val_evaluator`` or ``test_evaluator``.
-        writes: the metrics will be told later where to write their files.
+        writes: the output paths of the metrics are set later.
     """
     with (
         quiet(logging.WARNING),
@@ -200,21 +200,21 @@ def _check_loader(cfg: Config, loader: str) -> None:
 
 
 def _check_torchs_rules(node: Mapping, rest: dict) -> None:
-    """ValueError for arguments of a loader that exclude each other; no worker is started."""
+    """Raise ValueError for incompatible arguments of a loader; no worker is started."""
     if rest.get('num_workers'):
-        rest['num_workers'] = 1  # torch warns of more than the machine has, here and in the run
+        rest['num_workers'] = 1  # torch would warn of more than the machine has, twice
     else:
         rest['persistent_workers'] = False  # as adapt_to_device() will
     given: dict[str, Any] = dict(sampler=[0])
     if node.get('batch_sampler'):
-        # mmengine takes it out, and gives it to the batch sampler.
+        # mmengine removes it and passes it to the batch sampler.
         rest.pop('batch_size', None)
         given = dict(batch_sampler=[[0]])
     DataLoader([0], **{**rest, **given})
 
 
 def _check_optimizer(cfg: Config, model: nn.Module) -> None:
-    """Build optimizer and iter_schedulers for ``model``, whose weights stay as they are."""
+    """Build optimizer and schedulers for ``model``, whose weights stay unchanged."""
     node = cfg.optim_wrapper
     optimizer = node.get('optimizer')
     if isinstance(optimizer, Mapping) and (known := _find(registry.OPTIMIZERS, optimizer)):
@@ -223,7 +223,7 @@ def _check_optimizer(cfg: Config, model: nn.Module) -> None:
         with _told(cfg, OPTIMIZER, optimizer, known):
             known([nn.Parameter(torch.zeros(1))], **_arguments(optimizer))
     if not optimizer and 'constructor' not in node:
-        return  # optimizers that are there already
+        return  # optimizers that are already built
     wrapper_cfg = copy.deepcopy(node)
     if not has_amp(get_device()) and wrapper_cfg.get('type') == 'AmpOptimWrapper':
         wrapper_cfg.type = 'AutoAmpOptimWrapper'  # as adapt_to_device() will
@@ -239,7 +239,7 @@ def _check_optimizer(cfg: Config, model: nn.Module) -> None:
 
 
 def _is_known(kind: Callable) -> bool:
-    """Is it of the stack or of this package, so that building one has no effect?"""
+    """Whether it belongs to OpenMMLab or this package, so that building it has no side effects."""
     return str(kind.__module__).partition('.')[0] in STACK
 
 
@@ -267,7 +267,7 @@ def _check_intervals(value) -> None:
 
 
 def _check_run(cfg: Config) -> None:
-    """Names of the arguments of loops and hooks, and of what else needs the runner."""
+    """Check the argument names of loops, hooks and whatever else needs the runner."""
     given = dict(runner=None, dataloader=None, evaluator=None)
     loops = [('train_cfg', cfg.get('train_cfg')), ('val_cfg', cfg.get('val_cfg'))]
     parts = [(place, node, registry.LOOPS) for place, node in loops]
@@ -285,7 +285,7 @@ def _check_run(cfg: Config) -> None:
                 _check_priority(arguments.pop('priority', None))
                 _bind(kind, arguments, **extra)
                 if known is registry.HOOKS and _is_known(kind):
-                    with suppress(RuntimeError):  # of hooks that ask for the run's visualizer
+                    with suppress(RuntimeError):  # from hooks that need the run's visualizer
                         registry.HOOKS.build({'type': kind, **arguments})
                 if known is registry.LOOPS:
                     _check_intervals(arguments.get('dynamic_intervals'))
@@ -295,14 +295,14 @@ def _check_run(cfg: Config) -> None:
 
 
 def check_arguments(cfg: Config, model: nn.Module) -> None:
-    """Raise :class:`UserError` for an argument that the runner's parts of ``cfg`` do not take.
+    """Raise :class:`UserError` for an argument in ``cfg`` that a part of the runner rejects.
 
     Args:
         cfg: a config that :func:`~selnext_mm.engine.preflight.values.check_types` has passed.
-        model: its model, built; the optimizer is built for its parameters and thrown away.
+        model: its model, built; the optimizer for its parameters is built and discarded.
     """
     scope = cfg.get('default_scope', 'mmengine')
-    # Whatever is said here is said again by the run.
+    # The run itself will repeat whatever is logged here.
     with quiet(logging.WARNING), DefaultScope.overwrite_default_scope(scope):
         for loader in ('train_dataloader', 'val_dataloader'):
             _check_loader(cfg, loader)

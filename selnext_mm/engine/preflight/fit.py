@@ -1,4 +1,4 @@
-"""Parts of a config that are valid alone, but not together."""
+"""Parts of a config that are valid on their own, but not together."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from selnext_mm.errors import UserError
 from selnext_mm.models.attention.patnet_gates import MeanStdGate
 from selnext_mm.text import counted
 
-MIXES = ('Mosaic', 'MixUp')  # of mmdet; they mix images and boxes, and leave masks as they are
+MIXES = ('Mosaic', 'MixUp')  # mmdet's; they mix images and boxes, but not masks
 
 
 def _kind(node: dict) -> str:
@@ -21,13 +21,13 @@ def _kind(node: dict) -> str:
 
 
 def _loads_masks(cfg: Config, loader: str) -> bool | None:
-    """Do the transforms of a loader read masks? None if none of them reads annotations."""
+    """Whether a loader's transforms read masks; None if none of them reads annotations."""
     found = [n for _, n, _ in loader_parts(cfg, loader) if _kind(n) == 'LoadAnnotations']
     return any(node.get('with_mask') for node in found) if found else None
 
 
 def refuse_merged_masks(cfg: Config, merging: dict, makes_masks: bool) -> None:
-    """:class:`UserError` if mmdet's model for several views of an image would be given masks."""
+    """Raise :class:`UserError` if mmdet's test-time augmentation would have to merge masks."""
     if makes_masks and _kind(merging) == 'DetTTAModel':
         raise UserError(
             f"the model of {cfg.filename} makes masks, and mmdet's DetTTAModel merges boxes alone: "
@@ -37,10 +37,10 @@ def refuse_merged_masks(cfg: Config, merging: dict, makes_masks: bool) -> None:
 
 
 def check_masks(cfg: Config, loaders: Iterable[str]) -> None:
-    """Heads, transforms and metrics have to agree on masks, where regions are what is judged.
+    """Check that heads, transforms and metrics agree on masks, for models with an RoI head.
 
     Raises:
-        UserError: masks that nothing makes are scored, or a mask head gets no masks to learn.
+        UserError: if masks are evaluated but not predicted, or a mask head gets no masks to learn.
     """
     model = cfg.model or {}
     inner = model.get('module')
@@ -83,7 +83,7 @@ def check_mixing(cfg: Config, loaders: Iterable[str]) -> None:
 def check_some_batch(loader: DataLoader) -> None:
     """Raise :class:`UserError` if every batch is an incomplete last one that is dropped.
 
-    The epochs would pass without an iteration, and the checkpoints hold the initial weights.
+    The epochs would have no iterations, and the checkpoints would contain the initial weights.
     """
     sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
     if 'Infinite' in type(sampler).__name__ or not hasattr(sampler, '__len__'):
@@ -99,13 +99,13 @@ def check_some_batch(loader: DataLoader) -> None:
 
 
 def check_last_batch(loader: DataLoader, model: nn.Module) -> None:
-    """A batch of one image ends a training whose gates have batch norms inside.
+    """Refuse a batch of one image if the model's gates contain batch norms in training mode.
 
     Such a gate sees one value per image and channel, which has no variance. Every process counts
     the images that its sampler gives it.
 
     Raises:
-        UserError: if one would come, the last of an epoch included.
+        UserError: if such a batch would occur, including the last of an epoch.
     """
     model.train()
     gates = [m for m in model.modules() if isinstance(m, MeanStdGate)]

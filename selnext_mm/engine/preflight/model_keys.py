@@ -1,9 +1,9 @@
-"""Keys of ``model.train_cfg`` and ``model.test_cfg`` that nothing reads, and the nearest name.
+"""Keys of ``model.train_cfg`` and ``model.test_cfg`` that nothing reads; suggests the nearest.
 
-Stock detectors take both as plain dicts and ask them for what they need: a misspelt ``score_thr``
-is a default, silently. What is asked for is found in the source of the model's classes: the
-names that they read from variables called ``...cfg``. Assigners, samplers and NMS are called with
-their keys, of which some swallow what they do not know (``**kwargs``).
+Stock detectors take both as plain dicts and read what they need: a misspelt ``score_thr`` silently
+means the default. Which keys are read is found in the source of the model's classes: the names that
+they read from variables called ``...cfg``. Assigners, samplers and NMS are called with their keys,
+and some ignore unknown ones (``**kwargs``).
 """
 
 import importlib
@@ -21,13 +21,13 @@ from selnext_mm.errors import UserError
 from selnext_mm.text import near
 
 PARTS = ('train_cfg', 'test_cfg')
-CUTOFF, OF_SHORT = 0.75, 0.6  # how like a key has to be to one that is read
-SHORT = 4  # letters, as of rpn and rcnn
-# Keys of an NMS that mmcv takes out before its operator sees the rest.
+CUTOFF, OF_SHORT = 0.75, 0.6  # how similar a key has to be to one that is read
+SHORT = 4  # letters, as in rpn and rcnn
+# Keys of an NMS dict that mmcv removes before it calls its operator.
 NMS_KEYS = ('type', 'class_agnostic', 'split_thr', 'iou_thr')
-# What a class hands on whole, and to whom it goes: mmpretrain's RandomBatchAugment.
+# Arguments that a class passes on as a whole, and where to: mmpretrain's RandomBatchAugment.
 HANDED_ON = {'mmpretrain.models.classifiers.image': frozenset({'augments', 'probs'})}
-# How the classes of a model ask a config for a key.
+# How the classes of a model read a key of a config.
 QUESTIONS = [
     re.compile(pattern)
     for pattern in (
@@ -41,7 +41,7 @@ QUESTIONS = [
 
 
 def check_model_keys(cfg: Config) -> None:
-    """Raise :class:`UserError` for a key that is not read and is like one that is.
+    """Raise :class:`UserError` for a key that is not read and resembles one that is.
 
     Args:
         cfg: a config; its model need not be built.
@@ -85,7 +85,7 @@ def _find(known: Registry, kind) -> Callable | None:
 
 
 def _classes(node) -> Iterator[type]:
-    """The classes that the ``type`` keys of a model name."""
+    """The classes named by the ``type`` keys of a model."""
     if isinstance(node, Mapping):
         kind = _find(MODELS, node['type']) if node.get('type') else None
         if inspect.isclass(kind):
@@ -98,7 +98,7 @@ def _classes(node) -> Iterator[type]:
 
 
 def _modules(classes) -> set[str]:
-    """The modules of ``classes``, of their bases, and of the functions that these modules use."""
+    """The modules of ``classes``, of their bases, and of functions that these modules use."""
     names = {base.__module__ for cls in classes for base in cls.__mro__}
     names = {n for n in names if n.partition('.')[0] not in ('builtins', 'torch', 'mmengine')}
     used = set()
@@ -112,7 +112,7 @@ def _modules(classes) -> set[str]:
 
 @lru_cache(1024)
 def _questions(module: str) -> frozenset[str]:
-    """The keys that a module's source asks of something called ``...cfg``."""
+    """The keys that a module's source reads from variables called ``...cfg``."""
     try:
         source = inspect.getsource(sys.modules[module])
     except (OSError, TypeError, KeyError):  # compiled, or typed into a notebook
@@ -123,7 +123,7 @@ def _questions(module: str) -> frozenset[str]:
 
 
 def _parameters(known: Callable) -> set[str]:
-    """The names that a class or function takes, those of its bases included."""
+    """The parameter names of a class or function, including those of its bases."""
     names: set[str] = set()
     for cls in getattr(known, '__mro__', (known,)):
         try:
@@ -134,7 +134,7 @@ def _parameters(known: Callable) -> set[str]:
 
 
 def _operator(node: Mapping) -> Callable | None:
-    """The function of mmcv that an NMS dict names; None where mmcv is not installed."""
+    """The mmcv function that an NMS dict names; None if mmcv is not installed."""
     try:
         nms = importlib.import_module('mmcv.ops')
     except (ImportError, AssertionError):

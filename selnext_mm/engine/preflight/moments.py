@@ -1,4 +1,4 @@
-"""What a config asks for at a moment that the run does not reach."""
+"""Settings that take effect at an epoch or iteration that the run does not reach."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from selnext_mm.config.walk import iter_hooks, iter_schedulers
 
-# Hook -> its arguments that name the epoch, and the iteration, from which on it does something.
+# Hook -> its arguments for the epoch and the iteration from which on it is active.
 BEGINNINGS = {
     'EMAHook': ('begin_epoch', 'begin_iter'),
     'PipelineSwitchHook': ('switch_epoch', None),
@@ -31,7 +31,7 @@ def moment_warnings(cfg: Config, epochs: int, iterations: int) -> list[str]:
     """A warning for each thing that would never happen in the run.
 
     Args:
-        cfg: a whole config.
+        cfg: a full config.
         epochs, iterations: length of the run; one epoch where it is counted in iterations.
     """
     found: list[str] = []
@@ -39,7 +39,7 @@ def moment_warnings(cfg: Config, epochs: int, iterations: int) -> list[str]:
     by_epoch = 'max_iters' not in loop
     length, unit = (epochs, 'epoch') if by_epoch else (iterations, 'iteration')
     validated = bool(cfg.get('val_evaluator'))
-    if validated:  # it begins with that epoch, not behind it
+    if validated:  # validation begins with that epoch, not after it
         begin = loop.get('val_begin')
         if type(begin) is int and begin > length > 0:
             found.append(

@@ -1,8 +1,8 @@
-"""Metrics that something waits for: does the validation give one of that name?
+"""Monitored metrics: does the validation produce one of that name?
 
-``save_best`` of a checkpoint hook, ``monitor`` of early stopping and of a schedule that follows a
-plateau. mmengine looks the name up after the first validation: a KeyError, or a warning and a run
-that never stops.
+These are ``save_best`` of a checkpoint hook, and ``monitor`` of early stopping and of schedulers
+such as ReduceOnPlateauLR. mmengine looks the name up only after the first validation. A wrong one
+is then a KeyError, or a warning and a run that never stops.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,16 +21,16 @@ from selnext_mm.errors import UserError
 from selnext_mm.text import near, preview
 
 COCO = ('CocoMetric', 'FasterCocoMetric')
-COCO_GIVEN = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')  # unless told otherwise
-# Arguments of these metrics with which they give other names.
+COCO_GIVEN = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')  # by default
+# Arguments with which these metrics produce other names.
 OTHER_NAMES = ('metric_items', 'classwise', 'iou_thrs', 'format_only', 'thrs')
 
 
 def check_monitored(cfg: Config, loaders: Iterable[str]) -> None:
-    """Raise :class:`UserError` for a monitored name that the validation does not give.
+    """Raise :class:`UserError` for a monitored name that the validation does not produce.
 
-    Nothing is said where the names cannot be known: metrics of others without a prefix, several
-    data sets, which put theirs before it.
+    There is no error where the names are unknown: for third-party metrics without a prefix, and
+    for several data sets, which add their own prefix.
     """
     if 'val_dataloader' not in loaders or not cfg.get('val_evaluator'):
         return
@@ -56,7 +56,7 @@ def check_monitored(cfg: Config, loaders: Iterable[str]) -> None:
 
 
 def _monitored(cfg: Config) -> Iterator[tuple[str, str]]:
-    """(place, name of a metric) for everything that waits for one."""
+    """(place, name of a metric) for everything that monitors one."""
     for hook in iter_hooks(cfg):
         wanted = hook.get('save_best')
         for name in wanted if isinstance(wanted, list | tuple) else [wanted]:
@@ -76,7 +76,7 @@ def _kind(node: Mapping) -> str:
 
 
 def _names(node: Mapping) -> list[str] | None:
-    """The names of a metric, or 'prefix/' where only that is known; None for neither."""
+    """The names of a metric, or 'prefix/' if only that is known; None if nothing is known."""
     kind = node.get('type')
     if isinstance(kind, str):
         with registry.METRICS.switch_scope_and_registry(node.get('_scope_')) as scoped:

@@ -1,4 +1,4 @@
-"""Is the data set of a config where the config says? Reported in one message, before a run."""
+"""Check, before a run, that the data files of a config exist; one message names all."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def _join(root: str | None, path: str) -> Path:
 
 
 def _neighbour(path: Path) -> str:
-    """' (did you mean ...?)' for a folder of nearly this name beside it."""
+    """' (did you mean ...?)' for a sibling folder with a similar name."""
     try:
         names = [p.name for p in path.parent.iterdir() if p.is_dir()]
     except OSError:
@@ -24,7 +24,7 @@ def _neighbour(path: Path) -> str:
 
 
 def check_paths(cfg: Config, loaders: tuple[str, ...]) -> None:
-    """Raise :class:`UserError` if an annotation file or image folder is not there.
+    """Raise :class:`UserError` if an annotation file or image folder does not exist.
 
     Addresses with a scheme (``s3://...``) are left to the file client.
     """
@@ -45,7 +45,7 @@ def check_paths(cfg: Config, loaders: tuple[str, ...]) -> None:
         prefixes = prefix.values() if isinstance(prefix, dict) else [prefix]
         for value in filter(None, prefixes):
             wanted.setdefault(_join(root, value), f'data_prefix of {loader}')
-        # Of mmpretrain's classes with a split only ImageNet names a folder after it.
+        # Of mmpretrain's classes with a split, only ImageNet names a folder after the split.
         folders = str(dataset.get('type')).endswith('ImageNet') and dataset.get('split')
         if folders and not dataset.get('ann_file') and not prefix and root:
             wanted.setdefault(_join(root, dataset['split']), f'split of {loader}')

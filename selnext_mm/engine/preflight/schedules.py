@@ -1,4 +1,4 @@
-"""Does the schedule of the learning rate fit the length of the run?"""
+"""Check that the learning-rate schedule fits the length of the run."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from selnext_mm.config.walk import iter_schedulers
 
-LONG_WARM_UP = 0.3  # share of a run from which on a warm-up leaves too little at the full lr
+LONG_WARM_UP = 0.3  # a warm-up over a larger share of the run is reported
 WARM_UPS = ('LinearLR', 'ConstantLR', 'QuadraticWarmupLR')
 # The argument that gives the length of one decay, where ``end`` is not given.
 LENGTHS = {'CosineAnnealingLR': 'T_max', 'OneCycleLR': 'total_steps'}
@@ -17,7 +17,7 @@ def _kind(node: Mapping) -> str:
 
 
 def _inside(place: str, node: Mapping, length: int, unit: str) -> Iterator[str]:
-    """What of a scheduler's own numbers does not fit to its begin and end, or to the run."""
+    """A scheduler's own settings that do not fit its begin and end, or the run."""
     kind, begin, end = _kind(node), node.get('begin') or 0, node.get('end')
     ends = type(end) is int and end < 10**9  # mmengine's infinity
     period = node.get('T_max')

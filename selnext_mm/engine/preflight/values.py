@@ -27,7 +27,7 @@ from selnext_mm.errors import UserError
 from selnext_mm.registry import FALLBACK_SCOPES
 from selnext_mm.text import near
 
-# path -> (lowest, highest or None, is it a whole number); what is not set is not looked at
+# path -> (minimum, maximum or None, whether it is an integer); unset values are not checked
 LIMITS = {
     **{f'{loader}.batch_size': (1, None, True) for loader in LOADERS},
     **{f'{loader}.num_workers': (0, None, True) for loader in LOADERS},
@@ -46,7 +46,7 @@ LEVELS = ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL')
 
 
 def check_numbers(cfg: Config) -> None:
-    """Raise :class:`UserError` for a number that no run can use, or half a validation."""
+    """Raise :class:`UserError` for a number that no run can use, or an incomplete validation."""
     for path, (low, high, whole) in LIMITS.items():
         value = value_at(cfg, path)
         if value is None:
@@ -85,7 +85,7 @@ def check_numbers(cfg: Config) -> None:
 
 
 def _types(cfg: Config) -> Iterator[tuple[str, object, Registry]]:
-    """(place, type, registry that should know it) of what a runner builds, models left out."""
+    """(place, type, registry that should contain it) of what a runner builds, except models."""
     for loader in LOADERS:
         for place, node, known in loader_parts(cfg, loader):
             yield place, node.get('type'), known
@@ -121,14 +121,14 @@ def _types(cfg: Config) -> Iterator[tuple[str, object, Registry]]:
 
 
 def check_types(cfg: Config) -> None:
-    """Raise :class:`UserError` for a ``type`` that nothing is registered under.
+    """Raise :class:`UserError` for a ``type`` that is not registered.
 
     ImportError, or mmdet's AssertionError on a version, if the package of the scope is broken.
     """
     check_scope(cfg)
     scope = cfg.get('default_scope', 'mmengine')
     if scope in FALLBACK_SCOPES:
-        # mmengine's registries take a package that cannot be imported for one that knows nothing.
+        # mmengine's registries treat a package that cannot be imported as an empty one.
         importlib.import_module(scope)
     nameless = [
         place
@@ -145,7 +145,7 @@ def check_types(cfg: Config) -> None:
         for place, name, known in _types(cfg):
             if not isinstance(name, str):
                 continue
-            # Functions are mmengine's, in whatever scope.
+            # Functions are mmengine's in any scope.
             scoping = known is not registry.FUNCTIONS
             with known.switch_scope_and_registry(None) if scoping else nullcontext(known) as scoped:
                 if scoped.get(name) is None:
@@ -156,9 +156,9 @@ def check_types(cfg: Config) -> None:
 
 
 def misspelt_keys(cfg: Config) -> list[str]:
-    """A warning for each top-level key that looks like one that is read, and is not.
+    """A warning for each top-level key that is not read but resembles one that is.
 
-    A config may hold variables of any name, so that this is no error.
+    A config may contain variables of any name, so this is not an error.
     """
     likely = {key: near(key, READ_KEYS, 1, 0.8) for key in cfg}
     return [

@@ -1,4 +1,4 @@
-"""Do the weights of a run fit its model, and hold what it goes on from? Checked before it."""
+"""Check, before a run, that its weights fit the model and contain what a resume needs."""
 
 import io
 from collections.abc import Mapping
@@ -31,16 +31,16 @@ from selnext_mm.text import preview
 
 
 def resolve_resume(work_dir: str, resume: str) -> Newest | None:
-    """What ``--resume`` goes on from.
+    """The checkpoint that ``--resume`` continues from.
 
     Args:
         work_dir: of the run.
-        resume: ``auto``, the newest intact checkpoint of ``work_dir``; ``if-any``, the same, or
-            None where there are no checkpoints at all; or a file.
+        resume: ``auto`` for the newest intact checkpoint of ``work_dir``; ``if-any`` for the same,
+        or None if there are no checkpoints at all; or a file.
 
     Raises:
-        UserError: if there is none. A run never starts from scratch because of ``auto`` or a
-            file, nor beside checkpoints that are all damaged.
+        UserError: if there is none. With ``auto`` or a file, or if all checkpoints are damaged, a
+        run never starts from scratch.
     """
     if resume in ('auto', 'if-any'):
         newest = find_newest(work_dir) if Path(work_dir).is_dir() else None
@@ -70,7 +70,7 @@ def resolve_resume(work_dir: str, resume: str) -> Newest | None:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f'--resume {resume}: cannot be read ({error.strerror or error})') from error
-    # Refuses whatever is not a checkpoint, with a message of its own.
+    # Refuses anything that is not a checkpoint, with its own message.
     checkpoint = load_file(path, content=content)
     try:
         meta = meta_of(checkpoint)
@@ -85,15 +85,15 @@ def resolve_resume(work_dir: str, resume: str) -> Newest | None:
 
 
 def _is_mine(path: str) -> bool:
-    """Does this process look at ``path``? What has an address is fetched by one process."""
+    """Whether this process reads ``path``; only one process fetches a URL."""
     return '://' not in path or is_first_process()
 
 
 def read_checkpoint(path: str) -> dict:
-    """A checkpoint from a file or an address, its weights where a runner looks for them.
+    """A checkpoint from a file or a URL, with its weights where a runner looks for them.
 
     Raises:
-        UserError: it cannot be fetched, or is refused.
+        UserError: if it cannot be fetched, or is refused.
     """
     if '://' not in path:
         return with_state_dict(load_file(path))
@@ -106,7 +106,7 @@ def read_checkpoint(path: str) -> dict:
 def check_pretrained(cfg: Config, model: nn.Module | None = None) -> None:
     """Raise :class:`UserError` if the backbone's pretrained weights cannot be loaded.
 
-    ``model`` is the config's model where it is there already; weights are loaded into it.
+    ``model`` is the config's model if it is already built; weights are loaded into it.
     """
     backbone = cfg.model.get('backbone') or {}
     init_cfg = backbone.get('init_cfg')
@@ -127,7 +127,7 @@ def _compare(
     checkpoint: dict,
     new_names: tuple[str, ...] = (),
 ) -> Comparison:
-    """The config's model against what was read from ``path``, as the runner will load it."""
+    """Compare the config's model with the content of ``path``, as the runner will load it."""
     own = (model or build_model(cfg, views=True)).state_dict()
     state, _ = without_prefix(own, state_dict_of(checkpoint, path))
     state, _ = classifier_for_maps(own, state)
@@ -142,10 +142,10 @@ def check_checkpoint(
     training: bool = False,
     checkpoint: dict | None = None,
 ) -> dict | None:
-    """What ``path`` holds; :class:`UserError` unless it has all weights of the config's model.
+    """The content of ``path``; :class:`UserError` unless it has all weights of the config's model.
 
-    With ``training`` it also has to hold what a run goes on from. ``checkpoint`` is what was read
-    from the file already. None in the processes that leave an address to the first one.
+    With ``training`` it also has to contain what a resume needs. ``checkpoint`` is the content if
+    the file has already been read. Returns None in processes that leave a URL to the first one.
     """
     if checkpoint is None:
         if not _is_mine(path):
@@ -181,16 +181,16 @@ def check_checkpoint(
 
 
 def check_load_from(cfg: Config, model: nn.Module | None = None) -> dict | None:
-    """What ``cfg.load_from`` holds; :class:`UserError` unless it is a start for the model.
+    """The content of ``cfg.load_from``; :class:`UserError` unless the model can start from it.
 
-    Heads for other classes, or other heads, may differ; of the backbone 95 % have to fit. None
-    where there is no ``load_from``, or another process looks at it.
+    Heads may differ, but 95 % of the backbone have to fit. Returns None if there is no
+    ``load_from``, or if another process reads it.
     """
     path = cfg.get('load_from')
     if not path or not _is_mine(path):
         return None
     checkpoint = read_checkpoint(path)
-    # Norms of a detector's maps, which a classifier does not have, do not count as lost.
+    # Output norms of a detector, which a classifier does not have, do not count as missing.
     result = _compare(cfg, path, model, checkpoint, (r'backbone\.norm\d+\.',))
     prefix = 'backbone.' if 'backbone' in cfg.model else ''
     if result.share(prefix) < MIN_LOADED:

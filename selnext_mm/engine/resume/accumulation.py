@@ -1,18 +1,18 @@
-"""Gradients of an accumulation that a checkpoint falls into."""
+"""Gradients of an accumulation during which a checkpoint is saved."""
 
 from mmengine.dist import get_world_size
 
 
 def at_update(runner) -> bool:
-    """Did the last iteration update the weights? False in the middle of an accumulation."""
+    """Whether the last iteration updated the weights; False in the middle of an accumulation."""
     return getattr(runner.optim_wrapper, 'should_update', lambda: True)()
 
 
 def partial_gradients(runner) -> dict | None:
-    """Gradients by parameter, if some wait for their update.
+    """Gradients by parameter, if some have been accumulated but not yet applied.
 
-    Processes accumulate each its own, which are too large to gather: with several of them the
-    resumed run loses the part, and says so.
+    Each process accumulates its own, and they are too large to gather. So a resumed run of several
+    processes loses this part, and logs it.
     """
     if at_update(runner):
         return None
@@ -27,7 +27,7 @@ def partial_gradients(runner) -> dict | None:
 
 
 def put_gradients(runner, gradients: dict | None) -> None:
-    """Undo :func:`partial_gradients`."""
+    """Restore what :func:`partial_gradients` returned."""
     for name, parameter in runner.model.named_parameters() if gradients else ():
         if name in gradients:
             parameter.grad = gradients[name].to(parameter)

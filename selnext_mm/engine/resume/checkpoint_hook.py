@@ -1,4 +1,4 @@
-"""mmengine's checkpoint hook, made so that nothing is lost."""
+"""mmengine's checkpoint hook, made safe against interruptions."""
 
 import os
 import signal
@@ -32,29 +32,29 @@ KEEP_INTERMEDIATE = 2
 class SafeCheckpointHook(CheckpointHook):
     """``CheckpointHook`` that survives kills, full disks and signals, and resumes exactly.
 
-    - A checkpoint is written beside its place, synced, read back and renamed; then the pointer
-      ``last_checkpoint`` moves, then older ones are removed. mmengine's hook removes first.
+    - A checkpoint is written to a temporary file, synced, read back and renamed. Then the pointer
+    ``last_checkpoint`` moves, then older ones are removed. mmengine's hook removes first.
     - With a ``Resumable...TrainLoop`` the position in the data and the random states of all
-      processes are stored and restored: the resumed run is the uninterrupted one. A checkpoint
-      from before an evaluation is written again after it, with its outcome; without that the
-      resumed run makes up for the evaluation.
+      processes are stored and restored: the resumed run equals the uninterrupted one. A checkpoint
+      from before an evaluation is written again after it, with its results; if that did not
+      happen, the resumed run repeats the evaluation.
     - Between the regular checkpoints there are intermediate ones, ``iter_N.pth``: never more
       than ``every_iters`` iterations or ``every_minutes`` minutes are lost. The two newest are
       kept until a regular one replaces them.
     - After SIGTERM, SIGUSR1 or Ctrl-C the iteration is finished and saved, and the run ends with
-      :class:`~selnext_mm.engine.signals.Stopped`. During an evaluation it ends at once if the
-      state from before is on the disk.
+    :class:`~selnext_mm.engine.signals.Stopped`. During an evaluation it ends at once if the
+    state from before the evaluation has been saved.
     - Weights with NaN or inf are never written.
 
     Args:
-        every_iters: at most so many iterations between two checkpoints; 0 for no limit.
-        every_minutes: at most so many minutes between two checkpoints; 0 for no limit.
-        stop_on_signals: whether to take the three signals.
+        every_iters: at most this many iterations between two checkpoints; 0 for no limit.
+        every_minutes: at most this many minutes between two checkpoints; 0 for no limit.
+        stop_on_signals: whether to handle the three signals.
         args, kwargs: of mmengine's ``CheckpointHook``.
 
     Raises:
-        UserError: the disk does not take a checkpoint (the message names path and space), or the
-            weights are not finite.
+        UserError: if a checkpoint cannot be written (the message names path and free space), or
+        the weights are not finite.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class SafeCheckpointHook(CheckpointHook):
         self.run_id: str | None = None
         self.resumed_from: str | None = None
         self._loaded: dict | None = None  # resume_state and meta of the resumed checkpoint
-        self._state: dict | None = None  # on its way into the checkpoint
+        self._state: dict | None = None  # to be stored in the next checkpoint
         self._saved: dict | None = None  # name, meta and kind of the last checkpoint
         self._saved_iter, self._saved_time = 0, time.monotonic()
 
@@ -128,7 +128,7 @@ class SafeCheckpointHook(CheckpointHook):
         self.position.restore(state)
         put_gradients(runner, state.get('gradients'))
         if not state['validated']:
-            # An evaluation that is repeated rewrites the checkpoint that it belongs to.
+            # A repeated evaluation rewrites the checkpoint that it belongs to.
             saved = state['saved']
             if saved and os.path.basename(saved['name']) == saved['name']:
                 self._saved = saved
@@ -137,7 +137,7 @@ class SafeCheckpointHook(CheckpointHook):
         self.give_back_signals()
 
     def give_back_signals(self) -> None:
-        """Leave the signals to whoever had them before the training; twice does no harm."""
+        """Restore the signal handlers from before the training; may be called twice."""
         if self.signals:
             self.signals.remove()
 
@@ -162,7 +162,7 @@ class SafeCheckpointHook(CheckpointHook):
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         if not (self.signals and self.signals.received and self._is_saved_now(runner)):
             return
-        # Each process for itself: nothing is left to save.
+        # Without synchronising processes: nothing is left to save.
         self._stop(runner, self.signals.received)
 
     def after_val_epoch(self, runner, metrics=None) -> None:
@@ -183,7 +183,7 @@ class SafeCheckpointHook(CheckpointHook):
             self._save_again(runner)
 
     def _save_best_checkpoint(self, runner, metrics) -> None:
-        # Only a hook with save_best has them; mmengine calls this for all.
+        # Only a hook with save_best has these attributes, but mmengine calls this for all.
         wanted = [k for k in getattr(self, 'key_indicators', ()) if k not in ('auto', *metrics)]
         if wanted and metrics:
             raise UserError(
@@ -191,7 +191,7 @@ class SafeCheckpointHook(CheckpointHook):
                 f'{preview(sorted(metrics), 16)}. Correct default_hooks.checkpoint.save_best, and '
                 'go on with --resume'
             )
-        # 'auto' takes the first: with AP per class that would be the AP of one class.
+        # 'auto' takes the first metric: with AP per class that would be the AP of one class.
         overall = {k: v for k, v in metrics.items() if not k.endswith('_precision')}
         super()._save_best_checkpoint(runner, {**overall, **metrics})
 
@@ -206,7 +206,7 @@ class SafeCheckpointHook(CheckpointHook):
         return bool(meta) and (meta['epoch'], meta['iter']) == (epoch, step)
 
     def _is_saved_now(self, runner) -> bool:
-        """Between iterations: is there a checkpoint of this moment?"""
+        """Whether there is a checkpoint of the current iteration."""
         return isinstance(runner._train_loop, BaseLoop) and self._is_saved(
             runner.epoch, runner.iter
         )
@@ -215,10 +215,10 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
         """A regular checkpoint; mmengine's code calls this."""
-        self._remove_old_best()  # its successor is written
+        self._remove_old_best()  # its successor has been written
         kept = []
         if self.max_keep_ckpts > 0:
-            # With those that are removed below: a kill in between leaves them to before_train.
+            # Includes those removed below: after a kill in between, before_train removes them.
             kept = [*(k for k in self.keep_ckpt_ids if k != step), step]
             runner.message_hub.update_info('keep_ckpt_ids', list(kept))
         self._write(runner, self.filename_tmpl.format(step), meta, regular=True)
@@ -258,7 +258,7 @@ class SafeCheckpointHook(CheckpointHook):
             self.file_backend.rmtree(path)
 
     def _write(self, runner, name: str, meta: dict, regular: bool) -> None:
-        """Write one checkpoint and the pointer. All processes take part, or all stop."""
+        """Write one checkpoint and the pointer. All processes take part; if one fails, all stop."""
         check_weights(runner)
         meta = {key: meta[key] for key in ('epoch', 'iter')}
         self._saved = dict(name=name, meta=dict(meta), regular=regular, validated=False)

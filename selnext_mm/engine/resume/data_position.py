@@ -1,4 +1,4 @@
-"""Where in the data a run is, and how to get back there without loading images."""
+"""The position of a run in its data, and how to return to it without loading images."""
 
 import contextlib
 import random
@@ -35,7 +35,7 @@ def seed_all(key: tuple[int, ...]) -> None:
 
 
 class SeededWorkers:
-    """A ``worker_init_fn``: each sample's random numbers depend on its place in the run alone.
+    """A ``worker_init_fn``: each sample's random numbers depend only on its place in the run.
 
     Without it they would depend on what the worker did before, which a resumed run cannot know,
     and on the number of workers.
@@ -50,7 +50,7 @@ class SeededWorkers:
         dataset = get_worker_info().dataset
         kind = type(dataset)
 
-        class Seeded(kind):  # type: ignore[misc, valid-type]  # its base is the config's
+        class Seeded(kind):  # type: ignore[misc, valid-type]  # the base is the config's class
             def __getitem__(self, index):
                 if isinstance(index, SampleIndex):
                     seed_all(index.key)
@@ -62,7 +62,7 @@ class SeededWorkers:
                 def __getitems__(self, indices):
                     return [self[index] for index in indices]
 
-        # The worker has its own copy of the data set: outside nobody sees another class.
+        # The worker has its own copy of the data set, so the changed class is not visible outside.
         dataset.__class__ = Seeded
 
 
@@ -76,7 +76,7 @@ class _Rest:
         return self
 
     def leave_out(self) -> None:
-        """Draw the batches that were trained on; no image is loaded for them."""
+        """Draw the batches that have been trained on; no image is loaded for them."""
         while self.position < self.skip and next(self.inner, None) is not None:
             self.position += 1
         self.skip = 0
@@ -96,20 +96,20 @@ class _Rest:
 
 
 class ResumableBatches:
-    """A batch sampler that can leave out its first batches and marks indices for workers.
+    """A batch sampler that can skip its first batches and marks indices for workers.
 
-    Everything else of the batch sampler inside is as it was.
+    In all other respects it behaves like the wrapped batch sampler.
     """
 
     def __init__(self, batches, seed: int | None) -> None:
         self.batches = batches
         self.seed = seed  # None: indices are not marked
-        self.number = 0  # of the pass over the data
+        self.number = 0  # number of the pass over the data
         self.skip = 0
         self.live: _Rest | None = None
 
     def __iter__(self) -> _Rest:
-        # DataLoader asks twice and throws the first iterator away: nothing is drawn here.
+        # DataLoader calls this twice and discards the first iterator, so nothing is drawn here.
         key = None if self.seed is None else (self.seed, self.number, get_rank())
         self.live = _Rest(iter(self.batches), self.skip, key)
         return self.live
@@ -124,7 +124,7 @@ class ResumableBatches:
 
 
 class DataPosition:
-    """Counts passes and batches of a loader; its :meth:`state` leads a new process back.
+    """Counts passes and batches of a loader; a new process can return to its :meth:`state`.
 
     Args:
         loader: of the training data; its batch sampler gets wrapped.
@@ -136,13 +136,13 @@ class DataPosition:
         self.number = self.done = 0
         self.validated = False
         self._start: dict | None = None  # random state at the start of the pass
-        self._kept: dict | None = None  # random state that counts during an evaluation
+        self._kept: dict | None = None  # the training's random state during an evaluation
         self._resumed: dict | None = None
         self.batches = None
         if getattr(loader, 'batch_sampler', None) is not None:
             marks = seed if loader.num_workers else None
             self.batches = ResumableBatches(loader.batch_sampler, marks)
-            # DataLoader guards the attribute against mistakes; this is none.
+            # DataLoader protects the attribute against accidental changes; this one is intended.
             object.__setattr__(loader, 'batch_sampler', self.batches)
             if loader.num_workers:
                 loader.worker_init_fn = SeededWorkers(loader.worker_init_fn)
@@ -153,17 +153,17 @@ class DataPosition:
 
     @property
     def in_pass(self) -> bool:
-        """Is the position inside a pass, with batches before it and batches to come?"""
+        """Whether the position is inside a pass, with batches before and after it."""
         return self.done > 0
 
     @property
     def resumed_unvalidated(self) -> bool:
-        """Just resumed, from a state that was saved before the evaluation of this position?"""
+        """Whether the run has just resumed from a state saved before this position's evaluation."""
         return self._resumed is not None and not self.validated
 
     @contextlib.contextmanager
     def random_state_kept(self):
-        """What happens inside draws random numbers without changing those of the training."""
+        """Random numbers drawn inside do not change those of the training."""
         resumed = self._resumed
         self._kept = resumed['now'] if resumed else get_random_state()
         try:
@@ -189,7 +189,7 @@ class DataPosition:
         )
 
     def restore(self, state: dict) -> None:
-        """Take up the position of ``state``; the next pass starts from there."""
+        """Return to the position of ``state``; the next pass starts from there."""
         self.number, self.done = state['number'], state['done']
         self.validated, self.seed = state['validated'], state['seed']
         if state['sampler_seed'] is not None and hasattr(self.sampler, 'seed'):
@@ -205,7 +205,7 @@ class DataPosition:
         self._fit(state)
 
     def _fit(self, state: dict) -> None:
-        """Translate the position if a pass has another number of batches now."""
+        """Adapt the position if the number of batches per pass has changed."""
         before, now = state['batches_per_pass'], len(self.loader)
         if before == now or not self.done:
             return
@@ -220,7 +220,7 @@ class DataPosition:
         print_log(f'{text}; this is not the run that would have been', 'current', level=30)
 
     def begin(self) -> None:
-        """The start of a pass: to be called before anything that draws random numbers in it."""
+        """Start a pass; call it before anything in the pass draws random numbers."""
         resumed = self._resumed
         if resumed is not None:
             set_random_state(resumed['start'] if self.in_pass else resumed['now'])
@@ -242,5 +242,5 @@ class DataPosition:
             yield index, batch
 
     def end(self) -> None:
-        """The end of a pass."""
+        """End a pass."""
         self.number, self.done, self._start = self.number + 1, 0, None

@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from: the newest intact one of its own."""
+"""Which checkpoint a run resumes from: the newest intact one of its own."""
 
 import io
 import json
@@ -20,22 +20,22 @@ from selnext_mm.ranks import is_first_process
 
 POINTER = 'last_checkpoint'
 LINEAGE = 'run.json'
-FOREIGN = ''  # stands for the run id of files that name none: another program wrote them
+FOREIGN = ''  # the run id of files without one, which another program wrote
 EARLIER = 'it belongs to an earlier run in this folder, or to another one'
 
 
 @dataclass
 class Newest:
-    """A checkpoint to go on from, and the newer ones that cannot be used, each with the reason."""
+    """A checkpoint to resume from, and the newer ones that cannot be used, with reasons."""
 
     path: Path
     epoch: int
     iter: int
     skipped: list[tuple[Path, str]] = field(default_factory=list)
-    checkpoint: dict | None = field(default=None, repr=False, compare=False)  # what was read
+    checkpoint: dict | None = field(default=None, repr=False, compare=False)  # its content
 
     def lines(self) -> list[str]:
-        """For the log: what is taken and what is skipped."""
+        """Lines for the log: what is used and what is skipped."""
         skipped = [f'skipped {path}: {reason}' for path, reason in self.skipped]
         return [*skipped, f'resume from {self.path} (epoch {self.epoch}, iteration {self.iter})']
 
@@ -44,10 +44,10 @@ def read_meta(path: Path) -> dict:
     """The ``meta`` of a checkpoint, without reading its weights.
 
     Raises:
-        ValueError: not a checkpoint that training can go on from; the text says why.
+        ValueError: if training cannot resume from the file; the message says why.
     """
     try:
-        check_file(path)  # an archive that would fill the memory is not opened
+        check_file(path)  # refuses an archive that would fill the memory
         checkpoint = torch.load(path, map_location='cpu', mmap=True, weights_only=True)
     except UserError as error:
         raise ValueError(str(error).removeprefix(str(path)).lstrip(': ')) from error
@@ -59,7 +59,7 @@ def read_meta(path: Path) -> dict:
 
 
 def meta_of(checkpoint: dict) -> dict:
-    """The ``meta`` of a checkpoint that has been read; raises as :func:`read_meta`."""
+    """The ``meta`` of a checkpoint that has been read; raises like :func:`read_meta`."""
     meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
     if not isinstance(meta, dict) or not {'epoch', 'iter'} <= set(meta):
         raise ValueError('no epoch and iteration in it: weights, not a state of training')
@@ -73,7 +73,7 @@ def meta_of(checkpoint: dict) -> dict:
 
 
 def _pointed(work_dir: Path) -> Path | None:
-    """The file that the pointer names; beside the pointer if the folder was moved."""
+    """The file that the pointer names; if the folder was moved, the one beside the pointer."""
     try:
         path = Path((work_dir / POINTER).read_text(encoding='utf-8').strip())
     except OSError:
@@ -85,7 +85,7 @@ def _pointed(work_dir: Path) -> Path | None:
 
 
 def _lineage(work_dir: Path) -> dict[str, float]:
-    """run id -> last iteration that belongs to the present run; {} if nobody wrote it down."""
+    """run id -> last iteration that belongs to the current run; {} if this is not recorded."""
     try:
         runs = json.loads((work_dir / LINEAGE).read_text(encoding='utf-8'))['runs']
         return {r['id']: float('inf') if r['until'] is None else r['until'] for r in runs}
@@ -99,7 +99,7 @@ def _run_id(meta: dict) -> str:
 
 
 def belongs_to_run(work_dir: str | Path, meta: dict) -> bool:
-    """False for a checkpoint that an earlier run left in the folder; True where nobody knows."""
+    """False for a checkpoint that an earlier run left in the folder; True if this is unknown."""
     lineage, run = _lineage(Path(work_dir)), _run_id(meta)
     return not lineage or run == FOREIGN or meta.get('iter', 0) <= lineage.get(run, -1)
 
@@ -114,7 +114,7 @@ def _checkpoints(work_dir: Path) -> list[Path]:
 
 
 def _readable(work_dir: Path) -> tuple[list[tuple[Path, dict]], list[tuple[Path, str]]]:
-    """Checkpoints of the present run, newest first, and those that cannot be read at all."""
+    """Checkpoints of the current run, newest first, and those that cannot be read at all."""
     lineage = _lineage(work_dir)
     readable, skipped = [], []
     for path in _checkpoints(work_dir):
@@ -134,7 +134,7 @@ def _readable(work_dir: Path) -> tuple[list[tuple[Path, dict]], list[tuple[Path,
 def read_intact(path: Path) -> tuple[dict | None, str | None]:
     """A checkpoint of ``torch.save`` and None, or None and what is wrong with its bytes.
 
-    The file is read once. Raises as :func:`~selnext_mm.checkpoints.files.load_file`.
+    The file is read once. Raises like :func:`~selnext_mm.checkpoints.files.load_file`.
     """
     try:
         content = path.read_bytes()
@@ -148,11 +148,11 @@ def read_intact(path: Path) -> tuple[dict | None, str | None]:
 def find_newest(work_dir: str | Path) -> Newest | None:
     """The newest intact checkpoint of the run in ``work_dir``; None if there are no checkpoints.
 
-    Every byte of it has been read, once, and compared with its checksum; it comes with what was
-    read. Checkpoints of an earlier run that was started again in the same folder do not count.
+    Every byte of it has been read, once, and compared with its checksum; the result includes the
+    content. Checkpoints of an earlier run in the same folder do not count.
 
     Raises:
-        UserError: there are checkpoints, but none is intact; the message names each.
+        UserError: if there are checkpoints, but none is intact; the message names each.
     """
     work_dir = Path(work_dir)
     readable, skipped = _readable(work_dir)
@@ -172,7 +172,7 @@ def find_newest(work_dir: str | Path) -> Newest | None:
 
 
 def last_checkpoint(work_dir: str | Path) -> Path | None:
-    """The checkpoint that was written last into ``work_dir``, of whichever run; None without."""
+    """The checkpoint that was last written into ``work_dir``, by any run; None if there is none."""
     paths = _checkpoints(Path(work_dir)) if Path(work_dir).is_dir() else []
     return max(paths, key=lambda path: path.stat().st_mtime, default=None)
 
@@ -183,7 +183,7 @@ def restart_warning(work_dir: str | Path) -> str | None:
     if newest is None:
         return None
     count = len(_checkpoints(Path(work_dir)))
-    # From here on --resume alone means this run.
+    # From here on a plain --resume refers to this run.
     return (
         f'{work_dir} holds checkpoints of an earlier run ({count}, the last {newest.name}). '
         'This run starts from scratch and will replace those of the same name; to go on from the '
@@ -193,15 +193,15 @@ def restart_warning(work_dir: str | Path) -> str | None:
 
 
 def claim(work_dir: str | Path, resumed: tuple[Path, dict] | None) -> None:
-    """:func:`start_run` for a process that is still to build its run.
+    """:func:`start_run` for a process that has not built its run yet.
 
-    A run that dies while it is set up, and is started again, must not take the checkpoints of an
-    earlier one in the folder for its own. The first process writes; nothing is made in a folder
+    A run that dies during setup and is restarted must not mistake the checkpoints of an earlier
+    run in the folder for its own. The first process writes; nothing is created in a folder
     without checkpoints.
 
     Args:
-        work_dir: of the run, which may be missing.
-        resumed: the file that the run goes on from and its ``meta``; None for a new one.
+        work_dir: of the run; it may be missing.
+        resumed: the file that the run resumes from and its ``meta``; None for a new run.
     """
     work_dir = Path(work_dir)
     if not is_first_process() or not work_dir.is_dir() or not _checkpoints(work_dir):
@@ -210,11 +210,11 @@ def claim(work_dir: str | Path, resumed: tuple[Path, dict] | None) -> None:
 
 
 def start_run(work_dir: str | Path, resumed: tuple[Path, dict] | None) -> str:
-    """Write down which run the folder belongs to from now on; return its id.
+    """Record which run the folder belongs to from now on; return its id.
 
     Args:
         work_dir: of the run.
-        resumed: the checkpoint file that it goes on from and its ``meta``; None for a new run,
+        resumed: the checkpoint file that it resumes from and its ``meta``; None for a new run,
             whose folder may hold the checkpoints of an earlier one.
     """
     run = None
@@ -226,7 +226,7 @@ def start_run(work_dir: str | Path, resumed: tuple[Path, dict] | None) -> str:
 def _start_run(work_dir: Path, resumed: tuple[Path, dict] | None) -> str:
     new = uuid.uuid4().hex[:12]
     if resumed is None:
-        # In this order: a pointer to a file of the earlier run does no harm any more.
+        # In this order, so that a pointer to a file of the earlier run does no harm.
         _write_lineage(work_dir, {new: float('inf')})
         (work_dir / POINTER).unlink(missing_ok=True)
         return new
@@ -235,7 +235,7 @@ def _start_run(work_dir: Path, resumed: tuple[Path, dict] | None) -> str:
     present = next((run for run, until in lineage.items() if until == float('inf')), None)
     newer = any(m['iter'] > meta['iter'] for _, m in _readable(work_dir)[0])
     if present != run or newer or run == FOREIGN:
-        # Back to an older state, or to that of another folder: what came after counts no more.
+        # Back to an older state, or to another folder's: later checkpoints no longer count.
         lineage = {each: min(until, meta['iter']) for each, until in lineage.items()}
         lineage[run] = meta['iter']
         _write_lineage(work_dir, {**lineage, new: float('inf')})

@@ -1,4 +1,4 @@
-"""mmengine's training loops, able to go on in the middle of an epoch as if never interrupted."""
+"""mmengine's training loops, able to resume exactly in the middle of an epoch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +14,11 @@ class ResumableLoop:
     """What both loops share: the position in the data and the evaluation.
 
     ``SafeCheckpointHook`` stores ``position`` in checkpoints and restores it. The evaluation
-    has random numbers of its own: whether and when it runs does not change the training.
+    has its own random numbers: whether and when it runs does not change the training.
     """
 
     position: DataPosition
-    # Of mmengine's loop, which comes after this class.
+    # From mmengine's loop, which comes later in the MRO.
     runner: Any
     _iter: int
     _decide_current_val_interval: Callable[[], None]
@@ -41,14 +41,14 @@ class ResumableLoop:
             self.runner.val_loop.run()
 
     def _validate_first(self) -> None:
-        """Make up for the evaluation in or before which a run was interrupted."""
+        """Run the evaluation that is missing because the run was interrupted in or before it."""
         if self._iter > 0 and self.position.resumed_unvalidated:
             self._validate()
 
 
 def _in_tuples(arguments: dict) -> dict:
-    """The pairs of ``dynamic_intervals`` as tuples, which mmengine insists on: YAML, JSON and
-    --cfg-options have lists alone."""
+    """The pairs of ``dynamic_intervals`` as tuples, which mmengine requires: YAML, JSON and
+    --cfg-options have only lists."""
     pairs = arguments.get('dynamic_intervals')
     return arguments if pairs is None else {**arguments, 'dynamic_intervals': [*map(tuple, pairs)]}
 
@@ -57,8 +57,8 @@ def _in_tuples(arguments: dict) -> dict:
 class ResumableEpochBasedTrainLoop(ResumableLoop, EpochBasedTrainLoop):
     """``EpochBasedTrainLoop`` that resumes exactly, also in the middle of an epoch.
 
-    Arguments are those of mmengine's loop. The sampler leaves out what has been trained on;
-    no image is loaded for it.
+    Arguments are those of mmengine's loop. The sampler skips what has been trained on, without
+    loading any image.
     """
 
     def __init__(self, runner, dataloader: DataLoader | dict, max_epochs: int, **kwargs) -> None:
@@ -112,7 +112,7 @@ class ResumableIterBasedTrainLoop(ResumableLoop, IterBasedTrainLoop):
     """``IterBasedTrainLoop`` that resumes exactly and at once.
 
     Arguments are those of mmengine's loop, which on resume loads all images up to the
-    iteration once more.
+    iteration again.
     """
 
     def __init__(self, runner, dataloader: DataLoader | dict, max_iters: int, **kwargs) -> None:

@@ -1,4 +1,4 @@
-"""The states of all random generators of a process, as a checkpoint can hold them."""
+"""The states of all random generators of a process, in a form that a checkpoint can store."""
 
 import random
 
@@ -24,7 +24,7 @@ def get_random_state() -> dict:
 
 
 def set_random_state(state: dict) -> None:
-    """Put the generators where :func:`get_random_state` found them."""
+    """Restore the states that :func:`get_random_state` returned."""
     version, words, gauss = state['python']
     random.setstate((version, tuple(words.tolist()), gauss))
     keys, position, has_gauss, cached = state['numpy']

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def is_in(path: str, folder: str) -> bool:
-    """Is ``path`` directly in ``folder``? Both may be addresses of a file backend."""
+    """Whether ``path`` is directly in ``folder``; both may be URLs of a file backend."""
     parent = path.rpartition('/')[0]
     if '://' in path or '://' in folder:
         return parent == folder.rstrip('/')
@@ -14,9 +14,9 @@ def is_in(path: str, folder: str) -> bool:
 
 
 def check_lists(hub) -> None:
-    """Drop what a resumed checkpoint lists as its run's files, if it is no list of numbers.
+    """Drop the list of files in a resumed checkpoint if it is not a list of numbers.
 
-    Names of files that are going to be removed are made of them.
+    The names of files to remove are built from these numbers.
     """
     for key in ('keep_ckpt_ids', 'intermediate_ckpts'):
         steps = hub.get_info(key, [])
@@ -25,9 +25,9 @@ def check_lists(hub) -> None:
 
 
 def forget_others(hook, hub, resumed: tuple[Path, dict] | None) -> None:
-    """Of what the resumed checkpoint says about its run's files, keep what is in our folder.
+    """Of the files that the resumed checkpoint lists, keep only those in our folder.
 
-    mmengine removes the former best file, wherever the checkpoint says that it is.
+    mmengine would remove the former best checkpoint, wherever it is.
     """
     if getattr(hook, 'best_ckpt_path', None) is not None:
         hook.best_ckpt_path = _own_best(hook, hook.best_ckpt_path)
@@ -51,7 +51,7 @@ def _own_best(hook, path) -> str | None:
 
 
 class LateRemoval:
-    """A file backend that keeps removals for later: mmengine asks for them too early."""
+    """A file backend that postpones removals, because mmengine requests them too early."""
 
     def __init__(self, backend) -> None:
         self.backend, self.pending = backend, []

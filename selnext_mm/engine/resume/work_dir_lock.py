@@ -1,4 +1,4 @@
-"""One training per work dir: two of them would remove and overwrite each other's checkpoints."""
+"""One training per work dir: two would overwrite and remove each other's checkpoints."""
 
 import os
 import time
@@ -22,7 +22,7 @@ _held: set[int] = set()
 
 
 def _close_in_child() -> None:
-    """Data-loader workers outlive a killed training for some seconds; the lock must not."""
+    """Data-loader workers outlive a killed training for some seconds, but the lock must not."""
     while _held:
         os.close(_held.pop())
 
@@ -32,15 +32,15 @@ if hasattr(os, 'register_at_fork'):  # not on Windows, which cannot fork
 
 
 class WorkDirBusyError(UserError):
-    """Another training has the work dir."""
+    """Another training holds the work dir."""
 
 
 class WorkDirLock:
-    """The right to train in ``work_dir``, until :meth:`release` or the end of the process.
+    """The exclusive right to train in ``work_dir``, until :meth:`release` or the process ends.
 
-    A lock on the folder itself, which leaves no file and goes with the process however it ends; on
-    Windows, which cannot lock folders, on the file ``.training.lock`` in it. The first process of
-    a job holds it for all. Disks that know no such locks are not locked.
+    It is a lock on the folder itself, which leaves no file and ends with the process. On Windows,
+    which cannot lock folders, it is on the file ``.training.lock`` in it. The first process of a
+    job holds it for all. File systems that do not support such locks are not locked.
     """
 
     def __init__(self, work_dir: str | Path) -> None:
@@ -53,10 +53,10 @@ class WorkDirLock:
         return self.fd is not None or self.file is not None
 
     def acquire(self, patience: float | None = None) -> None:
-        """Take the lock if the folder is there, within ``patience`` seconds (default: 10).
+        """Acquire the lock if the folder exists, within ``patience`` seconds (default: 10).
 
         Raises:
-            WorkDirBusyError: if another training has it.
+            WorkDirBusyError: if another training holds it.
         """
         if self.held or not is_first_process() or not self.work_dir.is_dir():
             return
@@ -99,7 +99,7 @@ class WorkDirLock:
         self.file = lock
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         if self.file is not None:
             self.file.release()
             self.file = None

@@ -204,13 +204,13 @@ def given_pictures(given: str | Path | Sequence[str | Path]) -> list[ImageFile]:
 def check_pictures(
     cfg, given: str | Path | Sequence[str | Path] | None, folder: Path
 ) -> tuple[list[ImageFile], str]:
-    """The images to compare on, and what they are in words.
+    """The images to compare on, and a description of them.
 
     They are those ``given``; else :data:`PICTURES` of the config's test set, evenly spaced; else
     drawn shapes, which are written to ``folder``.
 
     Raises:
-        UserError: if an image that was given cannot be read.
+        UserError: if a given image cannot be read.
     """
     if given:
         return given_pictures(given), 'as given'

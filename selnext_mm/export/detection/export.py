@@ -1,4 +1,4 @@
-"""A whole detector as a file: written, then run beside ``predict``, then kept."""
+"""A whole detector as a file: written, compared with ``predict``, and then kept."""
 
 import copy
 import json
@@ -40,7 +40,7 @@ def _check_options(options: ExportOptions) -> None:
 
 
 def _class_thresholds(options: ExportOptions, classes: tuple[str, ...]) -> dict[str, str]:
-    """What the file says of ``--thresholds``; tells which classes have none."""
+    """The metadata for ``--thresholds``; reports which classes have none."""
     if not options.thresholds:
         return {}
     scores = read_thresholds(options.thresholds, classes)
@@ -55,10 +55,10 @@ def _class_thresholds(options: ExportOptions, classes: tuple[str, ...]) -> dict[
 
 
 def _agree(options: ExportOptions, path: Path, folder: Path) -> bool:
-    """Compare the file with ``predict`` and show it.
+    """Compare the file with ``predict`` and show the result.
 
     Raises:
-        UserError: if nothing is found in the images, so that nothing is shown.
+        UserError: if nothing is found in the images, which would prove nothing.
     """
     predictor = open_predictor(options, batch_size=1)
     images, source = check_pictures(predictor.loaded.cfg, options.check_images, folder)
@@ -83,7 +83,7 @@ def _agree(options: ExportOptions, path: Path, folder: Path) -> bool:
 
 
 def _same_ap(options: ExportOptions, predictor, detector) -> bool:
-    """With ``--check-ann``: show both AP; are they equal?"""
+    """With ``--check-ann``: show both APs; return whether they are equal."""
     if not options.check_ann:
         return True
     scores = compare_ap(predictor, detector, options.check_images, options.check_ann)

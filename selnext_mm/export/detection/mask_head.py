@@ -1,4 +1,4 @@
-"""mmdet's ``FCNMaskHead``: a small mask for every detection, that of its class."""
+"""mmdet's ``FCNMaskHead``: a small mask for every detection, for its class."""
 
 from torch import Tensor, nn
 

@@ -9,7 +9,7 @@ from selnext_mm.inference.loading import LoadedModel
 
 
 def detector_metadata(loaded: LoadedModel, graph: DetectorGraph) -> dict[str, str]:
-    """Names, thresholds and pipeline steps as text; JSON for anything longer than a word.
+    """Names, thresholds and pipeline steps as strings; JSON for anything longer than a word.
 
     Raises:
         UserError: if the config's test pipeline cannot be written as plain steps.

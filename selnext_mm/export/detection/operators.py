@@ -1,6 +1,6 @@
 """Two operators that a tracer records as one node each: NMS, and RoIAlign over a pyramid.
 
-mmcv's are compiled, so ``torch.export`` cannot trace them. These are registered with
+mmcv's operators are compiled, so ``torch.export`` cannot trace them. These are registered with
 ``torch.library``: nodes of a known shape, which ``translations.py`` writes as standard ONNX
 operators. In PyTorch they call mmcv's, so a graph can be compared with the detector before export.
 """

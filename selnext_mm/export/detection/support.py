@@ -1,4 +1,4 @@
-"""Checks that a part of MMDetection can be written as a graph; others are named and refused."""
+"""Checks that a part of MMDetection can be written as a graph; errors name the others."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def expect_value(value: Any, *choices: Any, place: str) -> None:
 
 
 def positive(cfg: dict, key: str, place: str) -> int:
-    """``cfg[key]``; raises unless it is a whole number above 0."""
+    """``cfg[key]``; raises unless it is a positive integer."""
     value = cfg.get(key)
     if not isinstance(value, int) or value < 1:
         raise refuse(f'{place}.{key}={value}', 'a whole number above 0')

@@ -2,8 +2,8 @@
 
 NMS decides by one comparison, IoU > threshold. Two programs that run the same model differ by about
 1e-6 in their boxes, so a pair of boxes whose IoU is that close to the threshold can go either way.
-The model alone proves such a tie, without the file: with its thresholds moved by :data:`NUDGE` it
-gives the other answer itself.
+The PyTorch model alone proves such a tie, without the file: with its thresholds moved by
+:data:`NUDGE` it gives the other answer itself.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ def moved(configs: list[dict[str, Any]], shifts: tuple[float, ...]) -> Iterator[
 def answers(predictor: Predictor, path: Path) -> Iterator[list[dict]]:
     """The instances of one image for every way to move the thresholds: two, or four with an RPN.
 
-    Each is computed only when it is asked for.
+    Each is computed lazily.
     """
     configs = suppressions(predictor.loaded.model)
     for shifts in itertools.product((-NUDGE, NUDGE), repeat=len(configs)):

@@ -1,4 +1,4 @@
-"""The operators of ``operators.py`` in ONNX: NonMaxSuppression, RoiAlign and what feeds them."""
+"""The operators of ``operators.py`` in ONNX: NonMaxSuppression, RoiAlign and their inputs."""
 
 from collections.abc import Callable, Sequence
 
@@ -30,7 +30,7 @@ def translation_table() -> dict[Callable, Callable]:
         places = op.Gather(selected, ints(0, 2), axis=1)  # (row, class, box): there is one class
         ones = op.Expand(op.Constant(value_float=1.0), op.Shape(places, start=0, end=1))
         zeros = op.Expand(op.Constant(value_float=0.0), op.Shape(scores))
-        # Not every runtime scatters booleans.
+        # Not every runtime can scatter booleans.
         kept = op.ScatterND(zeros, places, ones)
         return op.Greater(kept, op.Constant(value_float=0.5))
 

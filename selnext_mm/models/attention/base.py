@@ -12,12 +12,12 @@ DATA_FORMATS = ('channels_last', 'channels_first')
 
 
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:
-    """``layer(x)`` in the dtype of ``x``, whatever the layer's."""
+    """``layer(x)`` in the dtype of ``x``, whatever the dtype of the layer."""
     return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
 
 
 def make_divisible(width: float, divisor: int = 8) -> int:
-    """``width`` to the nearest multiple of ``divisor``, half up, but not under 90 % of it."""
+    """``width`` rounded to a multiple of ``divisor`` (half up), but not below 90 % of ``width``."""
     rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
     return rounded if rounded >= 0.9 * width else rounded + divisor
 
@@ -54,11 +54,11 @@ class ChannelAttention(nn.Module, ABC):
 
     @property
     def spatial(self) -> tuple[int, int]:
-        """The dimensions of height and width."""
+        """The indices of the height and width dimensions."""
         return (1, 2) if self.data_format == 'channels_last' else (2, 3)
 
     def expand(self, scales: Tensor) -> Tensor:
-        """(N, C), or (C) for one row, to a shape that multiplies the input."""
+        """Reshape (N, C), or (C) for one row, so that it broadcasts against the input."""
         if self.data_format == 'channels_last':
             return scales[..., None, None, :]
         return scales[..., :, None, None]
@@ -69,9 +69,9 @@ class ChannelAttention(nn.Module, ABC):
         return x.mean(self.spatial, dtype=torch.promote_types(x.dtype, torch.float32))
 
     def squeeze_visible(self, x: Tensor, visible: Tensor) -> Tensor:
-        """:meth:`squeeze` over the positions where ``visible`` is 1 and not 0.
+        """:meth:`squeeze` over the positions where ``visible`` is 1, not 0.
 
-        ``visible`` has one channel and otherwise the shape of ``x``; each sample has one or more.
+        ``visible`` has the shape of ``x`` with one channel; each sample has a visible position.
         """
         share = visible.mean(self.spatial, dtype=torch.promote_types(x.dtype, torch.float32))
         return self.squeeze(x * visible) / share

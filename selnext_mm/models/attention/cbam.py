@@ -10,28 +10,28 @@ from selnext_mm.ops.capabilities import without_autocast
 from .base import TwoLayerAttention
 
 KERNEL = 7
-NORM_MOMENTUM = 0.01  # the published code's; torch's default is 0.1
+NORM_MOMENTUM = 0.01  # as in the published code; torch's default is 0.1
 
 
 @MODELS.register_module()
 class CBAM(TwoLayerAttention):
-    """Rescale the channels by their means and maxima, then the positions by theirs.
+    """Rescale the channels by their means and maxima, then the positions likewise.
 
     With ``mlp(g) = W2 relu(W1 g + b1) + b2``, ``W1`` of shape (R, C)::
 
         u = x * sigmoid(mlp(mean_hw(x)) + mlp(max_hw(x)))
         y = u * sigmoid(BN(conv7x7([max_c(u), mean_c(u)])))
 
-    The convolution has no bias and pads with zeros. Parameters: those of SE with biases, 98 of the
-    convolution and 2 of the norm. Both gates are computed in float32 (float64 for float64 input)
+    The convolution has no bias and pads with zeros. Parameters: as SE with biases, plus 98 in the
+    convolution and 2 in the norm. Both gates are computed in float32 (float64 for float64 input)
     under autocast; the norm in the precision of its parameters.
 
     Shapes: (N, H, W, C) for ``data_format='channels_last'``, (N, C, H, W) for
     ``'channels_first'``; output as input.
 
-    Source: "CBAM: Convolutional Block Attention Module", equations 2 and 3, and its code, which
-    has the norm. As a plugin of mmdet's ResNet or as ``attention_cfg`` of NAResNet and
-    NAMobileNetV2 set ``data_format='channels_first'``.
+    Source: "CBAM: Convolutional Block Attention Module", equations 2 and 3; the norm is only in
+    its code. Set ``data_format='channels_first'`` for a plugin of mmdet's ResNet and for the
+    ``attention_cfg`` of NAResNet and NAMobileNetV2.
 
     Args:
         in_channels: number of channels C.
@@ -78,7 +78,7 @@ class CBAM(TwoLayerAttention):
             z = F.conv2d(maps, self.conv.weight.to(maps.dtype), padding=KERNEL // 2)
             return torch.sigmoid(self.norm(z.to(self.norm.weight.dtype))).squeeze(1)
 
-    # No visible positions: the second gate is a convolution over all of them.
+    # Takes no ``visible``: the second gate is a convolution over all positions.
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         x = super().forward(x)
         channels = 3 if self.data_format == 'channels_last' else 1

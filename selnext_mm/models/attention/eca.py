@@ -12,7 +12,7 @@ from .base import ChannelAttention
 
 
 def eca_kernel_size(channels: int, gamma: float = 2, beta: float = 1) -> int:
-    """``floor((log2(channels) + beta) / gamma)``, made odd upwards, at least 3."""
+    """``floor((log2(channels) + beta) / gamma)``, rounded up to an odd number, at least 3."""
     size = int(abs((math.log2(channels) + beta) / gamma))
     return max(size | 1, 3)
 
@@ -32,7 +32,7 @@ class EfficientChannelAttention(ChannelAttention):
     Args:
         in_channels: number of channels C.
         data_format: where the channels are, one of ``DATA_FORMATS``.
-        kernel_size: odd k; None for :func:`eca_kernel_size` of C.
+        kernel_size: k, odd; None means :func:`eca_kernel_size` of C.
 
     Raises:
         ValueError: for an unknown ``data_format`` or an even or negative ``kernel_size``.

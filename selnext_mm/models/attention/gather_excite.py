@@ -12,15 +12,15 @@ class GatherExcite(nn.Module):
     """``y = x * sigmoid(enlarge(gather(x)))``.
 
     Without parameters ``gather`` is the mean over the whole map, or over windows of
-    ``2 * extent - 1`` positions every ``extent``, positions outside not counted. With ``learned``
+    ``2 * extent - 1`` positions with stride ``extent``, not counting the padding. With ``learned``
     it is log2(extent) depth-wise 3x3 convolutions of stride 2 without bias, a batch norm after
-    each and a ReLU between them. ``enlarge`` repeats the nearest value.
+    each and a ReLU in between. ``enlarge`` is nearest-neighbour upsampling.
 
     Shapes: (N, C, H, W) -> (N, C, H, W).
 
     Source: "Gather-Excite: Exploiting Feature Context in Convolutional Neural Networks", layers as
-    in timm's ``GatherExcite``. The NA paper compares with it (Table 1): its counts are those of
-    the global mean in ResNet-50 and of ``extent=8, learned=True`` in MobileNetV2.
+    in timm's ``GatherExcite``. The NA paper compares with it (Table 1): its parameter counts match
+    the global mean in ResNet-50 and ``extent=8, learned=True`` in MobileNetV2.
 
     Args:
         in_channels: number of channels C.
@@ -28,7 +28,7 @@ class GatherExcite(nn.Module):
         learned: gather by convolutions; needs an ``extent``.
 
     Raises:
-        ValueError: for another ``extent``, or ``learned`` without one.
+        ValueError: for any other ``extent``, or ``learned`` without one.
     """
 
     _abbr_ = 'ge'

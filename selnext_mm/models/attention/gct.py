@@ -16,14 +16,14 @@ class GatedChannelTransformation(NormAttention):
 
     ``y_c = x_c * (1 + tanh(gamma_c * n_c + beta_c))`` with ``s_c = alpha_c * ||x_c||`` and
     ``n_c = s_c / sqrt(mean_c s^2)``, the L2 norm over H and W; 1e-5 is added under both roots.
-    Per channel alpha is 1, gamma and beta are 0 at init, so that it starts as the identity. The
+    At init alpha is 1, gamma and beta are 0 (one each per channel): the module is the identity. The
     scale, between 0 and 2, is computed in float32 (float64 for float64 input).
 
     Shapes: (N, H, W, C) for ``data_format='channels_last'``, (N, C, H, W) for
     ``'channels_first'``; output as input.
 
     Source: "A Latency-Efficient Integration of Channel Attention for ConvNets", eq. 2, which calls
-    the normalisation LRN; what it leaves open (constants, where they are added) as in "Gated
+    the normalisation LRN. What it leaves open (the constants and their places) is as in "Gated
     Channel Transformation for Visual Recognition".
 
     Args:

@@ -22,7 +22,7 @@ class GlobalResponseNorm(NormAttention):
     ``'channels_first'``; output as input.
 
     Source: "ConvNeXt V2: Co-designing and Scaling ConvNets with Masked Autoencoders", as in its
-    code and in mmpretrain's ``GRN``. The name differs because mmpretrain registers that one.
+    code and in mmpretrain's ``GRN``, whose name is already taken in the registry.
 
     Args:
         in_channels: number of channels C.

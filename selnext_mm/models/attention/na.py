@@ -7,21 +7,21 @@ from torch import Tensor, nn
 from selnext_mm.framework import MODELS
 from selnext_mm.ops.capabilities import without_autocast
 
-# Added to the standard deviation, not to the variance: the published code's place for it.
+# Added to the standard deviation, not to the variance, as in the published code.
 STD_EPS = 1e-5
 SIMILARITIES = ('channel_mean', 'l1')
 CONTEXTS = ('similarity', 'mean')
 
 
 def _embedding() -> nn.Sequential:
-    """3x3 - ReLU - 3x3 on one channel, 20 parameters."""
+    """3x3 convolution, ReLU, 3x3 convolution on one channel: 20 parameters."""
     return nn.Sequential(
         nn.Conv2d(1, 1, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(1, 1, 3, padding=1)
     )
 
 
 def _conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """``layer(x)`` in the dtype of ``x``, whatever the layer's."""
+    """``layer(x)`` in the dtype of ``x``, whatever the dtype of the layer."""
     return F.conv2d(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype), padding=layer.padding)
 
 
@@ -44,12 +44,12 @@ class NAModule(nn.Module):
     Shapes: (N, C, H, W) -> (N, C, H, W), for any H and W including 1.
 
     Source: "Attention Meets Normalization and Beyond", section 4, and the published code, whose
-    formula this is. The printed one cannot be run: eq. 6 sums to 1 whatever the input. Where
-    the two differ in what is left, ``similarity='l1'`` takes the similarity as printed in eq. 5,
+    formula this is. The printed formula cannot be used: eq. 6 sums to 1 whatever the input. The
+    two also differ in the similarity; ``similarity='l1'`` takes it as printed in eq. 5,
     ``d_i = -sum_c |x_ci - mean_j x_cj|``, inside the same softmax.
 
     Args:
-        in_channels: number of channels C; an input with another number is refused.
+        in_channels: number of channels C; any other number raises an error.
         similarity: 'channel_mean' (published code) or 'l1' (eq. 5 as printed).
         context: 'similarity', or 'mean' for ``g_c = mean_i x_ci`` (Table 3).
         embedding: compare ``f(u)_i`` with ``mean_j h(u)_j`` instead of ``u_i`` with
@@ -58,8 +58,8 @@ class NAModule(nn.Module):
             paper gives their size; that h comes before the mean is our reading.
 
     Raises:
-        ValueError: for a name outside the choices, for options that ``context='mean'`` would
-            not use, and for an input of another width.
+        ValueError: for an unknown ``similarity`` or ``context``, for options that
+        ``context='mean'`` would ignore, and for an input of another width.
     """
 
     # mmcv names a plugin after this: layer1.0.na.weight
@@ -115,7 +115,7 @@ class NAModule(nn.Module):
 
     def activate(self, g: Tensor) -> Tensor:
         """Scales (N, C) in (0, 1) from the context."""
-        # One channel has no deviation: correction 0 makes it 0 instead of not-a-number.
+        # One channel has no unbiased deviation: correction 0 gives 0 instead of NaN.
         std = g.std(1, correction=min(1, self.in_channels - 1), keepdim=True)
         z = (g - g.mean(1, keepdim=True)) / (std + STD_EPS)
         return torch.sigmoid(self.weight.to(z.dtype) * z + self.bias.to(z.dtype))

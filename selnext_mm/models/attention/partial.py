@@ -15,7 +15,7 @@ TOKEN_NORM_EPS = 1e-6
 
 
 def _share(in_channels: int, ratio: float) -> int:
-    """Number of channels that ``ratio`` of ``in_channels`` is, rounded down, at least 1."""
+    """``ratio * in_channels``, rounded down, at least 1."""
     if not 0 < ratio <= 1 or int(in_channels * ratio) < 1:
         raise ValueError(f'ratio={ratio!r} of in_channels={in_channels}; expected 1 channel to all')
     return int(in_channels * ratio)
@@ -30,7 +30,7 @@ def _check_scope(scope: str) -> None:
 class PartialConv(nn.Module):
     """``cat(conv3x3(x1), x2)``: a 3x3 convolution on the first ``ratio`` of the channels.
 
-    ``ratio=1`` is the regular convolution of Table 5, with ``depthwise=True`` its depth-wise one.
+    ``ratio=1`` is the regular convolution of Table 5, with ``depthwise=True`` the depth-wise one.
 
     Shapes: (N, C, H, W) -> (N, C, H, W).
 
@@ -48,7 +48,7 @@ class PartialConv(nn.Module):
         self.conv = nn.Conv2d(n, n, 3, padding=1, groups=n if depthwise else 1, bias=False)
 
     def split_channels(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The convolved first channels, and the others as they are."""
+        """The convolved first channels, and the other channels unchanged."""
         n = self.conv_channels
         return self.conv(x[:, :n]), x[:, n:]
 
@@ -57,7 +57,7 @@ class PartialConv(nn.Module):
 
 
 class _PartialAttention(PartialConv, ABC):
-    """A partial convolution whose other channels (``scope='rest'``) or whole result are attended.
+    """A partial convolution with attention on the other channels (``scope='rest'``) or on all.
 
     ``attention_channels`` is the number of channels that :meth:`attend` gets.
     """
@@ -123,10 +123,10 @@ class PartialSelfAttention(_PartialAttention):
 
     ``attention = W_o concat_h(softmax(q_h k_h^T / sqrt(d) + b_h) v_h) + b_o``: q, k, v without
     biases, b the relative position bias (:class:`RelativePositionBias`), d the width of a head.
-    LN over the channels of each position, eps 1e-6. There is no shortcut inside.
+    LN runs over the channels of each position, eps 1e-6. There is no shortcut inside.
 
     Memory is linear in the number of tokens where PyTorch's scaled dot-product attention has
-    such a kernel, but for the bias, which has num_heads * (H * W)^2 values for the whole batch.
+    such a kernel. The bias is the exception: num_heads * (H * W)^2 values for the whole batch.
 
     Shapes: (N, C, H, W) -> (N, C, H, W), any H and W.
 
@@ -136,13 +136,13 @@ class PartialSelfAttention(_PartialAttention):
     Args:
         in_channels: number of channels C.
         ratio: share of the channels that is convolved.
-        num_heads: number of heads, which no paper prints (docs/patnet.md).
-        attn_drop: dropout of the attention map, in training.
-        proj_drop: dropout of the result, in training.
+        num_heads: number of heads; the paper does not print it (docs/patnet.md).
+        attn_drop: dropout rate of the attention map.
+        proj_drop: dropout rate of the result.
         scope: 'rest', or 'all' to attend the convolved channels as well (Table 3, "F").
 
     Raises:
-        ValueError: if the heads do not divide the attended channels.
+        ValueError: if ``num_heads`` does not divide the attended channels.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class PartialSelfAttention(_PartialAttention):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         bias = self.position(x).to(q.dtype)[None]
         if exporting():
-            # The fused kernels are chosen by the sizes, which an export has to leave open.
+            # Fused kernels are chosen by size, and an export has to leave the sizes dynamic.
             logits = q @ k.transpose(2, 3) * q.shape[3] ** -0.5 + bias
             y = logits.softmax(3) @ v
         else:
@@ -187,7 +187,7 @@ class PartialSpatialAttention(nn.Module):
     """PAT_sp: ``cat(BN1(x1 * a), W BN2(x2))`` with ``a = hardsigmoid(w . x1)`` per position.
 
     x2 are the **last** ``ratio`` of the channels, x1 the others; W is a 1x1 convolution, and
-    none of them has a bias. In inference all of it merges into the 1x1 convolution before it,
+    none of the layers has a bias. In inference all of it merges into the 1x1 convolution before it,
     which then has one more output (:class:`FoldedSpatialAttention`).
 
     Shapes: (N, C, H, W) -> (N, C, H, W).
@@ -198,7 +198,7 @@ class PartialSpatialAttention(nn.Module):
     Args:
         in_channels: number of channels C.
         ratio: share of the channels that is convolved.
-        scope: 'rest', or 'all' to let ``a`` see and rescale all channels, before the
+        scope: 'rest', or 'all' to let ``a`` see and rescale all channels before the
             convolution (Table 3, "F").
     """
 

@@ -17,11 +17,11 @@ class MeanStdGate(nn.Module):
     deviation (H * W - 1, no epsilon) and two C x C matrices without bias, kept in one
     convolution of kernel (1, 2). There is no bottleneck and no hidden activation.
     The statistics, the matrices and the norm run in float32 (float64 for float64 input), also in
-    a model converted to half precision; its norm in training is the exception, which keeps its
+    a model converted to half precision. The exception is the norm in training: it keeps its
     running statistics in its own precision.
 
-    A map of one position has no unbiased deviation; 0 is used there, where the published code
-    gives NaN.
+    A map with one position has no unbiased deviation. It is 0 here; the published code gives
+    NaN.
 
     The norm sees one value per image: N of them in a batch of N. With ``norm.eval()`` it uses its
     running statistics (``PATNet(gate_norm_eval=True)``).
@@ -46,7 +46,7 @@ class MeanStdGate(nn.Module):
         self.norm = nn.BatchNorm2d(in_channels)
 
     def excite(self, x: Tensor) -> Tensor:
-        """What the norm gets, (N, C, 1, 1), in at least single precision."""
+        """The input of the norm, (N, C, 1, 1), in float32 or wider."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         if x.shape[2] * x.shape[3] > 1:
             std, mean = torch.std_mean(x, (2, 3), keepdim=True)
@@ -67,7 +67,7 @@ class MeanStdGate(nn.Module):
             return F.hardsigmoid(self._norm(z))
 
     def gate(self, x: Tensor) -> Tensor:
-        """Factors (N, C, 1, 1) for ``x``, in at least single precision."""
+        """Factors (N, C, 1, 1) for ``x``, in float32 or wider."""
         norm = self.norm
         if isinstance(norm, nn.BatchNorm2d) and norm.training and x.shape[0] == 1:
             raise ValueError(
@@ -78,7 +78,7 @@ class MeanStdGate(nn.Module):
         return self.activate(self.excite(x))
 
     def _norm(self, z: Tensor) -> Tensor:
-        """The norm of ``z``; in eval mode in the dtype of ``z``, whatever the norm's."""
+        """The norm of ``z``; in eval mode in the dtype of ``z``, whatever the dtype of the norm."""
         norm = self.norm
         if not isinstance(norm, _BatchNorm) or norm.weight.dtype == z.dtype:
             return norm(z)
@@ -111,7 +111,7 @@ class SqueezeExciteGate(nn.Module):
         self.fc2 = nn.Conv2d(hidden, in_channels, 1)
 
     def excite(self, x: Tensor) -> Tensor:
-        """What the sigmoid gets, (N, C, 1, 1)."""
+        """The input of the sigmoid, (N, C, 1, 1)."""
         mean = x.mean((2, 3), keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
         with without_autocast(x.device.type):
             return self.fc2(F.relu(self.fc1(mean.to(self.fc1.weight.dtype))))

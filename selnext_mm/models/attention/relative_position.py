@@ -6,19 +6,19 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-LINEAR_UP_TO = 20  # distances up to here have a bucket each
-LAST_BUCKET = 40  # distances from 152 on share this one
+LINEAR_UP_TO = 20  # each distance up to here has its own bucket
+LAST_BUCKET = 40  # shared by all distances from 152 on
 LOG_SCALE_AT = 160  # where the logarithmic part would reach LAST_BUCKET exactly
 NUM_BUCKETS = 2 * LAST_BUCKET + 1
 CACHED_SIZES = 64  # a 25 x 42 map takes 33 kB
 
 
 def distance_bucket(distance: Tensor) -> Tensor:
-    """Bucket 40..80 of Euclidean distances, rounded to integers ``d`` first.
+    """Buckets 40..80 of Euclidean distances, which are first rounded to integers ``d``.
 
     ``40 + d`` for ``d <= 20``, else ``40 + min(40, round(20 + 20 ln(d / 20) / ln 8))``. The
-    buckets 0..39 belong to negative distances, which do not occur: the table of the published
-    models has them, and they are never read.
+    buckets 0..39 are for negative distances, which do not occur. The tables of the published
+    models contain them, but they are never read.
     """
     d = distance.double().round()
     span = LAST_BUCKET - LINEAR_UP_TO
@@ -29,7 +29,7 @@ def distance_bucket(distance: Tensor) -> Tensor:
 
 def offset_buckets(height: int, width: int, device: torch.device) -> Tensor:
     """Buckets of all offsets between two positions, of shape (2 * height - 1, 2 * width - 1)."""
-    # Made in inference mode, an index could not be used in training afterwards.
+    # An index created in inference mode could not be used in training later.
     with torch.inference_mode(False):
         rows = torch.arange(1 - height, height, device='cpu').double()
         columns = torch.arange(1 - width, width, device='cpu').double()
@@ -50,7 +50,7 @@ def pair_buckets(height: int, width: int, device: torch.device) -> Tensor:
 
 
 def exporting() -> bool:
-    """Is the model being traced by ``torch.export``, for sizes that are not known?"""
+    """Whether ``torch.export`` is tracing the model with unknown sizes."""
     return getattr(torch.compiler, 'is_exporting', bool)()
 
 
@@ -58,7 +58,7 @@ class RelativePositionBias(nn.Module):
     """``bias[h, p, q] = table[h, bucket(|p - q|)]`` for the positions p, q of a map.
 
     Positions are numbered row by row. iRPE in bias mode with Euclidean distances (ratio 20), one
-    table per head: independent of the content, not scaled by the attention, initially 0.
+    table per head: independent of the content, not scaled with the logits, initially 0.
 
     Any map size works, without interpolation. Only the buckets of the (2H-1)(2W-1) offsets are
     cached, by size and device, for the last 64 sizes; the H*W x H*W bias is a strided view of
@@ -79,9 +79,9 @@ class RelativePositionBias(nn.Module):
         """The bias for the last two dimensions of ``x``, a map (..., H, W)."""
         height, width = x.shape[-2:]
         if exporting():
-            # Windows of an open size have no form in ONNX, and no size can be cached.
+            # ONNX cannot express windows of a dynamic size, and there is no size to cache by.
             return self.table[:, pair_buckets(height, width, x.device)]
-        # Shape inference runs on tensors without data, which no later call may find in the cache.
+        # Shape inference runs on tensors without data, which must not get into the cache.
         real = type(x) is Tensor and x.device.type != 'meta'
         buckets = (cached_offset_buckets if real else offset_buckets)(height, width, x.device)
         by_offset = self.table[:, buckets]

@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation with exchangeable gate (SE)."""
+"""Squeeze-and-excitation (SE) with a choice of gates."""
 
 import torch
 import torch.nn.functional as F

@@ -10,14 +10,14 @@ from selnext_mm.framework import MODELS
 class SelectiveKernel(nn.Module):
     """``y = a * u_1 + (1 - a) * u_2``, where ``a`` is a softmax over the two branches.
 
-    ``u_1`` is a 3x3 convolution, ``u_2`` one with groups, each with batch norm and ReLU. Their
+    ``u_1`` is a 3x3 convolution, ``u_2`` a grouped one, each with batch norm and ReLU. Their
     means are added, and ``fc2(relu(bn(fc1(mean))))`` gives two logits per channel.
 
     Shapes: (N, C, H, W) -> (N, C, H / stride, W / stride).
 
-    Source: "Selective Kernel Networks", equations 1 to 6. Branches and widths are those that give
-    the counts of the NA paper's Table 1: a dense 3x3 convolution beside one of 32 groups, neither
-    dilated (the first paper has 3x3 and 5x5, both of 32 groups).
+    Source: "Selective Kernel Networks", equations 1 to 6. Branches and widths are chosen to give
+    the parameter counts of the NA paper's Table 1: a dense 3x3 convolution and one of 32 groups,
+    neither dilated (the original has 3x3 and 5x5, both of 32 groups).
 
     Args:
         in_channels: number of channels C.

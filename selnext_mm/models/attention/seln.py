@@ -24,7 +24,7 @@ class SELN(TwoLayerAttention):
     ``'channels_first'``; output as input.
 
     Source: "A Latency-Efficient Integration of Channel Attention for ConvNets", eq. 6 and 7.
-    The equations print no biases; the authors' code has them in both layers, and so have we.
+    The equations have no biases; the authors' code has them in both layers, and so does this one.
 
     Args:
         in_channels: number of channels C.

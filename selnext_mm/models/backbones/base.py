@@ -19,7 +19,7 @@ def normalize_out_indices(out_indices: int | Sequence[int], num_stages: int) -> 
         num_stages: number of stages of the architecture.
 
     Raises:
-        ValueError: for an index outside the stages, an empty or a repeated one.
+        ValueError: for an index out of range, a repeated index, or no index.
         TypeError: for anything but integers.
     """
     indices = [out_indices] if isinstance(out_indices, int) else list(out_indices)
@@ -55,10 +55,10 @@ def resolve_arch(arch: str | dict, archs: Mapping[str, tuple], num_stages: int =
     Args:
         arch: a name or the dict.
         archs: the known architectures, which begin with depths and channels.
-        num_stages: how many of each a dict must have; 0 for as many as it likes.
+        num_stages: required length of both sequences of a dict; 0 allows any.
 
     Raises:
-        ValueError: for an unknown name, other keys, or sequences that do not fit together.
+        ValueError: for an unknown name, other keys, or sequences of different lengths.
     """
     if isinstance(arch, str):
         if arch not in archs:
@@ -77,18 +77,18 @@ def resolve_arch(arch: str | dict, archs: Mapping[str, tuple], num_stages: int =
 
 
 class CountedPretrained:
-    """Mixin of mmengine modules: pretrained loading that counts.
+    """Mixin for mmengine modules: loads pretrained weights and counts the tensors that fit.
 
     ``init_cfg`` may be None (the class's own initialisation), or mmengine init dicts. A dict of
-    type ``Pretrained`` is taken out of mmengine's hands, because mmengine loads it without
-    telling what did not fit: ours prints how many tensors were loaded of how many and raises
-    under ``min_loaded`` (default 0.95). With ``checkpoint=None`` it means random weights;
+    type ``Pretrained`` is not passed to mmengine, which does not report what did not fit. It is
+    loaded here: the number of loaded tensors is printed, and a share of less than ``min_loaded``
+    (default 0.95) is an error. With ``checkpoint=None`` it means random weights;
     ``weights='ema'`` takes the averaged ones of a run with ``EMAHook`` (default: ``'raw'``).
     """
 
-    # Parameter names that a classification checkpoint does not have, and that do not count as lost.
+    # Parameters that a classification checkpoint does not have; they do not count as missing.
     new_in_detection: tuple[str, ...] = ()
-    is_init: bool  # of mmengine's module, which comes after this class
+    is_init: bool  # from mmengine's BaseModule, which comes later in the MRO
 
     def __init__(self, *args, init_cfg: dict | Sequence[dict] | None = None, **kwargs) -> None:
         cfgs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or ())
@@ -99,25 +99,25 @@ class CountedPretrained:
                 self.pretrained = cfg
             else:
                 others.append(cfg)
-        # A class's default for init_cfg holds where no other initialisation is asked for.
+        # The class's default init_cfg applies where no other initialisation is given.
         super().__init__(*args, **kwargs, **({'init_cfg': others} if others else {}))
 
     def init_weights(self) -> None:
         """Initialise; load the pretrained weights once, the first time."""
         first = not self.is_init
-        super().init_weights()  # type: ignore[misc]  # that of mmengine's module
+        super().init_weights()  # type: ignore[misc]  # mmengine's
         if first and self.pretrained:
             print_log(self.load_pretrained(), 'current')
 
     def _dump_init_info(self) -> None:
-        """Nothing, where mmengine would log two lines for every parameter.
+        """Do nothing; mmengine would log two lines for every parameter.
 
-        It calls this of the module whose ``init_weights`` was called, which is the backbone only
-        where no config and no runner stand around it.
+        mmengine calls this on the module whose ``init_weights`` was called. That is the backbone
+        only if it is used alone, outside a model and a runner.
         """
 
     def load_pretrained(self) -> str:
-        """Load what ``init_cfg`` names; return the line that tells how much of it fitted."""
+        """Load what ``init_cfg`` names; return the line that reports how much of it fitted."""
         options = {k: v for k, v in (self.pretrained or {}).items() if k != 'type'}
         return load_pretrained(self, **{'checkpoint': None, **options})
 
@@ -131,17 +131,17 @@ def _maps_out(module: 'Backbone', args: tuple, maps: tuple) -> tuple:
 
 
 class Backbone(CountedPretrained, BaseModule):
-    """Base class of our own backbones: counted loading, and a mode that holds.
+    """Base class of our own backbones: counted loading, and a training mode that respects freezing.
 
-    ``train()`` leaves frozen modules in eval mode and, with ``norm_eval``, all batch norms; on a
-    model after ``switch_to_deploy()`` it is a RuntimeError.
+    ``train()`` leaves frozen modules in eval mode, and with ``norm_eval`` all batch norms. After
+    ``switch_to_deploy()``, ``train(True)`` raises a RuntimeError.
     """
 
     default_init: tuple[dict, ...] = ()
     norm_eval = False
     deployed = False
     dtype: torch.dtype | None = None  # set by compute_in()
-    # What a deployed model is, and what to load into a new one.
+    # Describes a deployed model, and what to load into a new one.
     deployed_words = ('deployed for inference', 'its state dict, which has the same keys')
 
     def __init__(self, init_cfg: dict | Sequence[dict] | None = None) -> None:
@@ -159,9 +159,9 @@ class Backbone(CountedPretrained, BaseModule):
                 parameter.requires_grad_(False)
 
     def compute_in(self, dtype: torch.dtype) -> None:
-        """Convert the parameters to ``dtype``, for good; images are converted on their way in.
+        """Convert the parameters to ``dtype`` for good; input images are converted as they come in.
 
-        Maps go out in float32, so that neck and heads stay as they are. bfloat16 is fast on
+        The output maps are float32, so neck and heads need no change. bfloat16 is fast on
         processors with AMX or AVX512-BF16 and on NVIDIA GPUs, and needs half of the memory.
 
         Raises:

@@ -19,10 +19,10 @@ from .layers import build_activation
 
 
 def build_batch_norm(cfg: dict, num_channels: int) -> nn.Module:
-    """Batch norm of ``cfg``; ``SyncBN`` across processes, ``BN`` within one.
+    """The batch norm that ``cfg`` describes: ``SyncBN`` across processes, ``BN`` within one.
 
     Raises:
-        ValueError: for another type or an unknown key.
+        ValueError: for any other type or an unknown key.
     """
     options = dict(cfg)
     cls = {'BN': nn.BatchNorm2d, 'SyncBN': nn.SyncBatchNorm}.get(options.pop('type', None))
@@ -64,7 +64,7 @@ class ConvNorm(Sequential):
         self.packed: PackedOnce | None = None
 
     def _can_merge(self, x: Tensor) -> bool:
-        """Whether one convolution computes what the layers do, unseen."""
+        """Whether one convolution may replace the layers without a visible difference."""
         if self.packed is None or self.training or is_compiling() or is_recorded():
             return False
         if type(self[0]) is not nn.Conv2d or not isinstance(self[1], _BatchNorm):

@@ -14,7 +14,7 @@ ARCHS = ('t0', 't1', 't2', 's', 'm', 'l')
 
 
 def build_timm_fasternet(arch: str | dict, in_channels: int, drop_path_rate: float) -> nn.Module:
-    """timm's FasterNet of ``arch``, its classifier included.
+    """timm's FasterNet of ``arch``, including its classifier.
 
     Raises:
         ValueError: for an unknown name or other keys.
@@ -43,27 +43,27 @@ class FasterNet(Backbone):
 
     Stem: 4x4 convolution of stride 4 and BN; each further stage begins with a 2x2 convolution of
     stride 2 and BN. Block: ``y = x + drop_path(W2 act(BN(W1 cat(conv3x3(x1), x2))))`` with x1 the
-    first quarter of the channels. Stages above ``max(out_indices)`` are not kept.
+    first quarter of the channels. Stages above ``max(out_indices)`` are dropped.
 
     Input (N, in_channels, H, W), sides from 32 on. Output: a tuple with one map (N, C_i, H_i,
     W_i) per index of ``out_indices``, of stride 4, 8, 16, 32 and 1, 2, 4, 8 times the first
-    width. For detection each goes through its own BN, the next stage gets it without; for
-    classification the last map is returned as it is, and the neck :class:`PooledProjection`
-    makes the 1280 features of the classifier. Parameter names are timm's, which has
-    ``conv_head`` and ``classifier`` besides.
+    width. For detection each map is returned through its own BN; the next stage gets it without.
+    For classification the last map is returned as it is, and the neck :class:`PooledProjection`
+    makes the 1280 features of the classifier. Parameter names are those of timm's model, which
+    also has ``conv_head`` and ``classifier``.
 
     Source: "Run, Don't Walk: Chasing Higher FLOPS for Faster Neural Networks"; timm's
     ``fasternet_*``. The baseline of "Partial Convolution Meets Visual Attention".
 
     Args:
-        arch: 't0', 't1', 't2', 's', 'm', 'l', or ``dict(depths=..., embed_dim=...)``, which has
-            ReLU.
+        arch: 't0', 't1', 't2', 's', 'm', 'l', or ``dict(depths=..., embed_dim=...)``, which
+        uses ReLU.
         in_channels: channels of the input image.
         drop_path_rate: stochastic depth, rising linearly from 0 in the first block to this
             rate in the last one.
         out_indices: stage or stages to return, negative ones count from the end.
-        output_norm: a BN per output; None means if ``out_indices`` names several stages.
-        frozen_stages: the first n stages, the stem with the first, are not trained.
+        output_norm: a BN per output; None means only if ``out_indices`` names several stages.
+        frozen_stages: the first n stages (the stem belongs to the first) are not trained.
         norm_eval: all batch norms use their running statistics in training.
         with_cp: activation checkpointing per block (non-reentrant).
         init_cfg: None for truncated normal with std 0.02; see :class:`Backbone` for

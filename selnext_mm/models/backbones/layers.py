@@ -14,7 +14,7 @@ from selnext_mm.framework import MODELS
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """Layer normalisation over the channels of an NCHW tensor, each position by itself.
+    """Layer normalisation over the channels of an NCHW tensor, separately at each position.
 
     Shapes: (N, C, H, W) -> (N, C, H, W). ``y = gamma * (x - mean_c) / sqrt(var_c + eps) + beta``
     with the biased variance over the C channels.
@@ -114,16 +114,16 @@ def build_activation(cfg: dict) -> nn.Module:
 
 
 def checkpointed(module: nn.Module, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """``function(x)``, recomputed in the backward pass instead of keeping its activations.
+    """``function(x)`` with activation checkpointing: it is recomputed in the backward pass.
 
-    The batch norms in ``module`` update their running statistics once. Not reentrant.
+    The batch norms in ``module`` update their running statistics only once. Non-reentrant.
     """
     contexts = lambda: (nullcontext(), keep_running_stats(module))  # noqa: E731
     return checkpoint(function, x, use_reentrant=False, context_fn=contexts)
 
 
 class CheckpointedOnce:
-    """Before another package's block with ``with_cp``: running statistics are updated once.
+    """Mixin for another package's block with ``with_cp``: running statistics are updated only once.
 
     mmdet's and mmpretrain's own checkpointing updates them again in the recomputation.
     """
@@ -133,7 +133,7 @@ class CheckpointedOnce:
     def _kept(self, x: Tensor) -> Tensor:
         former, self.with_cp = self.with_cp, False
         try:
-            return super().forward(x)  # type: ignore[misc]  # the block's
+            return super().forward(x)  # type: ignore[misc]  # forward of the block
         finally:
             self.with_cp = former
 
@@ -145,7 +145,7 @@ class CheckpointedOnce:
 
 @contextmanager
 def keep_running_stats(module: nn.Module) -> Iterator[None]:
-    """Let no batch norm update its running statistics, which a recomputation would do twice."""
+    """Stop batch norms from updating their running statistics a second time on recomputation."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     before = [(m, m.momentum, m.num_batches_tracked.clone()) for m in norms]
     for norm in norms:

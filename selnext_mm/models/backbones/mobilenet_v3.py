@@ -1,9 +1,9 @@
-"""MobileNetV3-Large with exchangeable channel attention and stochastic depth.
+"""MobileNetV3-Large with a choice of channel attention, and stochastic depth.
 
 mmpretrain's ``MobileNetV3`` is the same network but cannot serve as the base class: it has no
 stochastic depth, takes no attention but SE, its ``train()`` returns None, its checkpointing is
-reentrant, and MMDetection users need not have mmpretrain. A test holds this one to it with the
-same weights.
+reentrant, and MMDetection users need not have mmpretrain. A test compares the two with the same
+weights.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ from .base import Backbone, check_frozen_stages, normalize_out_indices
 from .conv_norm import ConvNorm
 from .layers import DropPath
 
-# (kernel, expanded width, output width, attention, activation, stride) by stage, a stage being
-# the blocks from one stride to the next; the first one has the blocks of strides 2 and 4.
+# (kernel, expanded width, output width, attention, activation, stride) of the blocks of each
+# stage. A new stage begins at each stride of 2; the first stage has the blocks of strides 2 and 4.
 ARCHS = {
     'large': (
         (
@@ -63,7 +63,7 @@ class InvertedResidual(BaseModule):
 
     Args:
         in_channels: width of the input.
-        expanded: width of the depth-wise convolution; equal to ``in_channels``, no expansion.
+        expanded: width of the depth-wise convolution; no expansion if it equals ``in_channels``.
         out_channels: width of the output.
         kernel: side of the depth-wise kernel.
         stride: 1 or 2.
@@ -124,10 +124,10 @@ class InvertedResidual(BaseModule):
 
 @MODELS.register_module()
 class AttentionMobileNetV3(Backbone):
-    """MobileNetV3-Large whose SE can be exchanged, for classification and detection.
+    """MobileNetV3-Large whose SE can be replaced, for classification and detection.
 
-    The attention stands where SE does: after the depth-wise convolution's norm and activation in
-    blocks 3 to 5 and 10 to 14 of 0..14. The last convolution, 160 to 960 channels, closes the
+    The attention takes the place of SE: after the norm and activation of the depth-wise convolution
+    in blocks 3 to 5 and 10 to 14 of 0..14. The last convolution, 160 to 960 channels, closes the
     last stage, as in timm.
 
     Input (N, in_channels, H, W). Output: a tuple with one map per index of ``out_indices``, of
@@ -140,16 +140,16 @@ class AttentionMobileNetV3(Backbone):
     Args:
         arch: 'large'.
         in_channels: channels of the input image.
-        width_mult: factor of all widths, rounded to multiples of 8.
-        attention_cfg: attention in SE's places, None for none; by default MobileNetV3's SE.
+        width_mult: factor on all widths, which are rounded to multiples of 8.
+        attention_cfg: attention in place of SE, None for none; by default MobileNetV3's SE.
         norm_cfg: batch norm; eps 1e-5 and momentum 0.1 as in timm, where mmpretrain has 1e-3
             and 0.01.
         drop_path_rate: stochastic depth; block i of 15 has ``rate * i / 16``, timm's rule,
             which counts the last convolution as a sixteenth block. Only blocks with a shortcut
-            drop.
+            are dropped.
         out_indices: stage or stages to return, negative ones count from the end.
-        frozen_stages: the first n stages, the stem with the first, are not trained and their
-            batch norms use their running statistics.
+        frozen_stages: the first n stages (the stem belongs to the first) are not trained; their
+        batch norms use their running statistics.
         norm_eval: all batch norms use their running statistics in training, too.
         with_cp: activation checkpointing per block (non-reentrant).
         init_cfg: None for truncated normal with std 0.02 (Table 1 prints 0.2, as ConvNeXt's
@@ -221,7 +221,7 @@ class AttentionMobileNetV3(Backbone):
         self.freeze()
 
     def run_stage(self, i: int, x: Tensor) -> Tensor:
-        """The map of stage ``i`` from that of the stage before it; from the images for 0."""
+        """The map of stage ``i`` from the previous stage's map, or from the images for stage 0."""
         if i == 0:
             if self.deployed:
                 x = x.contiguous(memory_format=torch.channels_last)

@@ -25,7 +25,7 @@ class NAMobileNetV2(CountedPretrained, MobileNetV2):
     seven stages, of stride 2, 4, 8, 16, 16, 32, 32, and 7 the last convolution (1280 channels).
 
     Source: "Attention Meets Normalization and Beyond", Table 1, and the published code for the
-    place. Parameters with a 1000-class head: 3,504,906.
+    position. Parameters with a 1000-class head: 3,504,906.
 
     Args:
         args, kwargs: as for mmpretrain's MobileNetV2.
@@ -50,7 +50,7 @@ class NAMobileNetV2(CountedPretrained, MobileNetV2):
     def make_layer(self, out_channels: int, **kwargs) -> nn.Sequential:
         blocks = super().make_layer(out_channels=out_channels, **kwargs)
         for block in blocks:
-            block.__class__ = CheckpointedResidual  # the class is no argument of make_layer
+            block.__class__ = CheckpointedResidual  # make_layer takes no block class
         if self.attention_cfg is not None:
             for block in blocks:
                 attention = MODELS.build(dict(self.attention_cfg, in_channels=out_channels))

@@ -12,7 +12,7 @@ from .base import CountedPretrained
 
 
 class PluginBasicBlock(BasicBlock):
-    """mmdet's basic block, which refuses plugins, with plugins after its second norm.
+    """mmdet's basic block, which accepts no plugins itself, with plugins after its second norm.
 
     ``y = relu(shortcut(x) + plugins(norm2(conv2(relu(norm1(conv1(x)))))))``
 
@@ -60,7 +60,7 @@ class CheckpointedBottleneck(CheckpointedOnce, Bottleneck):
 
 
 class ConvBottleneck(CheckpointedBottleneck):
-    """mmdet's bottleneck with another module in the place of its 3x3 convolution, norm and ReLU.
+    """mmdet's bottleneck with another module in place of its 3x3 convolution, norm and ReLU.
 
     ``y = relu(shortcut(x) + plugins(norm3(conv3(module(relu(norm1(conv1(x))))))))``
 
@@ -82,34 +82,34 @@ class ConvBottleneck(CheckpointedBottleneck):
 class NAResNet(CountedPretrained, ResNet):
     """NA-ResNet for classification and detection: one NA module per block, two scalars each.
 
-    The module stands after the last norm of a block's branch and before the shortcut is added,
+    The module comes after the last norm of a block's branch and before the shortcut is added,
     as ``layerS.B.na``. For depths 50, 101 and 152 this is mmdet's ResNet with the plugin
     ``dict(cfg=dict(type='NAModule'), position='after_conv3')``, tensor for tensor; mmdet's
-    basic block takes no plugins, so depths 18 and 34 have a block of ours.
+    basic block takes no plugins, so depths 18 and 34 use :class:`PluginBasicBlock`.
 
-    One class serves both tasks, hence a classifier's checkpoint fits a detector as it is, with
+    One class serves both tasks, so a classifier's checkpoint fits a detector as it is, with
     ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')``.
 
     Input (N, in_channels, H, W). Output: a tuple with one map per index of ``out_indices``, of
     stride 4, 8, 16, 32 and width 64, 128, 256, 512 times the block's expansion (1 or 4).
 
     Source: "Attention Meets Normalization and Beyond", section 5, and the published code for
-    the place. Parameters with a 1000-class head: depth 18 11,689,528; depth 50 25,557,064.
+    the position. Parameters with a 1000-class head: depth 18 11,689,528; depth 50 25,557,064.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
         attention_cfg: the module, built with ``in_channels``; None leaves it out.
-        plugins: more plugins in mmdet's form, before the attention of the same position.
-        conv2_cfg: a module in the place of each block's 3x3 convolution with its norm and ReLU,
-            as ``dict(type='SelectiveKernel')``; see :class:`ConvBottleneck`.
+        plugins: more plugins in mmdet's format; at the same position they precede the attention.
+        conv2_cfg: a module in place of each block's 3x3 convolution, norm and ReLU,
+        for example ``dict(type='SelectiveKernel')``; see :class:`ConvBottleneck`.
         kwargs: as for mmdet's ResNet, whose defaults are a detector's: to train a classifier
             set ``norm_eval=False``, and ``zero_init_residual=False`` as the authors did.
         init_cfg: see :class:`CountedPretrained`.
 
     Raises:
-        KeyError: for another depth (mmdet's error).
-        ValueError: for a plugin position that the block does not have, or a ``conv2_cfg``, with
-            depths 18 and 34.
+        KeyError: for any other depth (mmdet's error).
+        ValueError: with depths 18 and 34, for a plugin position that the basic block does not
+        have, or for a ``conv2_cfg``.
         UserError: from ``init_weights()``, if too little of a checkpoint fits.
     """
 
@@ -131,7 +131,7 @@ class NAResNet(CountedPretrained, ResNet):
         super().__init__(depth, plugins=plugins or None, init_cfg=init_cfg, **kwargs)
 
     def make_res_layer(self, block: type[nn.Module], **kwargs) -> nn.Module:
-        # Here and not in arch_settings, because mmdet's zero_init_residual asks for its own block.
+        # Not in arch_settings, because mmdet's zero_init_residual checks for its own block classes.
         if block is BasicBlock:
             if self.conv2_cfg is not None:
                 raise ValueError(

@@ -26,7 +26,7 @@ def _doubling(width: int) -> tuple[int, ...]:
     return tuple(width * 2**i for i in range(4))
 
 
-# Table 6; the heads are not printed, and 4 and 6 both round to its parameters (docs/patnet.md).
+# Table 6; the heads are not printed, and 4 and 6 both round to its counts (docs/patnet.md).
 ARCHS = {
     't0': Arch((1, 2, 6, 4), _doubling(32), 4, 'GELU'),
     't1': Arch((2, 2, 6, 4), _doubling(48), 6, 'GELU'),
@@ -38,7 +38,7 @@ ARCHS = {
 
 
 class PATNetBlock(BaseModule):
-    """One block: a mixer of positions, then an MLP that ends in PAT_sp.
+    """One block: a token mixer, then an MLP that ends in PAT_sp.
 
     ``y = x + drop_path(MLP(mixer(x)))``, the published "v1" of stages 1 to 3, or, with
     ``mixer_shortcut``, ``z = x + mixer(x); y = z + drop_path(MLP(z))``, the "v2" of stage 4.
@@ -110,7 +110,7 @@ class PATNet(Backbone):
     classifier.
 
     Source: "Partial Convolution Meets Visual Attention", section 3 and Table 6, in the
-    configuration whose parameters are the printed ones (docs/patnet.md). Parameters of the
+    configuration that has the printed number of parameters (docs/patnet.md). Parameters of the
     classifiers T0 / T1 / T2 / S / M / L: 4,292,072 / 7,808,112 / 12,651,072 / 28,976,352 /
     61,367,424 / 104,465,984.
 
@@ -120,19 +120,19 @@ class PATNet(Backbone):
         mixer_cfg: mixer of stages 1 to 3, and of stage 4 if ``last_mixer_cfg`` is None.
         last_mixer_cfg: mixer of stage 4, whose blocks then have a shortcut around it.
         spatial_cfg: attention at the end of each MLP; None leaves it out.
-        num_heads: heads of PAT_sf; None for the arch's (4 in T0, else 6: a choice, the paper does
-            not print it and the published configs have 4).
+        num_heads: heads of PAT_sf; None for the arch's (4 in T0, else 6: our choice, since the
+        paper does not print it; the published configs have 4).
         act_cfg: activation; None for the arch's (GELU in T0 and T1, else ReLU).
         mlp_ratio: expansion of the blocks.
         drop_path_rate: stochastic depth, rising linearly from 0 in the first block to this
             rate in the last one.
         out_indices: stage or stages to return, negative ones count from the end.
-        output_norm: a BN per output; None means if ``out_indices`` names several stages.
+        output_norm: a BN per output; None means only if ``out_indices`` names several stages.
         frozen_stages: the first n stages with their downsampling layers are not trained.
         norm_eval: all batch norms use their running statistics in training; their scales and
             shifts are trained.
         gate_norm_eval: the same for the norms inside the channel gates only, which see one
-            value per image: the remedy for one or two images per device.
+        value per image. Use it with one or two images per device.
         with_cp: activation checkpointing per block (non-reentrant).
         init_cfg: None for truncated normal with std 0.02; see :class:`Backbone` for
             pretrained weights.
@@ -208,7 +208,7 @@ class PATNet(Backbone):
         self.train()
 
     def run_stage(self, i: int, x: Tensor) -> Tensor:
-        """The map of stage ``i`` from that of the stage before it; from the images for 0."""
+        """The map of stage ``i`` from the previous stage's map, or from the images for stage 0."""
         return self.stages[i](self.downsample_layers[i](x))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -237,12 +237,12 @@ class PATNet(Backbone):
         return self
 
     def switch_to_deploy(self, fold: str = 'all') -> 'PATNet':
-        """Put the model into eval mode and merge, exactly and for good, what is linear.
+        """Put the model into eval mode and merge its linear parts, exactly and for good.
 
         ``fold='all'``: the batch norms of stem, downsampling layers, expansions and channel
         gates, the norm after a channel gate, and PAT_sp, which becomes one more output of the
-        1x1 convolution before it. ``'conv_bn'``: only norms right after their convolution,
-        which is what the printed parameters were counted on. Output norms stay.
+        1x1 convolution before it. ``'conv_bn'``: only norms right after a convolution,
+        the form whose parameters the paper counts. Output norms stay.
 
         Returns the model; a second call changes nothing.
         """
@@ -256,8 +256,8 @@ class PATNet(Backbone):
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return (layer id, number of ids) of a parameter for layer-wise lr decay.
 
-        Ours, the paper has no such decay: stem 0, stage i with the downsampling before it i,
-        all others (output norms, neck, heads) 5.
+        The grouping is ours, as the paper uses no layer-wise decay: stem 0; stage i, with the
+        downsampling before it, i; all others (output norms, neck, heads) 5.
         """
         parts = param_name[len(prefix) :].split('.') if param_name.startswith(prefix) else ['']
         if parts[0] == 'downsample_layers':

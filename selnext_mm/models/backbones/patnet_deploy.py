@@ -21,8 +21,8 @@ def fold_spatial(
     """Two layers that equal ``attention(before(x))`` in eval mode.
 
     The gate's logit and the convolved channels are linear in the input of the 1x1 convolution
-    ``before``, and a factor per position passes through a 1x1 convolution. What is left is one
-    convolution C' -> C + 1, that factor and, after it, the shifts of the norms.
+    ``before``, and a factor per position commutes with a 1x1 convolution. What is left is one
+    convolution C' -> C + 1, then that factor, then the shifts of the norms.
     """
     n = attention.keep_channels
     gated = attention.gate.in_channels
@@ -58,7 +58,7 @@ def fold_block(block: nn.Module, fold: str) -> None:
     if fold == 'conv_bn':
         return
     mixer = block.mixer
-    # With a shortcut around the mixer its norm is not followed by the convolution alone.
+    # With a shortcut around the mixer, the convolution is not the only consumer of the norm.
     if isinstance(mixer, PartialChannelAttention) and not block.mixer_shortcut:
         first = mixer.in_channels - mixer.attention_channels
         block.expand = fold_bn_conv1x1(mixer.norm, block.expand, first)
@@ -70,8 +70,8 @@ def fold_block(block: nn.Module, fold: str) -> None:
 def fold_patnet(model: nn.Module, fold: str = 'all') -> None:
     """Merge all of a PATNet backbone in place.
 
-    ``'conv_bn'`` merges each batch norm into the convolution right before it: those of the
-    stem, the downsampling layers, the expansions and the channel gates. ``'all'`` merges the
+    ``'conv_bn'`` merges each batch norm into the convolution right before it: in the stem, the
+    downsampling layers, the expansions and the channel gates. ``'all'`` merges the
     norm after a channel gate and PAT_sp as well.
 
     Raises:

@@ -13,8 +13,8 @@ from .layers import build_norm2d, drop_path_rates
 from .selnext_block import BRANCH_INITS, SELNeXtBlock
 from .selnext_fast import IMPLS, downsample, fused_norm, images_for_stem
 
-# name -> (depths, channels); tiny, small and base are the paper's, the others ("ours": no printed
-# result stands behind them) ConvNeXt's published ones with our block; yocto is in no paper.
+# name -> (depths, channels). tiny, small and base are from the paper. The others ("ours": without
+# published results) are ConvNeXt's sizes with our block; yocto is in no paper.
 ARCHS = {
     'yocto': ((2, 2, 6, 2), (16, 32, 64, 128)),
     'atto': ((2, 2, 6, 2), (40, 80, 160, 320)),
@@ -160,7 +160,7 @@ class SELNeXt(Backbone):
         self.freeze()
 
     def run_stage(self, i: int, x: Tensor) -> Tensor:
-        """The map of stage ``i`` from that of the stage before it; from the images for 0."""
+        """The map of stage ``i`` from the previous stage's map, or from the images for stage 0."""
         if i == 0:
             first = self.stages[0][0] if isinstance(self.stages[0], Sequential) else None
             if type(first) is SELNeXtBlock:
@@ -193,7 +193,7 @@ class SELNeXt(Backbone):
     def switch_to_deploy(self, dtype: torch.dtype | None = None) -> 'SELNeXt':
         """Put the model into eval mode for good and keep its weights packed for inference.
 
-        Parameters and state dict stay as they are, weights loaded later are packed again. The
+        Parameters and state dict stay as they are; weights loaded later are packed again. The
         copies take as much memory as the blocks' parameters. ``dtype``: see :meth:`compute_in`.
         """
         if dtype is not None:
@@ -205,10 +205,10 @@ class SELNeXt(Backbone):
 
     @torch.no_grad()
     def fold_layer_scale(self) -> int:
-        """Multiply each ``gamma`` into the layer before it, for good; how many there were.
+        """Multiply each ``gamma`` into the layer before it, for good; return their number.
 
-        ``gamma * (W2 x + b2) = (gamma W2) x + gamma b2`` in float64, rounded once; not in a block
-        that somebody changed. For graphs of single operators (``selnext-mm export``): the state
+        ``gamma * (W2 x + b2) = (gamma W2) x + gamma b2`` in float64, rounded once. Skips blocks
+        that have been modified. For graphs of single operators (``selnext-mm export``): the state
         dict loses its ``gamma`` keys.
         """
         count = 0

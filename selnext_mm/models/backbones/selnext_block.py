@@ -16,8 +16,8 @@ class SELNeXtBlock(BaseModule):
     """One residual block: ``x + drop_path(gamma * W2 gate(GELU(W1 norm(dwconv(x)))))``.
 
     Shapes: (N, C, H, W) -> (N, C, H, W); the gate sees the expanded ``mlp_ratio * C`` channels.
-    With ``visible`` (N, 1, H, W), 1 or 0, the branch is 0 at the other positions and the gate's
-    mean is over the visible ones; ``x`` has to be 0 there.
+    With a mask ``visible`` (N, 1, H, W) of 1 and 0, the branch is 0 at hidden positions, and the
+    gate's mean is over the visible ones; ``x`` has to be 0 at hidden positions.
     Source: the paper's Fig. 4, which has no norm; layer scale ``gamma`` and stochastic depth as
     in ConvNeXt, whose block is this one with a norm and without attention.
 

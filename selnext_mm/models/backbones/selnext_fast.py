@@ -1,4 +1,4 @@
-"""From a SELNeXt block's modules to :func:`selnext_mm.ops.seln_block`, where that is the same."""
+"""Run a SELNeXt block by :func:`selnext_mm.ops.seln_block` where that gives the same result."""
 
 import weakref
 
@@ -28,7 +28,7 @@ IMPLS = ('auto', 'fused', 'reference')
 class _Parts:
     """The modules of a block that the fused operation computes, looked up once.
 
-    Raises AttributeError or TypeError where the block is made of something else.
+    Raises AttributeError or TypeError if the block is built differently.
     """
 
     def __init__(self, block: nn.Module) -> None:
@@ -54,7 +54,7 @@ class _Parts:
         self.conv, self.act = block.depthwise_conv, block.act
 
     def are_plain(self) -> bool:
-        """Whether all is as it was, of the expected types, and nobody watches."""
+        """Whether all modules are unchanged, of the expected types, and without hooks."""
         return (
             all(tuple(modules.values()) == known for modules, known in self.children)
             and tuple(map(type, self.modules)) == self.kinds
@@ -72,8 +72,8 @@ _parts: 'weakref.WeakKeyDictionary[nn.Module, _Parts]' = weakref.WeakKeyDictiona
 def parts_of(block: nn.Module) -> _Parts | None:
     """The parts of a ``SELNeXtBlock`` that the fused operation may compute, else None.
 
-    Another attention, activation or norm, a replaced, wrapped or parametrised layer and a hook
-    on any module inside the block make it None.
+    None if the attention, activation or norm is another one, if a layer has been replaced,
+    wrapped or parametrised, or if any module inside the block has a hook.
     """
     if block.norm is not None or type(block.attention) is not SELN:
         return None
@@ -82,7 +82,7 @@ def parts_of(block: nn.Module) -> _Parts | None:
         parts = _Parts(block)
         if not parts.are_plain():
             return None
-        if not is_compiling():  # a compiler would guard the table of all blocks
+        if not is_compiling():  # else the compiler adds guards on the table of all blocks
             _parts[block] = parts
     return parts
 
@@ -103,10 +103,10 @@ def block_weights(block: nn.Module, parts: _Parts) -> BlockWeights:
 
 
 def images_for_stem(x: Tensor, first_block: nn.Module) -> Tensor:
-    """The images ``x`` in the layout in which fused blocks want the stem's output.
+    """The images ``x`` in the memory layout that leads to the fused blocks' layout after the stem.
 
-    On a CPU that is channels-last. The images are copied, so that the stem's output, twice the
-    data, need not be.
+    On a CPU that is channels-last. Copying the images is cheaper than copying the stem's output,
+    which has twice the data.
     """
     if isinstance(x, Proxy) or x.device.type != 'cpu' or x.ndim != 4 or is_recorded():
         return x
@@ -124,7 +124,7 @@ def _is_patch_conv(conv: nn.Module) -> bool:
 
 
 def fused_norm(norm: nn.Module, x: Tensor, impl: str, patch: int = 1) -> Tensor | None:
-    """The norm of a map as rows (N, H, W, C), in patches; None where it is left to the module."""
+    """The norm of a map as rows (N, H, W, C), in patches; None if the module has to compute it."""
     if impl == 'reference' or type(norm) is not LayerNorm2d or is_watched(norm):
         return None
     if not has_channel_norm(x, norm.weight) or all_modules_are_watched():
@@ -133,7 +133,7 @@ def fused_norm(norm: nn.Module, x: Tensor, impl: str, patch: int = 1) -> Tensor 
 
 
 def fused_stem(conv: nn.Module, norm: nn.Module, x: Tensor, impl: str) -> Tensor | None:
-    """The stem as a matrix product and one pass; None where the modules have to compute it."""
+    """The stem as a matrix product and one pass; None if the modules have to compute it."""
     if impl == 'reference' or not _is_patch_conv(conv):
         return None
     if not has_channel_norm(x, conv.weight) or x.requires_grad or all_modules_are_watched():
@@ -175,9 +175,9 @@ def downsample(layers: nn.Module, is_stem: bool, x: Tensor, impl: str) -> Tensor
 
 
 def fused_forward(block: nn.Module, x: Tensor) -> Tensor | None:
-    """The block's output from the fused operation, None where the modules have to compute it."""
+    """The block's output from the fused operation; None if the modules have to compute it."""
     if block.with_cp and torch.is_grad_enabled():
-        return None  # the user has chosen what is kept and what is computed again
+        return None  # the user has chosen activation checkpointing
     parts = parts_of(block)
     if parts is None:
         return None
@@ -189,5 +189,5 @@ def fused_forward(block: nn.Module, x: Tensor) -> Tensor | None:
     if block.training and isinstance(block.drop_path, DropPath):
         branch_scale = block.drop_path.factors(x)
     elif block.gamma is not None and (block.linear_pw_conv or not is_compiling()):
-        packed = block.packed  # not for weights whose changes a compiler's view would hide
+        packed = block.packed  # not where a compiler would hide changes of the weights
     return run_block(plan, x, w, block.attention.norm.eps, branch_scale, packed)

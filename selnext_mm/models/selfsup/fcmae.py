@@ -22,14 +22,14 @@ class FCMAE(BaseSelfSupervisor):
     (:func:`~selnext_mm.models.selfsup.masked.masked_forward`). The decoder fills hidden positions
     of the last map with a learned token: ``1x1 convolution, tokens, blocks, 1x1 convolution``,
     the last one with ``3 * stride ** 2`` channels, which are the pixels under a position. The head
-    compares them with the images, patch by patch, over the hidden patches alone.
+    compares them with the images over the hidden patches only.
 
     The trained ``backbone.`` has the keys of a classifier or detector: ``init_cfg=dict(
     type='Pretrained', checkpoint=FILE, prefix='backbone.')``.
 
     Source: "ConvNeXt V2: Co-designing and Scaling ConvNets with Masked Autoencoders", sections 3
-    and 4, which the SELNeXt paper names as future work. Differences: the mask is applied again
-    where they use sparse convolutions (the same numbers), the decoder's block is SELNeXt's, the
+    and 4, which the SELNeXt paper names as future work. Differences: the mask is applied repeatedly
+    instead of using sparse convolutions (same numbers), the decoder's block is SELNeXt's, the
     last map goes through its output norm, and ``patch_size`` may be smaller than the stride.
 
     Args:
@@ -38,12 +38,12 @@ class FCMAE(BaseSelfSupervisor):
         patch_size: side of a hidden or visible cell in pixels, a multiple of the stem's stride.
         mask_ratio: share of hidden cells, 0.6 in the source.
         decoder_channels: width of the decoder, 512 in the source.
-        decoder_depth: its blocks, 1 in the source.
+        decoder_depth: number of its blocks, 1 in the source.
         data_preprocessor, init_cfg: as for every model of mmpretrain.
 
     Raises:
         ValueError: for arguments outside these limits, a backbone that is not SELNeXt, and
-            images that are not square or whose side is no multiple of stride and patch.
+        images that are not square or whose side is not a multiple of stride and patch.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class FCMAE(BaseSelfSupervisor):
         self.prediction = nn.Conv2d(decoder_channels, stem.in_channels * self.stride**2, 1)
 
     def init_weights(self) -> None:
-        """As the backbone, also for the layers around it: normal with std 0.02."""
+        """Initialise the layers around the backbone as the backbone: normal with std 0.02."""
         super().init_weights()
         nn.init.normal_(self.mask_token, std=0.02)
         for part in (self.projection, self.decoder, self.prediction):
@@ -113,7 +113,7 @@ class FCMAE(BaseSelfSupervisor):
         return random_visible(len(images), grid, self.mask_ratio, images.device)
 
     def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
-        """The predicted images (N, C, H, W), normalised as the head's target, see ``norm_pix``."""
+        """The predicted images (N, C, H, W), normalised as the head's target; see ``norm_pix``."""
         x = masked_forward(self.backbone, images, visible)[-1]
         mask = resize_mask(visible, x.shape[2:])
         x = self.projection(x) * mask + self.mask_token * (1 - mask)

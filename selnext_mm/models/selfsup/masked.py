@@ -12,7 +12,7 @@ from selnext_mm.models.backbones.selnext import SELNeXt
 def random_visible(
     count: int, grid: tuple[int, int], mask_ratio: float, device: torch.device
 ) -> Tensor:
-    """Masks (count, 1, *grid) of 1 (visible) and 0 (hidden), drawn for each image by itself.
+    """Masks (count, 1, *grid) of 1 (visible) and 0 (hidden), drawn separately for each image.
 
     ``round(mask_ratio * cells)`` cells of the grid are hidden, but at least one, and not all.
     """
@@ -25,7 +25,7 @@ def random_visible(
 def resize_mask(visible: Tensor, size: tuple[int, int]) -> Tensor:
     """The mask (N, 1, h, w) for a map of another size, (N, 1, *size).
 
-    A position of a smaller map is visible if a part of the image under it is.
+    A position of a smaller map is visible if any part of the image under it is visible.
     """
     if size[0] > visible.shape[2]:
         return F.interpolate(visible, size)
@@ -33,7 +33,7 @@ def resize_mask(visible: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def check_maskable(backbone: nn.Module) -> None:
-    """Raise ValueError for a backbone that :func:`masked_forward` does not compute."""
+    """Raise ValueError for a backbone that :func:`masked_forward` does not support."""
     if not isinstance(backbone, SELNeXt):
         raise ValueError(
             f'backbone {type(backbone).__name__}: masked pretraining knows SELNeXt, which is also '
@@ -58,11 +58,11 @@ def masked_forward(backbone: SELNeXt, images: Tensor, visible: Tensor) -> tuple[
 
     The mask is applied to the images, after the stem, before and after each downsampling
     convolution and after each branch; the gate's mean is over the visible positions of its map.
-    For a visible rectangle on a black ground that is what ``backbone`` makes of its crop.
+    For a visible rectangle on a black background this equals ``backbone`` on its crop.
 
     Args:
         images: (N, C, H, W).
-        visible: (N, 1, h, w) of 1 and 0, one or more 1 per image; H / h and W / w are multiples
+        visible: (N, 1, h, w) of 1 and 0, at least one 1 per image; H / h and W / w are multiples
             of the stem's stride.
 
     Returns:
@@ -73,7 +73,7 @@ def masked_forward(backbone: SELNeXt, images: Tensor, visible: Tensor) -> tuple[
     for i, (layers, stage) in enumerate(
         zip(backbone.downsample_layers, backbone.stages, strict=True)
     ):
-        if i > 0:  # a norm makes something of nothing, which the convolution would spread
+        if i > 0:  # a norm turns zeros into its bias, which the convolution would spread
             x = layers[0](x) * resize_mask(visible, x.shape[2:])
         x = layers(x) if i == 0 else layers[1](x)
         mask = resize_mask(visible, x.shape[2:])

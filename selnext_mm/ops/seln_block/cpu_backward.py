@@ -8,7 +8,7 @@ and ``B = g^T u`` (C, E), all gradients that involve the gate follow from ``B``:
     ds = sum_c V * B,   dW2 = gamma * (B diag(s)),   dgamma = sum_e W2 * (B diag(s)) + b2 * sum_p g
     du = g (V diag(s)) + dmean / P,   dh = du * gelu'(h),   dW1 = dh^T y,   dy = dh W1
 
-so the gate needs no pass over (P, E) in images with many positions (``gate_goes_into_w2``). In
+so for images with many positions (``gate_goes_into_w2``) the gate needs no pass over (P, E). For
 others ``s * u`` is computed. A few images are processed at a time, so that buffers of size (P, E)
 stay in the cache.
 """

@@ -3,8 +3,8 @@
 The block is bound by the memory traffic of ``u``, which has four times the channels of ``x``. So
 only a few images are processed at a time, whose ``u`` stays in the cache between the first layer,
 the mean, the gate and the second layer. Exact regrouping saves further passes: the gate is
-multiplied into W2 (``W2 (s * u) = (W2 diag(s)) u``) if that is cheaper. ``gamma`` is multiplied
-into W2 as well then, and into packed weights; otherwise it multiplies the rows.
+multiplied into W2 (``W2 (s * u) = (W2 diag(s)) u``) if that is cheaper. Then ``gamma`` is
+multiplied into W2 as well, as in packed weights; otherwise it multiplies the rows.
 """
 
 from typing import NamedTuple
@@ -16,9 +16,8 @@ from torch import Tensor
 from ..gelu_linear import linear, linear_add, linear_gelu
 from .equations import BlockWeights, gate_goes_into_w2, seln_gate
 
-# Bytes of ``u`` that are processed at a time. Small enough for the cache and for malloc to reuse
-# the memory instead of mapping and zeroing new pages; large enough that the overhead of the calls
-# does not matter.
+# Bytes of ``u`` that are processed at a time. Small enough for the cache, and for malloc to reuse
+# memory instead of mapping and zeroing new pages; large enough to make call overhead negligible.
 CHUNK_BYTES = 5 * 2**20
 # Rows of bfloat16 that are summed into one row of bfloat16.
 SUMMED_ROWS = 32

@@ -1,4 +1,4 @@
-"""The block on a CPU as operators of torch, without and with its gradient.
+"""The block on a CPU as torch operators, without and with its gradient.
 
 Registered with torch, so that ``torch.compile`` takes each block as one node of its graph instead
 of breaking the graph at it.
@@ -24,7 +24,7 @@ def _select(x: Tensor, images: Tensor | None) -> Tensor:
 
 
 def _computed_images(branch_scale: Tensor | None) -> tuple[Tensor | None, float]:
-    """Indices of the images whose branch is computed, None for all, and the branch's factor."""
+    """Indices of the images whose branch is computed (None for all), and the branch's factor."""
     if branch_scale is None:
         return None, 1.0
     images = branch_scale.nonzero().flatten()
@@ -40,7 +40,7 @@ def _forward(
     packed: PackedWeights | None = None,
     keep_hidden: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """The output, ``y``, the means and ``h``; all but the output skip images that are dropped."""
+    """The output, ``y``, the means and ``h``; all but the output leave out the dropped images."""
     with without_autocast('cpu'):
         images, scale = _computed_images(branch_scale)
         chosen = _select(x, images)

@@ -29,7 +29,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class Request(NamedTuple):
-    """What a kernel has to support: ``dtype`` is that of the products, ``own`` of the weights."""
+    """What a kernel has to support; ``dtype`` is the products' dtype, ``own`` the weights'."""
 
     device: torch.device
     own: torch.dtype
@@ -41,7 +41,7 @@ class Request(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A key of :data:`KERNELS`, the dtype of the products, whether a gradient is needed."""
+    """A key of :data:`KERNELS`, the dtype of the products, and whether a gradient is needed."""
 
     kernel: str
     dtype: torch.dtype
@@ -91,7 +91,7 @@ def _gpu_supports(r: Request) -> bool:
     tf32 = tf32_is_allowed()
     if not (r.allow_untimed or gpu_reason(r.device, r.dtype, tf32)):
         return False
-    # For torch.compile a string is a constant, a device is not.
+    # For torch.compile a string is a constant, but a device is not.
     device = str(r.device) if r.compiling else r.device
     return gpu_block_works(device, r.dtype, r.channels, tf32)
 
@@ -110,7 +110,7 @@ def _run_on_gpu(call: Call) -> Tensor:
 
 
 def _recompute_supports(r: Request) -> bool:
-    """Whether it is training in bfloat16 on a CPU; other cases have not been timed."""
+    """Whether the case is bfloat16 training on a CPU; other cases have not been timed."""
     if not r.training or r.compiling:
         return False
     return r.allow_untimed or (r.device.type == 'cpu' and r.dtype == torch.bfloat16)
@@ -132,7 +132,7 @@ def needs_gradient(x: Tensor, w: BlockWeights) -> bool:
 
 
 def plan_block(x: Tensor, w: BlockWeights, allow_untimed: bool = False) -> Plan | None:
-    """The plan for the block, None if its layers have to compute it.
+    """The plan for the block; None if its layers have to compute it.
 
     ``allow_untimed`` allows kernels that are correct but have not been timed on the device. A
     kernel that is known to be slower than the layers is never chosen.
@@ -146,7 +146,7 @@ def plan_block(x: Tensor, w: BlockWeights, allow_untimed: bool = False) -> Plan 
     for t in w:
         if t.dtype is not own or t.device != device or not is_plain(t):
             return None
-    # Under autocast the layer before may have returned the narrower dtype.
+    # Under autocast the previous layer may have returned the narrower dtype.
     if not is_plain(x) or x.dtype not in (own, dtype):
         return None
     training = needs_gradient(x, w)
@@ -168,7 +168,7 @@ def run_block(
     branch_scale: Tensor | None = None,
     packed: PackedOnce | None = None,
 ) -> Tensor:
-    """The block by a plan of :func:`plan_block`; other arguments as for :func:`seln_block`."""
+    """Run the block by a plan of :func:`plan_block`; other arguments as for :func:`seln_block`."""
     return KERNELS[plan.kernel].run(Call(x, w, eps, branch_scale, packed, *plan[1:]))
 
 
@@ -183,7 +183,7 @@ def seln_block(
     """``x + branch_scale * gamma * W2 SELN(gelu(W1 dwconv(x)))``, (N, C, H, W) -> (N, C, H, W).
 
     Fast on CPUs in float32 with and without a gradient, and in bfloat16 (autocast included) without
-    one. Input and output are channels-last, branches that stochastic depth drops are not computed,
+    one. Input and output are channels-last. Branches that stochastic depth drops are not computed,
     and the backward pass recomputes large maps of 4 C channels. Fast on NVIDIA GPUs in float32,
     bfloat16 and float16; there the result has the dtype of the products. Training under bfloat16
     autocast on a CPU uses :func:`.recompute.recompute_block`, all other cases

@@ -1,4 +1,4 @@
-"""Where the GPU kernels are used: correct in a trial, fast by a measurement or a prediction."""
+"""Where the GPU kernels are used: correct in a trial, and measured or predicted to be fast."""
 
 import functools
 import logging
@@ -15,7 +15,7 @@ from ..triton_launch import Launcher, can_relaunch
 from .equations import GATE_NORM_EPS, BlockWeights, block_reference
 
 # Largest allowed relative error of the output and the gradients in a trial. A wrong kernel is off
-# by much more, the rounding of one product by less. TF32 keeps only ten mantissa bits.
+# by much more, the rounding of one product is smaller. TF32 keeps only ten mantissa bits.
 TRIAL_ERROR = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
 TRIAL_ERROR_TF32 = 1e-2
 
@@ -32,7 +32,7 @@ class Reason(NamedTuple):
     evidence: str
 
 
-# Of the time of ConvNeXt-T in inference on an H100.
+# As shares of the inference time of ConvNeXt-T on an H100.
 _HALF = 'predicted: 0.45'
 _FLOAT = {False: 'predicted: 0.83', True: 'predicted: 0.73'}
 REASONS = tuple(
@@ -43,7 +43,7 @@ REASONS = tuple(
 
 
 def gpu_reason(device: torch.device, dtype: torch.dtype, tf32: bool) -> str | None:
-    """Why the kernels are used in this case, None if there is no reason to use them."""
+    """Why the kernels are used in this case; None if there is no reason to use them."""
     if device.type != 'cuda' or torch.version.hip:
         return None
     return _reason(device.index, dtype, tf32)
@@ -87,7 +87,7 @@ def gpu_block_works(
 
 
 def _tried(device: torch.device, dtype: torch.dtype, channels: int, tf32: bool) -> str:
-    """What is wrong with the kernels, empty if nothing is."""
+    """What is wrong with the kernels; empty if they work."""
     allowed = TRIAL_ERROR_TF32 if tf32 and dtype == torch.float32 else TRIAL_ERROR[dtype]
     small, large = (5, 3), (2 * channels // 32 + 2, 33)  # the gate scales the map, and W2
     try:
@@ -100,7 +100,7 @@ def _tried(device: torch.device, dtype: torch.dtype, channels: int, tf32: bool) 
     return ''
 
 
-# As torch.compiler.assume_constant_result does it, which would import the whole compiler.
+# What torch.compiler.assume_constant_result does; that one would import the whole compiler.
 gpu_block_works._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 

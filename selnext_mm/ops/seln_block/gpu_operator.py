@@ -1,4 +1,4 @@
-"""The block on a GPU as operators of torch, without and with its gradient.
+"""The block on a GPU as torch operators, without and with its gradient.
 
 Registered with torch, so that ``torch.compile`` takes each block as one node of its graph. Without
 a compiler the same functions are called directly, which saves the dispatcher's time.

@@ -1,13 +1,13 @@
-"""The SELNeXt block for training on any device: little is kept, the rest is computed again.
+"""The SELNeXt block for training on any device: little is kept, the rest is recomputed.
 
-Plain operations of torch on the whole batch. The backward pass keeps the input and
-``y = dwconv(x)`` in the dtype of the products, and the means: 2 C values per position. For small
+Plain torch operations on the whole batch. The input and ``y = dwconv(x)`` are kept for the
+backward pass in the dtype of the products, as are the means: 2 C values per position. For small
 maps it also keeps ``h = W1 y + b1``, 6 C in all; for large maps it computes ``h`` again. The layers
 of ConvNeXt's block keep 12 C and more. The equations of the gradient are those of
 :mod:`.cpu_backward`.
 
 In float16, layer scale (1e-6 at first) folded into a weight would be out of range. There it is
-applied in float32, as in the layers, and the product that it scales is kept: C values more.
+applied in float32, as in the layers, and the product that it scales is kept: C more values.
 """
 
 import torch
