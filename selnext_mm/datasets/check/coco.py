@@ -301,8 +301,8 @@ class _Annotations:
             if state == FINE:
                 remedy = 'They teach empty masks' if reason.startswith('polygons') else ''
             if none:
-                remedy += '; box-only data needs a model without masks, as in configs/retinanet '
-                remedy += 'and configs/cascade_rcnn'
+                remedy += '; box-only data needs a model without masks, as in configs/faster_rcnn, '
+                remedy += 'configs/retinanet and configs/cascade_rcnn'
             level = 'error' if state == FATAL else 'warn'
             text = f'{n} of {self.report.objects} annotations have {reason}'
             self.report.add(level, 'masks', text, remedy, self.examples[reason], count=n)
