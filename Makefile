@@ -15,10 +15,12 @@ JOBS ?= auto
 # Tests start hundreds of processes, each of which would compile again what was not to be written.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
-# Rooms whose tests start no process and train nothing.
+# Rooms whose tests start no process and train nothing; not the two longest files, of random cases.
 QUICK := $(addprefix tests/,analysis/papers checkpoints cli/test_parser.py config datasets/check \
 	evaluation models/attention repo/test_imports.py repo/test_rooms.py test_config_files.py \
-	test_disk.py test_text.py visualization) --deselect \
+	test_disk.py test_text.py visualization) \
+	$(addprefix --ignore tests/,checkpoints/keymaps/test_properties.py \
+	models/attention/test_properties.py) --deselect \
 	tests/repo/test_imports.py::test_the_package_imports_without_mmcv_mmdet_and_mmpretrain
 
 # The files with such tests: collecting all the others takes half a minute.

@@ -29,6 +29,19 @@ def site(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def few(monkeypatch):
+    """Four names for each package; all of them are written in one test."""
+    names = long_names()
+    kept = [
+        name
+        for package in RECORDS
+        for name in [n for n in names if aliases.owner(names[n]) == package][:4]
+    ]
+    kept.append(SHAPES.removesuffix('.py'))
+    monkeypatch.setattr(aliases, 'long_names', lambda: {name: names[name] for name in kept})
+
+
 def content(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
@@ -45,12 +58,13 @@ def test_each_config_has_one_owner_and_is_inherited(site):
     aliases.install(site)
     written = list(site.rglob('*.py'))
     own = {p.stem for p in written if p.parent.name == 'selnext_mm'}
+    assert len(own) > 100
     assert own == {n for n, leaf in long_names().items() if aliases.owner(leaf) != 'mmseg'}
     path = site / 'mmdet' / '.mim' / 'selnext_mm' / SHAPES
     assert Config.fromfile(path).model.type == 'MaskRCNN'
 
 
-def test_it_goes_as_it_came(site, capsys):
+def test_it_goes_as_it_came(site, capsys, few):
     before = content(site)
     assert run(capsys, '--site-packages', site) == [
         f'{name}: none of our configs ("selnext-mm mim --install" puts them there)'
@@ -66,7 +80,7 @@ def test_it_goes_as_it_came(site, capsys):
     assert record.count('\r\n') == record.count('\n')
     counts = [len(aliases.texts(name)) for name in RECORDS]
     assert [int(line.split()[0]) for line in lines] == counts
-    assert min(counts) > 30
+    assert min(counts) >= 4
     states = run(capsys, '--site-packages', site)
     folder = site / 'mmdet' / '.mim' / 'selnext_mm'
     assert states[0] == f'mmdet: {counts[0]} of our configs in {folder}'
@@ -75,7 +89,7 @@ def test_it_goes_as_it_came(site, capsys):
     assert run(capsys, '--remove', '--site-packages', site) == ['nothing to remove']
 
 
-def test_files_of_another_version_are_renewed(site, capsys):
+def test_files_of_another_version_are_renewed(site, capsys, few):
     aliases.install(site)
     complete = content(site)
     folder = site / 'mmdet' / '.mim' / 'selnext_mm'
@@ -86,7 +100,7 @@ def test_files_of_another_version_are_renewed(site, capsys):
     assert content(site) == complete
 
 
-def test_files_of_others_are_left(site):
+def test_files_of_others_are_left(site, few):
     folder = site / 'mmdet' / '.mim' / 'selnext_mm'
     folder.mkdir()
     (folder / 'mine.py').write_text('mine = True\n')
@@ -102,7 +116,7 @@ def test_no_package(tmp_path):
             function(tmp_path)
 
 
-def test_a_folder_that_cannot_be_written_to(site, monkeypatch):
+def test_a_folder_that_cannot_be_written_to(site, monkeypatch, few):
     def refuse(source, target):
         raise PermissionError(errno.EACCES, 'Permission denied', str(target))
 
