@@ -10,7 +10,7 @@ from selnext_mm.ops.packed import PackedOnce
 
 from .base import Backbone, check_frozen_stages, normalize_out_indices, resolve_arch
 from .layers import build_norm2d, drop_path_rates
-from .selnext_block import BRANCH_INITS, SELNeXtBlock
+from .selnext_block import SELNeXtBlock
 from .selnext_fast import IMPLS, downsample, fused_norm, images_for_stem
 
 # name -> (depths, channels). tiny, small and base are from the paper. The others ("ours": without
@@ -66,10 +66,6 @@ class SELNeXt(Backbone):
         with_cp: activation checkpointing per block (non-reentrant).
         impl: 'auto' fuses where that gives the same result and is measured or predicted to be
             faster (``docs/performance.md``), 'fused' also where it is neither, 'reference' never.
-        branch_init: 'published' leaves the blocks to ``init_cfg``. 'unit_variance' gives the
-            layers before the GELU weights with std 1 / sqrt(fan-in), which keep the variance of
-            their input: without a norm, blocks of the published initialisation begin as almost
-            nothing, and short trainings from random weights lose by it (docs/results.md).
         init_cfg: None for truncated normal with std 0.02; see :class:`Backbone` for
             pretrained weights.
 
@@ -102,7 +98,6 @@ class SELNeXt(Backbone):
         gap_before_final_norm: bool | None = None,
         with_cp: bool = False,
         impl: str = 'auto',
-        branch_init: str = 'published',
         init_cfg: dict | Sequence[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -112,8 +107,6 @@ class SELNeXt(Backbone):
         num_built = max(self.out_indices) + 1
         if impl not in IMPLS:
             raise ValueError(f'impl={impl!r}; expected one of {IMPLS}')
-        if branch_init not in BRANCH_INITS:
-            raise ValueError(f'branch_init={branch_init!r}; expected one of {BRANCH_INITS}')
         self.frozen_stages = check_frozen_stages(frozen_stages, num_built)
         self.impl = impl
         if gap_before_final_norm is None:
@@ -149,7 +142,6 @@ class SELNeXt(Backbone):
                             layer_scale_init_value=layer_scale_init_value,
                             with_cp=with_cp,
                             impl=impl,
-                            branch_init=branch_init,
                         )
                         for rate in rates[first : first + depth]
                     ]

@@ -9,8 +9,6 @@ from selnext_mm.framework import MODELS, BaseModule
 from .layers import DropPath, build_activation, build_norm2d
 from .selnext_fast import fused_forward
 
-BRANCH_INITS = ('published', 'unit_variance')
-
 
 class SELNeXtBlock(BaseModule):
     """One residual block: ``x + drop_path(gamma * W2 gate(GELU(W1 norm(dwconv(x)))))``.
@@ -32,7 +30,6 @@ class SELNeXtBlock(BaseModule):
         layer_scale_init_value: initial ``gamma``; no layer scale if 0 or less.
         with_cp: recompute the block in the backward pass instead of keeping its activations.
         impl: 'auto', 'fused' or 'reference', see :class:`SELNeXt`.
-        branch_init: 'published' or 'unit_variance', see :class:`SELNeXt`.
     """
 
     def __init__(
@@ -47,10 +44,8 @@ class SELNeXtBlock(BaseModule):
         layer_scale_init_value: float = 1e-6,
         with_cp: bool = False,
         impl: str = 'auto',
-        branch_init: str = 'published',
     ) -> None:
         super().__init__()
-        self.branch_init = branch_init
         self.with_cp = with_cp
         self.impl = impl
         self.packed = None  # a PackedOnce in a deployed model
@@ -77,12 +72,6 @@ class SELNeXtBlock(BaseModule):
         if layer_scale_init_value > 0:
             self.gamma = nn.Parameter(torch.full((in_channels,), float(layer_scale_init_value)))
         self.drop_path = DropPath(drop_path_rate) if drop_path_rate > 0 else nn.Identity()
-
-    def init_weights(self) -> None:
-        super().init_weights()
-        if self.branch_init == 'unit_variance':
-            for layer in (self.depthwise_conv, self.pointwise_conv1):
-                nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
 
     def _branch(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
         x = self.depthwise_conv(x)

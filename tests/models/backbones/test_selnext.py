@@ -146,38 +146,6 @@ def test_init_is_truncated_normal_with_zero_biases():
             assert (parameter == 1).all(), name
 
 
-def sizes_of_branches(**options):
-    """Standard deviation of each stage's first branch over that of its input, at the start."""
-    torch.manual_seed(0)
-    model = SELNeXt('atto', layer_scale_init_value=1.0, **options)
-    model.init_weights()
-    found = []
-    for stage in model.stages:
-        stage[0].register_forward_hook(
-            lambda block, args, out: found.append(float((out - args[0]).std() / args[0].std()))
-        )
-    model(torch.randn(8, 3, 64, 64))
-    return found
-
-
-def test_with_unit_variance_blocks_begin_as_large_as_with_a_norm():
-    """The published initialisation is one for blocks with a norm, as ConvNeXt's."""
-    norm = dict(block_norm_cfg=dict(type='LN2d', eps=1e-6), attention_cfg=None)
-    convnext, unit = sizes_of_branches(**norm), sizes_of_branches(branch_init='unit_variance')
-    assert all(0.01 < size < 0.5 for size in (*convnext, *unit))
-    assert max(sizes_of_branches()) < 1e-3
-
-
-@pytest.mark.parametrize('linear_pw_conv', [True, False])
-def test_unit_variance_is_that_of_the_fan_in(linear_pw_conv):
-    model = SELNeXt('atto', branch_init='unit_variance', linear_pw_conv=linear_pw_conv)
-    model.init_weights()
-    block = model.stages[3][0]
-    assert block.depthwise_conv.weight.std().item() == pytest.approx(1 / 7, rel=0.05)
-    assert block.pointwise_conv1.weight.std().item() == pytest.approx(320**-0.5, rel=0.05)
-    assert block.pointwise_conv2.weight.std().item() == pytest.approx(0.02, rel=0.05)
-
-
 def test_stochastic_depth_rises_linearly_over_all_blocks():
     full = SELNeXt('atto', drop_path_rate=0.4)
     rates = [getattr(b.drop_path, 'rate', 0.0) for s in full.stages for b in s]
@@ -223,7 +191,6 @@ def test_attention_can_be_left_out_or_given():
         (dict(norm_cfg=dict(type='BN')), ValueError, 'LN2d'),
         (dict(act_cfg=dict(type='Gelu')), ValueError, "'Gelu'"),
         (dict(drop_path_rate=1.0), ValueError, 'drop path rate'),
-        (dict(branch_init='unit'), ValueError, "branch_init='unit'.*published.*unit_variance"),
         (dict(attention_cfg=dict(type='SELN', reduction=999)), ValueError, 'reduction=999'),
     ],
 )
