@@ -37,7 +37,7 @@ BLOCKS = (
     ('MLPBlock', 'mlp.2', 'mlp.3'),  # timm's FasterNet
 )
 # Blocks without an expansion layer: only their output can be measured.
-PLAIN_BLOCKS = ('BasicBlock', 'PluginBasicBlock', 'Bottleneck')
+PLAIN_BLOCKS = ('BasicBlock', 'Bottleneck')
 
 
 @dataclass(frozen=True)
@@ -94,25 +94,25 @@ def probes(model: nn.Module, place: str) -> dict[str, tuple[nn.Module, bool, boo
         raise UserError(f'place {place!r}; expected one of {", ".join(PLACES)}')
     found = {}
     for name, block in getattr(model, 'backbone', model).named_modules():
-        kind = type(block).__name__
+        kinds = [cls.__name__ for cls in type(block).__mro__]  # of a class derived from one, too
         attention = getattr(block, 'attention', None) is not None
         attention |= bool(getattr(block, 'with_se', getattr(block, 'use_grn', False)))
         attention |= _part(block, 'conv.na') is not None  # NAMobileNetV2's
-        if kind in PLAIN_BLOCKS and place == 'block':
+        if not {*PLAIN_BLOCKS}.isdisjoint(kinds) and place == 'block':
             attention |= bool(getattr(block, 'after_conv2_plugin_names', None))
             attention |= bool(getattr(block, 'after_conv3_plugin_names', None))
             found[name] = (block, False, False, attention)
         for cls, expansion, projection in BLOCKS:
             expand, project = (_part(block, path) for path in (expansion, projection))
-            if kind != cls or expand is None or project is None:
+            if cls not in kinds or expand is None or project is None:
                 continue
             last = bool(getattr(block, 'linear_pw_conv', False)) and place != 'block'
             module = {'expansion': expand, 'gated': project}.get(place, block)
-            found[name] = (module, place == 'gated', last, attention or kind == 'PATNetBlock')
+            found[name] = (module, place == 'gated', last, attention or cls == 'PATNetBlock')
     if not found:
-        kinds = ', '.join(sorted({row[0] for row in BLOCKS}))
+        known = ', '.join(sorted({row[0] for row in BLOCKS}))
         raise UserError(
-            f"{type(model).__name__} has no blocks of a known kind ({kinds}; at 'block' also "
+            f"{type(model).__name__} has no blocks of a known kind ({known}; at 'block' also "
             f'{", ".join(PLAIN_BLOCKS)})'
         )
     return found

@@ -304,6 +304,14 @@ def test_a_model_without_scales_says_which_have_some():
         gate_scales(MODELS.build(cfg), [])
 
 
+def test_na_resnet_50_is_measured():
+    pytest.importorskip('mmdet')
+    model = MODELS.build(dict(type='NAResNet', depth=50, base_channels=8)).eval()
+    results = feature_distance(model, [torch.randn(1, 3, 64, 64)], 'block')
+    assert len(results) == 16
+    assert all(block.attention for block in results)
+
+
 def test_na_mobilenet_has_attention_in_every_block():
     pytest.importorskip('mmpretrain.models')
     images = torch.randn(1, 3, 64, 64)

@@ -131,7 +131,7 @@ def test_a_run_of_which_nothing_is_known_is_not_the_demo(marker, steps):
     work.joinpath('last_checkpoint').write_text('work_dirs/demo/epoch_1.pth')
     if marker is not None:
         work.joinpath(demo.MARKER).write_text(marker)
-    with pytest.raises(UserError, match=r'says of what.*another --work-dir'):
+    with pytest.raises(UserError, match=r'identifies a run.*another --work-dir'):
         demo.main([])
     assert steps.calls == []
 

@@ -53,10 +53,10 @@ model = dict(backbone=dict(arch={TINY}), head=head, train_cfg=None)
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(config=3), 'export_model: config=3; expected a text or a path'),
+        (dict(config=3), 'export_model: config=3; expected a string or a path'),
         (dict(opest=18), r"export_model\(\) has no option 'opest'; did you mean opset"),
         (dict(opset='18'), "export_model: opset='18'; expected a whole number or None"),
-        (dict(classes='ant'), "classes='ant'; expected a list of texts or None"),
+        (dict(classes='ant'), "classes='ant'; expected a list of strings or None"),
         (dict(check=[(1, 32)], tolerance='no'), "tolerance='no'; expected a number"),
         (dict(check=[1, 32, 32]), r'check=\[1, 32, 32\]; expected a list or None'),
     ],

@@ -361,7 +361,7 @@ TABLE = {
     'YAML by tuples': Case(yolo('names: !!python/tuple [a]\ntrain: a'), ('python/tuple',)),
     'a bomb of YAML aliases': Case(yolo(ALIASES + SPLITS + NAMES), ('data.yaml, line 2', 'alias')),
     'YAML nested deep': Case(yolo('a: ' + '[' * 50_000), ('data.yaml', 'nested too deep')),
-    'YAML of many MB': Case(long_names, ('data.yaml has 5 MB', 'right file')),
+    'YAML of many MB': Case(long_names, ('data.yaml is 5 MB large', 'right file')),
     'YAML with a list': Case(yolo('- a\n- b\n'), ('data.yaml', 'no mapping')),
     'YAML in Latin-1': Case(
         lambda f: put(f / 'data.yaml', 'names: [\xe4ffe]'.encode('latin-1')), ('not a text file',)
