@@ -88,21 +88,23 @@ class Subject:
     def write(self, graph: nn.Module, path: Path) -> None:
         raise NotImplementedError
 
-    def file(self, int8: bool = False) -> Path:
-        """The model as an ONNX file, as ``selnext-mm export`` writes it."""
+    def file(self, target: str = 'onnx', int8: bool = False) -> Path:
+        """The model as the ONNX file that ``selnext-mm export --to TARGET [--int8]`` makes."""
         require('onnx')
-        path, low = self.folder / 'float.onnx', self.folder / 'int8.onnx'
-        if path.is_file() and (low.is_file() or not int8):
-            return low if int8 else path
+        path = self.folder / f'{"int8" if int8 else target}.onnx'
+        if path.is_file():
+            return path
         model = copy.deepcopy(self.model)
-        merge(model)
+        merge(model, target, int8)
         graph = self.make_graph(model)
-        if not path.is_file():
+        if not int8:
             self.write(graph, path)
-        if int8:
-            feeds: Iterator = (self.feed(pixels) for pixels in self.more)
-            quantize(path, low, feeds, float_modules(graph))
-        return low if int8 else path
+            return path
+        source = self.folder / 'source.onnx'
+        self.write(graph, source)
+        feeds: Iterator = (self.feed(pixels) for pixels in self.more)
+        quantize(source, path, feeds, float_modules(graph))
+        return path
 
     def from_file(self, run: Callable[[dict], dict]) -> Call:
         feed = self.feed(self.pixels)
@@ -229,11 +231,11 @@ def make_bf16_weights(subject: Subject) -> Call:
 
 
 def make_onnxruntime(subject: Subject, int8: bool = False) -> Call:
-    return subject.from_file(open_session(subject.file(int8), subject.threads).run)
+    return subject.from_file(open_session(subject.file(int8=int8), subject.threads).run)
 
 
 def make_openvino(subject: Subject, precision: str = 'f32', int8: bool = False) -> Call:
-    """The ONNX file in OpenVINO; one in int8 keeps its quantised layers there."""
+    """OpenVINO's file, or the ONNX file in int8, which keeps its quantised layers there."""
     require('openvino')
     import openvino
 
@@ -243,7 +245,7 @@ def make_openvino(subject: Subject, precision: str = 'f32', int8: bool = False) 
     settings: dict[str, Any] = {'INFERENCE_PRECISION_HINT': precision}
     if subject.threads:
         settings['INFERENCE_NUM_THREADS'] = subject.threads
-    model = openvino.convert_model(subject.file(int8))
+    model = openvino.convert_model(subject.file('openvino', int8))
     compiled = openvino_core().compile_model(model, 'CPU', settings)
     names = [output.get_any_name() for output in compiled.outputs]
 

@@ -1,13 +1,15 @@
-"""Fewer operators for the same function: linear steps are merged before a graph is written."""
+"""The same function in fewer and faster operators: what happens to a model before it is written."""
 
 from torch import nn
 
 
-def merge(model: nn.Module) -> list[str]:
+def merge(model: nn.Module, target: str = 'onnx', int8: bool = False) -> list[str]:
     """Merge linear steps of ``model`` for good, in eval mode; returns what was merged, in words.
 
-    SELNeXt only folds its layer scales: its deployed blocks call kernels of this package, and an
-    exporter needs single operators. Any other module with ``switch_to_deploy``, such as PATNet, is
+    SELNeXt folds its layer scales: its deployed blocks call kernels of this package, and an
+    exporter needs single operators. For ``target`` 'onnx' or 'openvino' it computes in 1x1
+    convolutions. Its gates multiply weights where onnxruntime is faster so; OpenVINO and ``int8``
+    want constant weights. Any other module with ``switch_to_deploy``, such as PATNet, is
     deployed; it is not named if its state dict keeps its keys (AttentionMobileNetV3). Other batch
     norms are left to the exporter.
     """
@@ -18,6 +20,8 @@ def merge(model: nn.Module) -> list[str]:
             continue
         if callable(getattr(module, 'fold_layer_scale', None)):
             scales += module.fold_layer_scale()
+            if target in ('onnx', 'openvino'):
+                module.use_convolutions(scale_weights=target == 'onnx' and not int8)
         elif callable(getattr(module, 'switch_to_deploy', None)):
             before = list(module.state_dict())
             module.switch_to_deploy()

@@ -115,7 +115,7 @@ def _export_graph(options: ExportOptions, loaded: LoadedModel) -> None:
             raise UserError(f'--{option} has no meaning with --part {part}; it is for a detector')
     reference = build_graph(loaded.model, part, options.normalize)
     model = copy.deepcopy(loaded.model)
-    merged = [] if options.no_deploy else merge(model)
+    merged = [] if options.no_deploy else merge(model, str(options.target), options.int8)
     graph = build_graph(model, part, options.normalize)
     if part == 'classifier':
         metadata |= classifier_metadata(loaded)

@@ -106,7 +106,7 @@ def export_detector(options: ExportOptions, loaded: LoadedModel, metadata: dict[
     """
     _check_options(options)
     model = copy.deepcopy(loaded.model)
-    merged = [] if options.no_deploy else merge(model)
+    merged = [] if options.no_deploy else merge(model, str(options.target), options.int8)
     graph = DetectorGraph(model).eval()
     metadata = metadata | detector_metadata(loaded, graph)
     metadata |= _class_thresholds(options, loaded.classes)

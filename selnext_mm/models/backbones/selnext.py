@@ -12,6 +12,7 @@ from .base import Backbone, check_frozen_stages, normalize_out_indices, resolve_
 from .layers import build_norm2d, drop_path_rates
 from .selnext_block import SELNeXtBlock
 from .selnext_fast import IMPLS, downsample, fused_norm, images_for_stem
+from .selnext_graph import use_convolutions
 
 # name -> (depths, channels). tiny, small and base are from the paper. The others ("ours": without
 # published results) are ConvNeXt's sizes with our block; yocto is in no paper.
@@ -211,6 +212,23 @@ class SELNeXt(Backbone):
                     gamma = block.gamma.double().view(-1, *[1] * (weights.dim() - 1))
                     weights.copy_(weights.double() * gamma)
                 block.gamma, count = None, count + 1
+        return count
+
+    def use_convolutions(self, scale_weights: bool = False) -> int:
+        """Turn linear layers of blocks with attention into 1x1 convolutions, for good.
+
+        For graphs of single operators (``selnext-mm export``), which other programs then run
+        faster. The state dict changes. With ``scale_weights``, the gate multiplies the second
+        layer's weights in the stages whose maps have more positions than channels in images of
+        224x224. Skips blocks that have been modified.
+
+        Returns:
+            The number of blocks that were rewritten.
+        """
+        count, side = 0, 224 // self.downsample_layers[0][0].stride[0]
+        for i, stage in enumerate(self.stages):
+            large = scale_weights and (side >> i) ** 2 > self.channels[i]
+            count += sum(use_convolutions(block, large) for block in stage)
         return count
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
