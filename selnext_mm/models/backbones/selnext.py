@@ -219,13 +219,14 @@ class SELNeXt(Backbone):
 
         For graphs of single operators (``selnext-mm export``), which other programs then run
         faster. The state dict changes. With ``scale_weights``, the gate multiplies the second
-        layer's weights in the stages whose maps have more positions than channels in images of
-        224x224. Skips blocks that have been modified.
+        layer's weights in the stages whose maps have more positions than channels, for images of
+        224x224 in a classifier and 800x800 in a detector. Skips blocks that have been modified.
 
         Returns:
             The number of blocks that were rewritten.
         """
-        count, side = 0, 224 // self.downsample_layers[0][0].stride[0]
+        count, side = 0, 224 if self.gap_before_final_norm else 800
+        side //= self.downsample_layers[0][0].stride[0]
         for i, stage in enumerate(self.stages):
             large = scale_weights and (side >> i) ** 2 > self.channels[i]
             count += sum(use_convolutions(block, large) for block in stage)

@@ -1,8 +1,8 @@
 """SELNeXt's blocks in the operators that other programs are fast at: 1x1 convolutions.
 
 onnxruntime takes the mean over the positions of a channels-last map ten times as long as that of a
-channels-first one, which is 28 % of SELNeXt-T at 800x1280; OpenVINO adds the activation to a
-convolution's pass. Measured in ``docs/deploy.md``.
+channels-first one, which was 28 % of SELNeXt-T at 800x1280; OpenVINO keeps convolutions free of
+transposes. Measured in ``docs/deploy.md``.
 """
 
 import torch
@@ -61,6 +61,7 @@ def use_convolutions(block: nn.Module, scale_weights: bool) -> bool:
         block.pointwise_conv2 = as_convolution(block.pointwise_conv2)
         block.attention.data_format = 'channels_first'
         block.linear_pw_conv = False
+    block.attention.in_steps = True
     if scale_weights and type(block.attention).forward is ChannelAttention.forward:
         block.pointwise_conv2 = GatedProduct(block.attention, block.pointwise_conv2)
         block.attention = None

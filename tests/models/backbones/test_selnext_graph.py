@@ -51,11 +51,12 @@ def test_the_same_function(options, scale_weights):
 
 
 def test_weights_are_scaled_where_maps_are_large():
-    """At 224x224 the four maps have 3136, 784, 196 and 49 positions."""
-    model = selnext()
-    model.use_convolutions(scale_weights=True)
-    kinds = [isinstance(stage[0].pointwise_conv2, GatedProduct) for stage in model.stages]
-    assert kinds == [True, True, False, False]
+    """A classifier's maps have 3136, 784, 196 and 49 positions, a detector's 12.8 times these."""
+    for classifier, wanted in [(True, [True, True, False, False]), (False, [True] * 4)]:
+        model = selnext(gap_before_final_norm=classifier)
+        model.use_convolutions(scale_weights=True)
+        kinds = [isinstance(stage[0].pointwise_conv2, GatedProduct) for stage in model.stages]
+        assert kinds == wanted
     model.use_convolutions(scale_weights=True)
     assert not isinstance(model.stages[0][0].pointwise_conv2.layer, GatedProduct), 'nothing twice'
 
