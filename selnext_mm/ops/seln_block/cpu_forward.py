@@ -18,7 +18,7 @@ from .equations import BlockWeights, gate_goes_into_w2, seln_gate
 
 # Bytes of ``u`` that are processed at a time. Small enough for the cache, and for malloc to reuse
 # memory instead of mapping and zeroing new pages; large enough to make call overhead negligible.
-CHUNK_BYTES = 5 * 2**20
+CHUNK_BYTES = 10 * 2**20
 # Rows of bfloat16 that are summed into one row of bfloat16.
 SUMMED_ROWS = 32
 
@@ -109,6 +109,9 @@ def gated_mlp(
         residual, result = (t[i : i + images].view(-1, channels) for t in (x, out))
         if packed is None:  # few rows: a pass over them costs less than gamma * W2
             torch.addcmul(residual, linear(u, w2, w.b2.to(y.dtype)), factor, out=result)
-        else:
-            result.copy_(linear_add(u, w2, b2, residual))
+            continue
+        total = linear_add(u, w2, b2, residual)
+        if images >= n:
+            return total.view(x.shape), means
+        result.copy_(total)
     return out, means
