@@ -84,10 +84,9 @@ def mark_parts(model: nn.Module, optimizer: Any = None) -> list[str]:
             owners = [getattr(owner, step, None) for owner in owners]
             lists = (nn.ModuleList, list)
             owners = [o for one in owners for o in (one if isinstance(one, lists) else [one])]
-        owners = [owner for owner in owners if owner is not None]
+        owners = [owner for owner in owners if hasattr(owner, method)]
         for owner in owners:
-            if hasattr(owner, method):
-                setattr(owner, method, marked(getattr(owner, method), name))
+            setattr(owner, method, marked(getattr(owner, method), name))
         if owners:
             found.append(name)
     for name in OPTIMIZER if optimizer is not None else ():

@@ -34,9 +34,9 @@ def _add_int8_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--int8',
         action='store_true',
-        help='--to onnx of a whole model: convolutions and linear layers in int8; gates, norms and '
-        'last layers in float. What is lost is measured on --check-images (with --check-ann of a '
-        'detector; a folder per class of a classifier)',
+        help='--to onnx or openvino of a whole model: convolutions and linear layers in int8; '
+        'gates, norms and last layers in float. What is lost is measured on --check-images (with '
+        '--check-ann of a detector; a folder per class of a classifier)',
     )
     parser.add_argument(
         '--calibrate',

@@ -1,5 +1,6 @@
 """Whole models in int8: calibrated on some images, evaluated on others, kept if accurate."""
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,9 @@ from selnext_mm.errors import UserError
 from selnext_mm.export import int8
 from selnext_mm.export.detection.coco_ap import compare_ap
 from selnext_mm.export.graphs import Graph
+from selnext_mm.export.openvino import convert
 from selnext_mm.export.options import ExportOptions, MismatchError
+from selnext_mm.export.writers import BESIDE
 from selnext_mm.inference.images import list_images, why_unreadable
 from selnext_mm.inference.predictor import Predictor
 from selnext_mm.runtime.models import Classifier, Detector
@@ -159,12 +162,17 @@ def export_int8(
     Raises:
         MismatchError: if the loss is more than ``max_loss``.
     """
-    out = Path(options.out)
-    with tempfile.TemporaryDirectory() as folder, new_file(out, '--out') as path:
-        source = Path(folder, 'float.onnx')
+    out, beside = Path(options.out), BESIDE.get(str(options.target), ())
+    with tempfile.TemporaryDirectory() as folder, new_file(out, '--out', *beside) as path:
+        source, low = Path(folder, 'float.onnx'), Path(folder, 'int8.onnx')
         write(source)
-        write_int8(options, runtime(source), graph, path)
-        size, before = path.stat().st_size, source.stat().st_size
+        write_int8(options, runtime(source), graph, low)
+        if options.target == 'openvino':
+            convert(low, path, runtime(low).metadata)
+        else:
+            shutil.copyfile(low, path)
+        size = sum(p.stat().st_size for p in path.parent.glob(f'{path.stem}.*'))
+        before = source.stat().st_size
         if not (kept := holds(options, path)):
             path.unlink()
     if not kept:

@@ -121,6 +121,8 @@ def check_options(options: ExportOptions) -> None:
         raise UserError('--opset needs --to onnx')
     _check_int8(options)
     require(target)
+    if options.int8:
+        require('onnx')
 
 
 def _check_int8(options: ExportOptions) -> None:
@@ -129,8 +131,8 @@ def _check_int8(options: ExportOptions) -> None:
             if getattr(options, name) is not None:
                 raise UserError(f'--{name.replace("_", "-")} needs --int8')
         return
-    if options.target != 'onnx':
-        raise UserError(f'--int8 needs --to onnx, not --to {options.target}')
+    if options.target not in ('onnx', 'openvino'):
+        raise UserError(f'--int8 needs --to onnx or --to openvino, not --to {options.target}')
     if not options.calibrate:
         raise UserError('--int8 needs --calibrate IMAGES, images like those to come')
     if not options.check_images:

@@ -142,15 +142,26 @@ def measured(classifier, tmp_path_factory):
 
 
 def call(classifier, out, measured, *more):
-    line = [classifier.config, classifier.checkpoint, '--to', 'onnx', '--out', out, '--int8']
+    target = {'.onnx': 'onnx', '.xml': 'openvino'}[out.suffix]
+    line = [classifier.config, classifier.checkpoint, '--to', target, '--out', out, '--int8']
     line += ['--calibrate', measured / 'calibrate', '--check-images', measured / 'check']
     return command.main(list(map(str, [*line, *more])))
 
 
+def test_other_targets_have_no_int8(classifier, measured, tmp_path):
+    line = [classifier.config, classifier.checkpoint, '--to', 'torch-export', '--int8']
+    line += ['--out', tmp_path / 'c.pt2', '--calibrate', measured, '--check-images', measured]
+    with pytest.raises(UserError, match='--int8 needs --to onnx or --to openvino, not --to torch'):
+        command.main(list(map(str, line)))
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize('name', ['c.onnx', 'c.xml'])
 def test_a_classifier_is_kept_where_little_is_lost(
-    classifier, measured, tmp_path, capsys, monkeypatch
+    name, classifier, measured, tmp_path, capsys, monkeypatch
 ):
+    if name == 'c.xml':
+        pytest.importorskip('openvino', reason="needs pip install 'selnext_mm[openvino]'")
     kept, real = tmp_path / 'float.onnx', writers.write_onnx
 
     def once(graph, path, *rest):
@@ -159,7 +170,7 @@ def test_a_classifier_is_kept_where_little_is_lost(
         shutil.copy(kept, path)
 
     monkeypatch.setattr(writers, 'write_onnx', once)
-    out = tmp_path / 'new' / 'c.onnx'
+    out = tmp_path / 'new' / name
     assert call(classifier, out, measured, '--max-loss', '99') == 0
     text = capsys.readouterr().out
     assert 'calibrated on 4 images: ' in text
@@ -182,7 +193,7 @@ def test_a_classifier_is_kept_where_little_is_lost(
         return 1
 
     monkeypatch.setattr(int8, 'quantize', turned)
-    out = tmp_path / 'other' / 'c.onnx'
+    out = tmp_path / 'other' / name
     assert call(classifier, out, measured) == 1
     assert '100.00 lost (at most 0.5)\nmore is lost than --max-loss' in capsys.readouterr().out
     assert not list(out.parent.iterdir())
