@@ -36,8 +36,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from cuda_toolkit import cuda_headers, find_cuda_home
-from installer import uv_command
+from cuda_toolkit import cuda_headers, find_cuda_home, plan_ops
+from installer import stop, uv_command
 from wheel_cache import MMCV, cache_folder, cached_wheels, wheel_key
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,10 +50,6 @@ FIRST_IMPORT = ('mmcv.ops', 'mmdet.apis', 'mmdet.models', 'mmpretrain.models', '
 CPU_INDEX = 'https://download.pytorch.org/whl/cpu'
 SCRIPTS = ('bootstrap', 'cuda_toolkit', 'installer', 'wheel_cache')
 INPUTS = ('setup.py', 'pyproject.toml', 'requirements', *(f'dev/{n}.py' for n in SCRIPTS))
-
-
-def stop(message: str) -> None:
-    sys.exit(f'\nset-up stopped: {message}')
 
 
 def say(message: str) -> None:
@@ -186,31 +182,6 @@ def install_torch() -> dict:
         if not facts:
             stop('torch is installed but cannot be imported; see: .venv/bin/python -m torch')
     return facts
-
-
-def plan_ops(facts: dict, choice: str, cuda_home: Path | None) -> tuple[str, dict]:
-    """Where mmcv's operators come from: ('torch', 'cpu' or 'cuda13.0', variables to compile with).
-
-    Args:
-        facts: of :func:`torch_facts`.
-        choice: MMCV_OPS.
-        cuda_home: toolkit folder or None.
-    """
-    if choice not in ('torch', 'cpu', 'cuda'):
-        stop(f'MMCV_OPS={choice!r}; expected torch, cpu or cuda')
-    if choice == 'torch':
-        return 'torch', {}
-    if choice == 'cuda' and not facts['cuda']:
-        stop(f'MMCV_OPS=cuda, but torch {facts["version"]} is a CPU build; install a CUDA build')
-    if choice == 'cpu':
-        return 'cpu', {'FORCE_CUDA': '0', 'CUDA_VISIBLE_DEVICES': ''}
-    if cuda_home is None:
-        stop(
-            "MMCV_OPS=cuda compiles mmcv's CUDA operators, and there is no nvcc. Do one of these:\n"
-            f'  - install the CUDA toolkit {facts["cuda"]} (or set CUDA_HOME to where it is);\n'
-            '  - without a compiler, on the GPU, too: MMCV_OPS=torch make setup'
-        )
-    return f'cuda{facts["cuda"]}', {'FORCE_CUDA': '1', 'CUDA_HOME': str(cuda_home)}
 
 
 def mmcv_installed(version: str) -> bool:

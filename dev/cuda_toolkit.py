@@ -1,4 +1,4 @@
-"""Where the CUDA toolkit is that compiles mmcv. Uses the standard library only."""
+"""What compiles mmcv's operators, and where the CUDA toolkit is. Standard library only."""
 
 # Read by the Pythons that are too old, too, see bootstrap.py.
 from __future__ import annotations
@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+
+from installer import stop
 
 
 def find_cuda_home() -> Path | None:
@@ -34,3 +36,28 @@ def cuda_headers(cuda_home: Path, site_packages: Path) -> str | None:
         return None
     found = sorted(site_packages.glob('nvidia/*/include/cusparse.h'))
     return str(found[0].parent) if found else None
+
+
+def plan_ops(facts: dict, choice: str, cuda_home: Path | None) -> tuple[str, dict]:
+    """Where mmcv's operators come from: ('torch', 'cpu' or 'cuda13.0', variables to compile with).
+
+    Args:
+        facts: of ``torch_facts`` in bootstrap.py.
+        choice: MMCV_OPS.
+        cuda_home: toolkit folder or None.
+    """
+    if choice not in ('torch', 'cpu', 'cuda'):
+        stop(f'MMCV_OPS={choice!r}; expected torch, cpu or cuda')
+    if choice == 'torch':
+        return 'torch', {}
+    if choice == 'cuda' and not facts['cuda']:
+        stop(f'MMCV_OPS=cuda, but torch {facts["version"]} is a CPU build; install a CUDA build')
+    if choice == 'cpu':
+        return 'cpu', {'FORCE_CUDA': '0', 'CUDA_VISIBLE_DEVICES': ''}
+    if cuda_home is None:
+        stop(
+            "MMCV_OPS=cuda compiles mmcv's CUDA operators, and there is no nvcc. Do one of these:\n"
+            f'  - install the CUDA toolkit {facts["cuda"]} (or set CUDA_HOME to where it is);\n'
+            '  - without a compiler, on the GPU, too: MMCV_OPS=torch make setup'
+        )
+    return f'cuda{facts["cuda"]}', {'FORCE_CUDA': '1', 'CUDA_HOME': str(cuda_home)}

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 UV = '0.13.9'
@@ -31,6 +32,10 @@ INDIFFERENT = {
     'no-warn-script-location', 'progress-bar', 'quiet', 'require-virtualenv', 'retries',
     'root-user-action', 'timeout', 'user', 'verbose',
 }  # fmt: skip
+
+
+def stop(message: str) -> None:
+    sys.exit(f'\nset-up stopped: {message}')
 
 
 @functools.lru_cache
