@@ -35,6 +35,29 @@ def normalize_out_indices(out_indices: int | Sequence[int], num_stages: int) -> 
     return tuple(indices)
 
 
+def check_count(name: str, value: int) -> int:
+    """Return ``value``, the argument ``name`` of a backbone.
+
+    Raises:
+        ValueError: unless it is an int of 1 or more.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f'{name}={value!r}; expected an int of 1 or more')
+    return value
+
+
+def expanded_width(channels: int, mlp_ratio: float) -> int:
+    """``mlp_ratio * channels``, rounded down.
+
+    Raises:
+        ValueError: unless ``mlp_ratio`` is a number that gives 1 or more.
+    """
+    number = isinstance(mlp_ratio, int | float) and not isinstance(mlp_ratio, bool)
+    if not number or not 1 <= mlp_ratio * channels < float('inf'):
+        raise ValueError(f'mlp_ratio={mlp_ratio!r}; expected a positive number, such as 4')
+    return int(mlp_ratio * channels)
+
+
 def check_frozen_stages(frozen_stages: int, num_built: int) -> int:
     """Return ``frozen_stages``.
 

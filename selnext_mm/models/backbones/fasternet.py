@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from selnext_mm.errors import UserError
 from selnext_mm.framework import MODELS
 
-from .base import Backbone, normalize_out_indices
+from .base import Backbone, check_count, check_frozen_stages, normalize_out_indices
 from .layers import check_drop_path, checkpointed
 
 ARCHS = ('t0', 't1', 't2', 's', 'm', 'l')
@@ -90,14 +90,10 @@ class FasterNet(Backbone):
         init_cfg: dict | Sequence[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        check_count('in_channels', in_channels)
         self.out_indices = normalize_out_indices(out_indices, 4)
         num_built = max(self.out_indices) + 1
-        if not isinstance(frozen_stages, int) or not 0 <= frozen_stages <= num_built:
-            raise ValueError(
-                f'frozen_stages={frozen_stages!r}; expected 0..{num_built}, the number of stages '
-                f'built for out_indices={out_indices!r}'
-            )
-        self.frozen_stages = frozen_stages
+        self.frozen_stages = check_frozen_stages(frozen_stages, num_built)
         self.norm_eval = norm_eval
         self.with_cp = with_cp
         self.output_norm = len(self.out_indices) > 1 if output_norm is None else output_norm

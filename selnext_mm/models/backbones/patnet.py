@@ -8,7 +8,14 @@ from torch import Tensor, nn
 from selnext_mm.framework import MODELS, BaseModule, ModuleList, Sequential
 from selnext_mm.models.attention.patnet_gates import MeanStdGate
 
-from .base import Backbone, check_frozen_stages, normalize_out_indices, resolve_arch
+from .base import (
+    Backbone,
+    check_count,
+    check_frozen_stages,
+    expanded_width,
+    normalize_out_indices,
+    resolve_arch,
+)
 from .layers import DropPath, build_activation, checkpointed, drop_path_rates
 from .patnet_deploy import fold_patnet
 
@@ -69,7 +76,7 @@ class PATNetBlock(BaseModule):
         with_cp: bool = False,
     ) -> None:
         super().__init__()
-        hidden = int(mlp_ratio * in_channels)
+        hidden = expanded_width(in_channels, mlp_ratio)
         self.mixer_shortcut = mixer_shortcut
         self.with_cp = with_cp
         self.mixer = MODELS.build(dict(mixer_cfg, in_channels=in_channels))
@@ -171,6 +178,7 @@ class PATNet(Backbone):
         super().__init__(init_cfg=init_cfg)
         settings = Arch(*resolve_arch(arch, ARCHS, num_stages=4))
         self.depths, self.channels = settings.depths, settings.channels
+        check_count('in_channels', in_channels)
         self.out_indices = normalize_out_indices(out_indices, 4)
         num_built = max(self.out_indices) + 1
         self.frozen_stages = check_frozen_stages(frozen_stages, num_built)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from selnext_mm.framework import MODELS, ModuleList, Sequential
 from selnext_mm.ops.packed import PackedOnce
 
-from .base import Backbone, check_frozen_stages, normalize_out_indices, resolve_arch
+from .base import Backbone, check_count, check_frozen_stages, normalize_out_indices, resolve_arch
 from .layers import build_norm2d, drop_path_rates
 from .selnext_block import SELNeXtBlock
 from .selnext_fast import IMPLS, downsample, fused_norm, images_for_stem
@@ -103,6 +103,8 @@ class SELNeXt(Backbone):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.depths, self.channels = resolve_arch(arch, ARCHS)
+        check_count('in_channels', in_channels)
+        check_count('stem_patch_size', stem_patch_size)
         self.num_stages = len(self.depths)
         self.out_indices = normalize_out_indices(out_indices, self.num_stages)
         num_built = max(self.out_indices) + 1

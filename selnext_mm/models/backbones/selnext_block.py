@@ -6,6 +6,7 @@ from torch.utils.checkpoint import checkpoint
 
 from selnext_mm.framework import MODELS, BaseModule
 
+from .base import expanded_width
 from .layers import DropPath, build_activation, build_norm2d
 from .selnext_fast import fused_forward
 
@@ -50,7 +51,7 @@ class SELNeXtBlock(BaseModule):
         self.impl = impl
         self.packed = None  # a PackedOnce in a deployed model
         self.linear_pw_conv = linear_pw_conv
-        hidden = int(mlp_ratio * in_channels)
+        hidden = expanded_width(in_channels, mlp_ratio)
         self.depthwise_conv = nn.Conv2d(in_channels, in_channels, 7, padding=3, groups=in_channels)
         self.norm = None
         if block_norm_cfg is not None:

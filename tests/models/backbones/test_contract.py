@@ -284,3 +284,22 @@ def test_initial_weights_are_set_without_a_word(name):
     finally:
         logger.removeHandler(handler)
     assert [line.getMessage() for line in lines if line.levelno >= logging.INFO] == []
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        *((name, v) for name in ('in_channels', 'stem_patch_size') for v in ('3', 0, True, 2.0)),
+        *(('mlp_ratio', v) for v in ('4', 0, -1, float('inf'), True)),
+        *(('frozen_stages', v) for v in ('1', -1, 5)),
+    ],
+)
+@pytest.mark.parametrize('cls', ['SELNeXt', 'PATNet', 'FasterNet'])
+def test_a_wrong_size_is_named(cls, name, value):
+    if cls == 'FasterNet':
+        pytest.importorskip('timm')
+    kind = getattr(backbones, cls)
+    if name not in kind.__init__.__annotations__:
+        pytest.skip(f'{cls} has no {name}')
+    with pytest.raises(ValueError, match=f'{name}={value!r}; expected '):
+        kind(**SMALL[cls] | {name: value})
