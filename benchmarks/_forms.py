@@ -22,6 +22,7 @@ from selnext_mm.export.graphs import build_graph, preprocessing
 from selnext_mm.export.int8 import float_modules, quantize
 from selnext_mm.export.merge import merge
 from selnext_mm.export.writers import require, write_onnx
+from selnext_mm.inference.heads import use_channels_last
 from selnext_mm.inference.loading import deploy
 from selnext_mm.ops.capabilities import has_bfloat16_instructions
 from selnext_mm.runtime.sessions import open_session, openvino_core
@@ -66,7 +67,7 @@ class Subject:
     def deployed(self) -> nn.Module | None:
         """A deployed copy, None where there is nothing to deploy."""
         model = copy.deepcopy(self.model)
-        return model if deploy(model) else None
+        return model if [*deploy(model), *use_channels_last(model)] else None
 
     def in_pytorch(self, model: nn.Module) -> Call:
         raise NotImplementedError
@@ -207,7 +208,7 @@ def make_eager(subject: Subject) -> Call:
 
 def make_deployed(subject: Subject) -> Call:
     if subject.deployed is None:
-        raise UnavailableError('it has no switch_to_deploy: eager is all there is')
+        raise UnavailableError('there is nothing to deploy: eager is all there is')
     return in_inference_mode(subject.in_pytorch(subject.deployed))
 
 
@@ -227,6 +228,7 @@ def make_bf16_weights(subject: Subject) -> Call:
         backbone = model.backbone.bfloat16()
         backbone.register_forward_pre_hook(lambda module, args: (args[0].bfloat16(),))
         backbone.register_forward_hook(lambda module, args, maps: tuple(m.float() for m in maps))
+    use_channels_last(model)
     return in_inference_mode(subject.in_pytorch(model))
 
 
