@@ -208,7 +208,7 @@ def make_eager(subject: Subject) -> Call:
 
 def make_deployed(subject: Subject) -> Call:
     if subject.deployed is None:
-        raise UnavailableError('there is nothing to deploy: eager is all there is')
+        raise UnavailableError('it has no switch_to_deploy: eager is all there is')
     return in_inference_mode(subject.in_pytorch(subject.deployed))
 
 
