@@ -200,6 +200,10 @@ def built_by_stock(cfg):
 
 def run_ours(cfg, work_dir, tta=False, out=None):
     """The same by a session, which tests its own checkpoint."""
+    # mmengine names a run by the second, and keeps the scalars of two of one name together.
+    if isinstance(cfg, Config):
+        cfg = copy.deepcopy(cfg)
+        cfg.experiment_name = str(work_dir)
     session = Session(cfg, work_dir=work_dir)
     path = session.train()
     scalars = scalars_of(session.runner)
