@@ -6,14 +6,14 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
 from tests.mmcv_ext.cases import STORED
 from tests.mmcv_ext.conftest import ROOT
 from tests.mmcv_ext.detector_step import DETECTORS
+from tests.processors import rounds_as_recorded
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
-ALIKE = torch.backends.cpu.get_cpu_capability() == 'AVX512'
+ALIKE = rounds_as_recorded()
 
 
 @pytest.fixture(scope='module')

@@ -13,6 +13,7 @@ import torch
 
 from selnext_mm.ops import triton_launch
 from selnext_mm.ops.seln_block import dispatch, gpu_choice
+from tests.processors import rounds_as_recorded
 
 ROOT = Path(__file__).resolve().parents[3]
 needs_triton = pytest.mark.skipif(
@@ -20,7 +21,7 @@ needs_triton = pytest.mark.skipif(
     reason='needs triton, which comes with torch for CUDA; on a CPU: pip install triton',
 )
 # The interpreter multiplies with numpy: a processor without AVX512 gave an error of 2.4e-6.
-FLOAT32 = 2e-6 if torch.backends.cpu.get_cpu_capability() == 'AVX512' else 4e-6
+FLOAT32 = 2e-6 if rounds_as_recorded() else 4e-6
 BOUNDS = {'bfloat16': 4e-2, 'float16': 3e-3, '': FLOAT32}
 
 
