@@ -13,6 +13,7 @@ backbone that take longest. Profiling itself costs some microseconds for each op
 
 import argparse
 import functools
+import itertools
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -32,6 +33,7 @@ from selnext_mm.cli.arguments import Options
 from selnext_mm.config.load import load_config
 from selnext_mm.disk import write_json
 from selnext_mm.engine.session import Session
+from selnext_mm.errors import UserError
 
 MARK = 'part: '
 # What is called in one pass, by the path of the object that has the method.
@@ -189,13 +191,15 @@ class ProfileHook(Hook):
     def after_train(self, runner) -> None:
         model = runner.model.eval()
         loader = runner.build_dataloader(runner.cfg.test_dataloader)
-        batches = [batch for _, batch in zip(range(self.passes + 1), loader, strict=False)]
-        model.test_step(batches.pop(0))
+        first, *batches = itertools.islice(loader, self.passes + 1)
+        if not batches:
+            raise UserError('the test set has one image; the first is not timed, give two or more')
+        model.test_step(first)
         recorder = Recorder()
         recorder.start()
         for batch in batches:
             model.test_step(batch)
-        RESULTS['prediction'] = recorder.stop(max(1, len(batches)))
+        RESULTS['prediction'] = recorder.stop(len(batches))
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -1,6 +1,7 @@
 """benchmarks/detector_profile.py: which part of a detector an operator or a gradient is of."""
 
 import json
+from types import SimpleNamespace
 
 import detector_profile
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from selnext_mm.__main__ import call
+from selnext_mm.errors import UserError
 
 
 class Toy(nn.Module):
@@ -49,6 +51,16 @@ def test_operators_and_gradients_belong_to_a_part():
     assert outside[detector_profile.ELSEWHERE, 'aten::exp'] == 2
     times = [row['ms'] for row in result['operators']]
     assert times == sorted(times, reverse=True)
+
+
+def test_a_test_set_of_one_image_is_refused():
+    runner = SimpleNamespace(
+        model=Toy(),
+        cfg=SimpleNamespace(test_dataloader={}),
+        build_dataloader=lambda cfg: [torch.randn(1, 8)],
+    )
+    with pytest.raises(UserError, match='the test set has one image'):
+        detector_profile.ProfileHook(passes=3).after_train(runner)
 
 
 @pytest.mark.realdata
