@@ -22,7 +22,7 @@ from selnext_mm.export.graphs import build_graph, preprocessing
 from selnext_mm.export.int8 import float_modules, quantize
 from selnext_mm.export.merge import merge
 from selnext_mm.export.writers import require, write_onnx
-from selnext_mm.inference.heads import use_channels_last
+from selnext_mm.inference.heads import speed_up_heads
 from selnext_mm.inference.loading import deploy
 from selnext_mm.ops.capabilities import has_bfloat16_instructions
 from selnext_mm.runtime.sessions import open_session, openvino_core
@@ -67,7 +67,7 @@ class Subject:
     def deployed(self) -> nn.Module | None:
         """A deployed copy, None where there is nothing to deploy."""
         model = copy.deepcopy(self.model)
-        return model if [*deploy(model), *use_channels_last(model)] else None
+        return model if any([deploy(model), speed_up_heads(model)]) else None
 
     def in_pytorch(self, model: nn.Module) -> Call:
         raise NotImplementedError
@@ -228,7 +228,7 @@ def make_bf16_weights(subject: Subject) -> Call:
         backbone = model.backbone.bfloat16()
         backbone.register_forward_pre_hook(lambda module, args: (args[0].bfloat16(),))
         backbone.register_forward_hook(lambda module, args, maps: tuple(m.float() for m in maps))
-    use_channels_last(model)
+    speed_up_heads(model)
     return in_inference_mode(subject.in_pytorch(model))
 
 

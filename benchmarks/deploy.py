@@ -37,6 +37,7 @@ from selnext_mm.analysis.machine import machine, versions
 from selnext_mm.config_files import find_config
 from selnext_mm.disk import write_json
 from selnext_mm.errors import UserError
+from selnext_mm.process import keep_freed_memory
 
 OURS, THEIRS = 'SELNeXt', 'ConvNeXt'
 MODELS = {'classifier': ClassifierSubject, 'mask-rcnn': DetectorSubject}
@@ -285,6 +286,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.show:
         print(text(read_json(args.show, ('models', 'machine', 'versions'), 'deploy.py')))
         return 0
+    keep_freed_memory()  # as the package's commands do
     print(text(run(args)))
     return 0
 

@@ -9,6 +9,7 @@ import traceback
 from selnext_mm import __version__, register_modules
 from selnext_mm.cli import COMMANDS, WITHOUT_TORCH
 from selnext_mm.errors import UserError
+from selnext_mm.process import keep_freed_memory, wait_briefly
 from selnext_mm.ranks import is_first_process
 from selnext_mm.text import did_you_mean, short
 
@@ -76,17 +77,6 @@ def call(main, argv: list[str]) -> int:
         return 130
 
 
-def wait_passively() -> None:
-    """Let idle OpenMP threads sleep instead of spin, unless the user has set this.
-
-    Otherwise two processes on the same cores slow each other down: in one case 10.3 s per
-    iteration became 0.7 s. It has to be set before torch is loaded.
-    """
-    chosen = ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME')
-    if 'torch' not in sys.modules and not any(name in os.environ for name in chosen):
-        os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'
-
-
 def dispatch(argv: list[str]) -> int:
     if not argv or argv[0] in ('-h', '--help', 'help'):
         print(usage())
@@ -102,7 +92,9 @@ def dispatch(argv: list[str]) -> int:
         )
         return 2
     check_folder_is_there()
-    wait_passively()
+    wait_briefly()
+    if argv[0] != 'serve':  # a server runs for weeks, with images of all sizes
+        keep_freed_memory()
     if argv[0] not in WITHOUT_TORCH:
         register_modules()
     return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])

@@ -208,9 +208,9 @@ def main(argv: list[str] | None = None) -> int:
 
     import uvicorn
 
+    from selnext_mm.process import share_arenas
     from selnext_mm.runtime.sessions import SUFFIXES
     from selnext_mm.serve.app import create_app
-    from selnext_mm.serve.memory import share_arenas
 
     share_arenas()
     model = open_file(args) if args.model.endswith(SUFFIXES) else open_checkpoint(args)

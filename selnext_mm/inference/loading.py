@@ -22,7 +22,7 @@ from selnext_mm.config.walk import tested_dataset
 from selnext_mm.engine.device import adapt_to_device
 from selnext_mm.engine.preflight.weights import read_checkpoint
 from selnext_mm.errors import UserError
-from selnext_mm.inference.heads import use_channels_last
+from selnext_mm.inference.heads import speed_up_heads
 from selnext_mm.ops.capabilities import has_bfloat16_instructions
 from selnext_mm.text import counted, preview
 
@@ -249,7 +249,7 @@ def load_for_inference(
     if deployed:
         deploy(model, dtype)
         if where.type == 'cpu':
-            use_channels_last(model)
+            speed_up_heads(model)
         if dtype == 'bfloat16' and where.type == 'cpu' and not has_bfloat16_instructions():
             print_log(
                 'this processor has no bfloat16 instructions: float32 would be faster', 'current'

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from selnext_mm import __version__
-from selnext_mm.__main__ import call, main, wait_passively
+from selnext_mm.__main__ import call, main
 from selnext_mm.cli import COMMANDS
 from selnext_mm.cli.parser import Parser
 from selnext_mm.errors import UserError
@@ -181,20 +181,6 @@ def test_a_folder_that_may_not_be_looked_into_is_one_message(capsys):
     told = capsys.readouterr().err
     assert 'error: /root/out: Permission denied; give another name' in told
     assert 'or change its permissions' in told
-
-
-@pytest.mark.parametrize(
-    ('chosen', 'expected'), [({}, 'PASSIVE'), ({'OMP_WAIT_POLICY': 'ACTIVE'}, 'ACTIVE')]
-)
-def test_idle_threads_sleep_unless_the_user_has_chosen(chosen, expected, monkeypatch):
-    monkeypatch.delitem(sys.modules, 'torch', raising=False)
-    for name in ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME'):
-        monkeypatch.setenv(name, 'x')
-        monkeypatch.delenv(name)
-    for name, value in chosen.items():
-        monkeypatch.setenv(name, value)
-    wait_passively()
-    assert os.environ['OMP_WAIT_POLICY'] == expected
 
 
 def test_a_working_directory_that_is_gone(tmp_path, monkeypatch, capsys):

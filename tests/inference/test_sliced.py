@@ -54,7 +54,7 @@ def test_the_test_tool_finds_in_slices_what_predict_finds(
     detector, shapes_root, tmp_path, monkeypatch
 ):
     # Another layout sums in another order, which moves scores by more than is allowed below.
-    monkeypatch.setattr(loading, 'use_channels_last', lambda model: [])
+    monkeypatch.setattr(loading, 'speed_up_heads', lambda model: False)
     out, slices = tmp_path / 'r.json', ['--slice', '64', '--overlap', '0.25']
     line = [detector.config, detector.checkpoint, '--data-root', shapes_root, '--out', out]
     line += ['--work-dir', tmp_path / 'work', *slices, '--cfg-options']
