@@ -2,11 +2,14 @@
 
 import copy
 import re
+import time
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process, master_only
+from mmengine.logging import MessageHub
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader, Runner
@@ -46,6 +49,19 @@ def leading_comments(path: Path) -> str:
     return ''.join(takewhile(lambda line: line.startswith('#'), lines))
 
 
+def wait_for_a_free_name(name: str | None, cfg: Config | dict | None) -> None:
+    """Wait until a run that starts now has a name of its own in this process, a second at most.
+
+    mmengine names a run by the second, and runs with the same name share their scalars.
+    """
+    file = getattr(cfg, 'filename', None)
+    stem = name or (Path(file).stem if file else '')
+    while MessageHub.check_instance_created(
+        time.strftime(f'{stem}_%Y%m%d_%H%M%S' if stem else '%Y%m%d_%H%M%S')
+    ):
+        time.sleep(0.02)
+
+
 @RUNNERS.register_module()
 class ConciseRunner(Runner):
     """Stock ``Runner`` with a short log, and a resume that reports what it does.
@@ -70,6 +86,7 @@ class ConciseRunner(Runner):
         self._handed_over: dict[str | None, dict | None] = {}
         # load_from and resume of the config, if --resume has replaced them.
         self.own_start: dict = {}
+        wait_for_a_free_name(kwargs.get('experiment_name'), kwargs.get('cfg'))
         super().__init__(*args, **kwargs)
 
     def hand_over(self, filename: str | None, checkpoint: dict | None) -> None:

@@ -1,6 +1,7 @@
 """Model names for ``selnext-mm train --data``: ``BACKBONE`` or ``DETECTOR/BACKBONE``."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,13 @@ DETECTORS = {
     'cascade_rcnn': ('cascade_rcnn_selnext_fpn', False),
     'cascade_mask_rcnn': ('cascade_mask_rcnn_selnext_fpn', True),
     'retinanet': ('retinanet_selnext_fpn', False),
+}
+# (whether there are three stages, whether masks are learned) -> detector
+RCNNS = {
+    (False, False): 'faster_rcnn',
+    (False, True): 'mask_rcnn',
+    (True, False): 'cascade_rcnn',
+    (True, True): 'cascade_mask_rcnn',
 }
 # Widths of COCO's necks and heads -> widths for small models, and for the smallest, in which a
 # head of width 256 would have half of all weights.
@@ -87,13 +95,41 @@ class ModelName:
         return SLIMMEST if self.backbone.endswith(SMALLEST) else SLIM
 
 
-def parse_model(name: str, task: str) -> ModelName:
+def detector_of(keys: Iterable[str]) -> str | None:
+    """The entry of :data:`DETECTORS` that weights with these names belong to; None if none does."""
+    keys = set(keys)
+    if any(key.startswith('bbox_head.retina_cls.') for key in keys):
+        return 'retinanet'
+    if not any(key.startswith('roi_head.bbox_head.') for key in keys):
+        return None
+    cascade = any(key.startswith('roi_head.bbox_head.0.') for key in keys)
+    masks = any(key.startswith('roi_head.mask_head.') for key in keys)
+    return RCNNS[cascade, masks]
+
+
+def default_detector(backbone: str, task: str, started: str | None = None) -> str | None:
+    """The detector for labels of a task where none was named.
+
+    With weights of a detector ``started``, it is of the same kind, so that they fit.
+    """
+    if task == 'classification':
+        return None
+    masks = task == 'masks'
+    if started == 'retinanet' and not masks:
+        return started
+    if started in RCNNS.values():
+        return RCNNS[started.startswith('cascade'), masks]
+    return RCNNS[not masks and ModelName(None, backbone).slim, masks]
+
+
+def parse_model(name: str, task: str, started: str | None = None) -> ModelName:
     """The model that ``name`` refers to, for labels of a task.
 
     Args:
         name: ``BACKBONE`` or ``DETECTOR/BACKBONE``.
         task: ``classification``, ``boxes`` or ``masks``; if the name has no detector, this
-        selects a classifier, Faster R-CNN or Mask R-CNN.
+        selects a classifier, Faster R-CNN (for a small backbone Cascade R-CNN) or Mask R-CNN.
+        started: the detector whose weights are loaded, see :func:`default_detector`.
 
     Raises:
         UserError: for an unknown name, or a detector that does not fit the labels.
@@ -106,8 +142,7 @@ def parse_model(name: str, task: str) -> ModelName:
             f'stand in front, as in mask_rcnn/{backbone if near else "selnext_t"}'
         )
     if not slash:
-        default = dict(classification=None, boxes='faster_rcnn', masks='mask_rcnn')
-        return ModelName(default[task], backbone)
+        return ModelName(default_detector(backbone, task, started), backbone)
     if detector not in DETECTORS:
         near = did_you_mean(detector, DETECTORS)
         raise UserError(

@@ -22,6 +22,7 @@ from selnext_mm.recipes.models import (
     backbone_config,
     classifier_model,
     detector_model,
+    detector_of,
     has_masks,
     parse_model,
 )
@@ -43,12 +44,14 @@ HEADS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'head.')
 class Start(NamedTuple):
     """What training starts from: weights of a backbone, or of a whole model, or neither.
 
-    ``gates`` is False for a backbone without attention, such as a converted ConvNeXt.
+    ``gates`` is False for a backbone without attention, such as a converted ConvNeXt; ``detector``
+    is the kind of the whole model, if it is a known one.
     """
 
     backbone: str | None = None
     whole: str | None = None
     gates: bool = True
+    detector: str | None = None
 
 
 def start_of(weights: str | None) -> Start:
@@ -57,7 +60,7 @@ def start_of(weights: str | None) -> Start:
         return Start()
     state = state_dict_of(read_checkpoint(weights), weights)
     if any(key.startswith(HEADS) for key in state):
-        return Start(whole=weights)
+        return Start(whole=weights, detector=detector_of(state))
     return Start(backbone=weights, gates=any('.attention.' in key for key in state))
 
 
@@ -97,7 +100,8 @@ def resolve(
     if model is None:
         model = usual['model']
         lines.append(f'model {model}: the default, {where} (name another: {_some_models()})')
-    name = parse_model(model, info.task)
+    start = start_of(options.weights)
+    name = parse_model(model, info.task, start.detector)
     classify = info.task == CLASSIFICATION
     masks = has_masks(name)
     kind = 'classifier' if classify else name.detector
@@ -119,7 +123,6 @@ def resolve(
     if size is None:
         size = usual['classifier' if classify else 'detector']
         lines.append(f'images of {size} pixels: {where} (--image-size)')
-    start = start_of(options.weights)
     started = bool(options.weights)
     epochs = options.epochs
     if epochs is None:

@@ -13,6 +13,7 @@ from selnext_mm.recipes.models import (
     backbone_config,
     classifier_model,
     detector_model,
+    detector_of,
     output_widths,
     parse_model,
     set_classes,
@@ -23,6 +24,9 @@ from selnext_mm.recipes.models import (
     ('name', 'task', 'expected'),
     [
         ('selnext_t', 'boxes', ('faster_rcnn', 'selnext_t')),
+        ('selnext_atto', 'boxes', ('cascade_rcnn', 'selnext_atto')),
+        ('resnet18', 'boxes', ('cascade_rcnn', 'resnet18')),
+        ('selnext_atto', 'masks', ('mask_rcnn', 'selnext_atto')),
         ('selnext_t', 'masks', ('mask_rcnn', 'selnext_t')),
         ('selnext_t', 'classification', (None, 'selnext_t')),
         ('retinanet/na_resnet50', 'boxes', ('retinanet', 'na_resnet50')),
@@ -31,6 +35,41 @@ from selnext_mm.recipes.models import (
 )
 def test_names(name, task, expected):
     assert parse_model(name, task) == ModelName(*expected)
+
+
+@pytest.mark.parametrize(
+    ('keys', 'started', 'boxes', 'masks'),
+    [
+        (('backbone.x',), None, 'cascade_rcnn', 'mask_rcnn'),
+        (('bbox_head.fc.x',), None, 'cascade_rcnn', 'mask_rcnn'),  # another's head
+        (('bbox_head.retina_cls.weight',), 'retinanet', 'retinanet', 'mask_rcnn'),
+        (('roi_head.bbox_head.fc_cls.x',), 'faster_rcnn', 'faster_rcnn', 'mask_rcnn'),
+        (
+            ('roi_head.bbox_head.fc_cls.x', 'roi_head.mask_head.x'),
+            'mask_rcnn',
+            'faster_rcnn',
+            'mask_rcnn',
+        ),
+        (
+            ('roi_head.bbox_head.0.fc_cls.x',),
+            'cascade_rcnn',
+            'cascade_rcnn',
+            'cascade_mask_rcnn',
+        ),
+        (
+            ('roi_head.bbox_head.0.fc_cls.x', 'roi_head.mask_head.0.x'),
+            'cascade_mask_rcnn',
+            'cascade_rcnn',
+            'cascade_mask_rcnn',
+        ),
+    ],
+)
+def test_weights_of_a_detector_choose_it(keys, started, boxes, masks):
+    assert detector_of(keys) == started
+    assert parse_model('selnext_yocto', 'boxes', started).detector == boxes
+    assert parse_model('selnext_yocto', 'masks', started).detector == masks
+    assert parse_model('selnext_yocto', 'classification', started).detector is None
+    assert parse_model('retinanet/selnext_yocto', 'boxes', started).detector == 'retinanet'
 
 
 @pytest.mark.parametrize(

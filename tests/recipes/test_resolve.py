@@ -18,9 +18,9 @@ pytest.importorskip('mmpretrain', reason='needs mmpretrain')
 @pytest.mark.parametrize(
     ('labels', 'model', 'kind', 'metric'),
     [
-        ('boxes', None, 'FasterRCNN', 'coco/bbox_mAP'),
+        ('boxes', None, 'CascadeRCNN', 'coco/bbox_mAP'),
         ('boxes', 'retinanet/resnet18', 'RetinaNet', 'coco/bbox_mAP'),
-        ('boxes', 'cascade_rcnn/selnext_atto', 'CascadeRCNN', 'coco/bbox_mAP'),
+        ('boxes', 'faster_rcnn/selnext_atto', 'FasterRCNN', 'coco/bbox_mAP'),
         ('masks', 'selnext_atto', 'MaskRCNN', 'coco/segm_mAP'),
         ('masks', 'cascade_mask_rcnn/convnext_atto', 'CascadeRCNN', 'coco/segm_mAP'),
         ('masks', 'faster_rcnn/patnet_t0', 'FasterRCNN', 'coco/bbox_mAP'),
@@ -99,10 +99,14 @@ def test_options_out_of_range(boxes, values, words):
 def test_weights_of_a_backbone_and_of_a_detector(boxes, tmp_path):
     import torch
 
-    for key, place in (('backbone.x', 'backbone'), ('roi_head.x', 'all')):
+    for key, place, kind in (
+        ('backbone.x', 'backbone', 'CascadeRCNN'),
+        ('roi_head.bbox_head.x', 'all', 'FasterRCNN'),  # not the default: it would not fit
+    ):
         path = tmp_path / f'{place}.pth'
         torch.save(dict(state_dict={key: torch.ones(1)}), path)
         cfg, lines = resolve(boxes, 'selnext_atto', Options(weights=str(path)))
+        assert cfg.model.type == kind
         assert cfg.load_from == (str(path) if place == 'all' else None)
         init = cfg.model.backbone.get('init_cfg')
         assert (init.checkpoint if init else None) == (str(path) if place != 'all' else None)
