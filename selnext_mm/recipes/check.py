@@ -143,7 +143,23 @@ def check_data(
         on_image = progress('duplicates', sum(map(len, images_of.values())))
         found = duplicated_images(images_of, workers, on_image)
         result.duplicates, result.duplicate_lines = found
+        if found[0] and not images:
+            report_unreadable(reports, found[0].unreadable)
     return result
+
+
+def report_unreadable(reports: list[Report], unreadable: Sequence[str]) -> None:
+    """Add an error to each of ``reports`` whose images are among the ``unreadable``."""
+    for report in reports:
+        found = sorted(set(map(str, report.paths)).intersection(unreadable))
+        if found:
+            report.add(
+                'error',
+                'unreadable',
+                f'{len(found)} of {len(report.paths)} images cannot be used',
+                'Fetch them again or remove their records',
+                [f'{path} cannot be read' for path in found],
+            )
 
 
 def refuse_foreign(source: str | Path, labels: bool, of_labels: dict, of_config: dict) -> None:

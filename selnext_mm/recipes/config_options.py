@@ -143,6 +143,10 @@ def _stretch(node: Any, stretched: Any) -> None:
             node[key] = sorted({stretched(item) for item in value})
         elif isinstance(value, int):
             node[key] = stretched(value)
+    begin, end = node.get('begin') or 0, node.get('end')
+    if str(node.get('type')).endswith('LinearLR') and isinstance(end, int) and end - begin < 2:
+        # mmengine's LinearLR takes end - begin - 1 steps: over one epoch the lr would never rise.
+        node['convert_to_iter_based'] = True
 
 
 def _optimizer(cfg: Config, option: str) -> Any:

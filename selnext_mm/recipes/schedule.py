@@ -37,13 +37,17 @@ def schedule_config(
     """Optimizer, schedule and hooks for ``images`` training images.
 
     The lr rises from 1 % for a tenth of the run, at most 500 iterations, then falls to 0 along a
-    cosine. ``metric`` chooses the best checkpoint and, with ``patience``, stops the run. The
+    cosine. A run of less than 15 iterations has no warm-up.
+
+    ``metric`` chooses the best checkpoint and, with ``patience``, stops the run. The
     gradient's norm is clipped at ``clip_grad``, by default at :data:`CLIP_GRAD`; 0 clips nothing.
     """
     clip_grad = CLIP_GRAD if clip_grad is None else clip_grad
     weight_decay = WEIGHT_DECAY if weight_decay is None else weight_decay
     iterations = max(1, math.ceil(images / batch)) * epochs
-    warmup = max(1, min(MOST_WARMUP, round(WARMUP * iterations)))
+    warmup = min(MOST_WARMUP, round(WARMUP * iterations))
+    # mmengine's LinearLR takes end - begin - 1 steps: with an end of 1 the lr would never rise.
+    rising = [dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warmup)]
     interval = math.ceil(epochs / VALIDATIONS)
     hooks = []
     if images < SMALL_SET:
@@ -71,7 +75,7 @@ def schedule_config(
             clip_grad=dict(max_norm=clip_grad) if clip_grad else None,
         ),
         param_scheduler=[
-            dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warmup),
+            *(rising if warmup > 1 else []),
             dict(
                 type='CosineAnnealingLR',
                 by_epoch=True,

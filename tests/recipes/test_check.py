@@ -9,7 +9,7 @@ import selnext_mm
 from selnext_mm.__main__ import main
 from selnext_mm.errors import UserError
 from selnext_mm.recipes.check import check_data, is_labels
-from tests.datasets.formats.writers import SMALL, WRITERS
+from tests.datasets.formats.writers import SMALL, WRITERS, picture
 
 pytest.importorskip('mmdet', reason='needs mmdet')
 
@@ -45,6 +45,20 @@ def test_an_image_in_two_splits_is_told(tmp_path, capsys):
     text = capsys.readouterr().out
     assert '1 group of duplicate images in two splits' in text
     assert 'train train_000.png, val val_000.png (0 of 256 bits differ)' in text
+
+
+@pytest.mark.parametrize('images', [False, True])
+def test_a_damaged_image_is_found_once(images, tmp_path):
+    pytest.importorskip('imagehash', reason='pip install -r requirements/formats.txt runs this')
+    folder = WRITERS['coco2017'](SMALL, tmp_path / 'coco')
+    damaged = next(folder.rglob('val_000.png'))
+    picture(64, 48).save(damaged, 'JPEG')  # the conversion reads no more than a JPEG's header
+    damaged.write_bytes(damaged.read_bytes()[:-900])
+    result = check_data(folder, images=images)
+    assert result.errors == 1
+    (found,) = [f for report in result.reports for f in report.findings if f.level == 'error']
+    assert f'1 of {len(SMALL["val"]["images"])} images cannot be used' in found.text
+    assert str(damaged) in str(found.examples)
 
 
 def test_what_is_labels_and_what_a_config(tmp_path):

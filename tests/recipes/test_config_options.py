@@ -46,6 +46,17 @@ def test_the_end_of_a_schedule_stays_the_end_of_the_run():
     assert [n for _, n in iter_schedulers(single)][1]['milestones'] == [1]
 
 
+@pytest.mark.parametrize(
+    ('epochs', 'converted'), [(600, False), (250, False), (60, True), (1, True)]
+)
+def test_a_warm_up_shorter_than_an_epoch_still_rises(epochs, converted):
+    """mmengine's LinearLR over one epoch keeps its first rate for the whole run."""
+    cfg, _ = changed('cls/mobilenet_v3_l_se_in1k.py', epochs=epochs)
+    warmup = next(node for _, node in iter_schedulers(cfg) if node['type'] == 'LinearLR')
+    assert bool(warmup.get('convert_to_iter_based')) == converted
+    assert warmup['end'] >= (1 if converted else 2)
+
+
 def test_the_lr_follows_the_batch_unless_it_is_named():
     cfg, lines = changed(DETECTOR, batch_size=4)
     assert cfg.train_dataloader.batch_size == 4

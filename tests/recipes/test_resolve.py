@@ -7,9 +7,11 @@ import pytest
 from selnext_mm.config.build import build_model
 from selnext_mm.config.load import load_config
 from selnext_mm.config.walk import iter_datasets
+from selnext_mm.datasets.formats import find_dataset
 from selnext_mm.errors import UserError
 from selnext_mm.recipes import Options, resolve
 from selnext_mm.recipes.resolve import write_config
+from tests.datasets.formats.writers import SMALL, write_voc
 
 pytest.importorskip('mmdet', reason='needs mmdet')
 pytest.importorskip('mmpretrain', reason='needs mmpretrain')
@@ -94,6 +96,16 @@ def test_ap_of_each_class_is_evaluated_up_to_a_hundred(boxes, folders):
 def test_options_out_of_range(boxes, values, words):
     with pytest.raises(UserError, match=words):
         resolve(boxes, 'selnext_atto', Options(**values))
+
+
+def test_the_config_names_folders_from_the_root(tmp_path, monkeypatch):
+    """So that it is the same run from any working directory."""
+    write_voc(SMALL, tmp_path / 'boxes')
+    (tmp_path / 'below').mkdir()
+    monkeypatch.chdir(tmp_path / 'below')
+    cfg, _ = resolve(find_dataset('../boxes'), 'resnet18', Options(image_size=64))
+    images = cfg.train_dataloader.dataset.data_prefix.img
+    assert images == str(tmp_path / 'boxes' / 'JPEGImages')
 
 
 def test_weights_of_a_backbone_and_of_a_detector(boxes, tmp_path):

@@ -1,7 +1,8 @@
 """The rules of docs/recipes.md for one's own labels."""
 
 import pytest
-from mmengine.registry import HOOKS
+import torch
+from mmengine.registry import HOOKS, PARAM_SCHEDULERS
 
 import selnext_mm.engine.hooks.early_stopping  # noqa: F401 - registers the hook
 from selnext_mm.recipes.resolve import default_epochs
@@ -31,6 +32,29 @@ def test_the_schedule_stretches_with_the_epochs(epochs):
     assert warmup['end'] == min(500, 10 * epochs)  # a tenth of 100 iterations an epoch
     assert cfg['train_cfg']['val_interval'] == -(-epochs // 10)
     assert cfg['default_hooks']['checkpoint']['interval'] == cfg['train_cfg']['val_interval']
+
+
+@pytest.mark.parametrize('iterations', [1, 5, 14, 15, 30, 200])
+def test_the_lr_reaches_the_one_given(iterations):
+    """Of runs of every length: mmengine's LinearLR over one iteration never rises."""
+    cfg = schedule_config(2 * iterations, 2, 1, 1e-3, 'coco/bbox_mAP', 0, 1.0)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1e-3)
+    schedulers = []
+    for node in cfg['param_scheduler']:
+        node = dict(node)
+        if node.pop('convert_to_iter_based', False):
+            kind = PARAM_SCHEDULERS.get(node.pop('type'))
+            built = kind.build_iter_from_epoch(optimizer, epoch_length=iterations, **node)
+        else:
+            built = PARAM_SCHEDULERS.build(dict(node, optimizer=optimizer))
+        schedulers.append(built)
+    rates = []
+    for _ in range(iterations):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert max(rates) > 0.9e-3
 
 
 def test_patience_counts_evaluations():

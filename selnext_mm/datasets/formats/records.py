@@ -1,5 +1,6 @@
 """What the readers of label formats return, and what :func:`find_dataset` returns."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -164,12 +165,13 @@ class DatasetInfo:
         ``fields`` (``pipeline``, ``filter_cfg``, ...) are added to it.
         """
         found = self.splits[split]
+        images = os.path.abspath(found.image_root)  # the config is read from other folders, too
         common = dict(ann_file=str(found.annotations), metainfo=dict(classes=self.classes))
         if self.task == CLASSIFICATION:
-            return dict(type='CustomDataset', data_prefix=str(found.image_root), **common, **fields)
+            return dict(type='CustomDataset', data_prefix=images, **common, **fields)
         return dict(
             type='CocoDataset',
-            data_prefix=dict(img=str(found.image_root)),
+            data_prefix=dict(img=images),
             test_mode=split != 'train',
             **common,
             **fields,

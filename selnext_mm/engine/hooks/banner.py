@@ -63,9 +63,11 @@ def load_warning(device: str) -> str | None:
     load = os.getloadavg()[0] if hasattr(os, 'getloadavg') else 0.0
     if device != 'cpu' or load < CROWDED * cores:
         return None
+    fewer = max(1, cores // 2)
     return (
-        f'the load of this machine is {load:.1f} on {counted(cores, "core")}: programs '
-        f'share them, and each gets slower. OMP_NUM_THREADS={max(1, cores // 2)} often helps both'
+        f'the load of this machine is {load:.1f} on {counted(cores, "core")}: programs share '
+        'them, and each gets slower'
+        + (f'. OMP_NUM_THREADS={fewer} often helps both' if torch.get_num_threads() > fewer else '')
     )
 
 

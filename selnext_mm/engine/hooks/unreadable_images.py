@@ -47,6 +47,8 @@ class GuardedLoad:
         except Exception as error:
             reason = getattr(error, 'strerror', None) or str(error) or type(error).__name__
             reason = ' '.join(reason.split()).replace(str(path), 'it')
+            if reason == 'failed to load image: it':  # mmcv's, of what OpenCV does not decode
+                reason = 'it cannot be decoded'
         else:
             reason = 'the loader returned nothing' if loaded is None else ''
             if loaded is not None and self.sizes and loaded.get('img') is not None:

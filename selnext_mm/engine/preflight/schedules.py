@@ -28,6 +28,14 @@ def _inside(place: str, node: Mapping, length: int, unit: str) -> Iterator[str]:
             f'{place}: {kind} takes {whole} {unit}s ({begin} to {end}) with T_max={period}: the lr '
             f'{what}; set {place}.T_max={whole}'
         )
+    factor = node.get('start_factor', 1 / 3)
+    converted = node.get('by_epoch', True) and node.get('convert_to_iter_based')
+    if kind == 'LinearLR' and ends and end - begin == 1 and factor < 1 and not converted:
+        yield (
+            f'{place}: LinearLR over one {unit} ({begin} to {end}) takes no step: the lr stays at '
+            f'{factor:g} of the one given for the whole run; set {place}.end={begin + 2} or more'
+            + (f', or {place}.convert_to_iter_based=True' if unit == 'epoch' else '')
+        )
     step = node.get('step_size') if kind == 'StepLR' else None
     if type(step) is int and begin + step >= length:
         yield (
@@ -70,7 +78,7 @@ def schedule_warnings(cfg: Config, epochs: int, iterations: int) -> list[str]:
                 found.append(
                     f'{place}: the warm-up takes {end} of the {length} {unit}s of the run '
                     f'({end / length:.0%}), so that the lr is hardly ever the one given; shorten '
-                    f'it: --cfg-options {place}.end={max(1, length // 20)}'
+                    f'it: --cfg-options {place}.end={max(2, length // 20)}'
                 )
         elif kind.endswith('LR') and end is not None and end != length:
             others = [n for _, n in nodes if n is not node]

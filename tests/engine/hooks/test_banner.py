@@ -4,6 +4,7 @@ import os
 from types import SimpleNamespace
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from selnext_mm.config.summary import schedule_line
@@ -27,7 +28,11 @@ def test_the_lr_is_the_one_that_is_used(enable, lr):
 def test_a_crowded_machine_is_told(monkeypatch):
     cores = len(os.sched_getaffinity(0))
     monkeypatch.setattr(os, 'getloadavg', lambda: (2.0 * cores, 0, 0))
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: cores)
     assert f'on {cores} cores' in load_warning('cpu')
+    assert ('OMP_NUM_THREADS' in load_warning('cpu')) == (cores > 1)
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 1)
+    assert 'OMP_NUM_THREADS' not in load_warning('cpu')
     assert load_warning('cuda') is None
     monkeypatch.setattr(os, 'getloadavg', lambda: (0.5 * cores, 0, 0))
     assert load_warning('cpu') is None

@@ -181,7 +181,7 @@ def test_what_a_decoder_raises_is_a_skipped_sample(tmp_path):
     assert load(dict(img_path='a.jpg')) is None
     assert GuardedLoad(lambda results: None, record)(dict(img_path='b.jpg')) is None
     assert record.read_text() == (
-        'a.jpg\tfailed to load image: it\nb.jpg\tthe loader returned nothing\n'
+        'a.jpg\tit cannot be decoded\nb.jpg\tthe loader returned nothing\n'
     )
     with pytest.raises(UserError, match=r'a\.jpg cannot be read'):
         GuardedLoad(broken)(dict(img_path='a.jpg'))

@@ -30,6 +30,8 @@ WARM_UP = dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end
             'takes 15 epochs (5 to 20) with T_max=40: the lr never reaches its end; set '
             'param_scheduler.0.T_max=15',
         ),
+        (dict(WARM_UP, end=1), 5, 365, 'stays at 0.001 of the one given for the whole run; set'),
+        (dict(type='LinearLR', end=1), 12, 1200, 'or param_scheduler.0.convert_to_iter_based=True'),
         (dict(type='StepLR', step_size=30), 12, 1200, 'StepLR lowers the lr after 30 epochs'),
         (dict(type='ExponentialLR', gamma=0.9, begin=30), 12, 1200, 'begins at epoch 30'),
         (dict(type='mmengine.PolyLR', end=100, by_epoch=False), 1, 50, 'PolyLR ends at iteration'),
@@ -41,6 +43,8 @@ def test_what_does_not_fit_is_told(scheduler, epochs, iterations, words):
 
 
 def test_what_fits_is_not():
+    one = dict(type='LinearLR', start_factor=0.1, end=1, convert_to_iter_based=True)
+    assert schedule_warnings(Config(dict(param_scheduler=[one])), 12, 1200) == []
     for name, epochs in (('mask_rcnn/selnext_t_3x_coco.py', 36), ('cls/selnext_t_in1k.py', 300)):
         assert schedule_warnings(load_config(name), epochs, epochs * 7000) == []
     assert schedule_warnings(Config({}), 3, 100) == []
