@@ -43,12 +43,13 @@ class Comparison:
 
     @property
     def class_layers(self) -> list[str]:
-        """Misshapen tensors that differ only in their number of outputs: other classes' heads."""
-        return [
-            k
-            for k, (file, own) in self.misshapen.items()
-            if file[1:] == own[1:] and own and not k.startswith('backbone.')
-        ]
+        """Misshapen tensors that differ only in their number of outputs: other classes' heads.
+
+        None, if another one outside the backbone has other inputs: then widths differ.
+        """
+        shapes = {k: v for k, v in self.misshapen.items() if not k.startswith('backbone.')}
+        alike = all(file[1:] == own[1:] and own for file, own in shapes.values())
+        return list(shapes) if alike else []
 
     def share(self, prefix: str = '') -> float:
         """Loaded share of the counted tensors whose names start with ``prefix``."""

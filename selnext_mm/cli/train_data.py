@@ -10,7 +10,7 @@ from selnext_mm.datasets.formats import FORMATS
 from selnext_mm.datasets.formats.stratify import FRACTION
 from selnext_mm.disk import check_folder
 from selnext_mm.engine.distributed.processes import in_process_group, start_processes
-from selnext_mm.recipes.resolve import CLASSIFIER_BATCHES, CLASSIFIER_FACTOR, DEFAULTS, EPOCHS
+from selnext_mm.recipes.resolve import CLASSIFIER_BATCHES, DEFAULTS, EPOCHS
 from selnext_mm.recipes.schedule import BASE_BATCH, CLASSIFIER_BATCH, FINE_TUNING_LR, SCRATCH_LR
 
 EPILOG = """Models: selnext_{yocto,atto,femto,pico,nano,t,s,b,l}, convnext_*,
@@ -49,8 +49,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         type=int,
         metavar='N',
         help=f'passes over the training images; default: {fewest} to {most}, so that about '
-        f'{either("images")} images are seen in all, {CLASSIFIER_FACTOR} times as many by a '
-        'classifier, half as many with --weights',
+        f'{either("images")} images are seen in all, by a classifier {either("classified")}; half '
+        'as many with --weights',
     )
     add(
         '--batch-size',

@@ -50,6 +50,10 @@ def _expand(entry: str | Path) -> list[ImageFile]:
         if not inside:
             raise UserError(f'no images ({", ".join(IMAGE_SUFFIXES)}) in {path}')
         return [ImageFile(p, p.relative_to(path).as_posix()) for p in inside]
+    if not path.suffix and not path.exists() and not glob.has_magic(str(path)):
+        raise UserError(
+            f'{path}: no such file or folder; check the path (working directory: {Path.cwd()})'
+        )
     # The name of an existing file may have brackets or stars.
     if path.exists() or not glob.has_magic(str(path)):
         return [ImageFile(path, path.name)]

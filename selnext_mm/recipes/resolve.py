@@ -29,13 +29,27 @@ from selnext_mm.recipes.models import (
 from selnext_mm.recipes.options import Options
 from selnext_mm.text import counted
 
-# Defaults with an accelerator and without one.
+# Defaults with an accelerator and without one: model, batch, sizes of images for a detector and a
+# classifier, and how many images these are trained on in all.
 DEFAULTS: dict[str, dict[str, Any]] = {
-    'cuda': dict(model='selnext_t', batch=8, detector=640, classifier=224, images=40_000),
-    'cpu': dict(model='selnext_atto', batch=2, detector=320, classifier=96, images=3_600),
+    'cuda': dict(
+        model='selnext_t',
+        batch=8,
+        detector=640,
+        images=40_000,
+        classifier=224,
+        classified=400_000,
+    ),
+    'cpu': dict(
+        model='selnext_atto',
+        batch=2,
+        detector=448,
+        images=2_900,
+        classifier=96,
+        classified=36_000,
+    ),
 }
 EPOCHS = (12, 300)  # minimum and maximum of the default
-CLASSIFIER_FACTOR = 10  # a classifier sees this many times more (smaller) images in the same time
 CLASSIFIER_BATCHES = 8  # and this many times more per batch
 FINE_TUNING_SHARE = 0.5  # of the number of epochs from random weights
 HEADS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'head.')
@@ -126,7 +140,7 @@ def resolve(
     started = bool(options.weights)
     epochs = options.epochs
     if epochs is None:
-        seen = usual['images'] * (CLASSIFIER_FACTOR if classify else 1)
+        seen = usual['classified' if classify else 'images']
         seen *= FINE_TUNING_SHARE if started else 1
         epochs = default_epochs(images, seen)
         lines.append(

@@ -35,6 +35,14 @@ def test_the_sentence_names_the_numbers_of_classes():
     assert 'missing: backbone.b, norm0' in text
 
 
+def test_other_widths_are_no_other_classes():
+    own = tensors(head__shared=(256, 64), head__fc_cls=(4, 256))
+    result = compare(own, tensors(head__shared=(128, 64), head__fc_cls=(4, 128)))
+    assert result.class_layers == []
+    assert 'classes' not in result.sentence('M', 'f.pth')
+    assert 'of another shape: head.shared, head.fc_cls' in result.sentence('M', 'f.pth')
+
+
 def test_a_whole_checkpoint_has_nothing_to_say():
     assert compare(OWN, OWN).sentence('M', 'f') == 'M: loaded 4 of 4 tensors from f'
 

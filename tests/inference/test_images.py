@@ -48,6 +48,11 @@ def test_a_missing_file_stays_to_be_reported(pictures):
     assert why_unreadable(image.path) == 'no such file'
 
 
+def test_a_missing_folder_is_an_error(pictures):
+    with pytest.raises(UserError, match=r'pictures_: no such file or folder; check the path'):
+        list_images([pictures, f'{pictures}_'])
+
+
 def test_each_kind_of_damage_is_named(broken):
     assert 'truncated' in why_unreadable(broken / 'cut.jpg')
     assert why_unreadable(broken / 'empty.png') == 'empty'
