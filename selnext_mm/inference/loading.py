@@ -89,12 +89,12 @@ def load_strictly(model: nn.Module, state: dict, what: str) -> None:
     missing = [k for k in own if k not in state]
     extra = [k for k in state if k not in own]
     other = [k for k in state if k in own and state[k].shape != own[k].shape]
-    if missing or extra or other:
-        shown = ', '.join([*missing[:2], *other[:2], *extra[:2]])
+    kinds = {'missing': missing, 'of another shape': other, 'not in the model': extra}
+    if wrong := [f'{len(k)} are {how} ({preview(k, 2)})' for how, k in kinds.items() if k]:
         raise UserError(
-            f'{what} is not a checkpoint of this model: of {len(own)} tensors {len(missing)} are '
-            f'missing and {len(other)} have another shape, and {len(extra)} do not belong to it '
-            f'({shown}, ...). Use the config that trained it (a copy lies beside every checkpoint)'
+            f'{what} is not a checkpoint of this model with its {len(own)} tensors: '
+            f'{", ".join(wrong)}. Use the config that trained it (a copy lies beside every '
+            'checkpoint)'
         )
     check_finite(own, state, what)
     model.load_state_dict(state)

@@ -280,7 +280,7 @@ def test_left_over_tensors_are_refused(models, pictures, tmp_path, capsys):
     """A model without its attention would load the rest, and give other numbers."""
     (plain, _), (_, seln) = models
     assert main(arguments('feature-distance', [(plain, seln)], pictures, tmp_path)) == 2
-    assert 'do not belong to it' in capsys.readouterr().err
+    assert 'are not in the model (' in capsys.readouterr().err
 
 
 COLOUR = (40, 90, 200)  # red, green, blue
