@@ -308,7 +308,7 @@ ARGUMENTS = {
         lambda room: (one_picture(room), room.write('m.onnx', b'\x08\x08\x12')),
     ),
     'score of predict above one': Case(f'{PREDICT} --score-thr 2', ('--score-thr 2',)),
-    'prediction of nothing': Case(PREDICT, ('the image cannot be read',)),
+    'prediction of nothing': Case(PREDICT, ('pictures: no such file or folder',)),
     'predictions into a file': Case(
         PREDICT, ('out',), lambda room: (one_picture(room), room.write('out'))
     ),
