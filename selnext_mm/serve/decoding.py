@@ -25,7 +25,9 @@ def check_type(content_type: str | None, encoding: str | None = None) -> None:
     kind = (content_type or '').partition(';')[0].strip().lower()
     if kind not in ACCEPTED:
         raise RefusedError(
-            415, f'Content-Type {short(kind) or "is missing"}; send the bytes of {KINDS}'
+            415,
+            f'Content-Type {short(kind) or "is missing"}; send the bytes of {KINDS}, and name it in '
+            'that header',
         )
 
 
