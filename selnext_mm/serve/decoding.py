@@ -26,8 +26,8 @@ def check_type(content_type: str | None, encoding: str | None = None) -> None:
     if kind not in ACCEPTED:
         raise RefusedError(
             415,
-            f'Content-Type {short(kind) or "is missing"}; send the bytes of {KINDS}, and name it in '
-            'that header',
+            f'Content-Type {short(kind) or "is missing"}; send the bytes of {KINDS}, and name '
+            'it in that header',
         )
 
 
