@@ -3,9 +3,9 @@
 
 usage: dev/chaos.py [--kills 100] [--processes 2] [--seed 0] [--work-dir DIR] [--out FILE.json]
 
-Each life is a process of its own, forked from one that has imported everything. Half of the kills
-come at a random time after the start, half at a random time after a checkpoint began to be
-written. With ``--processes 2`` one of the two is killed, and the other soon after it, unless it
+Each life is a process of its own, forked from one that has imported everything. A quarter of
+the kills come at a random time after the start, a quarter after the first iteration, and half after
+a checkpoint began to be written. With ``--processes 2`` one of the two is killed, and the other soon after it, unless it
 has ended by itself. When a training reaches its end, its weights are compared with those of a
 training that nobody interrupted, and the next one begins. Exit status 0 if nothing was lost beyond
 the interval of the checkpoints, no damaged checkpoint was met and all final weights are equal, bit
@@ -29,6 +29,7 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 CONFIG = 'mask_rcnn/selnext_atto_shapes.py'
 VAL_IMAGES, SIDE, BATCH = 4, 96, 2
+START, TRAINING = 0.25, 0.5  # below: a kill is timed from the start, from an iteration
 
 
 @dataclass
@@ -93,6 +94,7 @@ class Chaos:
         self.data = self.root / 'data'
         self.reached = RawValue('i', 0)  # last iteration whose update is done
         self.life = args.life or 0.0  # seconds
+        self.training = 0.0  # seconds of a life from the end of its first iteration
 
     def train(self, folder: Path, rank: int) -> int:
         """One process of a life: train until the end or until the kill."""
@@ -192,19 +194,22 @@ class Chaos:
 
     def moment(self, folder: Path):
         """A function of time that says when to kill."""
-        begun = time.monotonic()
-        if self.random.random() < 0.5:
+        begun, before, old = time.monotonic(), self.reached.value, set(unfinished(folder))
+        kind = self.random.random()
+        if kind < START:
             end = begun + self.random.uniform(0, self.life)
             return lambda: time.monotonic() > end
-        old, delay = set(unfinished(folder)), self.random.uniform(0, 0.3)
+        # Not counted from the start: how much of a life that takes depends on the machine.
+        delay = self.random.uniform(0, self.training if kind < TRAINING else 0.3)
         seen = []
 
-        def writing() -> bool:
-            if not seen and set(unfinished(folder)) - old:
+        def passed() -> bool:
+            trained = self.reached.value > before
+            if not seen and (trained if kind < TRAINING else set(unfinished(folder)) - old):
                 seen.append(time.monotonic() + delay)
             return bool(seen) and time.monotonic() > seen[0]
 
-        return writing
+        return passed
 
     def live(self, folder: Path) -> bool:
         """One life; True if the training reached its end in it."""
@@ -263,9 +268,14 @@ class Chaos:
 
         whole = self.root / 'whole'
         begun = time.monotonic()
-        status = self.wait(self.start(whole), lambda: False)
+        children, first = self.start(whole), begun
+        status = self.wait(children, lambda: self.reached.value > 0)
+        if status is None:
+            first = time.monotonic()
+            status = self.wait(children, lambda: False)
         # A slow or crowded machine needs longer to its first checkpoint.
         self.life = self.args.life or time.monotonic() - begun
+        self.training = time.monotonic() - first
         if status:
             sys.exit(f'the uninterrupted training ended with status {status}: {whole}/lives.txt')
         print(f'uninterrupted: {self.reached.value} iterations', flush=True)
