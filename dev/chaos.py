@@ -4,12 +4,12 @@
 usage: dev/chaos.py [--kills 100] [--processes 2] [--seed 0] [--work-dir DIR] [--out FILE.json]
 
 Each life is a process of its own, forked from one that has imported everything. A quarter of
-the kills come at a random time after the start, a quarter after the first iteration, and half after
-a checkpoint began to be written. With ``--processes 2`` one of the two is killed, and the other soon after it, unless it
-has ended by itself. When a training reaches its end, its weights are compared with those of a
-training that nobody interrupted, and the next one begins. Exit status 0 if nothing was lost beyond
-the interval of the checkpoints, no damaged checkpoint was met and all final weights are equal, bit
-for bit.
+the kills come at a random time after the start, a quarter after the first iteration, and half
+after a checkpoint began to be written. With ``--processes 2`` one of the two is killed, and the
+other soon after it, unless it has ended by itself. When a training reaches its end, its weights are
+compared with those of a training that nobody interrupted, and the next one begins. Exit status 0 if
+nothing was lost beyond the interval of the checkpoints, no damaged checkpoint was met and all final
+weights are equal, bit for bit.
 """
 
 import argparse
