@@ -268,11 +268,10 @@ class Chaos:
 
         whole = self.root / 'whole'
         begun = time.monotonic()
-        children, first = self.start(whole), begun
+        children = self.start(whole)
         status = self.wait(children, lambda: self.reached.value > 0)
-        if status is None:
-            first = time.monotonic()
-            status = self.wait(children, lambda: False)
+        first = time.monotonic()
+        status = self.wait(children, lambda: False) if status is None else status
         # A slow or crowded machine needs longer to its first checkpoint.
         self.life = self.args.life or time.monotonic() - begun
         self.training = time.monotonic() - first
@@ -310,11 +309,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--epochs', type=int, default=4, help='default: 4')
     parser.add_argument('--images', type=int, default=24, help='in batches of 2; default: 24')
     parser.add_argument('--every-iters', type=int, default=5, help='checkpoint interval')
-    parser.add_argument(
-        '--life',
-        type=float,
-        help='longest life in seconds; default: what the uninterrupted training takes',
-    )
+    parser.add_argument('--life', type=float, help='longest, s; default: that of an unharmed one')
     parser.add_argument('--work-dir', default='work_dirs/chaos', help='is emptied first')
     parser.add_argument('--out', help='write the report to this JSON file')
     return parser.parse_args()

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from selnext_mm.config.load import load_config, set_data_root
 from selnext_mm.datasets.check.config import check_config
 from selnext_mm.datasets.check.findings import Report, table_lines
-from selnext_mm.datasets.check.image_files import check_images
+from selnext_mm.datasets.check.image_files import add_unreadable, check_images
 from selnext_mm.datasets.duplicates import DuplicateGroup, Duplicates, find_duplicates
 from selnext_mm.datasets.formats import find_dataset
 from selnext_mm.datasets.formats.coco_files import looks_like_coco
@@ -144,22 +144,11 @@ def check_data(
         found = duplicated_images(images_of, workers, on_image)
         result.duplicates, result.duplicate_lines = found
         if found[0] and not images:
-            report_unreadable(reports, found[0].unreadable)
+            for report in reports:
+                unread = sorted(set(map(str, report.paths)).intersection(found[0].unreadable))
+                lines = [f'{path} cannot be read' for path in unread]
+                add_unreadable(report, len(report.paths), lines)
     return result
-
-
-def report_unreadable(reports: list[Report], unreadable: Sequence[str]) -> None:
-    """Add an error to each of ``reports`` whose images are among the ``unreadable``."""
-    for report in reports:
-        found = sorted(set(map(str, report.paths)).intersection(unreadable))
-        if found:
-            report.add(
-                'error',
-                'unreadable',
-                f'{len(found)} of {len(report.paths)} images cannot be used',
-                'Fetch them again or remove their records',
-                [f'{path} cannot be read' for path in found],
-            )
 
 
 def refuse_foreign(source: str | Path, labels: bool, of_labels: dict, of_config: dict) -> None:

@@ -181,6 +181,18 @@ def glance(report: Report) -> None:
     odd.finish(report, len(paths))
 
 
+def add_unreadable(report: Report, total: int, unreadable: list[str]) -> None:
+    """Add a finding on ``unreadable`` images, each a path with the reason, if there are any."""
+    if unreadable:
+        report.add(
+            'error',
+            'unreadable',
+            f'{len(unreadable)} of {total} images cannot be used',
+            'Fetch them again or remove their records',
+            unreadable,
+        )
+
+
 def check_images(
     report: Report, on_image: Callable[[], object] = lambda: None, workers: int | None = None
 ) -> None:
@@ -206,14 +218,7 @@ def check_images(
                 w, h = wanted
                 other_size.append(f'{path} is {found[0]} x {found[1]}, annotated {w:g} x {h:g}')
     odd.finish(report, len(paths))
-    if unreadable:
-        report.add(
-            'error',
-            'unreadable',
-            f'{len(unreadable)} of {len(paths)} images cannot be used',
-            'Fetch them again or remove their records',
-            unreadable,
-        )
+    add_unreadable(report, len(paths), unreadable)
     if other_size:
         remedy = 'Boxes and masks would be misplaced; annotate the files that are there'
         if turned == len(other_size):
