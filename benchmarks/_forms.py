@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _file_process import FileProcess, Task
 from _models import Logits, UnavailableError, relative_error
 from mmengine.config import Config
 from torch import nn
@@ -25,7 +26,7 @@ from selnext_mm.export.writers import require, write_onnx
 from selnext_mm.inference.heads import speed_up_heads
 from selnext_mm.inference.loading import deploy
 from selnext_mm.ops.capabilities import has_bfloat16_instructions
-from selnext_mm.runtime.sessions import open_session, openvino_core
+from selnext_mm.runtime.sessions import openvino_core
 
 Call = Callable[[], Any]
 
@@ -42,6 +43,8 @@ class Subject:
         calibration: images that the ranges of int8 are taken from.
         folder: for files, which are written when they are first asked for.
     """
+
+    pastes = False
 
     def __init__(
         self,
@@ -76,9 +79,9 @@ class Subject:
         """What a file takes for (N, H, W, 3) uint8 images."""
         raise NotImplementedError
 
-    def finish(self, found: dict[str, np.ndarray]) -> Any:
-        """What PyTorch's call gives, from the outputs of a file."""
-        raise NotImplementedError
+    def finish(self, found: dict) -> Any:
+        """What PyTorch's call gives, from what a file's process gives."""
+        return found
 
     def distance(self, found: Any, reference: Any) -> float:
         raise NotImplementedError
@@ -107,9 +110,14 @@ class Subject:
         quantize(source, path, feeds, float_modules(graph))
         return path
 
-    def from_file(self, run: Callable[[dict], dict]) -> Call:
-        feed = self.feed(self.pixels)
-        return lambda: self.finish(run(feed))
+    def from_file(self, path: Path, precision: str | None = None) -> Call:
+        """A call of the file in a process of its own."""
+        size = self.size if self.pastes else None
+        return FileProcess(Task(path, self.feed(self.pixels), self.threads, precision, size))
+
+    def result(self, call: Call) -> Any:
+        """What ``call`` gives; a call of a file gives nothing unless it is asked for it."""
+        return self.finish(call.fetch()) if isinstance(call, FileProcess) else call()
 
 
 class ClassifierSubject(Subject):
@@ -144,6 +152,8 @@ class DetectorSubject(Subject):
     in: the mean over all of them is compared. Object by object is what "selnext-mm export" does.
     """
 
+    pastes = True
+
     def in_pytorch(self, model: nn.Module) -> Call:
         from mmdet.structures import DetDataSample
 
@@ -163,13 +173,6 @@ class DetectorSubject(Subject):
     def feed(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         sizes = np.array([self.size] * len(pixels), dtype=np.int64)
         return {'images': pixels, 'sizes': sizes}
-
-    def finish(self, found: dict[str, np.ndarray]) -> dict:
-        from selnext_mm.runtime.masks import paste
-
-        pairs = zip(found['masks'], found['boxes'], strict=True)
-        masks = [paste(mask, box, *self.size, 0.5) for mask, box in pairs]
-        return dict(scores=found['scores'], masks=masks)
 
     def distance(self, found: dict, reference: dict) -> float:
         """The mean difference of the scores in their order; infinite for another number."""
@@ -233,29 +236,16 @@ def make_bf16_weights(subject: Subject) -> Call:
 
 
 def make_onnxruntime(subject: Subject, int8: bool = False) -> Call:
-    return subject.from_file(open_session(subject.file(int8=int8), subject.threads).run)
+    return subject.from_file(subject.file(int8=int8))
 
 
 def make_openvino(subject: Subject, precision: str = 'f32', int8: bool = False) -> Call:
     """OpenVINO's file, or the ONNX file in int8, which keeps its quantised layers there."""
     require('openvino')
-    import openvino
-
     capabilities = openvino_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
     if precision == 'bf16' and 'BF16' not in capabilities:
         raise UnavailableError('OpenVINO has no bfloat16 on this processor')
-    settings: dict[str, Any] = {'INFERENCE_PRECISION_HINT': precision}
-    if subject.threads:
-        settings['INFERENCE_NUM_THREADS'] = subject.threads
-    model = openvino.convert_model(subject.file('openvino', int8))
-    compiled = openvino_core().compile_model(model, 'CPU', settings)
-    names = [output.get_any_name() for output in compiled.outputs]
-
-    def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        results = compiled(inputs)
-        return {name: results[i] for i, name in enumerate(names)}
-
-    return subject.from_file(run)
+    return subject.from_file(subject.file('openvino', int8), precision)
 
 
 FORMS: dict[str, Callable[[Subject], Call]] = {

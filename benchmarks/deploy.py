@@ -9,7 +9,7 @@ objects: a crowded image), each as PyTorch eager and deployed in float32, PyTorc
 (autocast, and the backbone's weights; deployed where there is something to deploy), onnxruntime in
 float32 and int8, and OpenVINO in float32, bfloat16 and int8. Files are those of "selnext-mm
 export"; that of int8 is onnxruntime's, which OpenVINO reads, and is calibrated on noise: its time
-counts, not its accuracy.
+counts, not its accuracy. Each file runs in a process of its own, as its users run it.
 
 Ratios, of medians, with the quartiles over the rounds: to ConvNeXt-T eager in float32, and to
 ConvNeXt-T in the same form. A form that cannot be made is left out with the reason.
@@ -106,7 +106,7 @@ def build(args: argparse.Namespace, subjects: dict[str, Subject]) -> tuple[dict,
             show(f'building {name}, {form}')
             try:
                 run = FORMS[form](subject)
-                errors[name, form] = subject.distance(run(), reference)
+                errors[name, form] = subject.distance(subject.result(run), reference)
             except UnavailableError as reason:
                 missing.append({'backbone': name, 'form': form, 'reason': str(reason)})
                 continue

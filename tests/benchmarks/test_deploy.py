@@ -2,11 +2,13 @@
 
 import importlib.util
 import json
+from typing import ClassVar
 
 import _forms
 import deploy
 import pytest
 import torch
+from _file_process import FileProcess, Task, open_call
 
 from selnext_mm.__main__ import call
 from selnext_mm.config_files import find_config
@@ -88,28 +90,42 @@ def test_a_classifier_in_all_forms(classifiers, bf16, tmp_path, capsys):
     assert 'left out: ConvNeXt, deployed: it has no switch_to_deploy' in printed
 
 
-class GraphSession:
-    """A session that runs the graph in PyTorch, for exporting it takes half a minute."""
+class GraphProcess:
+    """A process that runs the graph in PyTorch, for exporting it takes half a minute."""
 
-    def __init__(self, graph):
-        self.graph = graph
+    graphs: ClassVar[dict] = {}
+
+    def __init__(self, task):
+        self.call = open_call(task, self.run)
+        self.graph = self.graphs[task.path]
 
     def run(self, inputs):
         with torch.inference_mode():
             found = self.graph(*(torch.from_numpy(inputs[name]) for name in INPUTS))
         return {n: t.numpy() for n, t in zip(self.graph.outputs, found, strict=True)}
 
+    def __call__(self):
+        self.call()
 
-def test_a_detector_end_to_end(detector, bf16, tmp_path, monkeypatch, capsys):
-    written = {}
+    def fetch(self):
+        return self.call()
 
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Graphs by the paths of their files, run in place of the files."""
+    monkeypatch.setattr(_forms, 'FileProcess', GraphProcess)
+    monkeypatch.setattr(GraphProcess, 'graphs', {})
+    return GraphProcess.graphs
+
+
+def test_a_detector_end_to_end(detector, bf16, graphs, tmp_path, monkeypatch, capsys):
     def write(self, graph, path):
         if type(graph.backbone).__name__ == 'ConvNeXt':
             raise UserError('not written')
-        written[path] = graph
+        graphs[path] = graph
 
     monkeypatch.setattr(_forms.DetectorSubject, 'write', write)
-    monkeypatch.setattr(_forms, 'open_session', lambda path, threads: GraphSession(written[path]))
     path = tmp_path / 'r.json'
     options = ['--models', 'mask-rcnn', '--size', '64', '96', '--forms', 'eager', 'deployed']
     argv = [*options, 'bf16', 'onnxruntime', *FAST, '--detector', detector, '--json', str(path)]
@@ -127,14 +143,14 @@ def test_a_detector_end_to_end(detector, bf16, tmp_path, monkeypatch, capsys):
     assert '- left out: ConvNeXt, onnxruntime: not written' in capsys.readouterr().out
 
 
-def test_objects_of_a_file_are_those_of_pytorch(detector, tmp_path):
+def test_objects_of_a_file_are_those_of_pytorch(detector, graphs, tmp_path):
     """Masks pasted into the image included."""
     config = deploy.detector_config(detector, {})
     subject = _forms.DetectorSubject(config, (64, 96), 1, 0, 1, 1, tmp_path)
     enliven(subject.model)
-    graph = subject.make_graph(subject.model)
+    graphs[tmp_path] = subject.make_graph(subject.model)
     ours = _forms.in_inference_mode(subject.in_pytorch(subject.model))()
-    found = subject.from_file(GraphSession(graph).run)()
+    found = subject.result(subject.from_file(tmp_path))
     assert len(ours['scores']) == len(found['scores']) > 10
     assert subject.distance(found, ours) < 1e-5
     for a, b in zip(ours['masks'], found['masks'], strict=True):
@@ -192,3 +208,11 @@ def test_goals():
         'SELNeXt deployed at most 1.00 of its onnxruntime: 1.067, not met',
     ]
     assert deploy.goals([row('ConvNeXt', 'eager', 1.0, 1.0)]) == []
+
+
+@pytest.mark.integration
+def test_a_file_that_cannot_be_opened_ends_its_process(tmp_path):
+    path = tmp_path / 'm.onnx'
+    path.write_text('no model')
+    with pytest.raises(RuntimeError, match=r'm\.onnx'):
+        FileProcess(Task(path, {}))
