@@ -40,7 +40,8 @@ def use_one_reader() -> None:
         content = load_coco(annotation_file, ('images',))
         check_records(content, annotation_file)
         self.dataset = for_scoring(content, annotation_file)
-        self.createIndex()
+        with without_its_prints():
+            self.createIndex()
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
     __init__.reads_normalised = True  # type: ignore[attr-defined]  # marks the patch

@@ -23,6 +23,7 @@ from selnext_mm.checkpoints.fit import (
     without_prefix,
 )
 from selnext_mm.disk import new_file, write_text
+from selnext_mm.engine.console import filter_console
 from selnext_mm.engine.distributed.collectives import from_first
 from selnext_mm.engine.environment import describe_environment
 from selnext_mm.engine.hooks.banner import BannerHook
@@ -40,6 +41,7 @@ from selnext_mm.engine.signals import shield_workers
 from selnext_mm.errors import UserError
 from selnext_mm.evaluation.empty_results import evaluate_empty_results
 from selnext_mm.evaluation.own_thresholds import take_own_thresholds
+from selnext_mm.evaluation.quiet import print_only_scores
 from selnext_mm.text import counted
 
 
@@ -74,8 +76,9 @@ class ConciseRunner(Runner):
     A banner names the model and the data. Progress is one short line per interval, and a bar on
     a terminal (:mod:`selnext_mm.engine.hooks.progress`). The environment and the order of the hooks
     go to ``environment.txt`` beside the log, the config to its own file as always; the
-    per-parameter list of initialisers is left out. Images that cannot be read are handled by
-    :class:`UnreadableImagesHook`.
+    per-parameter list of initialisers is left out, as are mmengine's notices and what pycocotools
+    prints on its progress and, while training, its table of AP and AR. Images that cannot be read
+    are handled by :class:`UnreadableImagesHook`.
     """
 
     # Whether images whose size differs from the annotated one count as unreadable. A session sets
@@ -168,6 +171,11 @@ class ConciseRunner(Runner):
             lines = [f'{k}: {v}' for k, v in {**describe_environment(), **env_cfg}.items()]
             write_text(Path(self._log_dir, 'environment.txt'), '\n'.join(lines) + '\n')
 
+    def build_logger(self, *args, **kwargs):
+        logger = super().build_logger(*args, **kwargs)
+        self._console = filter_console(logger)
+        return logger
+
     def build_log_processor(self, log_processor):
         if isinstance(log_processor, dict) and log_processor.get('type') in (None, 'LogProcessor'):
             log_processor = {**log_processor, 'type': 'ConciseLogProcessor'}
@@ -209,9 +217,11 @@ class ConciseRunner(Runner):
     def train(self):
         """Train: a banner first, and on a terminal a bar."""
         self._keep_config(trains=True)
+        self._console.training = True
         try:
             return self._train()
         finally:
+            self._console.training = False
             # After a failed run in a notebook, Ctrl-C must work as before.
             for hook in self.hooks:
                 if isinstance(hook, SafeCheckpointHook):
@@ -234,6 +244,7 @@ class ConciseRunner(Runner):
         evaluator = super().build_evaluator(evaluator)
         evaluate_empty_results(evaluator)
         take_own_thresholds(evaluator)
+        print_only_scores(evaluator, lambda: not self._console.training)
         return evaluator
 
     @master_only

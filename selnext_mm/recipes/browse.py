@@ -22,6 +22,7 @@ from selnext_mm.datasets.check.config import stop_on_bad_labels
 from selnext_mm.datasets.check.drawn import mask_of
 from selnext_mm.datasets.coco_api import read_data_as_checked, without_its_prints
 from selnext_mm.datasets.formats import find_dataset
+from selnext_mm.datasets.formats.records import preview
 from selnext_mm.datasets.pixels import read_rgb
 from selnext_mm.disk import write_text
 from selnext_mm.engine.preflight.paths import check_paths
@@ -42,6 +43,7 @@ from selnext_mm.visualization.panel import choose_images
 
 TILE = 280  # pixels of the longer side in the sheet
 LONGEST = 3 * TILE  # longer side of a thin image
+UNREADABLE = 'cannot be read'
 JPEG_QUALITY = 88
 
 
@@ -112,16 +114,16 @@ def _xywh(box) -> list[float]:
     return [x0, y0, x1 - x0, y1 - y0]
 
 
-def raw_view(dataset, index: int, names: list[str]) -> tuple[str, View]:
-    """File and labels of an item before its pipeline."""
+def raw_view(dataset, index: int, names: list[str]) -> tuple[str, View | None]:
+    """File and labels of an item before its pipeline; None for an image that cannot be read."""
     while not hasattr(dataset, 'get_data_info'):  # MultiImageMixDataset
         dataset = dataset.dataset
     item = dataset.get_data_info(index)
     path = item['img_path']
     try:
         view = View(read_rgb(path))
-    except OSError as error:
-        raise UserError(f'cannot read the image {path}: {error.strerror or error}') from error
+    except OSError:
+        return path, None
     height, width = view.image.shape[:2]
     for record in item.get('instances', ()):
         view.instances.append(
@@ -137,6 +139,11 @@ def raw_view(dataset, index: int, names: list[str]) -> tuple[str, View]:
     if item.get('seg_map_path') and 'seg_fields' in item:
         view.instances += regions(labels_of(dataset, item), names)
     return path, view
+
+
+def _unreadable(path: str) -> Cell:
+    grey = np.full((TILE // 2, TILE, 3), 96, np.uint8)
+    return Cell([grey], [UNREADABLE], Path(path).name)
 
 
 def _label(value, names: list[str]) -> str:
@@ -185,6 +192,9 @@ def cells(dataset, num: int, variants: int, seed: int) -> Iterator[tuple[Cell, l
     set_random_seed(seed)
     for index in choose_images(list(range(len(dataset))), num, seed or None):
         path, view = raw_view(dataset, index, classes)
+        if view is None:
+            yield _unreadable(path), []
+            continue
         views = [view, *(trained_view(dataset[index], classes) for _ in range(variants))]
         captions = ['labels', *(['as trained on'] * variants)]
         if view.instances or not view.label:
@@ -266,7 +276,7 @@ def browse(
         seed: of the choice of images (0: the middle of equal parts) and of the augmentation.
 
     Raises:
-        UserError: for a missing split, an image that cannot be read, or a full disk.
+        UserError: for a missing split, images none of which can be read, or a full disk.
     """
     out = Path(out)
     dataset = build_dataset(cfg, split)
@@ -277,6 +287,10 @@ def browse(
     key = legend(dataset, instances)
     number = counted(len(shown), 'image')
     note = f'{number} of the {split} split; left: the labels, right: as trained on'
+    if bad := [cell.foot for cell in shown if cell.captions == [UNREADABLE]]:
+        if len(bad) == len(shown):
+            raise UserError(f'none of the {number} can be read ({preview(bad)})')
+        note += f'; {UNREADABLE}: {preview(bad)}'
     save_sheet(compose(title, note, shown, key), out)
     target = write_text(out.with_suffix('.html'), page(title, note, shown, key))
     return out, target

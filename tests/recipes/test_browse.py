@@ -67,6 +67,29 @@ def test_classes_of_folders_are_written_under_the_images(folders, tmp_path, caps
     assert set(re.findall(r'<figcaption>(.*?)</figcaption>', page)) <= {'cat', 'dog'}
 
 
+def test_an_image_that_cannot_be_read_is_a_grey_tile(tmp_path, capsys):
+    """One damaged file of thousands ended the command."""
+    pytest.importorskip('mmpretrain')
+    data = tmp_path / 'set'
+    for kind in ('cat', 'dog'):
+        for number in range(3):
+            path = data / 'train' / kind / f'{number}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new('RGB', (40, 30), 'navy').save(path)
+    bad = data / 'train' / 'dog' / '1.png'
+    bad.write_bytes(bad.read_bytes()[:40])
+    out = tmp_path / 'sheet.png'
+    command = ['browse', str(data), '--out', str(out), '--num', '9']
+    assert main(command) == 0
+    page = out.with_suffix('.html').read_text()
+    assert 'cannot be read: 1.png' in page
+    assert page.count('<figcaption>cannot be read</figcaption>') == 1
+    for path in data.rglob('*.png'):
+        path.write_bytes(path.read_bytes()[:40])
+    assert main(command) == 2
+    assert 'none of the' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('size', [(9000, 9), (9, 9000), (1, 1), (32, 32)])
 def test_a_thin_image_does_not_fill_the_sheet(size):
     """A line of 9000 pixels was enlarged to 58,000."""

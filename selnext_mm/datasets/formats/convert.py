@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from selnext_mm.datasets.formats.faults import Faults
 from selnext_mm.datasets.formats.geometry import TEXTS
 from selnext_mm.datasets.formats.records import (
     BOXES,
@@ -81,16 +82,22 @@ class Conversion:
         )
 
     def _read(self) -> None:
+        faults = Faults()
         for labels in dict.fromkeys(labels for labels, _ in self.parts.values()):
 
             def advance(done: int, total: int = len(labels.files())) -> None:
                 self.advance('labels', done, total)
 
             labels.prepare(self.tally, advance)
+            faults.take(labels.faults)
         for split in SPLITS:
             if split in self.parts:
+                labels, source = self.parts[split]
                 remember = split == 'train' and 'val' not in self.parts
-                self.spool.add(split, *self.parts[split], self.advance, remember)
+                with labels.faults.collect():
+                    self.spool.add(split, labels, source, self.advance, remember)
+                faults.take(labels.faults)
+        faults.stop()
         used = self.spool.used
         if not used['train']:
             raise UserError(

@@ -17,6 +17,7 @@ from selnext_mm.datasets.formats.cache import (
 from selnext_mm.datasets.formats.classify import list_classes
 from selnext_mm.datasets.formats.convert import Conversion, Parts
 from selnext_mm.datasets.formats.detect import open_labels
+from selnext_mm.datasets.formats.faults import SeveralFaultsError
 from selnext_mm.datasets.formats.folders import FolderLabels
 from selnext_mm.datasets.formats.progress import progress_bar
 from selnext_mm.datasets.formats.records import SPLITS, DatasetInfo, Labels, Split
@@ -50,6 +51,8 @@ def find_dataset(
     """
     try:
         return _find(path, format, val, seed, progress)
+    except SeveralFaultsError:
+        raise
     except UserError as error:
         # Names of files and classes are untrusted: unprintable characters are escaped.
         raise UserError(visible(str(error))) from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from selnext_mm.datasets.formats.faults import Faults
 from selnext_mm.text import visible
 
 CLASSIFICATION, BOXES, MASKS = 'classification', 'boxes', 'masks'
@@ -59,11 +60,13 @@ class Labels:
         root: the folder that was searched.
         splits: names of the splits found; '' for a data set without named splits.
         choices: decisions that were made while searching, one line each.
+        faults: mistakes found so far that let the reading of other files go on.
     """
 
     format = ''
 
     def __init__(self) -> None:
+        self.faults = Faults()
         self.root = Path()
         self.splits: tuple[str, ...] = ()
         self.choices: list[str] = []

@@ -69,8 +69,8 @@ class Spool:
     ) -> None:
         """Read one split. ``advance(split, n, total)`` counts images; ``remember`` their classes.
 
-        Raises:
-            UserError: for images that cannot be read, or whose size differs from the labelled one.
+        Images that cannot be read, or whose size differs from the labelled one, and label files
+        with mistakes are added to ``labels.faults``.
         """
         found = labels.read(source, self.tally)
         self.roots[split], self.images[split] = found.image_root, len(found.names)
@@ -84,7 +84,11 @@ class Spool:
                 if isinstance(size, str):
                     unreadable.append(f'{name} {size}')
                     continue
-                picture = self._picture(name, size, found)
+                try:
+                    picture = self._picture(name, size, found)
+                except UserError as error:  # in its label file
+                    labels.faults.add(str(error))
+                    continue
                 if picture is None:
                     w, h = found.labelled_size(name)
                     other_size.append(f'{name} is {size[0]} x {size[1]}, labelled {w} x {h}')
@@ -99,15 +103,16 @@ class Spool:
                     self._count(item, used)
                 if remember:
                     present[name] = tuple({o.label for o in picture.objects if not o.crowd})
-        for what, names in (('cannot be read', unreadable), ('have another size', other_size)):
+        remedies = {
+            'cannot be read': (unreadable, 'fetch them again or remove their labels'),
+            'have another size': (
+                other_size,
+                'boxes would be misplaced; use the images that were labelled',
+            ),
+        }
+        for what, (names, remedy) in remedies.items():
             if names:
-                remedy = 'fetch them again' if names is unreadable else 'boxes would be misplaced; '
-                remedy += (
-                    ' or remove their labels'
-                    if names is unreadable
-                    else ('use the images that were labelled')
-                )
-                raise UserError(
+                labels.faults.add(
                     f'{len(names)} of {len(found.names)} images in {found.image_root} {what} '
                     f'({preview(names)}): {remedy}'
                 )

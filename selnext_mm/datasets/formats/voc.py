@@ -82,6 +82,7 @@ class VocLabels(Labels):
         else:
             self._from_folders(xml)
         if not self.pairs:
+            self.faults.stop()
             raise UserError(f'{tree.root}: no XML file belongs to an image')
         self.splits = tuple(self.pairs)
 
@@ -102,13 +103,15 @@ class VocLabels(Labels):
                 )
             without = [s for s in stems if join(base, f'Annotations/{s}.xml') not in xml]
             if without:
-                raise UserError(
+                self.faults.add(
                     f'{len(without)} of {len(stems)} images of {self.tree.path(name)} have no '
                     f'Annotations/NAME.xml ({preview(without)}); correct the list'
                 )
             pairs = self.pairs.setdefault(split, {})
-            missing = []
+            missing, unlabelled = [], set(without)
             for stem in stems:
+                if stem in unlabelled:
+                    continue
                 file = join(base, f'Annotations/{stem}.xml')
                 image = self._image(file)
                 if image is None:
@@ -130,7 +133,7 @@ class VocLabels(Labels):
 
     def _report_missing(self, missing: list[str], total: int, where: Path) -> None:
         if missing:
-            raise UserError(
+            self.faults.add(
                 f'{len(missing)} of {total} labelled images of {where} are missing '
                 f'({preview(missing)}); put them beside the XML files or into JPEGImages/, or '
                 'remove their labels'
@@ -179,7 +182,9 @@ class VocLabels(Labels):
         below = at = fractions = 0
         for file in dict.fromkeys(f for pairs in self.pairs.values() for f in pairs.values()):
             first = len(self.kinds)
-            width, height = self._parse(file, tally)
+            width = height = 0
+            with self.faults.collect():
+                width, height = self._parse(file, tally)
             self.spans[file] = (first, len(self.kinds), width, height)
             advance(1)
         for i in range(0, len(self.boxes), 4):

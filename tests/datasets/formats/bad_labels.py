@@ -43,6 +43,7 @@ class Case:
     prepare: object
     words: tuple[str, ...]
     options: dict = field(default_factory=dict)
+    mistakes: int = 1
 
 
 def yolo(yaml=None, **files):
@@ -318,7 +319,7 @@ TABLE = {
         ('2 of 4 images', 'train_000.png, train_001.png', 'put them there'),
     ),
     'all images missing': Case(
-        remove('*2017/*.png'), ('4 of 4 images', 'train_000.png', 'and 1 more')
+        remove('*2017/*.png'), ('4 of 4 images', 'train_000.png', 'and 1 more'), mistakes=2
     ),
     'an image id twice': Case(coco(twice('images')), ('1 image ids twice (1)', 'id of its own')),
     'an annotation id twice': Case(

@@ -29,7 +29,7 @@ def test_a_crowded_machine_is_told(monkeypatch):
     cores = len(os.sched_getaffinity(0))
     monkeypatch.setattr(os, 'getloadavg', lambda: (2.0 * cores, 0, 0))
     monkeypatch.setattr(torch, 'get_num_threads', lambda: cores)
-    assert f'on {cores} cores' in load_warning('cpu')
+    assert f'on {cores} core{"s" * (cores > 1)}:' in load_warning('cpu')
     assert ('OMP_NUM_THREADS' in load_warning('cpu')) == (cores > 1)
     monkeypatch.setattr(torch, 'get_num_threads', lambda: 1)
     assert 'OMP_NUM_THREADS' not in load_warning('cpu')
