@@ -126,7 +126,12 @@ def check_torchvision_ops(facts: Facts) -> Row:
     """A note: nothing here needs torchvision's compiled ops, only its import has to succeed."""
     loaded = {True: 'loaded', False: 'not loadable: declared by selnext_mm'}
     found = loaded.get(facts.get('compiled_ops'), 'not reached')
-    return Row('torchvision ops', found, 'for torchvision.models.detection alone', None)
+    return Row(
+        'torchvision ops',
+        found,
+        'for torchvision.models.detection alone; from the same index as torch they load',
+        None,
+    )
 
 
 def check_package(name: str, facts: Facts, remedies: Remedies, declared: Bounds) -> Row:

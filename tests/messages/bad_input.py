@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 CFG = 'mask_rcnn/selnext_atto_shapes.py'
 CLS = 'cls/selnext_t_in1k.py'
@@ -885,6 +886,12 @@ def empty_folder(room):
     (room.path / 'set').mkdir()
 
 
+def small_image():
+    content = io.BytesIO()
+    Image.new('RGB', (8, 8)).save(content, 'JPEG')
+    return content.getvalue()
+
+
 LABELS = 'train --data set'
 VOC_BOMB = (
     '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a0 "lol">'
@@ -925,7 +932,9 @@ TABLE |= {
         'train --data DATA --out taken', ('taken is a file',), config('', 'taken')
     ),
     'labels: an entity bomb': Case(
-        f'{LABELS} --format voc', ('1.xml', 'entit'), labels({'1.xml': VOC_BOMB, '1.jpg': b''})
+        f'{LABELS} --format voc',
+        ('1.xml', 'entit'),
+        labels({'1.xml': VOC_BOMB, '1.jpg': small_image()}),
     ),
     'labels: a yaml bomb': Case(
         'train --data set/data.yaml',

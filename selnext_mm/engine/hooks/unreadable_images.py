@@ -101,9 +101,9 @@ class UnreadableImagesHook(Hook):
     """Skip training images that cannot be read; stop the run if there are too many.
 
     :class:`ConciseRunner` has this hook and guards the pipelines. Skipped images are listed in
-    ``unreadable_images.txt`` beside the log, and each is named in the log once. In validation and
-    test nothing is skipped: an unreadable image ends the run with a message, since the metrics
-    would silently be those of another data set.
+    ``unreadable_images.txt`` beside the log; each is named in the log once, and their number at
+    the end. In validation and test nothing is skipped: an unreadable image ends the run with a
+    message, since the metrics would silently be those of another data set.
 
     Args:
         max_share: share of the training images that may be skipped.
@@ -138,6 +138,14 @@ class UnreadableImagesHook(Hook):
 
     def after_train_epoch(self, runner) -> None:
         self._look(runner)
+
+    def after_train(self, runner) -> None:
+        self._read(runner)
+        if self.names:  # the line of each is far above
+            runner.logger.warning(
+                f'trained without {counted(len(self.names), "image")} that could not be used: '
+                f'{self.record}'
+            )
 
     def _look(self, runner) -> None:
         self._read(runner)

@@ -94,6 +94,8 @@ def test_broken_images_are_skipped_counted_and_named(
     assert sum(line.startswith('skipped ') for line in warnings) == 2
     assert f'skipped {folder}/7.png: No such file' in text
     assert '(2 unreadable, limit 10)' in text
+    assert warnings[-1].startswith('trained without 2 images that could not be used: ')
+    assert warnings[-1].endswith(f'{run.timestamp}/{FILE}')
 
 
 def test_loops_that_count_iterations_are_guarded_too(folder, tmp_path):
