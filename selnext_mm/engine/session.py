@@ -1,7 +1,6 @@
 """One training or test of a config, with every check, lock and safe default; see :class:`Session`.
 
-The runner's hooks are in ``hooks/`` and ``resume/``, the checks in ``preflight/``; this file has
-their order.
+Hooks are in ``hooks/`` and ``resume/``, checks in ``preflight/``; their order is in this file.
 """
 
 import copy
@@ -35,6 +34,7 @@ from selnext_mm.engine.preflight.weights import (
     check_class_names,
     check_load_from,
     check_pretrained,
+    read_here,
     resolve_resume,
 )
 from selnext_mm.engine.resume.lineage import Newest, claim, restart_warning
@@ -227,6 +227,7 @@ class Session:
             check_together(slicing, out=out, show_dir=show_dir, tta=tta)
         path = str(checkpoint)
         cfg = self._copy(TEST_KEYS, 'cannot be tested: it has no {key}')
+        content = read_here(path)  # a mistyped name is told before data that are not there
         if classwise:
             for evaluator in coco_evaluators(cfg, '--classwise'):
                 evaluator['classwise'] = True
@@ -238,7 +239,7 @@ class Session:
         loaders = ('test_dataloader',)
         check_config(cfg, loaders)
         check_metrics(cfg, 'test_evaluator', writes=bool(out))
-        content = check_checkpoint(cfg, path)
+        check_checkpoint(cfg, path, checkpoint=content)
         lines = self._check_labels(cfg, loaders)
         remark = content and check_class_names(cfg, path, content)
         cfg.load_from, cfg.resume = path, False

@@ -624,6 +624,7 @@ DATA = {
 }
 CHECKPOINTS = {
     'none': Case(f'test {CFG} no.pth --data-root DATA', ('no.pth', 'no such file')),
+    'none, and no data': Case(f'test {CFG} no.pth --data-root gone', ('no.pth', 'no such file')),
     'folder': Case(f'test {CFG} . --data-root DATA', ('is a directory',)),
     'text': Case(
         f'test {CFG} w.pth --data-root DATA', ('w.pth', 'not a checkpoint'), config('hi', 'w.pth')

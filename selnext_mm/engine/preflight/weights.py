@@ -135,6 +135,11 @@ def _compare(
     return compare(own, state, new_names)
 
 
+def read_here(path: str) -> dict | None:
+    """The content of ``path``; None in processes that leave a URL to the first one."""
+    return read_checkpoint(path) if _is_mine(path) else None
+
+
 def check_checkpoint(
     cfg: Config,
     path: str,
@@ -147,10 +152,9 @@ def check_checkpoint(
     With ``training`` it also has to contain what a resume needs. ``checkpoint`` is the content if
     the file has already been read. Returns None in processes that leave a URL to the first one.
     """
+    checkpoint = checkpoint or read_here(path)
     if checkpoint is None:
-        if not _is_mine(path):
-            return None
-        checkpoint = read_checkpoint(path)
+        return None
     result = _compare(cfg, path, model, checkpoint)
     if training:
         meta = checkpoint.get('meta')
