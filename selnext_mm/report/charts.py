@@ -87,7 +87,8 @@ def training_details(runs: list[Run]) -> list[dict]:
     parts = [k for k in keys if 'loss' in k and k != 'loss']
     charts = []
     for key in [*parts, *(k for k in titles if k in keys)]:
-        axis = {'rangemode': 'tozero'}
+        # The first gradients may be a million times the later ones.
+        axis = {'type': 'log'} if key == 'grad_norm' else {'rangemode': 'tozero'}
         ident = 'part-' + ''.join(c if c.isalnum() else '-' for c in key)
         charts.append(_over_iterations(runs, key, ident, titles.get(key, key), axis, height=210))
     # A run on a CPU reports no memory.
@@ -144,7 +145,9 @@ def validation(runs: list[Run]) -> list[dict]:
                 data.append(_line(run.name, colour, x, y))
         if data:
             ident = 'metric-' + ''.join(c if c.isalnum() else '-' for c in key)
-            more: dict[str, Any] = {'height': 210, 'xaxis': axis, 'yaxis': {'rangemode': 'tozero'}}
+            # No label for each epoch: a small chart would have to turn them.
+            below = {'title': axis['title'], 'nticks': 5, 'tickformat': 'd'}
+            more: dict[str, Any] = {'height': 210, 'xaxis': below, 'yaxis': {'rangemode': 'tozero'}}
             charts.append(chart(ident, key.split('/')[-1], data, **more))
     return charts
 
