@@ -22,7 +22,7 @@ def is_meant(args: argparse.Namespace) -> bool:
 
     if not any(map(is_video, args.images)):
         for option in ('max_frames', 'track'):
-            if getattr(args, option) not in (None, False):
+            if (value := getattr(args, option)) is not None and value is not False:
                 name = option.replace('_', '-')
                 raise UserError(f'--{name} needs a clip, a camera or a stream')
         return False
@@ -76,6 +76,8 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
     )
     with complete_folder(out, args.force) as folder:
         predictor, ids = opened_by(args)
+        if '://' in entry:
+            print(f'opening {entry}', file=sys.stderr)  # one that does not answer takes a while
         video, lowest = open_video(entry), thresholds_of(args, predictor)
         with stopped_by_signals(), Progress(*columns, console=Console(stderr=True)) as progress:
             task = progress.add_task(str(entry), total=args.max_frames or video.total, rate='')
@@ -100,7 +102,7 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
         + (', stopped' if found.stopped else '')
     )
     told = min(video.total or 0, args.max_frames or video.total or 0)
-    if found.frames < told and not found.stopped:
+    if cut_off := found.frames < told and not found.stopped:
         print(f'{entry} says that it has {video.total} frames; it may be cut off', file=sys.stderr)
     if not predictor.loaded.is_classifier:
         followed = f', {counted(found.tracks, "track")}' if found.tracks is not None else ''
@@ -108,4 +110,4 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
         if not args.no_pictures:
             print(f'drawn: those with score >= {in_words(lowest, predictor.loaded.source)}')
     print(f'wrote {", ".join(str(out / name) for name in found.files)}')
-    return 0
+    return int(cut_off)

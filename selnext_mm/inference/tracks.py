@@ -1,7 +1,5 @@
 """Follow objects from frame to frame with ByteTrack, from the package ``trackers``."""
 
-from importlib.util import find_spec
-
 import cv2
 import numpy as np
 
@@ -9,13 +7,20 @@ from selnext_mm.errors import UserError
 from selnext_mm.inference.thresholds import Thresholds, shown
 
 # Its dependency opencv-python would overwrite the installed headless edition.
-INSTALL = "pip install --no-deps trackers supervision pydeprecate av && pip install 'scipy>=1.13.1'"
+INSTALL = (
+    "pip install --no-deps trackers supervision 'pydeprecate<0.14' av && "
+    "pip install 'scipy>=1.13.1' requests pyyaml defusedxml tqdm"
+)
 
 
 def require_trackers() -> None:
-    """Raise :class:`UserError` if the package is missing."""
-    if find_spec('trackers') is None or find_spec('supervision') is None:
-        raise UserError(f'--track needs trackers: {INSTALL}')
+    """Raise :class:`UserError` if the package, or one that it imports, is missing."""
+    try:
+        import supervision  # noqa: F401
+        import trackers  # noqa: F401
+    except ImportError as error:
+        missing = '' if error.name in ('supervision', 'trackers') else f' ({error})'
+        raise UserError(f'--track needs trackers{missing}: {INSTALL}') from error
 
 
 class Tracks:

@@ -15,6 +15,8 @@ from selnext_mm.errors import UserError
 
 SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv')
 USUAL_RATE = 25.0  # frames/s if a source does not report its rate
+STORED = ('http://', 'https://', 'file://')  # addresses that may hold a whole clip
+MOST_FRAMES = 10**9  # of a clip; some live streams report more
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,24 @@ def open_capture(source: str) -> Any:
     return capture if capture.isOpened() else None
 
 
+def open_file(path: str | Path) -> Any:
+    """OpenCV's reader of a file.
+
+    Raises:
+        UserError: if there is no such file, or OpenCV cannot read it.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        hint = '; name one clip, a pattern is for images' if glob.has_magic(str(path)) else ''
+        raise UserError(f'{path}: no such file{hint}')
+    capture = open_capture(str(path))
+    if capture is None:
+        raise UserError(f'{path}: OpenCV cannot read this clip; is it complete?')
+    return capture
+
+
 class Clip:
-    """All frames of a file, in order.
+    """All frames of a file, in order; ``capture`` if it is open already.
 
     Raises:
         UserError: if there is no such file, or OpenCV cannot read it.
@@ -51,14 +69,8 @@ class Clip:
 
     dropped = lost = 0
 
-    def __init__(self, path: str | Path) -> None:
-        path = Path(path).expanduser()
-        if not path.is_file():
-            hint = '; name one clip, a pattern is for images' if glob.has_magic(str(path)) else ''
-            raise UserError(f'{path}: no such file{hint}')
-        self._capture = open_capture(str(path))
-        if self._capture is None:
-            raise UserError(f'{path}: OpenCV cannot read this clip; is it complete?')
+    def __init__(self, path: str | Path, capture: Any = None) -> None:
+        self._capture = capture or open_file(path)
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if 0 < rate < 1000 else USUAL_RATE
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -81,8 +93,8 @@ class Stream:
     """The newest frame of a camera or a URL, whenever one is requested.
 
     Frames that come while another one is being processed are dropped and counted. A lost
-    connection is reopened, with up to ``retries`` attempts, ``pause`` seconds apart; then the
-    stream ends.
+    connection is reopened, with up to ``retries`` attempts that bring no frame, ``pause`` seconds
+    apart; then the stream ends.
 
     Raises:
         UserError: if it cannot be opened at first.
@@ -96,13 +108,15 @@ class Stream:
         retries: int = 5,
         pause: float = 2.0,
         opened_by: Callable[[str], Any] = open_capture,
+        capture: Any = None,
     ) -> None:
         self.source, self.retries, self.pause = source, retries, pause
-        self._open = opened_by
-        capture = opened_by(source)
+        self._open, self._fruitless = opened_by, 0
+        capture = capture or opened_by(source)
+        if capture is None and source.isdecimal():
+            raise UserError(f'camera {source} cannot be opened; is it there, and not in use?')
         if capture is None:
-            what = f'camera {source}' if source.isdecimal() else source
-            raise UserError(f'{what} cannot be opened; is it connected, and not in use?')
+            raise UserError(f'{source} gives no video; is the address right, and does it answer?')
         rate = capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if 0 < rate < 1000 else USUAL_RATE
         self.dropped = self.lost = 0
@@ -120,6 +134,7 @@ class Stream:
                 capture.release()
                 capture = self._again()
                 continue
+            self._fruitless = 0
             with self._changed:
                 self.dropped += self._newest is not None
                 self._newest = Frame(index, time.monotonic() - start, pixels)
@@ -132,8 +147,9 @@ class Stream:
             self._changed.notify()
 
     def _again(self) -> Any:
-        self.lost += 1
-        for _ in range(self.retries):
+        self.lost += not self._fruitless
+        while self._fruitless < self.retries:
+            self._fruitless += 1
             if self._stop.wait(self.pause):
                 return None
             capture = self._open(self.source)
@@ -156,9 +172,18 @@ class Stream:
 
 
 def open_video(entry: str | Path) -> Clip | Stream:
-    """The :class:`Clip` of a file, or the :class:`Stream` of a URL or a camera."""
+    """The :class:`Clip` of a file, also one at an address, or the :class:`Stream` of a camera."""
     text = str(entry)
-    return Stream(text) if text.isdecimal() or '://' in text else Clip(entry)
+    if text.isdecimal():
+        return Stream(text)
+    if '://' not in text:
+        return Clip(entry)
+    capture = open_capture(text)
+    # A live stream has no number of frames, and rtsp:// sends at its own pace.
+    stored = capture is not None and text.lower().startswith(STORED)
+    if stored and 0 < capture.get(cv2.CAP_PROP_FRAME_COUNT) < MOST_FRAMES:
+        return Clip(text, capture)
+    return Stream(text, capture=capture)
 
 
 class Recorder:

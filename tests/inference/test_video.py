@@ -3,8 +3,11 @@
 import json
 import os
 import signal
+import sys
 import threading
 import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 import numpy as np
@@ -84,7 +87,7 @@ def test_a_clip_that_was_cut_off_gives_what_is_there(echo, tmp_path, capsys):
     whole = write_clip(tmp_path / 'whole.avi', 'MJPG', (640, 480))
     cut = tmp_path / 'cut.avi'
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
-    assert predict(echo, cut, tmp_path / 'out') == 0
+    assert predict(echo, cut, tmp_path / 'out') == 1, 'as with an image that cannot be read'
     lines, frames = read(tmp_path / 'out')
     assert 0 < len(lines) == len(frames) < 9
     assert 'cut.avi says that it has 9 frames; it may be cut off' in capsys.readouterr().err
@@ -111,6 +114,34 @@ def test_who_stops_it_keeps_what_is_done(name, echo, clip, tmp_path, monkeypatch
     assert ', stopped' in capsys.readouterr().out
     lines, frames = read(tmp_path / 'out')
     assert len(lines) == len(frames) == 3
+
+
+@pytest.fixture
+def served(tmp_path):
+    """The address of a server that sends the files of ``tmp_path``."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=str(tmp_path))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f'http://127.0.0.1:{server.server_address[1]}'
+        server.shutdown()
+        thread.join()
+
+
+def test_a_clip_at_an_address_has_an_end_and_all_frames(served, echo, clip, tmp_path, capsys):
+    """It was played again and again, as a camera that lost its connection."""
+    assert predict(echo, f'{served}/{clip.name}', tmp_path / 'out') == 0
+    told = capsys.readouterr()
+    assert '9 frames, ' in told.out
+    assert ' 0 dropped' in told.out
+    assert f'opening {served}/{clip.name}' in told.err
+    lines, frames = read(tmp_path / 'out')
+    assert [line['frame'] for line in lines] == list(range(9))
+    assert len(frames) == 9
 
 
 class Camera:
@@ -148,6 +179,15 @@ def test_a_stream_gives_the_newest_frame_and_comes_back():
     assert not any(camera.open for camera in made if camera)
 
 
+def test_a_stream_that_opens_but_sends_nothing_more_ends():
+    opened = []
+    stream = Stream('rtsp://here', 3, 0.01, lambda source: opened.append(1) or Camera(0))
+    assert list(stream.frames()) == []
+    stream.close()
+    assert len(opened) == 4, 'at first and three attempts'
+    assert stream.lost == 1
+
+
 def test_a_stream_that_is_closed_ends_its_thread():
     stream = Stream('rtsp://here', opened_by=lambda source: Camera(10**6))
     assert next(stream.frames()).index == 0
@@ -178,7 +218,9 @@ def test_a_folder_named_like_a_clip_holds_images(tmp_path):
         (['99'], 'camera 99 cannot be opened'),
         (['a.mp4', 'b.mp4'], 'name one clip, camera or stream'),
         (['text.mp4', '--max-frames', '0'], '--max-frames 0; expected 1 or more'),
+        (['http://127.0.0.1:9/none.mp4'], 'none.mp4 gives no video; is the address right'),
         (['p.png', '--max-frames', '3'], '--max-frames needs a clip'),
+        (['p.png', '--max-frames', '0'], '--max-frames needs a clip'),
         (['p.png', '--track'], '--track needs a clip'),
     ],
 )
@@ -197,7 +239,7 @@ def test_predictions_are_not_replaced_by_accident(echo, clip, tmp_path):
     assert predict(echo, clip, tmp_path / 'out', '--force') == 0
 
 
-def test_objects_keep_their_numbers(echo, clip, tmp_path, capsys):
+def test_tracked_objects_keep_their_numbers(echo, clip, tmp_path, capsys):
     pytest.importorskip('trackers', reason='needs pip install --no-deps trackers, see tracks.py')
     assert predict(echo, clip, tmp_path / 'out', '--track') == 0
     assert '9 objects, 1 track' in capsys.readouterr().out
@@ -230,16 +272,18 @@ def test_tracks_do_not_swap(tmp_path):
     assert len(tracks.seen) == 2
 
 
+@pytest.mark.parametrize('missing', ['trackers', 'supervision'])
 def test_a_missing_tracker_is_told_before_the_model_is_read(
-    echo, clip, tmp_path, monkeypatch, capsys
+    missing, echo, clip, tmp_path, monkeypatch, capsys
 ):
-    from selnext_mm.inference import tracks
     from selnext_mm.runtime import models
 
-    monkeypatch.setattr(tracks, 'find_spec', lambda name: None)
+    monkeypatch.setitem(sys.modules, missing, None)
     monkeypatch.setattr(models, 'open_model', pytest.fail)
     assert predict(echo, clip, tmp_path / 'out', '--track') == 2
-    assert '--track needs trackers: pip install --no-deps trackers' in capsys.readouterr().err
+    found = capsys.readouterr().err
+    assert '--track needs trackers' in found
+    assert 'pip install --no-deps trackers' in found
     assert not (tmp_path / 'out').exists()
 
 
