@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 import traceback
+from importlib.util import find_spec
 
 from selnext_mm import __version__, register_modules
 from selnext_mm.cli import COMMANDS, WITHOUT_TORCH
@@ -15,6 +16,10 @@ from selnext_mm.text import did_you_mean, short
 
 # Errors of Path.exists() and open() for names that a user gave.
 OF_NAMES = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
+NEEDS_ALL = (
+    'this command needs torch and the stack around it, not only the runtime of exported files: '
+    "pip install 'selnext_mm[mm]'"
+)
 DOCTOR = '"selnext-mm doctor" says what is missing and how to fix it'
 
 
@@ -51,6 +56,8 @@ def call(main, argv: list[str]) -> int:
     except UserError as error:
         return tell(str(error), debug)
     except ImportError as error:
+        if find_spec('torch') is None:  # an environment of the extra "runtime"
+            return tell(f'{NEEDS_ALL} (there is no {error.name or "torch"})', debug)
         return tell(f'{type(error).__name__}: {" ".join(str(error).split())}. {DOCTOR}', debug)
     except AssertionError as error:
         # mmdet and mmpretrain refuse an incompatible mmcv or mmengine like this at import.

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from importlib.util import find_spec
 
 from selnext_mm import __version__
 from selnext_mm.cli.parser import Parser
@@ -103,4 +104,6 @@ def main(argv: list[str] | None = None) -> int:
     if chosen:
         show(table_lines(chosen, max(width, 60)))
     show([('FAIL' if status else 'ok', closing_line(rows))])
+    if find_spec('torch') is None and find_spec('onnxruntime') is not None:
+        show([('note', 'predict and serve with an exported file need none of this')])
     return status

@@ -60,8 +60,12 @@ class OutputFiles:
         check_folder('--out', self.out.parent)
 
     def __enter__(self) -> 'OutputFiles':
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        self._place = tempfile.TemporaryDirectory(dir=self.out.parent, prefix=f'.{self.out.stem}.')
+        folder = self.out.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._place = tempfile.TemporaryDirectory(dir=folder, prefix=f'.{self.out.stem}.')
+        except OSError as error:
+            raise UserError(f'--out {self.out}: {error.strerror or error}') from error
         self._folder = Path(self._place.name)
         return self
 

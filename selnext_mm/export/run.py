@@ -15,9 +15,15 @@ from selnext_mm.disk import new_file
 from selnext_mm.errors import UserError, check_types, typed
 from selnext_mm.export import writers
 from selnext_mm.export.check import SHAPES, compare
+from selnext_mm.export.detection.check import given_pictures
 from selnext_mm.export.detection.export import export_detector
 from selnext_mm.export.graphs import Graph, build_graph, choose_part, preprocessing
-from selnext_mm.export.int8_models import classifier_holds, export_int8
+from selnext_mm.export.int8_models import (
+    calibration_images,
+    classifier_holds,
+    export_int8,
+    labels_of,
+)
 from selnext_mm.export.merge import merge
 from selnext_mm.export.options import ExportOptions, MismatchError, check_options
 from selnext_mm.export.pipeline import classifier_metadata
@@ -113,6 +119,9 @@ def _export_graph(options: ExportOptions, loaded: LoadedModel) -> None:
         if getattr(options, name) and not (whole and name == 'check_images'):
             option = name.replace('_', '-')
             raise UserError(f'--{option} has no meaning with --part {part}; it is for a detector')
+    if whole:  # minutes before they are used
+        labels_of([image.name for image in given_pictures(options.check_images)], loaded.classes)
+        calibration_images(options)
     reference = build_graph(loaded.model, part, options.normalize)
     model = copy.deepcopy(loaded.model)
     merged = [] if options.no_deploy else merge(model, str(options.target), options.int8)

@@ -111,7 +111,8 @@ def why_unreadable(path: Path) -> str | None:
             picture.draft('RGB', (1, 1))  # decodes JPEG at an eighth of the size, to the end
             picture.load()
     except Image.DecompressionBombError:
-        return 'too many pixels'
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6  # where Pillow raises this
+        return f'more than {most} megapixels, which are not read'
     except UnpreparedError as error:
         return str(error)
     except (OSError, SyntaxError, ValueError) as error:

@@ -33,7 +33,7 @@ class Limits:
         UserError: for a limit that is not above 0.
     """
 
-    max_bytes: int = 16 * 2**20
+    max_bytes: int = 16_000_000
     max_pixels: int = 50_000_000
     seconds: float = 30.0
     queue: int = 64

@@ -130,7 +130,7 @@ async function send(file) {
   if (!model) await start(); // else it is not known what the model takes
   if (!model || mine !== asked) return;
   if (file.size > model.max_bytes) {
-    say(`${file.name} is too large; the limit is ${(model.max_bytes / 2 ** 20).toFixed(0)} MB`, true);
+    say(`${file.name} is too large; the limit is ${(model.max_bytes / 1e6).toFixed(0)} MB`, true);
     return;
   }
   say(`Looking at ${file.name} \u2026`);

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from selnext_mm.export.detection.ties import answers
 from selnext_mm.inference.images import ImageFile, list_images, why_unreadable
 from selnext_mm.inference.predictor import Predictor
 from selnext_mm.runtime.models import Detector
+from selnext_mm.text import counted
 
 FACTORS = (1.0, 0.75, 0.5)  # of the size of the test pipeline
 LOWEST_IOU = 0.99
@@ -30,7 +31,7 @@ class Agreement:
 
     ``unmatched`` counts objects that only one list has. An object is counted in ``ties`` instead
     if a comparison of two nearly equal numbers explains it. ``iou``, ``score`` (a difference) and
-    ``mask_iou`` are the worst of all pairs.
+    ``mask_iou`` are the worst of all pairs. ``differing`` names the images with unmatched objects.
     """
 
     factor: float = 1.0
@@ -41,6 +42,7 @@ class Agreement:
     iou: float = 1.0
     score: float = 0.0
     mask_iou: float | None = None
+    differing: list[str] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:
@@ -166,7 +168,10 @@ def compare_detections(
         with scaled(predictor, detector, factor):
             for path, wanted, found in zip(paths, predictor(paths), detector(paths), strict=True):
                 lists = wanted['instances'], found['instances']
+                before = result.unmatched
                 result.add(*lists, tolerance, score_thr, limit, answers(predictor, path))
+                if more := result.unmatched - before:
+                    result.differing.append(f'{counted(more, "object")} of {path.name}')
         yield result
 
 

@@ -29,14 +29,20 @@ class ComparedAP:
         return abs(self.torch - self.file) <= LARGEST_DIFFERENCE
 
 
+def known_images(ids: Ids, names: list[str]) -> list[int]:
+    """The image ids of ``names``; :class:`UserError` if the COCO file lacks some."""
+    numbers, new = ids.number_images(names)
+    if new:
+        raise UserError(f'{new} of {len(names)} images are not in {ids.source}')
+    return numbers
+
+
 def coco_ap(truth: dict, records: list[dict], ids: Ids, kind: str) -> float:
     """AP in percent of ``records``, as ``predict`` returns them, on the images that they name.
 
     It is 0 if nothing was detected. ``truth`` is the content of a COCO file.
     """
-    numbers, new = ids.number_images([r['file'] for r in records])
-    if new:
-        raise UserError(f'{new} of {len(records)} images are not in {ids.source}')
+    numbers = known_images(ids, [r['file'] for r in records])
     records = [dict(r, image_id=n) for r, n in zip(records, numbers, strict=True)]
     _, results = coco_content(records, ids)
     if not results:

@@ -8,15 +8,26 @@ from pathlib import Path
 from selnext_mm.disk import new_file
 from selnext_mm.errors import UserError
 from selnext_mm.export.detection import writer
-from selnext_mm.export.detection.check import PICTURES, check_pictures, compare_detections
-from selnext_mm.export.detection.coco_ap import compare_ap
+from selnext_mm.export.detection.check import (
+    PICTURES,
+    check_pictures,
+    compare_detections,
+    given_pictures,
+)
+from selnext_mm.export.detection.coco_ap import compare_ap, known_images
 from selnext_mm.export.detection.graph import DetectorGraph
 from selnext_mm.export.detection.metadata import detector_metadata
-from selnext_mm.export.int8_models import detector_holds, export_int8, open_predictor
+from selnext_mm.export.int8_models import (
+    calibration_images,
+    detector_holds,
+    export_int8,
+    open_predictor,
+)
 from selnext_mm.export.merge import merge
 from selnext_mm.export.openvino import convert
 from selnext_mm.export.options import ExportOptions, MismatchError
 from selnext_mm.export.writers import BESIDE
+from selnext_mm.inference.categories import find_ids
 from selnext_mm.inference.loading import LoadedModel
 from selnext_mm.inference.thresholds import read_thresholds
 from selnext_mm.runtime.models import Detector
@@ -37,6 +48,17 @@ def _check_options(options: ExportOptions) -> None:
         raise UserError(f'--check-ann {options.check_ann}: no such file')
     if options.int8 and not options.check_ann:
         raise UserError('--int8 of a detector needs --check-ann, COCO labels of --check-images')
+
+
+def _check_images(options: ExportOptions, loaded: LoadedModel) -> None:
+    """Raise :class:`UserError` for images or labels that the comparison, minutes later, refuses."""
+    if options.check_images:
+        images = given_pictures(options.check_images)
+        if options.check_ann:
+            ids = find_ids(loaded.cfg, loaded.classes, options.check_ann)
+            known_images(ids, [image.name for image in images])
+    if options.int8:
+        calibration_images(options)
 
 
 def _class_thresholds(options: ExportOptions, classes: tuple[str, ...]) -> dict[str, str]:
@@ -79,6 +101,9 @@ def _agree(options: ExportOptions, path: Path, folder: Path) -> bool:
             f'the model finds nothing in {counted(len(images), "image")} {source}, so the file '
             'cannot be checked; name images with --check-images. Nothing was written'
         )
+    for row in results:
+        if row.differing:
+            options.say(f'without a partner at {row.factor:.0%}: {preview(row.differing)}')
     return all(row.holds for row in results) and _same_ap(options, predictor, detector)
 
 
@@ -86,6 +111,7 @@ def _same_ap(options: ExportOptions, predictor, detector) -> bool:
     """With ``--check-ann``: show both APs; return whether they are equal."""
     if not options.check_ann:
         return True
+    options.say('AP of both, on all images')
     scores = compare_ap(predictor, detector, options.check_images, options.check_ann)
     for score in scores:
         options.say(
@@ -105,6 +131,7 @@ def export_detector(options: ExportOptions, loaded: LoadedModel, metadata: dict[
         MismatchError: if it finds something else.
     """
     _check_options(options)
+    _check_images(options, loaded)
     model = copy.deepcopy(loaded.model)
     merged = [] if options.no_deploy else merge(model, str(options.target), options.int8)
     graph = DetectorGraph(model).eval()
@@ -112,6 +139,7 @@ def export_detector(options: ExportOptions, loaded: LoadedModel, metadata: dict[
     metadata |= _class_thresholds(options, loaded.classes)
     form = ', '.join(merged) or 'as trained'
     options.say(f'detector of {options.config} ({form}): {", ".join(graph.outputs)}')
+    options.say('writing the graph; this may take some minutes')
 
     def write(path: Path) -> None:
         writer.write_detector(graph, path, metadata, options.opset)

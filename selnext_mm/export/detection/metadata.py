@@ -1,6 +1,7 @@
 """The metadata of a detector's file, in addition to those of every exported file."""
 
 import json
+from pathlib import Path
 
 from selnext_mm.export.detection.graph import DetectorGraph
 from selnext_mm.export.pipeline import plain_steps
@@ -27,7 +28,8 @@ def detector_metadata(loaded: LoadedModel, graph: DetectorGraph) -> dict[str, st
         nms_iou_threshold=repr(head.suppress.iou_threshold),
         max_detections=str(head.suppress.limit),
         category_ids=json.dumps([ids.categories[name] for name in loaded.classes]),
-        category_ids_from=ids.source,
+        # Not the path, which says where this machine has it.
+        category_ids_from=Path(ids.source).name,
     )
     if graph.masks is not None:
         result['mask_threshold'] = repr(graph.masks.threshold)

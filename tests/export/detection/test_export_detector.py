@@ -4,6 +4,7 @@ import copy
 import itertools
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -88,6 +89,7 @@ def test_the_file_says_what_it_needs(exported):
     assert (meta['score_threshold'], meta['max_detections']) == ('0.05', '100')
     assert (meta['nms_iou_threshold'], meta['mask_threshold']) == ('0.5', '0.5')
     assert json.loads(meta['category_ids']) == [1, 2, 3, 4, 5, 6]
+    assert '/' not in meta['category_ids_from']
     assert len(meta['checkpoint_sha256']) == 64
 
 
@@ -139,7 +141,9 @@ def test_a_file_that_finds_something_else_is_not_kept(exported, tmp_path, monkey
     monkeypatch.setattr(writer, 'write_detector', other_scores)
     out = tmp_path / 'new' / 'd.onnx'
     assert call(exported, out) == 1
-    assert 'finds something else' in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert 'finds something else' in text
+    assert re.search(r'without a partner at 100%: \d+ objects of 0.png', text)
     assert not list(out.parent.iterdir())
     monkeypatch.setattr(
         writer, 'write_detector', lambda graph, path, *rest: shutil.copy(exported.file, path)
@@ -331,6 +335,37 @@ def test_options_that_a_detector_does_not_take(more, text, exported, tmp_path, m
     with pytest.raises(UserError, match=text):
         call(exported, tmp_path / 'd.onnx', *more)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('more', 'text'),
+    [
+        (['--check-images', 'empty'], 'no images .*in empty'),
+        (['--check-images', 'two', '--check-ann', 'one.json'], '1 of 2 images are not in one.json'),
+        (
+            ['--int8', '--calibrate', 'empty', '--check-images', 'one', '--check-ann', 'one.json'],
+            'no images .*in empty',
+        ),
+        (
+            ['--int8', '--calibrate', 'two', '--check-images', 'one', '--check-ann', 'one.json'],
+            '1 image is in --calibrate and in --check-images',
+        ),
+    ],
+)
+def test_images_are_looked_at_before_the_graph_is_written(
+    more, text, exported, pictures, tmp_path, monkeypatch
+):
+    """It was told after minutes."""
+    monkeypatch.setattr(writer, 'write_detector', lambda *args: pytest.fail('it is written'))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'empty').mkdir()
+    for folder, names in (('one', ['b.png']), ('two', ['b.png', 'a.jpg'])):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            shutil.copy(pictures / name, folder)
+    pseudo_labels(exported, 'one', tmp_path / 'one.json')
+    with pytest.raises(UserError, match=text):
+        call(exported, tmp_path / 'd.onnx', *more)
 
 
 def item(label=0, score=0.5, bbox=(0, 0, 10, 10)):
