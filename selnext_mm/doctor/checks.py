@@ -3,8 +3,7 @@
 :func:`inspect_environment` runs the probes of ``probes.py`` in separate processes, so
 that a broken binary costs one row and not the whole command, and turns their facts into
 :class:`Row` objects. Versions come from imported modules, never from a distribution's name:
-the onedl forks, which have the same import names, pass wherever they work. Nothing but the
-standard library is imported here.
+the onedl forks, which have the same import names, pass. Only the standard library is imported here.
 """
 
 import os
@@ -126,12 +125,8 @@ def check_torchvision_ops(facts: Facts) -> Row:
     """A note: nothing here needs torchvision's compiled ops, only its import has to succeed."""
     loaded = {True: 'loaded', False: 'not loadable: declared by selnext_mm'}
     found = loaded.get(facts.get('compiled_ops'), 'not reached')
-    return Row(
-        'torchvision ops',
-        found,
-        'for torchvision.models.detection alone; from the same index as torch they load',
-        None,
-    )
+    wanted = 'for torchvision.models.detection alone; from the same index as torch they load'
+    return Row('torchvision ops', found, wanted, None)
 
 
 def check_package(name: str, facts: Facts, remedies: Remedies, declared: Bounds) -> Row:
