@@ -3,7 +3,7 @@
 Before a bash or python fence stands what becomes of it:
 
 ``<!-- run -->``                    run; one with a title is written to that file. All blocks of a
-                                    page one after another in an empty folder
+                                    page one after another in a folder with a link to weights/
 ``<!-- run with VAR as PATH -->``   the same in a folder of their own, in which PATH leads to the
                                     data that the environment variable VAR names
 ``<!-- tested by FILE -->``         that file runs the commands of the block, so it names every
@@ -281,6 +281,7 @@ def test_the_blocks_of_a_page_run_and_print_what_it_shows(page, needs, tmp_path)
     if needs and not os.environ.get(needs):
         pytest.skip(f'set {needs} to run the blocks of {page} that need it')
     printed = ''
+    (tmp_path / 'weights').symlink_to(ROOT / 'weights')
     for block in PARTS[page, needs]:
         if block.does == 'run':
             if needs:
