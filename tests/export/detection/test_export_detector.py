@@ -30,7 +30,7 @@ pytest.importorskip('mmdet')
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('kind', ['retinanet', 'cascade_mask_rcnn'])
+@pytest.mark.parametrize('kind', ['retinanet', 'faster_rcnn', 'cascade_mask_rcnn'])
 def test_onnxruntime_finds_what_the_graph_finds(kind, tmp_path):
     graph = DetectorGraph(save_detector(tmp_path, kind).model).eval()
     path = tmp_path / 'd.onnx'
