@@ -17,6 +17,8 @@ from selnext_mm.datasets.image_suffixes import IMAGE_SUFFIXES
 from selnext_mm.errors import UserError
 from selnext_mm.runtime.sessions import SUFFIXES
 
+# An exported file contains its classes and dtype, and its runtime uses the CPU.
+OF_CHECKPOINTS = ('device', 'classes', 'dtype')
 EPILOG = """examples:
   selnext-mm predict detector.onnx photo.jpg holiday/ 'more/**/*.png' --out predicted
   selnext-mm predict detector.xml val2017 --ann instances_val2017.json --out p
@@ -24,6 +26,17 @@ EPILOG = """examples:
 written to DIR are the files that selnext-mm predict CONFIG CHECKPOINT IMAGES writes; classes,
 thresholds and the preparation of the images are those that the file holds
 """
+
+
+def refuse_checkpoint_options(args: argparse.Namespace) -> None:
+    """Raise :class:`UserError` for an option that only a checkpoint, run by PyTorch, has."""
+    for name in OF_CHECKPOINTS:
+        if (value := getattr(args, name)) is not None:
+            given = ' '.join(value) if isinstance(value, list) else value
+            raise UserError(
+                f'--{name} {given} is for a checkpoint, which PyTorch runs; {args.model} is an '
+                f'exported file: leave out --{name}, or give CONFIG and CHECKPOINT'
+            )
 
 
 def is_meant(argv: list[str]) -> bool:
@@ -42,6 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_shared_arguments(result)
     result.add_argument('--top-k', type=int, help=TOP_K_HELP)
     result.add_argument('--threads', type=int, help="(as many as the machine's cores)")
+    for name in OF_CHECKPOINTS:
+        many = '+' if name == 'classes' else None
+        result.add_argument(f'--{name}', nargs=many, help=argparse.SUPPRESS)
     result.set_defaults(batch_size=None, usual_batch=1)
     return result
 
@@ -53,6 +69,7 @@ def open_file(args: argparse.Namespace) -> tuple:
     from selnext_mm.inference.categories import Ids, find_ids
     from selnext_mm.runtime.models import Detector, open_model
 
+    refuse_checkpoint_options(args)
     model = open_model(args.model, threads=args.threads, top_k=args.top_k or TOP_K)
     refuse_unused(not isinstance(model, Detector), args.score_thr, args.top_k)
     meta = model.metadata

@@ -9,14 +9,13 @@ from pathlib import Path
 
 from selnext_mm.cli.parser import Parser
 from selnext_mm.cli.predict import TOP_K, TOP_K_HELP, refuse_unused
+from selnext_mm.cli.predict_file import refuse_checkpoint_options
 from selnext_mm.errors import UserError
 from selnext_mm.serve.limits import Limits
 from selnext_mm.serve.model import ServedModel
 from selnext_mm.text import counted
 
 TOKEN = 'SELNEXT_MM_TOKEN'
-# An exported file contains its classes and dtype, and its runtime uses the CPU.
-OF_CHECKPOINTS = ('device', 'classes', 'dtype')
 PACKAGES = {'fastapi': 'fastapi', 'uvicorn': 'uvicorn', 'prometheus_client': 'prometheus-client'}
 EPILOG = f"""examples:
   selnext-mm serve detector.onnx                       then open http://127.0.0.1:8000
@@ -141,18 +140,12 @@ def open_file(args: argparse.Namespace) -> ServedModel:
     """The exported file that MODEL names."""
     from selnext_mm.runtime.models import open_model
 
-    if args.checkpoint:
+    if args.checkpoint and Path(args.model).is_file():
         raise UserError(
             f'{args.model} holds config and weights, and {args.checkpoint} would be left unused; '
             'give one of them'
         )
-    for name in OF_CHECKPOINTS:
-        if (value := getattr(args, name)) is not None:
-            given = ' '.join(value) if isinstance(value, list) else value
-            raise UserError(
-                f'--{name} {given} is for a checkpoint, which PyTorch runs; {args.model} is an '
-                f'exported file: leave out --{name}, or give CONFIG and CHECKPOINT'
-            )
+    refuse_checkpoint_options(args)
     return open_model(args.model, threads=args.threads, top_k=args.top_k or TOP_K)
 
 

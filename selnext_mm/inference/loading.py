@@ -76,6 +76,9 @@ def choose_device(name: str = 'auto') -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
+        if 'not compiled with' in reason:
+            reason = f'this torch ({torch.__version__}) is built without it'
+            raise UserError(f'--device {name}: {reason}; give cpu or auto') from error
         raise UserError(f'--device {name}: {reason}; give cpu, cuda, cuda:1 or auto') from error
     return device
 

@@ -124,13 +124,19 @@ function show() {
     : `the ${found.length} best classes`;
 }
 
+// Not beside the answer to another image.
+function refuse(text) {
+  at('result').hidden = true;
+  say(text, true);
+}
+
 async function send(file) {
   const mine = ++asked;
   if (!file) return;
   if (!model) await start(); // else it is not known what the model takes
   if (!model || mine !== asked) return;
   if (file.size > model.max_bytes) {
-    say(`${file.name} is too large; the limit is ${(model.max_bytes / 1e6).toFixed(0)} MB`, true);
+    refuse(`${file.name} is too large; the limit is ${(model.max_bytes / 1e6).toFixed(0)} MB`);
     return;
   }
   say(`Looking at ${file.name} \u2026`);
@@ -153,7 +159,7 @@ async function send(file) {
     show();
     say('');
   } catch (error) {
-    if (mine === asked) say(error.message, true);
+    if (mine === asked) refuse(error.message);
   }
 }
 

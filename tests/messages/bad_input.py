@@ -812,8 +812,11 @@ SERVED = {
         config(b'\x08\x08\x12', 'm.onnx'),
     ),
     'exported file with a checkpoint': Case(
-        'serve m.onnx CKPT', ('m.onnx holds config and weights', 'give one of them')
+        'serve m.onnx CKPT',
+        ('m.onnx holds config and weights', 'give one of them'),
+        config('', 'm.onnx'),
     ),
+    'exported file that is not there': Case('serve m.onnx CKPT', ('m.onnx is not there',)),
     'device of an exported file': Case(
         'serve m.onnx --device cuda:0',
         ('--device cuda:0 is for a checkpoint', 'leave out --device'),

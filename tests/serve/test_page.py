@@ -40,6 +40,7 @@ addEventListener('load', async () => {
   await step('raised');
   await choose('page.css', 'image/png');
   await step('refused');
+  log.push(`hidden: ${at('result').hidden}`);
   log.push(`wide: ${document.documentElement.scrollWidth <= innerWidth}`);
   const answer = document.createElement('pre');
   answer.id = 'answer';
@@ -76,5 +77,6 @@ def test_a_picture_is_chosen_and_its_objects_are_shown(model, tmp_path):
         'raised: |0 of 1 objects, 60 x 40 pixels|',
         'refused: the body is not an image of a supported format (image/jpeg, image/png, '
         'image/webp, image/bmp)||',
+        'hidden: true',
         'wide: true',
     ]
