@@ -1,18 +1,14 @@
 """``selnext-mm export`` of whole detectors: the file beside the graph, and the command."""
 
 import copy
-import itertools
 import json
-import os
 import re
 import shutil
 
 import numpy as np
 import pytest
-import torch
-from filelock import FileLock
+from pycocotools import mask as mask_utils
 
-from selnext_mm.cli import export as command
 from selnext_mm.cli import predict as predict_command
 from selnext_mm.errors import UserError
 from selnext_mm.export.detection import writer
@@ -20,6 +16,7 @@ from selnext_mm.export.detection.check import Agreement
 from selnext_mm.export.detection.graph import DetectorGraph
 from selnext_mm.inference import predict
 from selnext_mm.runtime import Detector, open_model
+from tests.export.detection.conftest import call
 from tests.export.detection.test_post_processing import plain, run, scenes
 from tests.export.small_detectors import save_detector
 
@@ -62,25 +59,6 @@ def test_onnxruntime_finds_what_the_graph_finds(kind, tmp_path):
         assert agreement.holds, (shape, agreement)
 
 
-def call(saved, out, *more):
-    arguments = [str(saved.config), str(saved.checkpoint), '--to', 'onnx', '--out', str(out)]
-    return command.main([*arguments, *more])
-
-
-@pytest.fixture(scope='session')
-def exported(tmp_path_factory):
-    """A small Mask R-CNN, and the file that the command wrote of it, once for all processes."""
-    root = tmp_path_factory.getbasetemp()
-    if 'PYTEST_XDIST_WORKER' in os.environ:
-        root = root.parent
-    saved = save_detector(tmp_path_factory.mktemp('mask_rcnn'), 'mask_rcnn')
-    saved.file = root / 'mask_rcnn.onnx'
-    with FileLock(root / 'mask_rcnn.lock'):
-        if not saved.file.exists():
-            assert call(saved, saved.file) == 0
-    return saved
-
-
 def test_the_file_says_what_it_needs(exported):
     detector = open_model(exported.file)
     assert isinstance(detector, Detector)
@@ -109,6 +87,11 @@ def test_predict_gives_the_same_from_the_file(exported, pictures, tmp_path):
     assert len(boxes[0]) == len(boxes[1]) > 10
     same = np.isclose(*map(np.array, boxes), atol=1e-2).all(1)
     assert same.mean() > 0.98
+    scores = [[a['score'] for a in c['annotations']] for c in contents]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+    masks = [[a['segmentation'] for a in c['annotations']] for c in contents]
+    ious = [mask_utils.iou([a], [b], [0])[0, 0] for a, b in zip(*masks, strict=True)]
+    assert np.mean(np.array(ious) >= 0.99) > 0.98
 
 
 def test_arrays_files_and_broken_files(exported, broken):
@@ -366,116 +349,3 @@ def test_images_are_looked_at_before_the_graph_is_written(
     pseudo_labels(exported, 'one', tmp_path / 'one.json')
     with pytest.raises(UserError, match=text):
         call(exported, tmp_path / 'd.onnx', *more)
-
-
-def item(label=0, score=0.5, bbox=(0, 0, 10, 10)):
-    return dict(label=label, score=score, bbox=list(bbox))
-
-
-@pytest.mark.parametrize(
-    ('found', 'unmatched'),
-    [
-        ([item()], 0),
-        ([item(score=0.50009)], 0),
-        ([item(score=0.5002)], 2),
-        ([item(label=1)], 2),
-        ([item(bbox=(0, 0, 10, 9.8))], 2),
-        ([item(), item()], 1),
-        ([item(), item(score=0.05001)], 0),  # at the threshold a rounding decides
-        ([], 1),
-    ],
-)
-def test_agreement_pairs_objects(found, unmatched):
-    agreement = Agreement()
-    agreement.add([item()], found, 1e-4, 0.05, 100)
-    assert agreement.unmatched == unmatched
-    assert agreement.holds == (not unmatched)
-
-
-@pytest.mark.parametrize(
-    ('found', 'limit', 'ties', 'unmatched'),
-    [
-        ([], 100, 0, 1),
-        ([item(label=1, score=0.50005)], 1, 2, 0),  # both lists are full and end there
-        ([item(label=1, score=0.4)], 1, 1, 1),  # a list that ends with 0.4 would have had 0.5
-        ([item(label=1, score=0.6)], 2, 0, 2),  # there was a place for it
-    ],
-)
-def test_what_the_other_list_may_have_cut_off_is_a_tie(found, limit, ties, unmatched):
-    agreement = Agreement()
-    agreement.add([item()], found, 1e-4, 0.05, limit)
-    assert (agreement.ties, agreement.unmatched) == (ties, unmatched)
-
-
-@pytest.mark.parametrize(
-    ('wanted', 'found', 'others', 'ties'),
-    [
-        ([item()], [], [[item()], []], 1),  # moved a little, the model lacks it, too
-        ([item()], [], [[item()], [item()]], 0),  # it has it however it is moved
-        ([], [item()], [[], [item()]], 1),
-        ([], [item()], [[], [item(score=0.6)]], 0),  # another object is no proof
-    ],
-)
-def test_what_the_model_itself_decides_either_way_is_a_tie(wanted, found, others, ties):
-    agreement = Agreement()
-    agreement.add(wanted, found, 1e-4, 0.05, 100, others)
-    assert (agreement.ties, agreement.unmatched) == (ties, 1 - ties)
-    assert agreement.holds == bool(ties)
-
-
-def test_a_tie_of_the_suppression_is_proven_by_the_model(exported, pictures):
-    """A threshold that is the IoU of two boxes to the last bit decides either way."""
-    from selnext_mm.export.detection.ties import answers, suppressions
-    from selnext_mm.inference import Predictor
-
-    predictor = Predictor(exported.config, exported.checkpoint, device='cpu')
-    path = next(p for p in sorted(pictures.rglob('*')) if p.is_file())
-    configs = suppressions(predictor.loaded.model)
-    assert [c['iou_threshold'] for c in configs] == [0.7, 0.5]
-    configs[1]['iou_threshold'] = 0.999
-    boxes = torch.tensor([i['bbox'] for i in predictor([path])[0]['instances'] if not i['label']])
-    ious = mask_iou(boxes.numpy())
-    # The largest of all: no other pair decides about these two.
-    configs[1]['iou_threshold'] = tie = float(ious[ious < 0.9985].max())
-    lower, higher = itertools.islice(answers(predictor, path), 2)
-    assert [i['score'] for i in lower] != [i['score'] for i in higher], tie
-    assert configs[1]['iou_threshold'] == tie, 'moved back'
-
-
-def mask_iou(boxes):
-    from pycocotools import mask as mask_utils
-
-    return np.asarray(mask_utils.iou(boxes, boxes, [0] * len(boxes)))
-
-
-def test_agreement_takes_the_worst_mask():
-    from pycocotools import mask as mask_utils
-
-    def with_mask(rows):
-        pixels = np.zeros((10, 10), np.uint8, order='F')
-        pixels[:rows] = 1
-        return item() | dict(segmentation=mask_utils.encode(pixels))
-
-    agreement = Agreement()
-    agreement.add([with_mask(10)], [with_mask(9)], 1e-4, 0.05, 100)
-    assert agreement.mask_iou == pytest.approx(0.9)
-    assert not agreement.holds
-
-
-def test_masks_are_pasted_as_mmdet_pastes_them():
-    from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
-
-    from selnext_mm.runtime.masks import paste
-
-    generator = torch.Generator().manual_seed(0)
-    masks = torch.rand(6, 28, 28, generator=generator)
-    boxes = torch.tensor(
-        [[2, 3, 30, 20], [0, 0, 40, 30], [5.3, 6.1, 5.9, 29.9], [-4, -4, 8, 9], [39, 29, 40, 30],
-         [10, 10, 10, 20]], dtype=torch.float32)  # fmt: skip
-    for mask, box in zip(masks, boxes, strict=True):
-        # One at a time and within the box, as mmdet does it on a CPU.
-        part, place = _do_paste_mask(mask[None, None], box[None], 30, 40, skip_empty=True)
-        wanted = np.zeros((30, 40), dtype=bool)
-        wanted[place] = part[0].numpy() >= 0.5
-        got = paste(mask.numpy(), box.numpy(), 30, 40, 0.5)
-        assert (got != wanted).mean() < 2e-3, box
