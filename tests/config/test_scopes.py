@@ -1,6 +1,7 @@
 """Configs of MMSegmentation where that is not installed: read as always, refused in one line."""
 
 import pytest
+import torch
 
 from selnext_mm.__main__ import main
 from selnext_mm.config import scopes
@@ -42,10 +43,11 @@ def test_commands_say_so_in_one_line(without_mmseg, tmp_path, monkeypatch, capsy
     for kind in ('images', 'annotations'):
         for split in ('training', 'validation'):
             (data / kind / split).mkdir(parents=True)
+    torch.save(dict(state_dict={}), data / 'w.pth')
     for words in (
         ['complexity', LEAVES[0]],
         ['train', 'upernet/selnext_t_ade20k.py'],
-        ['test', 'upernet/selnext_t_ade20k.py', 'none.pth'],
+        ['test', 'upernet/selnext_t_ade20k.py', str(data / 'w.pth')],
         ['check-data', 'upernet/selnext_t_ade20k.py', '--data-root', str(data)],
     ):
         assert main(words) == 2
