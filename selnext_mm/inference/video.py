@@ -1,6 +1,7 @@
 """Frames of a clip, a camera or a stream, one by one; only one or two are in memory."""
 
 import glob
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import numpy as np
 
 from selnext_mm.errors import UserError
 
+os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')  # quiet; read when a clip is first opened
 SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv')
 USUAL_RATE = 25.0  # frames/s if a source does not report its rate
 STORED = ('http://', 'https://', 'file://')  # addresses that may hold a whole clip
@@ -40,7 +42,12 @@ def is_video(entry: str | Path) -> bool:
 
 def open_capture(source: str) -> Any:
     """OpenCV's reader of ``source``; None if it cannot be opened."""
-    capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
+    level = cv2.getLogLevel()
+    cv2.setLogLevel(0)  # its lines would stand before our one message, as FFmpeg's
+    try:
+        capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
+    finally:
+        cv2.setLogLevel(level)
     return capture if capture.isOpened() else None
 
 
