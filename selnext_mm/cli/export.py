@@ -4,11 +4,13 @@ import argparse
 
 from selnext_mm.cli.arguments import Options
 from selnext_mm.cli.parser import Parser
+from selnext_mm.errors import UserError
 
 TARGETS = ('onnx', 'openvino', 'torch-export', 'safetensors')
 EPILOG = """examples:
   selnext-mm export cls/selnext_t_in1k.py epoch_300.pth --to onnx --out selnext_t.onnx
   selnext-mm export my_config.py epoch_36.pth --to onnx --out detector.onnx
+  selnext-mm export published/ --to onnx --out detector.onnx
   selnext-mm export my_config.py epoch_36.pth --to torch-export --out backbone.pt2
   selnext-mm export my_config.py epoch_36.pth --to safetensors --out weights.safetensors
 
@@ -60,9 +62,19 @@ def build_parser() -> argparse.ArgumentParser:
         'height and width left open.',
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        intermixed=True,
     )
-    result.add_argument('config', metavar='CONFIG', help='config file, or a name under configs/')
-    result.add_argument('checkpoint', metavar='CHECKPOINT', help='.pth or .safetensors')
+    result.add_argument(
+        'config',
+        metavar='CONFIG',
+        help='config file, a name under configs/, or a folder of "selnext-mm publish"',
+    )
+    result.add_argument(
+        'checkpoint',
+        nargs='?',
+        metavar='CHECKPOINT',
+        help='.pth or .safetensors; a published folder holds its own',
+    )
     result.add_argument(
         '--to', dest='target', choices=TARGETS, help='default: by the suffix of FILE'
     )
@@ -135,9 +147,17 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
 
+    from selnext_mm.checkpoints.hub import holds_model
     from selnext_mm.export.options import MismatchError
     from selnext_mm.export.run import export_model
 
+    if args.checkpoint is None:
+        if not holds_model(args.config):
+            raise UserError(
+                f'{args.config} alone is no model; give CONFIG and CHECKPOINT, or a folder of '
+                '"selnext-mm publish"'
+            )
+        args.checkpoint = args.config
     try:
         export_model(**vars(args))
     except MismatchError as error:

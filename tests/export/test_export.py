@@ -286,6 +286,14 @@ def test_safetensors_hold_all_weights_and_the_names(detector, pictures, tmp_path
     assert ours == predict(detector.config, detector.checkpoint, pictures / 'a.jpg', device='cpu')
 
 
+def test_a_published_folder_is_config_and_checkpoint(tmp_path):
+    pytest.importorskip('mmdet')
+    folder = CONFIGS.parent / 'weights' / 'bccd_selnext_yocto'
+    out = tmp_path / 'w.safetensors'
+    assert command.main([str(folder), '--out', str(out)]) == 0
+    assert json.loads(read_metadata(out)['classes']) == ['Platelets', 'RBC', 'WBC']
+
+
 def test_above_the_tolerance_nothing_is_left(classifier, tmp_path, monkeypatch, capsys):
     def rounded(graph, path, *rest):
         path.write_text('some file')

@@ -313,6 +313,9 @@ ARGUMENTS = {
     'predictions into a file': Case(
         PREDICT, ('out',), lambda room: (one_picture(room), room.write('out'))
     ),
+    'export of a config alone': Case(
+        f'export {CFG} --to onnx --out m.onnx', ('alone is no model', 'CONFIG and CHECKPOINT')
+    ),
     'export to an old set': Case(
         f'export {CFG} CKPT --to onnx --out m.onnx --opset 11', ('--opset 11', '18 to')
     ),
