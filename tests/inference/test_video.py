@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -186,6 +187,18 @@ def test_a_stream_that_opens_but_sends_nothing_more_ends():
     stream.close()
     assert len(opened) == 4, 'at first and three attempts'
     assert stream.lost == 1
+
+
+@pytest.mark.parametrize('kind', ['clip', 'stream'])
+def test_no_more_than_a_few_frames_are_in_memory(kind, clip):
+    alive, most = [], 0
+    video = Clip(clip) if kind == 'clip' else Stream('rtsp://here', 0, 0, lambda _: Camera(40))
+    for frame in video.frames():
+        alive = [ref for ref in alive if ref() is not None] + [weakref.ref(frame.pixels)]
+        most = max(most, len(alive))
+        time.sleep(0.03 if kind == 'stream' else 0)  # frames arrive faster than they are taken
+    video.close()
+    assert 1 <= most <= 3
 
 
 def test_a_stream_that_is_closed_ends_its_thread():
