@@ -4,13 +4,19 @@ import contextlib
 import http.client
 import io
 import json
+import os
+import re
 import socket
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+ROOT = Path(__file__).resolve().parents[2]
 META = dict(
     part='detector',
     classes='["ant", "bee"]',
@@ -127,6 +133,27 @@ def serving(app):
         finally:
             server.should_exit = True
             thread.join(30)
+
+
+@contextlib.contextmanager
+def served_by_command(line, folder):
+    """``selnext-mm serve LINE --port 0 --threads 1`` in ``folder``: (process, port, its output)."""
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'selnext_mm', *f'serve {line} --port 0 --threads 1'.split()],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | dict(PYTHONPATH=str(ROOT), SELNEXT_MM_TOKEN=''),
+    )
+    try:
+        printed = ''.join(process.stdout.readline() for _ in range(2))
+        found = re.search(r'http://127\.0\.0\.1:(\d+) ', printed)
+        assert found, f'{printed}{process.stderr.read()}'
+        yield process, int(found[1]), printed
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def ask(port, method='GET', path='/health', body=None, kind=None, headers=None):

@@ -2,11 +2,8 @@
 
 import io
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +13,7 @@ from PIL import Image
 
 from selnext_mm.cli.predict import main as predict
 from selnext_mm.serve.limits import Limits
-from tests.serve.echo import ask, create_app, png, post, serving
+from tests.serve.echo import ask, create_app, png, post, served_by_command, serving
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmpretrain')
@@ -28,24 +25,8 @@ PHOTO = ROOT / 'weights/blood_cells.jpg'
 @pytest.fixture(scope='module')
 def cells():
     """(process, port, what it printed) of ``selnext-mm serve weights/bccd_selnext_yocto``."""
-    line = 'serve weights/bccd_selnext_yocto --port 0 --threads 1 --device cpu'
-    process = subprocess.Popen(
-        [sys.executable, '-m', 'selnext_mm', *line.split()],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | dict(PYTHONPATH=str(ROOT), SELNEXT_MM_TOKEN=''),
-    )
-    try:
-        printed = ''.join(process.stdout.readline() for _ in range(2))
-        found = re.search(r'http://127\.0\.0\.1:(\d+) ', printed)
-        if found is None:
-            pytest.fail(f'{printed}{process.stderr.read()}')
-        yield process, int(found[1]), printed
-    finally:
-        process.kill()
-        process.communicate()
+    with served_by_command('weights/bccd_selnext_yocto --device cpu', ROOT) as server:
+        yield server
 
 
 def jpeg(picture) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.serve.echo import png, post, write_echo
+from tests.serve.echo import png, post, served_by_command, write_echo
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = os.environ.get('SELNEXT_MM_SCHEMATHESIS')  # a folder into which pip has put schemathesis
@@ -20,26 +20,8 @@ TOOL = os.environ.get('SELNEXT_MM_SCHEMATHESIS')  # a folder into which pip has 
 def server(tmp_path):
     """(process, port) of ``selnext-mm serve`` with a file."""
     write_echo(tmp_path / 'echo.onnx')
-    process = subprocess.Popen(
-        [
-            *(sys.executable, '-m', 'selnext_mm'),
-            *('serve', 'echo.onnx', '--port', '0', '--threads', '1'),
-        ],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | dict(PYTHONPATH=str(ROOT), SELNEXT_MM_TOKEN=''),
-    )
-    try:
-        printed = ''.join(process.stdout.readline() for _ in range(2))
-        found = re.search(r'http://127\.0\.0\.1:(\d+) ', printed)
-        if found is None:
-            pytest.fail(f'{printed}{process.stderr.read()}')
-        yield process, int(found[1])
-    finally:
-        process.kill()
-        process.communicate()
+    with served_by_command('echo.onnx', tmp_path) as (process, port, _):
+        yield process, port
 
 
 @pytest.mark.slow
