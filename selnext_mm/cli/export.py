@@ -44,7 +44,8 @@ def _add_int8_arguments(parser: argparse.ArgumentParser) -> None:
         '--calibrate',
         nargs='+',
         metavar='IMAGES',
-        help='for --int8: other images, for the ranges of values; 200 of them are used',
+        help='for --int8: other images, for the ranges of values; 200 of them are used. Without '
+        '--check-images, --calibrate or --data: the training and test set of the config',
     )
     parser.add_argument(
         '--max-loss',
@@ -122,6 +123,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='JSON',
         help='of a detector: COCO labels of --check-images; the AP of the file may differ by 0.1 '
         'from that of PyTorch',
+    )
+    result.add_argument(
+        '--data',
+        metavar='DIR',
+        help='labels in any format of "train --data", in place of --check-images, --check-ann and '
+        '--calibrate: its test images (else val) are checked or measured on',
     )
     result.add_argument(
         '--thresholds',

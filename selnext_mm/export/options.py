@@ -8,12 +8,13 @@ from pathlib import Path
 from selnext_mm.disk import check_folder
 from selnext_mm.errors import UserError
 from selnext_mm.export.writers import SUFFIXES, require
+from selnext_mm.inference.images import Images
 
 OLDEST_OPSET = 18  # the oldest that torch's exporter writes
 # Options for models and graphs only; they do not apply to a file of weights.
 GRAPH_OPTIONS = (
     *('part', 'normalize', 'no_deploy', 'check', 'check_images', 'check_ann'),
-    *('thresholds', 'opset'),
+    *('data', 'thresholds', 'opset'),
 )
 
 
@@ -40,9 +41,13 @@ class ExportOptions:
         detector the largest difference of scores.
         check_images: images, or a folder of them, to compare on.
         check_ann: COCO labels of ``check_images``.
+        data: labels in any format that ``train --data`` reads, in place of ``check_images``,
+        ``check_ann`` and ``calibrate``: its test split (else val) is checked or measured on, and
+        its training images calibrate.
         thresholds: a JSON file with the lowest score of each class.
         int8: quantise layers to int8; ``calibrate`` gives the images for the ranges of values. No
-        file is kept if more than ``max_loss`` points of AP or top-1 are lost.
+        file is kept if more than ``max_loss`` points of AP or top-1 are lost. Without images, the
+        training and test set of the config are used.
         opset: ONNX operator set; None: the exporter's.
         classes: class names; None: the checkpoint's.
         cfg_options: values of the config to override, by dotted key.
@@ -59,11 +64,12 @@ class ExportOptions:
     no_deploy: bool = False
     check: Sequence[tuple[int, int, int]] | None = None
     tolerance: float = 1e-4
-    check_images: str | Path | Sequence[str | Path] | None = None
+    check_images: Images | None = None
     check_ann: str | None = None
+    data: str | Path | None = None
     thresholds: str | None = None
     int8: bool = False
-    calibrate: str | Path | Sequence[str | Path] | None = None
+    calibrate: Images | None = None
     max_loss: float | None = None
     opset: int | None = None
     classes: list[str] | None = None
@@ -119,6 +125,11 @@ def check_options(options: ExportOptions) -> None:
             )
     if options.opset is not None and target != 'onnx':
         raise UserError('--opset needs --to onnx')
+    for name in ('calibrate', 'check_images', 'check_ann'):
+        if options.data and getattr(options, name):
+            raise UserError(
+                f'--data {options.data} and --{name.replace("_", "-")} both name images; give one'
+            )
     _check_int8(options)
     require(target)
     if options.int8:
@@ -133,9 +144,10 @@ def _check_int8(options: ExportOptions) -> None:
         return
     if options.target not in ('onnx', 'openvino'):
         raise UserError(f'--int8 needs --to onnx or --to openvino, not --to {options.target}')
-    if not options.calibrate:
+    given = options.calibrate or options.check_images or options.check_ann
+    if given and not options.calibrate:
         raise UserError('--int8 needs --calibrate IMAGES, images like those to come')
-    if not options.check_images:
+    if given and not options.check_images:
         raise UserError(
             '--int8 needs --check-images, labelled images to measure on what is lost: with '
             '--check-ann JSON of a detector, a folder with a folder per class of a classifier'

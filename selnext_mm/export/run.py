@@ -24,6 +24,7 @@ from selnext_mm.export.int8_models import (
     export_int8,
     labels_of,
 )
+from selnext_mm.export.labelled import add_labelled_images
 from selnext_mm.export.merge import merge
 from selnext_mm.export.options import ExportOptions, MismatchError, check_options
 from selnext_mm.export.pipeline import classifier_metadata
@@ -109,14 +110,16 @@ def _export_weights(options: ExportOptions, loaded: LoadedModel) -> None:
 def _export_graph(options: ExportOptions, loaded: LoadedModel) -> None:
     part = choose_part(loaded.model, options.part, options.target)
     metadata = _describe(options, loaded, part)
+    if part == 'detector' or options.int8:
+        add_labelled_images(options, loaded.cfg)
     if part == 'detector':
         export_detector(options, loaded, metadata)
         return
     whole = part == 'classifier' and options.int8
     if options.int8 and not whole:
         raise UserError(f'--int8 is for whole models, not for --part {part}')
-    for name in ('check_images', 'check_ann', 'thresholds'):
-        if getattr(options, name) and not (whole and name == 'check_images'):
+    for name in ('check_images', 'check_ann', 'data', 'thresholds'):
+        if getattr(options, name) and not (whole and name in ('check_images', 'data')):
             option = name.replace('_', '-')
             raise UserError(f'--{option} has no meaning with --part {part}; it is for a detector')
     if whole:  # minutes before they are used

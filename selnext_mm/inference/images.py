@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from PIL import Image
 
@@ -43,7 +44,13 @@ class ImageFile:
     name: str
 
 
-def _expand(entry: str | Path) -> list[ImageFile]:
+# Files, folders and globs, or images that were found.
+Images: TypeAlias = str | Path | Sequence[str | Path | ImageFile]
+
+
+def _expand(entry: str | Path | ImageFile) -> list[ImageFile]:
+    if isinstance(entry, ImageFile):
+        return [entry]
     path = Path(entry).expanduser()
     if path.is_dir():
         inside = sorted(p for p in paths_below(path) if is_image_file(p) or is_unread(p))
@@ -64,7 +71,7 @@ def _expand(entry: str | Path) -> list[ImageFile]:
     return [ImageFile(p, p.name) for p in found]
 
 
-def list_images(entries: str | Path | Sequence[str | Path]) -> list[ImageFile]:
+def list_images(entries: Images) -> list[ImageFile]:
     """The images that files, folders (recursively) and globs name, each once.
 
     A file that does not exist stays in the list: it is reported with the unreadable ones.
@@ -79,6 +86,8 @@ def list_images(entries: str | Path | Sequence[str | Path]) -> list[ImageFile]:
     if not entries:
         raise UserError('no images given; name files, folders or globs')
     for entry in entries:
+        if isinstance(entry, ImageFile):
+            continue
         if not isinstance(entry, str | os.PathLike):
             raise UserError(
                 f'a {type(entry).__name__} is no name of an image; give files, folders or globs'

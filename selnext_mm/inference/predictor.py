@@ -20,6 +20,7 @@ from selnext_mm.engine.detections import detections
 from selnext_mm.errors import UserError
 from selnext_mm.inference.images import (
     ImageFile,
+    Images,
     UnpreparedError,
     check_narrow,
     list_images,
@@ -269,7 +270,7 @@ class Predictor:
             return image, None, why_unprepared(error)
         return image, data['img'], None
 
-    def __call__(self, images: str | Path | Sequence[str | Path]) -> list[dict]:
+    def __call__(self, images: Images) -> list[dict]:
         """Records of all images that files, folders and globs name, in their order."""
         records: list[dict] = []
         self.run(list_images(images), lambda record, _: records.append(record))

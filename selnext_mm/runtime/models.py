@@ -23,7 +23,7 @@ from selnext_mm.runtime.masks import paste, run_lengths
 from selnext_mm.runtime.pictures import prepare, read_picture
 from selnext_mm.runtime.sessions import InferenceSession, check_count, open_session
 
-Images: TypeAlias = str | Path | np.ndarray | Sequence[str | Path | np.ndarray]
+Images: TypeAlias = str | Path | np.ndarray | Sequence[str | Path | ImageFile | np.ndarray]
 
 
 class FileModel:
@@ -103,7 +103,7 @@ class FileModel:
             images = [images]
         entries = list(images)
         for entry in entries:
-            if not isinstance(entry, str | Path | np.ndarray):
+            if not isinstance(entry, str | Path | ImageFile | np.ndarray):
                 raise UserError(
                     f'a {type(entry).__name__} is neither a name nor a BGR array; of a PIL image '
                     "give np.asarray(image.convert('RGB'))[..., ::-1]"

@@ -120,14 +120,23 @@ def run(block: Block, folder: Path) -> str:
         (folder / block.title).write_text(block.text + '\n')
         return ''
     if block.language == 'bash':
-        shim = 'selnext-mm() { "$PYTHON" -W ignore -m selnext_mm "$@"; }\n'
-        command = ['bash', '-euo', 'pipefail', '-c', shim + block.text]
+        # A program, not a function: "kill $!" of a page ends it.
+        shim = folder / '.bin' / 'selnext-mm'
+        shim.parent.mkdir(exist_ok=True)
+        shim.write_text(f'#!/bin/sh\nexec {sys.executable} -W ignore -m selnext_mm "$@"\n')
+        shim.chmod(0o755)
+        command = ['bash', '-euo', 'pipefail', '-c', block.text]
     else:
         command = [sys.executable, '-W', 'ignore', '-c', block.text]
     result = subprocess.run(
         command,
         cwd=folder,
-        env={**os.environ, 'PYTHON': sys.executable, 'PYTHONPATH': str(ROOT)},
+        env={
+            **os.environ,
+            'PATH': f'{folder / ".bin"}:{os.environ["PATH"]}',
+            'PYTHON': sys.executable,
+            'PYTHONPATH': str(ROOT),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -149,6 +158,8 @@ def named(block: Block) -> dict[str, str]:
     text, found = block.text, {}
     for command in re.findall(r'selnext-mm ([a-z-]+)', text):
         found[f'selnext-mm {command}'] = rf'\b{command.replace("-", "[-_]")}\b'
+    for extra in re.findall(r"^pip install '?selnext_mm\[(\w+)\]", text, re.M):
+        found[f'selnext_mm[{extra}]'] = rf"'{extra}'"
     for target in re.findall(r'^make ([a-z]+)', text, re.M):
         found[f'make {target}'] = rf"\bmake\b[ ,']+{target}\b"
     for script in re.findall(r'(?:tools|dev|benchmarks)/(\w+)\.(?:py|sh)', text):
@@ -197,11 +208,13 @@ def test_every_block_is_run_or_says_why_not(page):
 
 def test_a_file_that_does_not_run_the_block_is_noticed():
     text = 'make demo\ntools/train.py configs/cls/selnext_t_in1k.py\nselnext-mm check-data DIR'
+    text += "\npip install 'selnext_mm[serve]'"
     block = Block('a.md', 1, None, 'bash', None, text)
     everything = "call('make', 'demo')\ncall('tools/train.py', 'selnext_t_in1k')\ncheck_data.main()"
+    everything += "\nadd('serve')"
     assert unnamed(block, everything) == []
     assert unnamed(block, '') == [
-        'selnext-mm check-data', 'make demo', 'train', 'cls/selnext_t_in1k.py'
+        'selnext-mm check-data', 'selnext_mm[serve]', 'make demo', 'train', 'cls/selnext_t_in1k.py'
     ]  # fmt: skip
     # A word of the same name is not the script.
     assert unnamed(block, everything.replace('train.py', 'train')) == ['train']

@@ -136,15 +136,19 @@ def serving(app):
 
 
 @contextlib.contextmanager
-def served_by_command(line, folder):
-    """``selnext-mm serve LINE --port 0 --threads 1`` in ``folder``: (process, port, its output)."""
+def served_by_command(line, folder, command=None):
+    """``selnext-mm serve LINE --port 0 --threads 1`` in ``folder``: (process, port, its output).
+
+    ``command`` is a ``selnext-mm`` that is installed elsewhere.
+    """
+    start = [command] if command else [sys.executable, '-m', 'selnext_mm']
     process = subprocess.Popen(
-        [sys.executable, '-m', 'selnext_mm', *f'serve {line} --port 0 --threads 1'.split()],
+        [*start, *f'serve {line} --port 0 --threads 1'.split()],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | dict(PYTHONPATH=str(ROOT), SELNEXT_MM_TOKEN=''),
+        env=os.environ | dict(PYTHONPATH='' if command else str(ROOT), SELNEXT_MM_TOKEN=''),
     )
     try:
         printed = ''.join(process.stdout.readline() for _ in range(2))

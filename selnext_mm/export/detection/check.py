@@ -1,7 +1,7 @@
 """Compare the detections of an exported file with those of ``predict``, at several sizes."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from selnext_mm.config.walk import tested_dataset
 from selnext_mm.datasets.shape_scene import draw_scene
 from selnext_mm.errors import UserError
 from selnext_mm.export.detection.ties import answers
-from selnext_mm.inference.images import ImageFile, list_images, why_unreadable
+from selnext_mm.inference.images import ImageFile, Images, list_images, why_unreadable
 from selnext_mm.inference.predictor import Predictor
 from selnext_mm.runtime.models import Detector
 from selnext_mm.text import counted
@@ -193,7 +193,7 @@ def _drawn(folder: Path) -> list[ImageFile]:
     return result
 
 
-def given_pictures(given: str | Path | Sequence[str | Path]) -> list[ImageFile]:
+def given_pictures(given: Images) -> list[ImageFile]:
     """The images that ``--check-images`` names.
 
     Raises:
@@ -206,9 +206,7 @@ def given_pictures(given: str | Path | Sequence[str | Path]) -> list[ImageFile]:
     return images
 
 
-def check_pictures(
-    cfg, given: str | Path | Sequence[str | Path] | None, folder: Path
-) -> tuple[list[ImageFile], str]:
+def check_pictures(cfg, given: Images | None, folder: Path) -> tuple[list[ImageFile], str]:
     """The images to compare on, and a description of them.
 
     They are those ``given``; else :data:`PICTURES` of the config's test set, evenly spaced; else

@@ -1,6 +1,5 @@
 """COCO AP of an exported file and of its PyTorch model on the same images."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from selnext_mm.datasets.coco_content import load_coco
 from selnext_mm.errors import UserError
 from selnext_mm.evaluation.coco_scores import run_coco_eval, scores_of
 from selnext_mm.inference.categories import Ids, find_ids
+from selnext_mm.inference.images import Images
 from selnext_mm.inference.output import coco_content
 from selnext_mm.inference.predictor import Predictor
 from selnext_mm.runtime.models import Detector
@@ -55,7 +55,7 @@ def coco_ap(truth: dict, records: list[dict], ids: Ids, kind: str) -> float:
 def compare_ap(
     predictor: Predictor,
     detector: Detector,
-    images: str | Path | Sequence[str | Path],
+    images: Images,
     annotations: str | Path,
 ) -> list[ComparedAP]:
     """AP of the model and of its file on the same images: of boxes and, with a mask head, of masks.
