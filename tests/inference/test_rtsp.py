@@ -1,18 +1,24 @@
-"""A real stream: frames over RTSP from ffmpeg, with the connection that a camera would have."""
+"""Real streams: frames over RTSP from ffmpeg, and from a server that goes away and comes back."""
 
 import json
 import os
 import socket
 import subprocess
 import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.processes import finish
+from tests.serve.echo import write_echo
 
 imageio_ffmpeg = pytest.importorskip('imageio_ffmpeg')
+PYTHON = '/usr/bin/python3'  # the one for which Debian's packages are installed
+SERVER = Path(__file__).with_name('rtsp_server.py')
 
 
 @pytest.fixture
@@ -29,12 +35,15 @@ def clip(tmp_path):
     return path
 
 
-@pytest.mark.integration
-def test_frames_of_a_stream_become_lines_and_a_clip(root, clip, tmp_path):
+def free_port():
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    address = f'rtsp://127.0.0.1:{port}/live'
+        return free.getsockname()[1]
+
+
+@pytest.mark.integration
+def test_frames_of_a_stream_become_lines_and_a_clip(root, clip, tmp_path):
+    address = f'rtsp://127.0.0.1:{free_port()}/live'
     # Its own folder: the sender tries until somebody listens.
     send = [
         *(imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-re', '-stream_loop', '-1', '-i', clip),
@@ -65,4 +74,51 @@ def test_frames_of_a_stream_become_lines_and_a_clip(root, clip, tmp_path):
     assert {(line['width'], line['height']) for line in lines} == {(160, 128)}
     seconds = [line['seconds'] for line in lines]
     assert seconds == sorted(seconds)
+    assert (tmp_path / 'out' / 'video.mp4').stat().st_size > 1000
+
+
+@contextmanager
+def rtsp_server(port):
+    """The server on ``port``; its process, when it listens."""
+    server = subprocess.Popen([PYTHON, SERVER, str(port)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout.readline() == 'listens\n'
+        yield server
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_a_server_that_comes_back_is_opened_again(root, tmp_path):
+    there = Path(PYTHON).exists() and subprocess.run(
+        [PYTHON, SERVER, '--check'], capture_output=True, check=False
+    )
+    if not there or there.returncode:
+        pytest.skip(f'{SERVER.name} says which packages of Debian it needs')
+    pytest.importorskip('onnx')
+    echo, port = write_echo(tmp_path / 'echo.onnx'), free_port()
+    line = [*(sys.executable, '-m', 'selnext_mm', 'predict', echo, f'rtsp://127.0.0.1:{port}/live')]
+    line += ['--max-frames', '60', '--out', tmp_path / 'out']
+    with rtsp_server(port) as first:
+        client = subprocess.Popen(
+            line, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            assert first.stdout.readline() == 'client\n'
+            time.sleep(3)  # of 6 that 60 frames take
+            first.kill()
+            with rtsp_server(port) as second:
+                assert second.stdout.readline() == 'client\n'
+                printed, errors = client.communicate(timeout=120)
+        finally:
+            client.kill()
+            client.communicate()
+    assert client.returncode == 0, errors
+    assert 'connection lost 1 time\n' in printed
+    lines = [json.loads(line) for line in (tmp_path / 'out' / 'frames.jsonl').open()]
+    assert len(lines) == 60
+    gaps = np.diff([line['seconds'] for line in lines])
+    assert (gaps > 1.5).sum() == 1, 'the time without a connection'
     assert (tmp_path / 'out' / 'video.mp4').stat().st_size > 1000
