@@ -25,6 +25,12 @@ def counted(number: int, noun: str, plural: str = '') -> str:
     return f'{number} {plural or regular}'
 
 
+def per_second(number: int, seconds: float, noun: str) -> str:
+    """``12.3 images/s``; below 0.1 the time of one: ``25 s per image``."""
+    rate = number / seconds
+    return f'{rate:.1f} {noun}s/s' if rate >= 0.1 or not number else f'{1 / rate:.0f} s per {noun}'
+
+
 def visible(text: str) -> str:
     """``text`` with unprintable characters as ``\\u...``.
 

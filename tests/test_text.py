@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from selnext_mm.text import counted
+from selnext_mm.text import counted, per_second
 
 PACKAGE = Path(__file__).resolve().parents[1] / 'selnext_mm'
 # A number that starts a phrase in an f-string, and a noun in the plural after it.
@@ -48,3 +48,11 @@ def test_messages_count_by_the_helper():
         if '.mim' not in path.parts
     }
     assert {path: lines for path, lines in found.items() if lines and path not in fixed} == {}
+
+
+def test_a_slow_rate_is_the_time_of_one():
+    """A large image in slices was "0.0 images/s"."""
+    assert per_second(5, 2, 'image') == '2.5 images/s'
+    assert per_second(1, 10, 'frame') == '0.1 frames/s'
+    assert per_second(0, 10, 'frame') == '0.0 frames/s'
+    assert per_second(2, 50, 'image') == '25 s per image'

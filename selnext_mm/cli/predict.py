@@ -10,7 +10,7 @@ from selnext_mm import register_modules
 from selnext_mm.cli.parser import Parser
 from selnext_mm.cli.slice_options import add_slice_arguments, in_slices, read_slicing
 from selnext_mm.errors import UserError
-from selnext_mm.text import counted, preview
+from selnext_mm.text import counted, per_second, preview
 from selnext_mm.visualization import SCORE_THR
 
 TOP_K, BATCH = 5, 8
@@ -234,7 +234,7 @@ def skipped(record: dict) -> None:
 
 def report(args: argparse.Namespace, predictor, ids, found) -> None:
     """Report what was found, and the origin of names and ids, in three lines."""
-    rate = f'{len(found.records) / found.seconds:.1f} images/s on {predictor.device}'
+    rate = f'{per_second(len(found.records), found.seconds, "image")} on {predictor.device}'
     missing = f', {len(found.unreadable)} skipped' if found.unreadable else ''
     print(f'{counted(len(found.records), "image")}{missing}, {rate}')
     if found.dark:

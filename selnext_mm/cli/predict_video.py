@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from selnext_mm.errors import UserError
-from selnext_mm.text import counted
+from selnext_mm.text import counted, per_second
 
 
 def is_meant(args: argparse.Namespace) -> bool:
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
             task = progress.add_task(str(entry), total=args.max_frames or video.total, rate='')
 
             def on_frame(found) -> None:
-                rate = f'{found.frames / found.seconds:.1f} frames/s'
+                rate = per_second(found.frames, found.seconds, 'frame')
                 progress.update(task, advance=1, rate=f'{rate}, {video.dropped} dropped')
 
             found = predict_video(
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
             raise UserError(f'{entry}: there is no frame to read; nothing was written')
     lost = f', connection lost {counted(video.lost, "time")}' if video.lost else ''
     print(
-        f'{counted(found.frames, "frame")}, {found.frames / found.seconds:.1f} frames/s on '
+        f'{counted(found.frames, "frame")}, {per_second(found.frames, found.seconds, "frame")} on '
         f'{predictor.device}, {video.dropped} dropped{lost}'
         + (', stopped' if found.stopped else '')
     )

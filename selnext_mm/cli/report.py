@@ -61,6 +61,7 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f'--score-thr {args.score_thr:g}; expected 0 or more, and less than 1')
     if Path(args.out).suffix.lower() not in ('.html', '.htm'):
         raise UserError(f'--out {args.out}; expected a file name that ends in .html')
+    check_folder('--out', Path(args.out).expanduser().parent)
     for name, path in (('ann', args.ann), ('images', args.images)):
         if path and not Path(path).exists():
             raise UserError(f'--{name} {path}: no such {"file" if name == "ann" else "folder"}')

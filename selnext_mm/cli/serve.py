@@ -1,6 +1,7 @@
 """``selnext-mm serve``: a model over HTTP, an exported one without PyTorch."""
 
 import argparse
+import contextlib
 import ipaddress
 import os
 import socket
@@ -205,6 +206,14 @@ def main(argv: list[str] | None = None) -> int:
     from selnext_mm.runtime.sessions import SUFFIXES
     from selnext_mm.serve.app import create_app
 
+    class Server(uvicorn.Server):
+        """Ends at once at the second signal; uvicorn would cancel requests with tracebacks."""
+
+        def handle_exit(self, sig, frame) -> None:
+            if self.should_exit:
+                os._exit(128 + sig)
+            super().handle_exit(sig, frame)
+
     share_arenas()
     model = open_file(args) if args.model.endswith(SUFFIXES) else open_checkpoint(args)
     refuse_unused(model.part == 'classifier', None, args.top_k)
@@ -228,5 +237,6 @@ def main(argv: list[str] | None = None) -> int:
             timeout_keep_alive=5,
             timeout_graceful_shutdown=max(1, round(limits.seconds)),
         )
-        uvicorn.Server(config).run(sockets=[bound])
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when it has stopped
+            Server(config).run(sockets=[bound])
     return 0

@@ -38,6 +38,7 @@ from selnext_mm.engine.preflight.fit import check_last_batch, check_some_batch
 from selnext_mm.engine.resume.checkpoint_hook import SafeCheckpointHook
 from selnext_mm.engine.resume.lineage import Newest, find_newest
 from selnext_mm.engine.signals import shield_workers
+from selnext_mm.engine.unused_masks import without_unused_masks
 from selnext_mm.errors import UserError
 from selnext_mm.evaluation.empty_results import evaluate_empty_results
 from selnext_mm.evaluation.own_thresholds import take_own_thresholds
@@ -150,18 +151,16 @@ class ConciseRunner(Runner):
 
     def build_val_loop(self, loop):
         if isinstance(loop, dict):
-            self._val_dataloader = guard_image_loading(
-                self._val_dataloader, sizes=self.compares_sizes
-            )
+            loader = without_unused_masks(self._val_dataloader, 'val', self.cfg, self.hooks)
+            self._val_dataloader = guard_image_loading(loader, sizes=self.compares_sizes)
         built = super().build_val_loop(loop)
         shield_workers(getattr(built, 'dataloader', None))
         return built
 
     def build_test_loop(self, loop):
         if isinstance(loop, dict):
-            self._test_dataloader = guard_image_loading(
-                self._test_dataloader, sizes=self.compares_sizes
-            )
+            loader = without_unused_masks(self._test_dataloader, 'test', self.cfg, self.hooks)
+            self._test_dataloader = guard_image_loading(loader, sizes=self.compares_sizes)
         built = super().build_test_loop(loop)
         shield_workers(getattr(built, 'dataloader', None))
         return built

@@ -80,9 +80,9 @@ def open_predictor(options: ExportOptions, **more) -> Predictor:
 def _within(options: ExportOptions, part: str, name: str, before: float, after: float) -> bool:
     """Show the loss; return whether it is small enough."""
     most = LARGEST_LOSS[part] if options.max_loss is None else options.max_loss
+    lost = f'{before - after:.2f}' if before > after else 'nothing'
     options.say(
-        f'{name}: PyTorch {before:.2f}, int8 {after:.2f}, {before - after:.2f} lost (at most '
-        f'{most:g})',
+        f'{name}: PyTorch {before:.2f}, int8 {after:.2f}, {lost} lost (at most {most:g})',
     )
     return before - after <= most
 

@@ -181,6 +181,7 @@ ERRORS = {
     'num': (['RUN', '--num', '0'], '--num 0'),
     'threshold': (['RUN', '--score-thr', '1'], '--score-thr 1'),
     'suffix': (['RUN', '--out', 'a.pdf'], 'ends in .html'),
+    'page': (['RUN', '--out', '/dev/null/a.html'], '--out /dev/null'),
     'annotations': (['RUN', '--ann', 'no.json'], '--ann no.json'),
     'images': (['RUN', '--images', 'no'], '--images no'),
     'predictions': (['RUN', '--predictions', 'no.json'], 'no predictions no.json'),

@@ -1,17 +1,20 @@
 """``selnext-mm serve`` as users start it, where torch and mm* cannot be imported."""
 
+import http.client
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.runtime.test_without_torch import COMMAND
-from tests.serve.echo import ask, png
+from tests.serve.echo import ask, png, post
 
 
 @pytest.fixture
@@ -45,6 +48,43 @@ def test_the_command_serves_and_stops(started):
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) in (0, -signal.SIGTERM)
     assert 'Traceback' not in process.stderr.read()
+
+
+@pytest.mark.parametrize('signals', [1, 2])
+def test_ctrl_c_stops_a_busy_server(signals, echo, tmp_path):
+    """Once: the requests that came are answered. Twice: it ends at once. It printed tracebacks."""
+    errors = tmp_path / 'errors'
+    with errors.open('w') as file:
+        process = subprocess.Popen(
+            [sys.executable, '-c', COMMAND, 'serve', str(echo), '--port', '0', '--threads', '1'],
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+        )
+    try:
+        printed = [process.stdout.readline() for _ in range(2)][1]
+        port = int(re.search(r':(\d+) without', printed)[1])
+        large = png(4000, 3000)
+
+        def send(_):
+            try:
+                return post(port, large)[0]
+            except (OSError, http.client.HTTPException):
+                return None
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = pool.map(send, range(8))
+            time.sleep(0.5)
+            for _ in range(signals):
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.02)
+            assert process.wait(60) == {1: 0, 2: 130}[signals]
+            statuses = set(answers)
+        assert statuses <= ({200} if signals == 1 else {200, None})
+    finally:
+        process.kill()
+        process.communicate()
+    assert errors.read_text() == ''
 
 
 @pytest.mark.parametrize(
