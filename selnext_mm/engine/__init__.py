@@ -18,6 +18,7 @@ EXPORTS = {
     'FiniteLossHook': 'hooks.finite_loss',
     'GuardedLoad': 'hooks.unreadable_images',
     'LayerDecayOptimWrapperConstructor': 'optimizers.layer_decay',
+    'PolygonsToBitmaps': 'polygons',
     'PredictionImagesHook': 'hooks.prediction_images',
     'ProgressBarHook': 'hooks.progress',
     'ResumableEarlyStoppingHook': 'hooks.early_stopping',

@@ -11,14 +11,16 @@ MULTI_SCALE = (0.5, 1.5)  # the same with --multi-scale
 PAD = 114.0  # grey value for what Mosaic and MixUp leave empty, as in YOLOX
 
 
-def _detector_pipelines(size: int, masks: bool, zoom: tuple) -> tuple[list, list]:
+def _detector_pipelines(size: int, masks: bool, zoom: tuple, polygons: bool) -> tuple[list, list]:
+    """(of training, of the others); ``polygons``: masks are resized as polygons."""
     scale = (size, size)
     labels = dict(type='LoadAnnotations', with_bbox=True, with_mask=masks)
     train = [
         dict(type='LoadImageFromFile', backend_args=None),
-        labels,
+        dict(labels, poly2mask=False) if polygons else labels,
         dict(type='RandomFlip', prob=0.5),
         dict(type='RandomResize', scale=scale, ratio_range=zoom, keep_ratio=True),
+        *([dict(type='PolygonsToBitmaps')] if polygons else []),
         dict(type='PackDetInputs'),
     ]
     test = [
@@ -95,8 +97,12 @@ def data_config(
     """
     classify = info.task == CLASSIFICATION
     zoom = MULTI_SCALE if multi_scale else ZOOM
+    # Mosaic and MixUp combine bitmaps.
+    polygons = masks and not mix and info.splits['train'].polygons
     train, test = (
-        _classifier_pipelines(size) if classify else _detector_pipelines(size, masks, zoom)
+        _classifier_pipelines(size)
+        if classify
+        else _detector_pipelines(size, masks, zoom, polygons)
     )
     common = dict(num_workers=workers, persistent_workers=workers > 0)
 

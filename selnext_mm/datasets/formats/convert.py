@@ -207,6 +207,7 @@ class Conversion:
                 annotations=path.name,
                 images=writer.images,
                 objects=writer.objects,
+                bitmaps=writer.bitmaps,
                 bytes=path.stat().st_size,
             )
         for split in self.spool.used:

@@ -167,6 +167,7 @@ def _info(labels, manifest, choices, folder, kept) -> DatasetInfo:
             folder / split['annotations'],
             split['images'],
             split['objects'],
+            split.get('bitmaps') == 0,
         )
         for name, split in manifest['splits'].items()
     }

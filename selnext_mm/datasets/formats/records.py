@@ -132,12 +132,14 @@ class Split:
         image_root: folder that the file names are relative to.
         annotations: a COCO file; for classification a list of lines ``file label``.
         images, objects: how many.
+        polygons: whether every mask that is learnt is known to be a list of polygons.
     """
 
     image_root: Path
     annotations: Path
     images: int
     objects: int
+    polygons: bool = False
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class CocoWriter:
         self.fields = fields
         self.image_id, self.annotation_id = image_id, annotation_id
         self.images = self.objects = 0
+        self.bitmaps = 0  # masks that are learnt and no polygons
         self._waiting = path.with_suffix('.annotations')
         self._file = open(path, 'w', encoding='ascii')  # noqa: SIM115 - closed by finish()
         self._rest = open(self._waiting, 'w', encoding='ascii')  # noqa: SIM115
@@ -74,7 +75,9 @@ class CocoWriter:
             iscrowd=int(item.crowd),
         )
         if self.masks:
-            record['segmentation'] = item.mask if isinstance(item.mask, dict) else tidy(item.mask)
+            runs = isinstance(item.mask, dict)
+            record['segmentation'] = item.mask if runs else tidy(item.mask)
+            self.bitmaps += runs and not item.crowd
         self._rest.write((',\n' if self.objects else '\n') + json.dumps(record))
         self.objects += 1
         self.annotation_id += 1
