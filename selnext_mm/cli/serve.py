@@ -205,6 +205,7 @@ def main(argv: list[str] | None = None) -> int:
     from selnext_mm.process import share_arenas
     from selnext_mm.runtime.sessions import SUFFIXES
     from selnext_mm.serve.app import create_app
+    from selnext_mm.serve.connections import limited_protocol
 
     class Server(uvicorn.Server):
         """Ends at once at the second signal; uvicorn would cancel requests with tracebacks."""
@@ -230,6 +231,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         config = uvicorn.Config(
             app,
+            http=limited_protocol(limits),
             log_level='warning',
             access_log=False,
             proxy_headers=False,
