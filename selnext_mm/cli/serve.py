@@ -205,7 +205,7 @@ def main(argv: list[str] | None = None) -> int:
     from selnext_mm.process import share_arenas
     from selnext_mm.runtime.sessions import SUFFIXES
     from selnext_mm.serve.app import create_app
-    from selnext_mm.serve.connections import limited_protocol
+    from selnext_mm.serve.connections import BACKLOG, limited_protocol
 
     class Server(uvicorn.Server):
         """Ends at once at the second signal; uvicorn would cancel requests with tracebacks."""
@@ -232,6 +232,7 @@ def main(argv: list[str] | None = None) -> int:
         config = uvicorn.Config(
             app,
             http=limited_protocol(limits),
+            backlog=BACKLOG,
             log_level='warning',
             access_log=False,
             proxy_headers=False,

@@ -8,7 +8,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from selnext_mm.serve.limits import Limits
 
 PER_REQUEST = 4  # connections for each request that may be in progress: a browser opens several
-SPARE_FILES = 64  # of those that the process may open, for the model and the program
+# asyncio accepts so many before it looks at the first; where files run out it logs each of them.
+BACKLOG = 64
+SPARE_FILES = 64 + BACKLOG  # of those that the process may open, for the model and the program
 
 
 def most_connections(limits: Limits) -> tuple[int, int]:
