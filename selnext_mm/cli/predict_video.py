@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
     from selnext_mm.inference.output import complete_folder
     from selnext_mm.inference.thresholds import in_words
     from selnext_mm.inference.tracks import require_trackers
-    from selnext_mm.inference.video import open_video
+    from selnext_mm.inference.video import Stream, open_video
 
     if args.track:
         require_trackers()
@@ -80,6 +80,9 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
             print(f'opening {entry}', file=sys.stderr)  # one that does not answer takes a while
         video, lowest = open_video(entry), thresholds_of(args, predictor)
         with stopped_by_signals(), Progress(*columns, console=Console(stderr=True)) as progress:
+            if isinstance(video, Stream):
+                again = f'{entry}: connection lost; opening it again'
+                video.on_lost = lambda: progress.console.print(again, markup=False)
             task = progress.add_task(str(entry), total=args.max_frames or video.total, rate='')
 
             def on_frame(found) -> None:
@@ -104,10 +107,14 @@ def run(args: argparse.Namespace, opened_by: Callable) -> int:
     told = min(video.total or 0, args.max_frames or video.total or 0)
     if cut_off := found.frames < told and not found.stopped:
         print(f'{entry} says that it has {video.total} frames; it may be cut off', file=sys.stderr)
+    if isinstance(video, Stream) and video.gave_up:
+        print(
+            f'{entry} ended, or cannot be opened again after {video.retries} tries', file=sys.stderr
+        )
     if not predictor.loaded.is_classifier:
         followed = f', {counted(found.tracks, "track")}' if found.tracks is not None else ''
         print(f'{counted(found.results, "object")}{followed}; category ids from {ids.source}')
         if not args.no_pictures:
             print(f'drawn: those with score >= {in_words(lowest, predictor.loaded.source)}')
     print(f'wrote {", ".join(str(out / name) for name in found.files)}')
-    return int(cut_off)
+    return int(cut_off or video.gave_up)

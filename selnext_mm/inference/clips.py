@@ -14,7 +14,7 @@ from selnext_mm.inference.output import annotate
 from selnext_mm.inference.tracks import Tracks, draw_tracks
 from selnext_mm.inference.video import Clip, Recorder, Stream
 
-LONGEST_GAP = 250  # at most this many dropped frames are filled up with one frame
+LONGEST_GAP = 250  # at most this many missing frames are filled up with one frame
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Found:
         results: number of objects, or classes, in all of them.
         tracks: number of objects tracked; None without ``track``.
         stopped: whether Ctrl-C or SIGTERM ended it.
-        seconds: since the first frame was requested.
+        seconds: from the request of the first frame to the end of the last one.
         files: names of what was written.
     """
 
@@ -51,7 +51,7 @@ class _Frames:
         self.tracks = Tracks(rate) if track else None
         self.recorder = Recorder(folder / 'video.mp4', rate) if pictures else None
         self.lines = open(folder / 'frames.jsonl', 'w', encoding='utf-8')  # noqa: SIM115 - close()
-        self.last = -1
+        self.rate, self.written = rate, 0
 
     def add(self, frame) -> int:
         """Find, draw and write; return the number of results in this frame."""
@@ -64,9 +64,11 @@ class _Frames:
             image = annotate(frame.pixels, record, self.predictor.classes, self.lowest)
             if self.tracks:
                 image = draw_tracks(image, results, width, self.lowest)
-            # Dropped frames are filled up, so that the clip keeps its timing.
-            self.recorder.add(image, min(frame.index - self.last, LONGEST_GAP))
-            self.last = frame.index
+            # Dropped frames and lost time are filled up, so that the clip keeps its timing.
+            missing = round(frame.seconds * self.rate) + 1 - self.written
+            times = min(max(missing, 1), LONGEST_GAP)
+            self.recorder.add(image, times)
+            self.written += times
         if self.key == 'instances':
             ids = self.ids.categories
             results = [dict(category_id=ids[item['category']], **item) for item in results]
@@ -123,7 +125,6 @@ def predict_video(
         except KeyboardInterrupt:
             found.stopped = True
         finally:
-            found.seconds = time.perf_counter() - start
             frames.close()
     if frames.tracks:
         found.tracks = len(frames.tracks.seen)

@@ -19,6 +19,8 @@ SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg', '.
 USUAL_RATE = 25.0  # frames/s if a source does not report its rate
 STORED = ('http://', 'https://', 'file://')  # addresses that may hold a whole clip
 MOST_FRAMES = 10**9  # of a clip; some live streams report more
+PATIENCE = 10_000  # ms to open an address, and for its next frame; OpenCV would wait for 30 s
+BACKLOG = 2.0  # seconds after opening in which OpenCV hands over what it has buffered
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,25 @@ def open_capture(source: str) -> Any:
     level = cv2.getLogLevel()
     cv2.setLogLevel(0)  # its lines would stand before our one message, as FFmpeg's
     try:
-        capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
+        if '://' in source:
+            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC]
+            waits = [value for limit in limits for value in (limit, PATIENCE)]
+            capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, waits)
+        else:
+            capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     finally:
         cv2.setLogLevel(level)
     return capture if capture.isOpened() else None
+
+
+def open_address(source: str) -> Any:
+    """:func:`open_capture`, which Ctrl-C can interrupt."""
+    opened: list = []
+    thread = threading.Thread(target=lambda: opened.append(open_capture(source)), daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)
+    return opened[0] if opened else None
 
 
 def open_file(path: str | Path) -> Any:
@@ -75,6 +92,7 @@ class Clip:
     """
 
     dropped = lost = 0
+    gave_up = False
 
     def __init__(self, path: str | Path, capture: Any = None) -> None:
         self._capture = capture or open_file(path)
@@ -101,7 +119,8 @@ class Stream:
 
     Frames that come while another one is being processed are dropped and counted. A lost
     connection is reopened, with up to ``retries`` attempts that bring no frame, ``pause`` seconds
-    apart; then the stream ends.
+    apart; then the stream ends, and ``gave_up`` is true. ``on_lost`` is called when it is lost.
+    Frames that OpenCV has buffered while it opened the stream are not counted as dropped.
 
     Raises:
         UserError: if it cannot be opened at first.
@@ -127,6 +146,8 @@ class Stream:
         rate = capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if 0 < rate < 1000 else USUAL_RATE
         self.dropped = self.lost = 0
+        self.gave_up = False
+        self.on_lost: Callable[[], object] = lambda: None
         self._newest: Frame | None = None
         self._ended, self._stop = False, threading.Event()
         self._changed = threading.Condition()
@@ -135,16 +156,21 @@ class Stream:
 
     def _read(self, capture: Any) -> None:
         start, index = time.monotonic(), 0
+        opened = before = start
         while capture is not None and not self._stop.is_set():
             there, pixels = capture.read()
             if not there:
                 capture.release()
                 capture = self._again()
+                opened = time.monotonic()
                 continue
             self._fruitless = 0
+            now = time.monotonic()
+            buffered = now - before < 0.25 / self.rate and now - opened < BACKLOG
+            before = now
             with self._changed:
-                self.dropped += self._newest is not None
-                self._newest = Frame(index, time.monotonic() - start, pixels)
+                self.dropped += self._newest is not None and not buffered
+                self._newest = Frame(index, now - start, pixels)
                 self._changed.notify()
             index += 1
         if capture is not None:
@@ -154,7 +180,9 @@ class Stream:
             self._changed.notify()
 
     def _again(self) -> Any:
-        self.lost += not self._fruitless
+        if not self._fruitless:
+            self.lost += 1
+            self.on_lost()
         while self._fruitless < self.retries:
             self._fruitless += 1
             if self._stop.wait(self.pause):
@@ -162,6 +190,7 @@ class Stream:
             capture = self._open(self.source)
             if capture is not None:
                 return capture
+        self.gave_up = True
         return None
 
     def frames(self) -> Iterator[Frame]:
@@ -175,7 +204,7 @@ class Stream:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(10)
+        self._thread.join(1)  # it may wait for a frame; it ends with the process
 
 
 def open_video(entry: str | Path) -> Clip | Stream:
@@ -185,7 +214,7 @@ def open_video(entry: str | Path) -> Clip | Stream:
         return Stream(text)
     if '://' not in text:
         return Clip(entry)
-    capture = open_capture(text)
+    capture = open_address(text)
     # A live stream has no number of frames, and rtsp:// sends at its own pace.
     stored = capture is not None and text.lower().startswith(STORED)
     if stored and 0 < capture.get(cv2.CAP_PROP_FRAME_COUNT) < MOST_FRAMES:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -89,36 +92,90 @@ def rtsp_server(port):
         server.communicate()
 
 
-@pytest.mark.slow
-@pytest.mark.integration
-def test_a_server_that_comes_back_is_opened_again(root, tmp_path):
+@pytest.fixture
+def start(root, tmp_path):
+    """Call with a port and options: starts ``predict`` on its stream."""
     there = Path(PYTHON).exists() and subprocess.run(
         [PYTHON, SERVER, '--check'], capture_output=True, check=False
     )
     if not there or there.returncode:
         pytest.skip(f'{SERVER.name} says which packages of Debian it needs')
     pytest.importorskip('onnx')
-    echo, port = write_echo(tmp_path / 'echo.onnx'), free_port()
-    line = [*(sys.executable, '-m', 'selnext_mm', 'predict', echo, f'rtsp://127.0.0.1:{port}/live')]
-    line += ['--max-frames', '60', '--out', tmp_path / 'out']
+    echo, clients = write_echo(tmp_path / 'echo.onnx'), []
+
+    def call(port, *more):
+        line = [sys.executable, '-m', 'selnext_mm', 'predict', echo]
+        line += [f'rtsp://127.0.0.1:{port}/live', '--out', tmp_path / 'out', *more]
+        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        clients.append(subprocess.Popen(line, cwd=root, **pipes))
+        return clients[-1]
+
+    yield call
+    for client in clients:
+        client.kill()
+        client.communicate()
+
+
+def lines_and_length(folder):
+    """The lines of ``frames.jsonl``, and the seconds of ``video.mp4``."""
+    lines = [json.loads(line) for line in (folder / 'frames.jsonl').open()]
+    clip = cv2.VideoCapture(str(folder / 'video.mp4'))
+    return lines, clip.get(cv2.CAP_PROP_FRAME_COUNT) / clip.get(cv2.CAP_PROP_FPS)
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_a_server_that_comes_back_is_opened_again(start, tmp_path):
+    port = free_port()
     with rtsp_server(port) as first:
-        client = subprocess.Popen(
-            line, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        try:
-            assert first.stdout.readline() == 'client\n'
-            time.sleep(3)  # of 6 that 60 frames take
-            first.kill()
-            with rtsp_server(port) as second:
-                assert second.stdout.readline() == 'client\n'
-                printed, errors = client.communicate(timeout=120)
-        finally:
-            client.kill()
-            client.communicate()
+        client = start(port, '--max-frames', '60')
+        assert first.stdout.readline() == 'client\n'
+        time.sleep(3)  # of 6 that 60 frames take
+        first.kill()
+        with rtsp_server(port) as second:
+            assert second.stdout.readline() == 'client\n'
+            printed, errors = client.communicate(timeout=120)
     assert client.returncode == 0, errors
     assert 'connection lost 1 time\n' in printed
-    lines = [json.loads(line) for line in (tmp_path / 'out' / 'frames.jsonl').open()]
+    assert f'rtsp://127.0.0.1:{port}/live: connection lost; opening it again\n' in errors
+    lines, length = lines_and_length(tmp_path / 'out')
     assert len(lines) == 60
-    gaps = np.diff([line['seconds'] for line in lines])
-    assert (gaps > 1.5).sum() == 1, 'the time without a connection'
-    assert (tmp_path / 'out' / 'video.mp4').stat().st_size > 1000
+    seconds = [line['seconds'] for line in lines]
+    assert (np.diff(seconds) > 1.5).sum() == 1, 'the time without a connection'
+    assert length == pytest.approx(seconds[-1], abs=0.3)
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_a_server_that_is_gone_is_no_success(start, tmp_path):
+    """It ended with status 0 and no word."""
+    port = free_port()
+    with rtsp_server(port) as server:
+        client = start(port)
+        assert server.stdout.readline() == 'client\n'
+        time.sleep(7)  # FFmpeg looks at the stream for some of them
+    printed, errors = client.communicate(timeout=120)
+    assert client.returncode == 1
+    assert 'ended, or cannot be opened again after 5 tries\n' in errors
+    lines, length = lines_and_length(tmp_path / 'out')
+    assert 10 < len(lines) < 75
+    assert length == pytest.approx(lines[-1]['seconds'], abs=0.3)
+    assert re.search(
+        rf'^{len(lines)} frames, \d+\.\d frames/s .* connection lost 1 time$', printed, re.M
+    )
+
+
+@pytest.mark.integration
+def test_an_address_that_is_silent_can_be_interrupted(start):
+    """OpenCV waited for 30 seconds before the signal was looked at."""
+    with socket.socket() as silent:
+        silent.bind(('127.0.0.1', 0))
+        silent.listen()
+        client = start(silent.getsockname()[1])
+        assert client.stderr.readline().startswith('opening rtsp://')
+        time.sleep(1)
+        begin = time.monotonic()
+        client.send_signal(signal.SIGINT)
+        _, errors = client.communicate(timeout=60)
+    assert time.monotonic() - begin < 5
+    assert (client.returncode, errors) == (130, 'interrupted\n')
