@@ -30,12 +30,8 @@ LIMITS = {
     errno.EROFS: 'the file system is read-only',
 }
 CANNOT_SYNC = {
-    errno.EINVAL,
-    errno.ENOTSUP,
-    errno.EOPNOTSUPP,
-    errno.ENOSYS,
-    errno.EBADF,
-    errno.EACCES,
+    *(errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP),
+    *(errno.ENOSYS, errno.EBADF, errno.EACCES),
 }
 
 
@@ -228,9 +224,8 @@ def write_json(path: str | Path, value, indent: int | None = 1) -> Path:
 def new_file(out: Path, option: str = '', *beside: str) -> Iterator[Path]:
     """A path beside ``out`` that is moved there if the block succeeds, else removed.
 
-    For writers that need a file name; its suffix is that of ``out``. ``option`` begins the message
-    of the :class:`UserError` if it cannot be written. ``beside`` are the suffixes of files that the
-    writer creates beside it ('.bin'); they are moved first.
+    Its suffix is that of ``out``. ``option`` begins the message of the :class:`UserError` if it
+    cannot be written. ``beside``: suffixes of files that the writer adds ('.bin'), moved first.
     """
     path = out.with_name(f'.{out.stem}.{os.getpid()}{out.suffix}')
     try:
@@ -265,9 +260,8 @@ def fresh_folder(out: Path, existing: str = 'merge') -> Iterator[Path]:
 
     Args:
         out: the folder to make.
-        existing: what happens to an existing ``out``: ``'merge'`` replaces entries of the same
-        name and leaves the rest; ``'keep'`` leaves it and drops the new folder, for
-        several processes that make the same; ``'replace'`` removes it.
+        existing: of an existing ``out``, ``'merge'`` replaces entries of the same name, ``'keep'``
+        leaves all, for several processes that make the same, ``'replace'`` removes it.
 
     Raises:
         OSError: if it cannot be written.
@@ -299,8 +293,8 @@ def fresh_folder(out: Path, existing: str = 'merge') -> Iterator[Path]:
             os.replace(old, out)
         for folder in filter(None, (place, old)):
             shutil.rmtree(folder, ignore_errors=True)
-        for parent in made if not out.exists() else ():
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            for parent in made if not out.exists() else ():
                 parent.rmdir()
 
 
@@ -312,6 +306,10 @@ def check_folder(option: str, path: str | os.PathLike) -> None:
         raise UserError(f'{option} {path}: {there} is a file, not a folder; choose another folder')
     if not os.access(there, os.W_OK | os.X_OK):
         raise UserError(f'{option} {path}: no permission to write to {there}; choose another one')
+    try:  # root may write everywhere, but not into /proc
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise UserError(f'{option} {path}: {there} takes no files ({error.strerror})') from error
 
 
 def _umask() -> int:

@@ -1,6 +1,7 @@
 """``selnext-mm export``: a trained model as a file for other programs, checked against PyTorch."""
 
 import argparse
+from pathlib import Path
 
 from selnext_mm.cli.arguments import Options
 from selnext_mm.cli.parser import Parser
@@ -151,6 +152,24 @@ def build_parser() -> argparse.ArgumentParser:
     return result
 
 
+def refuse_file(name: str) -> None:
+    """Raise :class:`UserError` if ``name``, which came alone, is no config."""
+    from selnext_mm.checkpoints.hub import CHECKPOINTS
+
+    suffix = Path(name).suffix
+    if suffix in ('.onnx', '.xml'):
+        raise UserError(f'{name} is an exported file already; selnext-mm predict {name} runs it')
+    if suffix in CHECKPOINTS:
+        raise UserError(
+            f'{name} is a checkpoint; give its config first: selnext-mm export CONFIG {name} (a '
+            'copy of the config lies beside every checkpoint)'
+        )
+    if not Path(name).exists():
+        from selnext_mm.config_files import find_config
+
+        find_config(name)  # raises if there is no config of that name
+
+
 def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
 
@@ -160,6 +179,7 @@ def main(argv: list[str] | None = None) -> int:
 
     if args.checkpoint is None:
         if not holds_model(args.config):
+            refuse_file(args.config)
             raise UserError(
                 f'{args.config} alone is no model; give CONFIG and CHECKPOINT, or a folder of '
                 '"selnext-mm publish"'

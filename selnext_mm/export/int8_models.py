@@ -33,15 +33,20 @@ def calibration_images(options: ExportOptions) -> list[Path]:
         UserError: for an image that cannot be read, or is also among ``--check-images``.
     """
     images = list_images(options.calibrate)
-    images = images[:: -(-len(images) // MOST)]
+    others = [i.path for i in list_images(options.check_images) if i.path.is_file()]
+    places = {path.resolve() for path in others}
+    both = [i.path.name for i in images if i.path.resolve() in places]
+    if len(images) > MOST:
+        images = [images[k * len(images) // MOST] for k in range(MOST)]
     for image in images:
         if reason := why_unreadable(image.path):
-            raise UserError(f'--calibrate {image.path}: {reason}')
-    measured = {sha256(i.path) for i in list_images(options.check_images) if i.path.is_file()}
-    if both := [i.path.name for i in images if sha256(i.path) in measured]:
+            raise UserError(f'{options.name_of("calibrate")} {image.path}: {reason}')
+    measured = {sha256(path) for path in others}
+    both = both or [i.path.name for i in images if sha256(i.path) in measured]
+    if both:
         raise UserError(
-            f'{counted(len(both), "image is", "images are")} in --calibrate and in '
-            f'--check-images ({preview(both, 3)}); '
+            f'{counted(len(both), "image is", "images are")} in {options.name_of("calibrate")} and '
+            f'in {options.name_of("check_images")} ({preview(both, 3)}); '
             'what is lost has to be measured on others'
         )
     return [image.path for image in images]
@@ -97,7 +102,7 @@ def detector_holds(options: ExportOptions, path: Path) -> bool:
     )
     # A list, so that every line is shown.
     within = [
-        _within(options, 'detector', f'{s.kind} AP on {options.check_ann}', s.torch, s.file)
+        _within(options, 'detector', f'{s.kind} AP on {options.labels}', s.torch, s.file)
         for s in scores
     ]
     return all(within)
@@ -127,7 +132,7 @@ def _top1(find: Callable, images: list, labels: list[str]) -> float:
     find(images, lambda record, _: records.append(record))
     for record in records:
         if 'error' in record:
-            raise UserError(f'--check-images {record["path"]}: {record["error"]}')
+            raise UserError(f'{record["path"]}: {record["error"]}')
     right = [record['classes'][0]['category'] == labels[record['index']] for record in records]
     return 100 * sum(right) / len(right)
 

@@ -11,11 +11,12 @@ from selnext_mm.config.walk import inner_dataset
 from selnext_mm.datasets.coco_api import read_data_as_checked, without_its_prints
 from selnext_mm.datasets.coco_content import load_coco
 from selnext_mm.datasets.formats.find import find_dataset
-from selnext_mm.datasets.formats.records import CLASSIFICATION, DatasetInfo
+from selnext_mm.datasets.formats.records import BOXES, CLASSIFICATION, DatasetInfo
 from selnext_mm.errors import UserError
 from selnext_mm.export.options import ExportOptions
 from selnext_mm.inference.images import ImageFile
-from selnext_mm.text import counted
+from selnext_mm.inference.loading import LoadedModel
+from selnext_mm.text import counted, preview
 
 REMEDY = 'give --data DIR, or --calibrate and --check-images'
 
@@ -81,11 +82,28 @@ def _of_config(cfg: Config, path: str, loader: str) -> Labelled:
     return Labelled(images, dataset.ann_file, where)
 
 
-def add_labelled_images(options: ExportOptions, cfg: Config) -> None:
+def _check_task(options: ExportOptions, info: DatasetInfo, loaded: LoadedModel, part: str) -> None:
+    """Raise :class:`UserError` for labels that are not for this model."""
+    if (info.task == CLASSIFICATION) != (part != 'detector'):
+        has = 'class folders' if info.task == CLASSIFICATION else info.task
+        wants = 'boxes or masks' if part == 'detector' else 'a folder per class'
+        raise UserError(f'--data {options.data} has {has}; this {part} needs {wants}')
+    lacks = [name for name in loaded.classes if name not in info.classes]
+    extra = [name for name in info.classes if name not in loaded.classes]
+    if lacks if part == 'detector' else extra:
+        raise UserError(
+            f'--data {options.data} has the classes {preview(info.classes)}, the model '
+            f'{preview(loaded.classes)}; what it was trained for has to be labelled'
+        )
+    if info.task == BOXES and getattr(loaded.model, 'with_mask', False):
+        raise UserError(f'--data {options.data} has boxes; this detector needs masks')
+
+
+def add_labelled_images(options: ExportOptions, loaded: LoadedModel, part: str) -> None:
     """Set ``calibrate``, ``check_images`` and ``check_ann`` where they are to be found.
 
     With ``data``, training images calibrate, and those of its test split (else val) are measured
-    on. An int8 file without any of these options uses the training and test set of ``cfg``.
+    on. An int8 file without any of these options uses the training and test set of its config.
 
     Raises:
         UserError: if there are no such images.
@@ -93,10 +111,12 @@ def add_labelled_images(options: ExportOptions, cfg: Config) -> None:
     given = options.calibrate or options.check_images or options.check_ann
     if options.data:
         info = find_dataset(options.data)
+        _check_task(options, info, loaded, part)
         options.say(info.choices[0])
         tested = 'test' if 'test' in info.splits else 'val'
         train, test = (_of_folder(info, name) for name in ('train', tested))
     elif options.int8 and not given:
+        cfg = loaded.cfg
         tested = 'test_dataloader' if cfg.get('test_dataloader') else 'val_dataloader'
         train, test = (
             _of_config(cfg, options.config, name) for name in ('train_dataloader', tested)
@@ -104,6 +124,7 @@ def add_labelled_images(options: ExportOptions, cfg: Config) -> None:
     else:
         return
     options.check_images, options.check_ann = test.images, test.annotations
+    options.sources = dict(calibrate=train.source, check_images=test.source)
     line = f'{counted(len(test.images), "image")} of {test.source}'
     if options.int8:
         options.calibrate = train.images

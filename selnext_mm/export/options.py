@@ -75,6 +75,8 @@ class ExportOptions:
     classes: list[str] | None = None
     cfg_options: dict | None = None
     say: Callable[[str], None] = field(default=functools.partial(print, flush=True), repr=False)
+    # How messages name images that no option of this name gave.
+    sources: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.config, self.checkpoint = str(self.config), str(self.checkpoint)
@@ -91,6 +93,15 @@ class ExportOptions:
             self.target = targets[self.out.suffix]
         elif self.target not in SUFFIXES:
             raise UserError(f'--to {self.target}; choose from {", ".join(SUFFIXES)}')
+
+    def name_of(self, option: str) -> str:
+        """How a message names what ``option`` holds."""
+        return self.sources.get(option, f'--{option.replace("_", "-")}')
+
+    @property
+    def labels(self) -> str:
+        """How a message names ``check_ann``."""
+        return self.sources.get('check_images', str(self.check_ann))
 
 
 def check_options(options: ExportOptions) -> None:

@@ -52,6 +52,7 @@ def export_model(config: str | Path, checkpoint: str | Path, out: str | Path, **
         MismatchError: if the file gives other results than PyTorch; it is removed.
     """
     hints = get_type_hints(ExportOptions)
+    del hints['sources']
     if unknown := sorted(set(options) - set(hints)):
         raise UserError(
             f'export_model() has no option {unknown[0]!r}{did_you_mean(unknown[0], hints)}'
@@ -111,7 +112,7 @@ def _export_graph(options: ExportOptions, loaded: LoadedModel) -> None:
     part = choose_part(loaded.model, options.part, options.target)
     metadata = _describe(options, loaded, part)
     if part == 'detector' or options.int8:
-        add_labelled_images(options, loaded.cfg)
+        add_labelled_images(options, loaded, part)
     if part == 'detector':
         export_detector(options, loaded, metadata)
         return
@@ -123,7 +124,8 @@ def _export_graph(options: ExportOptions, loaded: LoadedModel) -> None:
             option = name.replace('_', '-')
             raise UserError(f'--{option} has no meaning with --part {part}; it is for a detector')
     if whole:  # minutes before they are used
-        labels_of([image.name for image in given_pictures(options.check_images)], loaded.classes)
+        images = given_pictures(options.check_images, options.name_of('check_images'))
+        labels_of([image.name for image in images], loaded.classes)
         calibration_images(options)
     reference = build_graph(loaded.model, part, options.normalize)
     model = copy.deepcopy(loaded.model)

@@ -139,6 +139,8 @@ def open_session(
     if find_spec(package) is None:
         extra = 'runtime' if package == 'onnxruntime' else 'openvino'
         raise UserError(f"{path} needs {package}: pip install 'selnext_mm[{extra}]'")
+    if path.suffix == '.xml' and not path.with_suffix('.bin').is_file():
+        raise UserError(f'{path}: its weights, {path.with_suffix(".bin")}, are not there')
     if threads is not None:
         check_count('threads', threads)
     if path.suffix == '.onnx':

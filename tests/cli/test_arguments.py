@@ -1,4 +1,5 @@
 import argparse
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -100,3 +101,10 @@ def test_a_folder_that_is_none(tmp_path):
     (tmp_path / 'link').symlink_to(tmp_path / 'nowhere')
     with pytest.raises(UserError, match='not a folder'):
         check_folder('--out', tmp_path / 'link')
+
+
+@pytest.mark.skipif(not Path('/proc/self').exists(), reason='needs /proc')
+def test_a_folder_that_takes_no_files_is_no_folder_to_write_to():
+    """Root may write there, by its permissions; an export noticed it after 22 seconds."""
+    with pytest.raises(UserError, match=r'--out /proc: (/proc takes no files|no permission)'):
+        check_folder('--out', '/proc')

@@ -3,12 +3,14 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
 
 from selnext_mm.errors import UserError
 from selnext_mm.export import labelled
+from selnext_mm.export.int8_models import calibration_images
 from selnext_mm.export.options import ExportOptions, check_options
 from selnext_mm.inference.images import list_images
 from tests.datasets.formats.writers import SMALL, picture, write_coco2017, write_roboflow, write_voc
@@ -25,13 +27,14 @@ def cache(tmp_path, monkeypatch):
 def add(tmp_path):
     """Call ``add_labelled_images``; give (options, what it said)."""
 
-    def call(cfg=None, int8=True, **more):
+    def call(cfg=None, int8=True, part='detector', classes=('ape', 'cat', 'dog'), **more):
         said = []
         options = ExportOptions(
             'c.py', 'c.pth', tmp_path / 'd.onnx', int8=int8, say=said.append, **more
         )
         check_options(options)
-        labelled.add_labelled_images(options, Config(cfg or {}))
+        loaded = SimpleNamespace(cfg=Config(cfg or {}), classes=classes, model=None)
+        labelled.add_labelled_images(options, loaded, part)
         return options, said
 
     return call
@@ -76,7 +79,7 @@ def test_class_folders_are_named_by_their_classes(add, tmp_path):
             folder = tmp_path / 'd' / split / kind
             folder.mkdir(parents=True)
             picture(seed=len(split + kind)).save(folder / f'a {split}.png')
-    options, _ = add(data=tmp_path / 'd')
+    options, _ = add(data=tmp_path / 'd', part='classifier', classes=('ant', 'owl', 'yak'))
     assert names(options.calibrate) == ['ant/a train.png', 'owl/a train.png']
     assert names(options.check_images) == ['ant/a val.png', 'owl/a val.png']
     assert options.check_ann is None
@@ -157,3 +160,47 @@ def test_given_images_are_left_alone(add, tmp_path):
     assert (options.calibrate, options.check_images, options.check_ann) == (['a'], ['b'], 'c')
     options, _ = add(int8=False)
     assert (options.check_images, said) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ('part', 'classes', 'text'),
+    [
+        ('classifier', ('ape',), 'd has boxes; this classifier needs a folder per class'),
+        ('detector', ('ape', 'owl'), 'd has the classes ape, cat, dog, the model ape, owl; what'),
+    ],
+)
+def test_labels_for_another_model_are_refused(part, classes, text, add, tmp_path):
+    write_coco2017(SMALL, tmp_path / 'd')
+    with pytest.raises(UserError, match=text):
+        add(data=tmp_path / 'd', part=part, classes=classes)
+
+
+def test_class_folders_are_not_for_a_detector(add, tmp_path):
+    """The AP was silently not compared."""
+    for split, kind in (('train', 'a'), ('train', 'b'), ('val', 'a'), ('val', 'b')):
+        (tmp_path / 'd' / split / kind).mkdir(parents=True)
+        picture(seed=len(split + kind)).save(tmp_path / 'd' / split / kind / '1.png')
+    with pytest.raises(UserError, match='d has class folders; this detector needs boxes or masks'):
+        add(data=tmp_path / 'd', int8=False)
+
+
+def test_errors_name_the_split_in_place_of_an_option(add, tmp_path):
+    write_coco2017(SMALL, tmp_path / 'd')
+    options, _ = add(data=tmp_path / 'd')
+    assert options.name_of('calibrate') == f'the train split of {tmp_path / "d"}'
+    shutil.copy(tmp_path / 'd/train2017' / TRAIN[0], tmp_path / 'd/val2017' / VAL[0])
+    with pytest.raises(
+        UserError, match=r'1 image is in the train split of \S+ and in the val split'
+    ):
+        calibration_images(options)
+
+
+def test_two_hundred_images_are_spread_over_all(add, tmp_path):
+    for number in range(201):
+        picture(8, 8, seed=number).save(tmp_path / f'{number:03}.png')
+    (tmp_path / 'other').mkdir()
+    picture(9, 9).save(tmp_path / 'other' / 'o.png')
+    options, _ = add(calibrate=str(tmp_path / '*.png'), check_images=str(tmp_path / 'other'))
+    found = [int(path.stem) for path in calibration_images(options)]
+    assert len(found) == 200
+    assert (found[0], found[-1]) == (0, 199)

@@ -316,6 +316,19 @@ ARGUMENTS = {
     'export of a config alone': Case(
         f'export {CFG} --to onnx --out m.onnx', ('alone is no model', 'CONFIG and CHECKPOINT')
     ),
+    'export of an exported file': Case(
+        'export m.onnx --out k.onnx',
+        ('m.onnx is an exported file already', 'selnext-mm predict m.onnx'),
+    ),
+    'export of a checkpoint alone': Case(
+        'export epoch_3.pth --out k.onnx', ('epoch_3.pth is a checkpoint', 'CONFIG epoch_3.pth')
+    ),
+    'export of what is not there': Case('export gone --out k.onnx', ('there is no gone in',)),
+    'openvino file without its weights': Case(
+        'predict m.xml pictures --out out',
+        ('m.xml: its weights, m.bin, are not there',),
+        lambda room: (one_picture(room), room.write('m.xml', b'<net/>')),
+    ),
     'export to an old set': Case(
         f'export {CFG} CKPT --to onnx --out m.onnx --opset 11', ('--opset 11', '18 to')
     ),

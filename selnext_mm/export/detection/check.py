@@ -193,8 +193,8 @@ def _drawn(folder: Path) -> list[ImageFile]:
     return result
 
 
-def given_pictures(given: Images) -> list[ImageFile]:
-    """The images that ``--check-images`` names.
+def given_pictures(given: Images, name: str = '--check-images') -> list[ImageFile]:
+    """The images that an option names.
 
     Raises:
         UserError: if there are none, or one cannot be read.
@@ -202,7 +202,7 @@ def given_pictures(given: Images) -> list[ImageFile]:
     images = list_images(given)
     for image in images:
         if reason := why_unreadable(image.path):
-            raise UserError(f'--check-images {image.path}: {reason}')
+            raise UserError(f'{name} {image.path}: {reason}')
     return images
 
 

@@ -53,7 +53,7 @@ def _check_options(options: ExportOptions) -> None:
 def _check_images(options: ExportOptions, loaded: LoadedModel) -> None:
     """Raise :class:`UserError` for images or labels that the comparison, minutes later, refuses."""
     if options.check_images:
-        images = given_pictures(options.check_images)
+        images = given_pictures(options.check_images, options.name_of('check_images'))
         if options.check_ann:
             ids = find_ids(loaded.cfg, loaded.classes, options.check_ann)
             known_images(ids, [image.name for image in images])
@@ -115,7 +115,7 @@ def _same_ap(options: ExportOptions, predictor, detector) -> bool:
     scores = compare_ap(predictor, detector, options.check_images, options.check_ann)
     for score in scores:
         options.say(
-            f'{score.kind} AP on {options.check_ann}: PyTorch {score.torch:.2f}, file '
+            f'{score.kind} AP on {options.labels}: PyTorch {score.torch:.2f}, file '
             f'{score.file:.2f}',
         )
     return all(score.equal for score in scores)
