@@ -25,10 +25,13 @@ from pycocotools import mask as mask_utils
 
 from selnext_mm.__main__ import call
 from selnext_mm.analysis.machine import machine, versions
+from selnext_mm.config_files import find_config
 from selnext_mm.datasets.shape_scene import CLASSES, REFERENCE_SIZE, draw_scene
 from selnext_mm.datasets.shapes import annotation_file
 from selnext_mm.disk import write_json
 from selnext_mm.errors import UserError
+from selnext_mm.slicing import Slicing
+from selnext_mm.text import counted
 
 ROOT = Path(__file__).resolve().parents[1]
 GREY = 114
@@ -137,11 +140,16 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.json:
         check_writable(args.json)
+    find_config(args.config)
+    if not Path(args.checkpoint).is_file():
+        raise UserError(f'{args.checkpoint}: no such checkpoint')
+    for slice in args.slice:
+        Slicing(slice, 0.2)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, 'data')
         objects = write_images(args, folder)
         size = f'{args.width}x{args.height}'
-        print(f'{args.images} images of {size} with {objects} shapes', flush=True)
+        print(f'{counted(args.images, "image")} of {size} with {objects} shapes', flush=True)
         result = dict(command=command(), date=now(), machine=machine(), versions=versions())
         result |= dict(images=args.images, size=size, objects=objects, rows=[])
         for slice in (None, *args.slice):

@@ -56,7 +56,8 @@ OURS = {
     'ssl/selnext_yocto_fcmae_cifar10.py': {'Top 1 Accuracy after 1 % of the labels': 33.1},
 }
 # Trained here by a shortened recipe.
-SHORTENED = ROOT / 'benchmarks' / 'results' / 'cifar10_reduced.json'
+RESULTS = ROOT / 'benchmarks' / 'results'
+SHORTENED = (RESULTS / 'cifar10_reduced.json', RESULTS / 'cifar10_quick.json')
 # Baselines that stand beside a paper's model in the small comparison.
 PEERS = {'resnet18_cifar10': 'na', 'se_resnet18_cifar10': 'na', 'mobilenet_v2_cifar10': 'patnet'}
 DATA = {
@@ -145,7 +146,8 @@ def trained_here(leaf: str) -> str:
     """Whether a model has been trained with this code."""
     if leaf in OURS:
         return 'yes'
-    shortened = {row['model'] for row in json.loads(SHORTENED.read_text(encoding='utf-8'))['rows']}
+    contents = (json.loads(path.read_text(encoding='utf-8')) for path in SHORTENED)
+    shortened = {row['model'] for content in contents for row in content['rows']}
     return 'by a shortened recipe' if Path(leaf).stem in shortened else 'not run'
 
 

@@ -50,7 +50,8 @@ def metrics_of(model: dict, kind: str) -> str:
         for name, value in result['Metrics'].items():
             source = name.rpartition('(')[2].removesuffix(')')
             if source.partition(':')[0] == kind:
-                cells.append(f'{value:g}')
+                # As printed: papers give AP with one digit, so 45 is 45.0.
+                cells.append(f'{value:.1f}' if value == round(value, 1) else f'{value:g}')
                 other = source.partition(': ')[2]
     return ' / '.join(cells) + (f' ({other})' if other else '')
 

@@ -9,6 +9,7 @@ from selnext_mm.config.walk import iter_evaluators, loader_parts
 
 READERS = ('PredictionImagesHook',)  # they draw the labels beside the predictions
 KNOWN = ('mmengine.', 'mmdet.', 'mmcv.', 'selnext_mm.')
+METRICS = ('CocoMetric', 'FasterCocoMetric', 'LVISMetric')  # that read an annotation file
 
 
 def _reads_labels(hook: Hook) -> bool:
@@ -24,7 +25,7 @@ def _reads_labels(hook: Hook) -> bool:
 def without_unused_masks(loader, name: str, cfg: Config, hooks: Iterable[Hook]):
     """``loader``, which is ``cfg[f'{name}_dataloader']``, without masks if nothing reads them.
 
-    mmdet's metrics with an ``ann_file`` read the labels themselves. A pipeline that also loads
+    COCO's metrics with an ``ann_file`` read the labels themselves. A pipeline that also loads
     them makes a bitmap of the whole image for every object: 88 objects in 4000x3000 pixels fill
     several gigabytes.
 
@@ -35,7 +36,10 @@ def without_unused_masks(loader, name: str, cfg: Config, hooks: Iterable[Hook]):
         hooks: of the runner.
     """
     metrics = [m for key, m in iter_evaluators(cfg) if key == f'{name}_evaluator']
-    read = not metrics or not all(metric.get('ann_file') for metric in metrics)
+    read = not metrics or not all(
+        metric.get('ann_file') and str(metric.get('type')).split('.')[-1] in METRICS
+        for metric in metrics
+    )
     if not isinstance(loader, dict) or read or any(map(_reads_labels, hooks)):
         return loader
     own = Config(dict(loader=loader))  # a copy

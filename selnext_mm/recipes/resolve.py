@@ -43,7 +43,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     'cpu': dict(
         model='selnext_atto',
         batch=2,
-        detector=448,
+        detector=512,
         images=2_900,
         classifier=96,
         classified=36_000,

@@ -54,9 +54,23 @@ def test_the_table_has_a_row_for_every_size(tmp_path, capsys):
     line = [str(saved.config), str(saved.checkpoint), *SMALL, '--slice', '256']
     assert call(slices.main, [*line, '--json', str(tmp_path / 's.json')]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith('1 images of 700x500 with ')
+    assert lines[0].startswith('1 image of 700x500 with ')
     assert [line.split()[1] for line in lines[1:]] == ['slice', '---', 'none', '256']
     rows = json.loads((tmp_path / 's.json').read_text())['rows']
     assert [row['slice'] for row in rows] == [None, 256]
     assert all(set(row['bbox']) == {'AP', 'APs', 'APm', 'APl'} for row in rows)
     assert all(row['mb'] > 100 and row['seconds'] > 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ('line', 'text'),
+    [
+        (['nope.py', 'nope.pth'], 'there is no nope.py'),
+        (['cls/selnext_t_in1k.py', 'nope.pth'], 'nope.pth: no such checkpoint'),
+        (['cls/selnext_t_in1k.py', __file__, '--slice', '10'], '10'),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_drawn(line, text, monkeypatch):
+    monkeypatch.setattr(slices, 'write_images', lambda *args: pytest.fail('it draws'))
+    with pytest.raises(UserError, match=text):
+        slices.main(line)

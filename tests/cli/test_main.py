@@ -49,7 +49,7 @@ def test_every_option_says_what_it_does(name, monkeypatch):
         chosen = [a for a in actions if a.type in (int, float) and a.help != argparse.SUPPRESS]
         silent = {a.dest for a in chosen if 'default: ' not in a.help}
         assert silent == {'gpus', 'show_predictions'}
-        assert '640 (on a CPU 448)' in ' '.join(parsers[0].format_help().split())
+        assert '640 (on a CPU 512)' in ' '.join(parsers[0].format_help().split())
 
 
 def test_an_unknown_command_names_the_choices(capsys):

@@ -42,7 +42,9 @@ SMALL_PICTURES = ['train_dataloader.dataset.pipeline.2.scale=(320,192)']
 FEW_REGIONS = [f'model.train_cfg.rcnn.{i}.sampler.num=16' for i in range(3)]
 # leaf -> what makes it small
 TRAINED = {
+    'retinanet/r50_2x_coco.py': SMALL_PICTURES,
     'retinanet/se_r50_2x_coco.py': SMALL_PICTURES,
+    'cascade_rcnn/r50_2x_coco.py': SMALL_PICTURES + FEW_REGIONS,
     'cascade_rcnn/gc_r50_2x_coco.py': SMALL_PICTURES + FEW_REGIONS,
 }
 

@@ -33,6 +33,8 @@ COCO = dict(type='CocoMetric', ann_file='a.json')
         (dict(type='CocoMetric', ann_file=None), [], True),
         ([COCO, dict(type='DumpDetResults', out_file_path='a.pkl')], [], True),
         (None, [], True),
+        (dict(type='OwnMetric', ann_file='a.json'), [], True),
+        (dict(type='mmdet.CocoMetric', ann_file='a.json'), [], False),
         (COCO, [PredictionImagesHook(2)], True),
     ],
 )

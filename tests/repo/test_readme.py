@@ -101,3 +101,10 @@ def test_pages_speak_of_the_project_alone():
     for page in PAGES:
         text = page.read_text()
         assert not re.search(r'(/root/|/home/\w|/work/|/tmp/\w)', text), page
+
+
+def test_the_citation_is_the_published_one():
+    """The first version named Ho-young, other pages and no DOI."""
+    citation = (ROOT / 'README.md').read_text().partition('```bibtex')[2].partition('```')[0]
+    for part in ('Jung, Ho-youl', '{3965--3981}', '{82}', '{10.32604/cmc.2025.059966}'):
+        assert part in citation, part

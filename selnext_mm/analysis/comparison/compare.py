@@ -21,7 +21,7 @@ from selnext_mm.errors import UserError
 FOLDER = 'cls/cifar10'
 # What two cores can do in about half an hour for fourteen configs and three seeds.
 REDUCED = dict(train_images=4000, val_images=1000, epochs=5, size=32)
-# For the quick recipe: four to seven minutes for each run of an atto model.
+# For the quick recipe: two to seven minutes for each run of an atto model, by the processor.
 QUICK_REDUCED = dict(train_images=4000, val_images=2000, epochs=5, size=64)
 QUICK_CPU_BATCH = 64
 

@@ -128,10 +128,16 @@ def test_every_distance_to_399_has_the_published_bucket():
 
 
 @pytest.mark.parametrize(
-    ('size', 'buckets'), [((7, 7), range(40, 49)), ((25, 42), range(40, 69)), ((1, 1), [40])]
+    ('size', 'buckets'),
+    [
+        ((7, 7), range(40, 49)),
+        ((9, 9), range(40, 52)),
+        ((25, 42), range(40, 69)),
+        ((1, 1), [40]),
+    ],
 )
 def test_buckets_of_a_map(size, buckets):
-    """At 224 pixels 9 buckets are in use, at 800 x 1333 29."""
+    """At 224 pixels 9 buckets are in use, at 288 12 (distances to 11), at 800 x 1333 29."""
     used = cached_offset_buckets(*size, torch.device('cpu')).unique()
     assert used.tolist() == list(buckets)
 

@@ -1,0 +1,80 @@
+"""Tables of the pages that are those of files in benchmarks/results/."""
+
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / 'benchmarks' / 'results'
+
+
+def rows_of(name):
+    return json.loads((RESULTS / name).read_text())['rows']
+
+
+def lines_of(page):
+    return (ROOT / 'docs' / page).read_text().splitlines()
+
+
+def test_the_quick_comparison():
+    lines = lines_of('results.md')
+    for row in rows_of('cifar10_quick.json'):
+        kinds = ('top1', 1), ('distance_expansion', 3), ('distance_block', 3)
+        cells = [f'{row[key][0]:.{n}f} ± {row[key][1]:.{n}f}' for key, n in kinds]
+        assert f'| {row["model"]} | 0 1 2 | {" | ".join(cells)} |' in lines
+
+
+@pytest.mark.parametrize(('labels', 'epochs'), [(30, 40), (300, 5)])
+@pytest.mark.parametrize(('kind', 'name'), [('box_ap', 'boxes'), ('mask_ap', 'masks')])
+def test_masked_pretraining_on_the_shapes(labels, epochs, kind, name):
+    rows = rows_of('masked_pretraining_shapes.json')
+    chosen = [r for r in rows if (r['labels'], r['epochs']) == (labels, epochs)]
+    by = {
+        start: {r['seed']: r[kind] for r in chosen if r['pretrained'] is start}
+        for start in (False, True)
+    }
+    assert all(set(runs) == {0, 1, 2} for runs in by.values())
+    cells = [
+        f'{statistics.mean(runs.values()):.3f} ± {statistics.stdev(runs.values()):.3f}'
+        for runs in by.values()
+    ]
+    gains = ', '.join(f'{by[True][seed] - by[False][seed]:.3f}' for seed in range(3))
+    end = f'| {name} | {cells[0]} | {cells[1]} | {gains} |'
+    assert any(line.endswith(end) for line in lines_of('masked_pretraining.md')), end
+
+
+def test_the_longer_runs_of_masked_pretraining():
+    text = ' '.join(' '.join(lines_of('masked_pretraining.md')).split())
+    long = [r for r in rows_of('masked_pretraining_shapes.json') if r['epochs'] in (160, 20)]
+    assert len(long) == 4
+    for row in long:
+        assert f'{row["box_ap"]:.3f} / {row["mask_ap"]:.3f}' in text
+
+
+@pytest.mark.parametrize('size', ['mask_rcnn_t', 'cascade_mask_rcnn_t', 'cascade_mask_rcnn_s',
+                                  'cascade_mask_rcnn_b'])  # fmt: skip
+def test_the_detectors_beside_convnext(size):
+    lines = lines_of('ablations.md')
+    title = 'Cascade Mask R-CNN' if size.startswith('cascade') else 'Mask R-CNN'
+    names = {'convnext': 'ConvNeXt', 'swin': 'Swin', 'selnext': 'SELNeXt'}
+    for row in rows_of(f'detectors_{size}_cpu.json'):
+        name = names[row['label'].partition('/')[2].partition('_')[0]]
+        start = f'| {title} | {name}-{size[-1].upper()} | {row["median_s"]:.2f} | '
+        start += f'{row["backbone_s"]:.2f} | {row["ratio"]:.3f}'
+        if name != 'ConvNeXt':
+            start += f' [{row["ratio_q25"]:.2f}, {row["ratio_q75"]:.2f}]'
+        assert any(line.startswith(f'{start} | ') for line in lines), start
+
+
+@pytest.mark.parametrize('size', 'sml')
+def test_patnets_detectors_beside_fasternets(size):
+    rows = {r['label']: r for r in rows_of('detectors_patnet_cpu.json')}
+    base, ours = (rows[f'mask_rcnn/{n}_{size}_1x_coco.py'] for n in ('fasternet', 'patnet'))
+    ratio = ours['median_s'] / base['median_s']
+    rounds = sorted(a / b for a, b in zip(ours['seconds'], base['seconds'], strict=True))
+    end = f'| {ratio:.3f} [{rounds[1]:.2f}, {rounds[3]:.2f}] |'
+    assert any(
+        line.startswith(f'| {size.upper()} |') and end in line for line in lines_of('patnet.md')
+    )
