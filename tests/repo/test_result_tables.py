@@ -78,3 +78,11 @@ def test_patnets_detectors_beside_fasternets(size):
     assert any(
         line.startswith(f'| {size.upper()} |') and end in line for line in lines_of('patnet.md')
     )
+
+
+def test_slices_of_large_images():
+    lines = lines_of('predict.md')
+    for row in rows_of('slices_cpu.json'):
+        scores = [f'{row[kind][name]:.3f}' for kind in ('bbox', 'segm') for name in row['bbox']]
+        cells = [str(row['slice'] or 'none'), *scores, f'{row["seconds"]:.0f}', str(row['mb'])]
+        assert f'| {" | ".join(cells)} |' in lines
