@@ -43,6 +43,19 @@ def test_the_small_comparison_has_imagenets_layer_scale(root):
     assert build_model(one).backbone.stages[0][0].gamma.eq(1).all()
 
 
+def test_the_quick_comparison_is_the_one_that_runs(root):
+    from selnext_mm.analysis.comparison import compare, quick
+
+    rows = section(root, 'recipes.md', '## The quick comparison on CIFAR-10')
+    few, on_cpu = compare.QUICK_REDUCED, compare.QUICK_CPU_BATCH
+    numbers = (quick.BATCH_SIZE, quick.EPOCHS, on_cpu, few['epochs'])
+    assert rows['batch, epochs'] == ['{}, {}; on a CPU {}, {}'.format(*numbers)]
+    assert f'{few["train_images"]:,} and {few["val_images"]:,}' in rows['images'][0]
+    lr = 1e-3 * (quick.BATCH_SIZE / quick.BASE_BATCH_SIZE) ** 0.5
+    assert rows['lr'] == [f'1e-3 x sqrt(batch / 64): {lr * 1000:.2f}e-3 for {quick.BATCH_SIZE}']
+    assert f'padding {quick.PADDING} with zeros' in rows['augmentation'][0]
+
+
 def test_the_add_on_layers_of_patnets_detector_start_as_mmdets(root):
     row = section(root, 'patnet.md', '## Where we leave the published code')
     (reason,) = row["add-on layers of Mask R-CNN: mmdet's initialisations"]
