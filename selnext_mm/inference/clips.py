@@ -66,7 +66,8 @@ class _Frames:
                 image = draw_tracks(image, results, width, self.lowest)
             # Dropped frames and lost time are filled up, so that the clip keeps its timing.
             missing = round(frame.seconds * self.rate) + 1 - self.written
-            times = min(max(missing, 1), LONGEST_GAP)
+            # Frames that come in a burst may be one ahead of their time, no more.
+            times = min(max(missing, int(missing == 0)), LONGEST_GAP)
             self.recorder.add(image, times)
             self.written += times
         if self.key == 'instances':
