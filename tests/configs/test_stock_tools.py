@@ -1,13 +1,15 @@
 """Stock tools, which import nothing of ours by themselves, build and train what the leaves name."""
 
+import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from selnext_mm.config.load import load_config
 from selnext_mm.config_files import config_leaves, config_root
-from tests.integration.conftest import call
 from tests.integration.test_plugin import stock_tool
 from tests.mmseg import REASON, is_left_out
 from tests.processes import finish
@@ -38,27 +40,36 @@ def test_the_stock_runner_builds_every_leaf(built):
         pytest.skip(f'all but {", ".join(sorted(left_out))} were built: {REASON}')
 
 
-SMALL_PICTURES = ['train_dataloader.dataset.pipeline.2.scale=(320,192)']
-FEW_REGIONS = [f'model.train_cfg.rcnn.{i}.sampler.num=16' for i in range(3)]
-# leaf -> what makes it small
-TRAINED = {
-    'retinanet/r50_2x_coco.py': SMALL_PICTURES,
-    'retinanet/se_r50_2x_coco.py': SMALL_PICTURES,
-    'cascade_rcnn/r50_2x_coco.py': SMALL_PICTURES + FEW_REGIONS,
-    'cascade_rcnn/gc_r50_2x_coco.py': SMALL_PICTURES + FEW_REGIONS,
-}
+DETECTORS = [
+    leaf
+    for leaf in config_leaves()
+    if leaf.split('/')[0].endswith(('rcnn', 'retinanet')) and not leaf.endswith('_shapes.py')
+]
 
 
-@pytest.mark.integration
-@pytest.mark.realdata
-@pytest.mark.parametrize('leaf', TRAINED)
-def test_mmdets_own_train_runs_two_iterations_on_real_images(leaf, coco_root, tmp_path):
-    (tmp_path / 'data').mkdir()
-    (tmp_path / 'data' / 'coco').symlink_to(coco_root)
-    options = [
-        *TRAINED[leaf],
+def small(node, key: str) -> Iterator[str]:
+    """Options for small pictures and few regions, where ``node`` stands at ``key``."""
+    if isinstance(node, dict):
+        if 'scale' in node:
+            yield f'{key}.scale=(320,192)'
+        if 'scales' in node:
+            yield f'{key}.scales=[(320,192)]'
+        if node.get('type') == 'RandomSampler':
+            yield f'{key}.num=16'
+    children = node.items() if isinstance(node, dict) else enumerate(node)
+    for name, child in children:
+        if isinstance(child, (dict, list)):
+            yield from small(child, f'{key}.{name}')
+
+
+def two_iterations(leaf: str) -> list[str]:
+    cfg = load_config(leaf)
+    return [
+        *small(cfg.train_dataloader.dataset.pipeline, 'train_dataloader.dataset.pipeline'),
+        *small(cfg.model.get('train_cfg') or {}, 'model.train_cfg'),
         'model.backbone.init_cfg=None',  # published weights are a download
         'train_dataloader.dataset.indices=4',
+        'train_dataloader.batch_size=2',
         'train_dataloader.num_workers=0',
         'train_dataloader.persistent_workers=False',
         'train_cfg.max_epochs=1',
@@ -67,13 +78,27 @@ def test_mmdets_own_train_runs_two_iterations_on_real_images(leaf, coco_root, tm
         'default_hooks.checkpoint.interval=9',
         'default_hooks.checkpoint.save_last=False',
     ]
-    result = call(
-        *(sys.executable, '-W', 'ignore', stock_tool('mmdet', 'train.py'), config_root() / leaf),
-        *('--work-dir', 'work', '--cfg-options', *options),
-        cwd=tmp_path,
-    )
-    text = result.stdout + result.stderr
-    assert result.returncode == 0, text[-3000:]
-    losses = re.findall(r'Epoch\(train\)\s+\[1\]\[\d/2\].* loss: (\S+)', text)
-    assert len(losses) == 2
-    assert all(0 < float(loss) < 1e4 for loss in losses)
+
+
+@pytest.mark.integration
+@pytest.mark.realdata
+def test_mmdets_own_train_runs_two_iterations_of_every_detector_on_real_images(coco_root, tmp_path):
+    (tmp_path / 'data').mkdir()
+    (tmp_path / 'data' / 'coco').symlink_to(coco_root)
+    runs = [
+        [str(config_root() / leaf), '--work-dir', 'work', '--cfg-options', *two_iterations(leaf)]
+        for leaf in DETECTORS
+    ]
+    (tmp_path / 'runs.json').write_text(json.dumps(runs))
+    script = Path(__file__).with_name('stock_train.py')
+    command = [sys.executable, '-W', 'ignore', script, stock_tool('mmdet', 'train.py'), 'runs.json']
+    result = finish(command, cwd=tmp_path, env=dict(OMP_NUM_THREADS='1'), timeout=2400)
+    assert result.returncode == 0, result.stderr[-3000:]
+    ended = re.findall(r'^(done|failed) (\d+)$', result.stdout, re.M)
+    assert len(ended) == len(DETECTORS) > 40
+    for (how, _), (i, leaf) in zip(ended, enumerate(DETECTORS), strict=True):
+        text = (tmp_path / f'{i}.txt').read_text()
+        assert how == 'done', f'{leaf}\n{text[-3000:]}'
+        losses = re.findall(r'Epoch\(train\)\s+\[1\]\[\d/2\].* loss: (\S+)', text)
+        assert len(losses) == 2, f'{leaf}\n{text[-3000:]}'
+        assert all(0 < float(loss) < 1e4 for loss in losses), (leaf, losses)

@@ -49,20 +49,20 @@ def shown(value: float | None, std: float | None, digits: int) -> str:
     return f'{value:.{digits}f}' + ('' if std is None else f' ± {std:.{digits}f}')
 
 
-def resolved(rows: Sequence[dict]) -> float | None:
-    """Half the width of the 95 % confidence interval of a difference of two means, in top-1 points.
+def resolved(rows: Sequence[dict], key: str = 'top1') -> float | None:
+    """Half the width of the 95 % confidence interval of a difference of two means of ``key``.
 
     ``t * s * sqrt(1 / n + 1 / m)`` with Student's t, ``s`` the pooled standard deviation within the
-    models, and ``n`` and ``m`` the two smallest numbers of seeds. None with fewer than two models
-    of several seeds: there is nothing to compare.
+    models, and ``n`` and ``m`` the two smallest numbers of seeds; top-1 in points, a distance as
+    it is. None with fewer than two models of several seeds: there is nothing to compare.
     """
-    several = [row for row in rows if row['top1_std'] is not None]
+    several = [row for row in rows if row[f'{key}_std'] is not None]
     if len(several) < 2:
         return None
     from scipy.stats import t
 
     free = sum(len(row['seeds']) - 1 for row in several)
-    within = sum((len(r['seeds']) - 1) * r['top1_std'] ** 2 for r in several) / free
+    within = sum((len(r['seeds']) - 1) * r[f'{key}_std'] ** 2 for r in several) / free
     few, next_few, *_ = sorted(len(row['seeds']) for row in several)
     return float(t.ppf(0.975, free)) * math.sqrt(within * (1 / few + 1 / next_few))
 
@@ -103,10 +103,15 @@ def markdown(
     ]
     smallest = resolved(rows)
     if smallest is not None:
+        distances = [
+            f'{distance:.2g} in the distance ({place})'
+            for place in PLACES
+            if (distance := resolved(rows, f'distance_{place}')) is not None
+        ]
         lines.append(
-            f'A difference in top-1 of {smallest:.1f} points or more is significant (95 % '
-            'confidence interval, with the standard deviation pooled over the models); a smaller '
-            'one is not resolved.'
+            f'A difference of {", ".join([f"{smallest:.1f} points in top-1", *distances])} or more '
+            'is significant (95 % confidence interval, with the standard deviation pooled over the '
+            'models); a smaller one is not resolved.'
         )
     elif protocol.reduced:
         lines.append(

@@ -72,6 +72,17 @@ def test_a_table_of_32_pixels_says_what_it_cannot_show(runs, tmp_path):
     assert '1 x 1' in write_tables(runs, own, tmp_path, 'x')
 
 
+def test_the_table_says_which_differences_are_significant(runs, tmp_path):
+    assert 'significant' not in write_tables(runs, REDUCED, tmp_path, 'x')  # one has several seeds
+    two = {run.seed: run for run in runs if run.model.label == 'two'}
+    two[0].folder.mkdir(parents=True)
+    write_json(two[0].folder / 'result.json', result(two[0].model, 0, 13.0, None))
+    # s = sqrt((2 * 2^2 + 4.5) / 3), t of 3 degrees of freedom 3.182, 3 and 2 seeds
+    assert (
+        'A difference of 5.9 points in top-1, 0 in the distance (block) or more is significant'
+    ) in write_tables(runs, REDUCED, tmp_path, 'x')
+
+
 def test_spread_is_of_what_is_there():
     assert spread([1.0, None, 3.0]) == (2.0, pytest.approx(2**0.5))
     assert spread([1.0]) == (1.0, None)

@@ -147,5 +147,10 @@ def test_what_is_resolved_is_the_interval_of_a_difference():
     rows = [dict(seeds=[0, 1, 2], top1=np.mean(x), top1_std=np.std(x, ddof=1)) for x in (one, two)]
     interval = ttest_ind(one, two).confidence_interval(0.95)
     assert resolved(rows) == pytest.approx((interval.high - interval.low) / 2)
+    distances = [
+        dict(row, distance_block=row['top1'] / 100, distance_block_std=row['top1_std'] / 100)
+        for row in rows
+    ]
+    assert resolved(distances, 'distance_block') == pytest.approx(resolved(rows) / 100)
     assert resolved(rows[:1]) is None
     assert resolved([dict(seeds=[0], top1=1.0, top1_std=None)] * 2) is None
