@@ -88,7 +88,7 @@ def load_pretrained(
     if note:
         message += f'; from {note}'
     if final:
-        message += f"; the classifier's final norm is left out ({preview(final)})"
+        message += f"; the file's final norm is left out ({preview(final)})"
     if result.share() < min_loaded:
         raise UserError(
             f'{message}. That is under {min_loaded:.0%}; convert the file with "selnext-mm '

@@ -128,7 +128,7 @@ class ConciseRunner(Runner):
             self.logger.info(f'{filename}: removed the prefix {prefix!r} from all names')
         state, final = classifier_for_maps(own, state)
         if final:
-            self.logger.info(f"{filename}: the classifier's final norm is left out")
+            self.logger.info(f"{filename}: the file's final norm is left out")
         result = compare(own, state)
         self.logger.info(result.sentence(type(model).__name__, filename))
         if strict and (result.missing or result.misshapen):

@@ -112,7 +112,7 @@ def test_the_final_norm_of_a_classifier_does_not_become_that_of_the_last_map(cla
     message = backbone.load_pretrained()
     assert (backbone.norm3.weight == 1).all()
     assert (backbone.norm3.bias == 0).all()
-    assert "the classifier's final norm is left out" in message
+    assert "the file's final norm is left out" in message
 
 
 def test_it_stays_in_a_classifier_and_the_norms_of_a_detector_stay_in_one(classifier, tmp_path):

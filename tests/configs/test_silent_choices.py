@@ -8,6 +8,7 @@ from mmengine.registry import DefaultScope
 
 from selnext_mm.analysis.complexity import build_model
 from selnext_mm.config.load import load_config
+from selnext_mm.registry import MODELS
 
 
 def section(root, page, heading):
@@ -72,6 +73,13 @@ def test_the_add_on_layers_of_patnets_detector_start_as_mmdets(root):
         )
     }
     assert kinds == {'neck': {'Xavier'}, 'rpn': {'Normal'}, 'box': {'Xavier', 'Normal'}}
+    assert 'Kaiming in the mask head' in reason
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        mask = MODELS.build(cfg.model.roi_head.mask_head)
+    mask.init_weights()
+    for layer in (mask.upsample, mask.conv_logits):
+        fan_out = layer.weight[:, 0].numel()
+        assert layer.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.03)
 
 
 def test_both_printed_sizes_of_patnet_l_are_named(root):
