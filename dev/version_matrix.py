@@ -45,8 +45,8 @@ sys.exit(main(['train', 'mask_rcnn/selnext_atto_shapes.py', '--data-root', 'shap
 
 
 def checks(python: Path) -> dict:
-    tests = ROOT / 'tests' / 'mmcv_ext' / 'test_parity.py'
-    pytest = [python, '-m', 'pytest', '-q', '-k', 'stored', '-p', 'no:cacheprovider', tests]
+    tests = [ROOT / 'tests' / 'mmcv_ext' / f'test_{name}.py' for name in ('parity', 'devices')]
+    pytest = [python, '-m', 'pytest', '-q', '-k', 'stored', '-p', 'no:cacheprovider', *tests]
     return {
         'import': [python, '-c', 'import selnext_mm, mmcv.ops, mmdet.models, mmpretrain.models'],
         'backbones': [python, '-c', BACKBONES],

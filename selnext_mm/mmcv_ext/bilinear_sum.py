@@ -5,6 +5,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def is_inside(y: Tensor, x: Tensor, height: Tensor | int, width: Tensor | int) -> Tensor:
+    """Whether positions are less than a pixel away from a map: (...), bool."""
+    return (y > -1) & (y < height) & (x > -1) & (x < width)
+
+
 def corners(
     y: Tensor, x: Tensor, height: Tensor | int, width: Tensor | int
 ) -> tuple[Tensor, Tensor]:
@@ -20,7 +25,7 @@ def corners(
         tuple: pixels (..., 4) as y * width + x, and their weights, which are 0 outside.
     """
     top, left = y.detach().floor(), x.detach().floor()
-    inside = (y > -1) & (y < height) & (x > -1) & (x < width)
+    inside = is_inside(y, x, height, width)
     down, right = y - top, x - left
     top, left = top.long(), left.long()
     pixels, weights = [], []

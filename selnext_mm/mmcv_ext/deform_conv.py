@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from selnext_mm.mmcv_ext.bilinear_sum import corners, weighted_rows
+from selnext_mm.mmcv_ext.bilinear_sum import corners, is_inside, weighted_rows
 from selnext_mm.mmcv_ext.numeric import exact, gradients, working
 from selnext_mm.mmcv_ext.torchvision_ops import chosen
 
@@ -70,6 +70,20 @@ def convolve_image(
     return (columns @ matrix).transpose(1, 2).reshape(out, *offset.shape[-2:])
 
 
+def fixed_outside(
+    offset: Tensor, kernel: tuple[int, int], size: tuple[int, int], setting: Setting
+) -> Tensor:
+    """``offset``, without a gradient where the sample is a pixel or more outside its map.
+
+    At exactly one pixel outside torchvision's operator gives one, mmcv's gives none. Untrained
+    offsets of 0 are there, at the border of a map with padding.
+    """
+    maps = [places(one, kernel, setting) for one in offset.detach()]
+    inside = torch.stack([is_inside(y, x, *size) for y, x in maps])
+    inside = torch.stack([inside, inside], 3).view_as(offset)
+    return torch.where(inside, offset, offset.detach())
+
+
 def convolve(
     images: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, setting: Setting
 ) -> Tensor:
@@ -84,6 +98,8 @@ def convolve(
     if chosen('deform_conv2d', images):
         pairs = (*setting.stride, *setting.padding, *setting.dilation)
         groups = (setting.groups, setting.deform_groups)
+        if offset.requires_grad:
+            offset = fixed_outside(offset, weight.shape[2:], images.shape[2:], setting)
         tensors = (images, weight, offset, mask, images.new_zeros(len(weight)))
         return torch.ops.torchvision.deform_conv2d(*tensors, *pairs, *groups, True)
     each = zip(images, offset, mask, strict=True)

@@ -33,7 +33,7 @@ def nms(ext, boxes, scores, iou_threshold, offset):
 
 
 def softnms(ext, boxes, scores, **settings):
-    dets = torch.full((len(boxes), 5), -1.0)
+    dets = boxes.new_full((len(boxes), 5), -1.0)
     kept = ext.softnms(boxes, scores, dets, **settings)
     return dict(kept=kept, dets=dets[: len(kept)])
 
@@ -134,4 +134,4 @@ def modulated_deform_conv(
 
 def slopes(out):
     """A gradient of ``out`` that differs from place to place."""
-    return torch.linspace(-1, 1, out.numel(), dtype=out.dtype).sin().view_as(out)
+    return torch.linspace(-1, 1, out.numel(), dtype=out.dtype, device=out.device).sin().view_as(out)
