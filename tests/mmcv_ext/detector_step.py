@@ -1,10 +1,12 @@
 """One training step and one prediction of detectors, on a random image.
 
-usage: python detector_step.py NAME...; prints a line of JSON for each.
+usage: python detector_step.py NAME...; prints a line of JSON for each. NAME@elsewhere makes the
+step on a second device (elsewhere.py).
 """
 
 import json
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
 import selnext_mm  # noqa: F401 - provides the operators where mmcv has none
+from tests.mmcv_ext.elsewhere import move, other_device
 
 # name -> (config of mmdet, SELNeXt's out_indices, or None for the ResNet of the config)
 DETECTORS = {
@@ -77,6 +80,7 @@ def picture(cfg):
 
 def step(name):
     """Loss, norm of the gradient, and what is predicted before the step."""
+    name, _, device = name.partition('@')
     cfg = read_config(name)
     with DefaultScope.overwrite_default_scope('mmdet'):
         torch.manual_seed(0)
@@ -87,18 +91,25 @@ def step(name):
             for layer, parameter in model.named_parameters():
                 if 'conv_offset' in layer:
                     parameter.normal_(std=0.05)
-        model.eval()
-        with torch.no_grad():
-            found = model.test_step(picture(cfg))[0].pred_instances
-        model.train()
-        torch.manual_seed(1)
-        np.random.seed(1)
-        losses = model(**model.data_preprocessor(picture(cfg), training=True), mode='loss')
-        total, _ = model.parse_losses(losses)
-        total.backward()
+        with other_device() if device else nullcontext():
+            if device:
+                move(model)
+            answer = both_passes(model, cfg)
+    return dict(name=name, **answer)
+
+
+def both_passes(model, cfg):
+    model.eval()
+    with torch.no_grad():
+        found = model.test_step(picture(cfg))[0].pred_instances
+    model.train()
+    torch.manual_seed(1)
+    np.random.seed(1)
+    losses = model(**model.data_preprocessor(picture(cfg), training=True), mode='loss')
+    total, _ = model.parse_losses(losses)
+    total.backward()
     squares = [float(p.grad.square().sum()) for p in model.parameters() if p.grad is not None]
     return dict(
-        name=name,
         loss=float(total),
         norm=sum(squares) ** 0.5,
         scores=found.scores.tolist()[:20],

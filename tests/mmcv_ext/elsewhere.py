@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from unittest import mock
 
 import torch
+from mmengine.model import BaseDataPreprocessor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -40,8 +41,25 @@ class Elsewhere(torch.Tensor):
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
         raise AssertionError(f'{func} outside of other_device()')
 
+    def __getitem__(self, index):
+        return super().__getitem__(numbered(index))
+
+    def __setitem__(self, index, value):
+        super().__setitem__(numbered(index), value)
+
     def tolist(self):
         return self.values.tolist()
+
+    def new_tensor(self, data, *, device=None, **settings):
+        here = self.values.new_tensor(data, **settings)
+        return here if device and torch.device(device).type != DEVICE else Elsewhere(here)
+
+
+def numbered(index):
+    """``index`` with its lists as tensors, which torch would make without numbers."""
+    if isinstance(index, tuple):
+        return tuple(map(numbered, index))
+    return torch.as_tensor(index) if isinstance(index, (list, range)) else index
 
 
 def there(tensor) -> bool:
@@ -56,6 +74,7 @@ class OtherDevice(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        assert all(there(t) or t.device.type == 'cpu' for t in tensors), f'{func}: no numbers'
         moved = any(map(there, tensors))
         if moved and func.overloadpacket not in MIXED:
             left = [t for t in tensors if not there(t) and t.dim()]
@@ -74,6 +93,46 @@ class OtherDevice(TorchDispatchMode):
         return tree_map(back, func(*tree_map(values, args), **tree_map(values, kwargs)))
 
 
+class OfType(type):
+    """A class of those tensors of the other device that have its ``wanted`` dtype."""
+
+    def __instancecheck__(cls, tensor):
+        return there(tensor) and tensor.dtype == cls.wanted
+
+
+class Bools(metaclass=OfType):
+    wanted = torch.bool
+
+
+class Longs(metaclass=OfType):
+    wanted = torch.long
+
+
+def known_to_mmengine() -> dict:
+    """Types that mmengine indexes instances with, of which a GPU's tensors have their own."""
+    import mmengine.structures.instance_data as module
+
+    return dict(
+        BoolTypeTensor=module.BoolTypeTensor | Bools,
+        LongTypeTensor=module.LongTypeTensor | Longs,
+        IndexType=module.IndexType | Bools | Longs,
+    )
+
+
+def move(model: torch.nn.Module) -> None:
+    """Parameters and buffers, and what a data preprocessor will be given, to the other device."""
+    for module in model.modules():
+        for name, value in module._parameters.items():
+            if value is not None:
+                data = Elsewhere(value.data)
+                module._parameters[name] = torch.nn.Parameter(data, value.requires_grad)
+        for name, value in module._buffers.items():
+            if value is not None:
+                module._buffers[name] = Elsewhere(value)
+        if isinstance(module, BaseDataPreprocessor):
+            module._device = torch.device(DEVICE)
+
+
 def new_tensor(create, data, *, device=None, **settings):
     """``torch.tensor``, which for ``meta`` would not keep the numbers."""
     here = create(data, **settings)
@@ -84,5 +143,10 @@ def new_tensor(create, data, *, device=None, **settings):
 def other_device() -> Iterator[None]:
     """Inside, ``device='meta'`` is the other device."""
     create = functools.partial(new_tensor, torch.tensor)
-    with mock.patch.object(torch, 'tensor', create), OtherDevice():
+    instances = 'mmengine.structures.instance_data'
+    with (
+        mock.patch.object(torch, 'tensor', create),
+        mock.patch.multiple(instances, **known_to_mmengine()),
+        OtherDevice(),
+    ):
         yield

@@ -16,13 +16,12 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 ALIKE = rounds_as_recorded()
 
 
-@pytest.fixture(scope='module')
-def ours(lite, tmp_path_factory):
-    """The answers of all detectors from one process whose mmcv has no compiled operators."""
+def answers(names, lite, folder):
+    """Those of all detectors from one process whose mmcv has no compiled operators."""
     pytest.importorskip('mmdet', reason='install mmdet to run this')
     result = subprocess.run(
-        [sys.executable, '-W', 'ignore', ROOT / 'tests/mmcv_ext/detector_step.py', *DETECTORS],
-        cwd=tmp_path_factory.mktemp('detectors'),
+        [sys.executable, '-W', 'ignore', ROOT / 'tests/mmcv_ext/detector_step.py', *names],
+        cwd=folder,
         env={**os.environ, **lite},
         capture_output=True,
         text=True,
@@ -30,6 +29,17 @@ def ours(lite, tmp_path_factory):
     assert result.returncode == 0, result.stderr[-2000:]
     lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith('{')]
     return {line['name']: line for line in lines}
+
+
+@pytest.fixture(scope='module')
+def ours(lite, tmp_path_factory):
+    return answers(DETECTORS, lite, tmp_path_factory.mktemp('detectors'))
+
+
+@pytest.fixture(scope='module')
+def elsewhere(lite, tmp_path_factory):
+    names = [f'{name}@elsewhere' for name in DETECTORS]
+    return answers(names, lite, tmp_path_factory.mktemp('elsewhere'))
 
 
 @pytest.fixture(scope='module')
@@ -68,3 +78,12 @@ def test_a_detector_steps_and_predicts_as_with_the_compiled_operators(ours, stor
     assert found['scores'] == pytest.approx(wanted['scores'], abs=1e-5)
     assert without_partner(pairs(found), pairs(wanted)) == []
     assert without_partner(pairs(wanted), pairs(found)) == []
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_a_detector_does_the_same_on_a_device_that_is_not_the_cpu(ours, elsewhere, name):
+    """Nothing in it mixes the two devices; see elsewhere.py."""
+    found, wanted = elsewhere[name], ours[name]
+    for key in ('loss', 'norm', 'found', 'scores'):
+        assert found[key] == pytest.approx(wanted[key], rel=1e-5), key
+    assert without_partner(pairs(found), pairs(wanted)) == []
