@@ -38,10 +38,13 @@ class Step:
 Run = tuple[str, tuple[str, ...]]  # program, arguments
 
 
-def timing(program: str, rows: tuple[str, ...], more: tuple[str, ...], toy: bool) -> Run:
-    """Rows of a suite."""
+def timing(
+    program: str, rows: tuple[str, ...], more: tuple[str, ...], toy: bool, limit_s: float
+) -> Run:
+    """Rows of a suite; a quarter of ``limit_s`` is kept for timing those that have been built."""
     suite = 'toy' if toy else {'latency': 'fast', 'training': 'training'}[program]
     options = ('--suite', suite, '--rows', *rows, *more)
+    options += ('--build-limit', str(int(0.75 * limit_s)))
     return program, (*options, *(TOY_ROUNDS if toy else ('--device', 'cuda')))
 
 
@@ -56,13 +59,15 @@ def backbones(toy: bool) -> dict[str, Run]:
         compiled = labels((COMPILED[0], COMPILED[2]), 'A')
         latency = dict.fromkeys(('bf16', 'tf32', 'fp32'), labels(EAGER, 'A'))
         trained, all_compiled = labels(TRAINED, 'A'), compiled
-        backend, tf32 = ('--compile-backend', 'eager'), ()
+        backend, tf32, in_graphs = ('--compile-backend', 'eager'), (), ()
+        graphs = compiled
     else:
         compiled, all_compiled = labels(COMPILED, 'T'), labels(ALL_COMPILED, 'T')
         latency = dict.fromkeys(('tf32', 'fp32'), labels(EAGER, 'T'))
         latency['bf16'] = (*labels(EAGER, 'TSB'), *LAYERS)
         trained = labels(TRAINED, 'T')
-        backend, tf32 = (), ('--tf32',)
+        backend, tf32, in_graphs = (), ('--tf32',), ('--compile', 'reduce-overhead')
+        graphs = ALL_COMPILED[1].format('T'), ALL_COMPILED[-1].format('T')
     runs = {
         'latency_bf16': ('latency', latency['bf16'], bf16),
         'latency_tf32': ('latency', latency['tf32'], tf32),
@@ -70,8 +75,9 @@ def backbones(toy: bool) -> dict[str, Run]:
         'compiled_bf16': ('latency', all_compiled, (*bf16, *backend)),
         'training_bf16': ('training', trained, bf16),
         'training_compiled_bf16': ('training', compiled, (*bf16, *backend)),
+        'graphs_bf16': ('latency', graphs, (*bf16, *backend, *in_graphs)),
     }
-    return {name: timing(*run, toy) for name, run in runs.items()}
+    return {name: timing(*run, toy, LIMITS[name]) for name, run in runs.items()}
 
 
 def detectors(work: Path, coco: str, toy: bool) -> dict[str, Run]:
@@ -110,6 +116,7 @@ LIMITS = {
     'latency_fp32': 45,
     'resume': 60,
     'training_compiled_bf16': 120,
+    'graphs_bf16': 90,
 }
 
 

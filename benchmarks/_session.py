@@ -58,6 +58,12 @@ def base_parser(prog: str, description: str) -> argparse.ArgumentParser:
     add('--compile-backend', metavar='NAME', default='inductor', help='(default: inductor)')
     add('--repeats', type=positive, default=15, help='timed rounds (default: 15)')
     add('--warmup', type=natural, default=2, help='untimed rounds before (default: 2)')
+    add(
+        '--build-limit',
+        type=positive,
+        metavar='SECONDS',
+        help='models that are not built by then are left out (default: none)',
+    )
     add('--settle', type=natural, default=1, help='untimed calls in each turn (default: 1)')
     add(
         '--clock',
@@ -111,16 +117,21 @@ def show(text: str) -> None:
 
 
 def prepare(
-    rows: list[Row], make: Callable[[Row], Candidate]
+    rows: list[Row], make: Callable[[Row], Candidate], limit_s: float | None = None
 ) -> tuple[dict[str, Candidate], list[dict]]:
     """Build all rows; returns them by label, and those left out with their reasons.
+
+    After ``limit_s`` seconds no other row is begun: those that were built can still be timed.
 
     Raises:
         UserError: if none is left.
     """
-    made, missing = {}, []
+    made, missing, begun = {}, [], time.monotonic()
     for number, row in enumerate(rows, 1):
         show(f'building {number}/{len(rows)} {row.label}')
+        if limit_s is not None and time.monotonic() - begun > limit_s:
+            missing.append({'label': row.label, 'reason': f'not built within {limit_s} s'})
+            continue
         try:
             candidate = make(row)
         except UnavailableError as reason:
@@ -155,7 +166,7 @@ def run(args: argparse.Namespace, title: str, make: Callable[[Row, Setting], Can
         seed=args.seed,
     )
     started, load = now(), os.getloadavg()[0] if hasattr(os, 'getloadavg') else None
-    made, missing = prepare(rows, lambda row: make(row, setting))
+    made, missing = prepare(rows, lambda row: make(row, setting), args.build_limit)
     seconds = interleave(
         {label: candidate.call for label, candidate in made.items()},
         repeats=args.repeats,

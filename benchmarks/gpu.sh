@@ -4,7 +4,7 @@
 #   bash benchmarks/gpu.sh --fetch-wheels DIR [PYTHON_VERSION]   # where there is a network, once
 #   bash benchmarks/gpu.sh --out DIR [--wheels DIR] ...          # on the machine with the GPU
 #
-# --fetch-wheels: packages that images with torch lack, for Python 3.12 on x86-64, into DIR (8 MB);
+# --fetch-wheels: packages that images with torch lack, for Python 3.12 on x86-64, into DIR (10 MB);
 # versions as in requirements/lock.txt. --wheels installs them into a temporary folder, without a
 # network; the checkout itself is not installed. PYTHON names the interpreter (default: python3).
 set -euo pipefail

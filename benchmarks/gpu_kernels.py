@@ -119,10 +119,11 @@ def measure(precision: str, channels: int, side: int, batch: int, device: torch.
     names = ('inference', 'output', 'gradients')
     on = precision == 'TF32'
     with tf32(on):
+        # First of all: where launches by Triton itself are needed, the trial finds that out. In the
+        # interpreter its larger maps would take minutes.
+        used = device.type == 'cpu' or gpu_block_works(device, dtype, channels, on)
         twice = [errors(block, lambda x, w: gpu_inference(x, w, eps, None, dtype)) for _ in '12']
         plain = errors(layers, layers)
-        # In the interpreter its larger maps would take minutes.
-        used = device.type == 'cpu' or gpu_block_works(device, dtype, channels, on)
     allowed = TRIAL_ERROR_TF32 if on else TRIAL_ERROR[dtype]
     found = dict(zip(names, map(max, *twice), strict=True))
     return {

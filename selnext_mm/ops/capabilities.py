@@ -59,7 +59,9 @@ def has_bfloat16_instructions() -> bool:
 
 
 def autocast_dtype(device_type: str) -> torch.dtype | None:
-    """The dtype of autocast on a device; None if autocast is off."""
+    """The dtype of autocast on a device; None if autocast is off, or there is none (``meta``)."""
+    if device_type == 'meta':
+        return None
     try:
         enabled = torch.is_autocast_enabled(device_type)
     except TypeError:  # torch < 2.4 has a function per device

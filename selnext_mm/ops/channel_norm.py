@@ -70,8 +70,9 @@ def _launcher(which: str) -> Launcher:
     return Launcher(kernel, num_warps=4)
 
 
-def _family(x: Tensor, dtype: torch.dtype, other: Tensor | None) -> tuple:
-    return x.device, x.dtype, dtype, x.shape[1], other is None, are_aligned(x, other)
+def _family(x: Tensor, dtype: torch.dtype, *others: Tensor | None) -> tuple:
+    """``others``: of the kernel's tensors those that it has not allocated itself, or None."""
+    return x.device, x.dtype, dtype, x.shape[1], others[0] is None, are_aligned(x, *others)
 
 
 class _ChannelNorm(torch.autograd.Function):
@@ -87,7 +88,7 @@ class _ChannelNorm(torch.autograd.Function):
         block_r, block_c = _launch_size(channels)
         with on_device(x):
             _launcher('forward')(
-                *(_family(x, dtype, statistics), current_stream(x.device)),
+                *(_family(x, dtype, statistics, weight, bias), current_stream(x.device)),
                 *((-(-rows // block_r), 1, 1), (patch, training, block_r, block_c)),
                 *(x, weight, bias, out, statistics, rows, height, width, channels, eps),
             )
@@ -110,7 +111,7 @@ class _ChannelNorm(torch.autograd.Function):
         grad = grad.contiguous()
         with on_device(x):
             _launcher('backward')(
-                *(_family(x, grad.dtype, grad), current_stream(x.device)),
+                *(_family(x, grad.dtype, grad, weight), current_stream(x.device)),
                 *((programs, 1, 1), (ctx.patch, block_r, block_c)),
                 *(grad, x, weight, statistics, d_x, sums),
                 *(rows, height, width, channels, per_program),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import _models
 import latency
@@ -248,3 +249,14 @@ def test_relative_error_is_the_worst_of_all_outputs():
     a = (torch.tensor([1.0, -2.0]), [torch.tensor([10.0])])
     b = (torch.tensor([1.0, -2.5]), [torch.tensor([8.0])])
     assert relative_error(a, b) == pytest.approx(0.25)
+
+
+def test_what_is_not_built_in_time_is_left_out(monkeypatch):
+    import _session
+
+    clock = iter([0.0, 1.0, 2.0, 7.0])
+    monkeypatch.setattr(_session.time, 'monotonic', lambda: next(clock))
+    rows = [SimpleNamespace(label=name) for name in 'abc']
+    made, missing = _session.prepare(rows, lambda row: SimpleNamespace(row=row), 5)
+    assert list(made) == ['a', 'b']
+    assert missing == [{'label': 'c', 'reason': 'not built within 5 s'}]

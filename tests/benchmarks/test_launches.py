@@ -60,7 +60,10 @@ def kernels(channels, side, dtype):
 @pytest.mark.parametrize('capability', CARDS)
 @pytest.mark.parametrize(
     ('channels', 'side', 'dtype'),
-    [(96, 56, torch.bfloat16), (768, 7, torch.bfloat16), (384, 14, torch.float32)],
+    [
+        *((96, 56, torch.bfloat16), (768, 7, torch.bfloat16), (384, 14, torch.float32)),
+        *((96, 56, torch.float16), (768, 7, torch.float16)),
+    ],
     ids=str,
 )
 def test_kernels_compile_for_cards_of_today(capability, channels, side, dtype):
@@ -120,5 +123,7 @@ def test_the_norm_compiles_too(capability, patch):
     ]
     for launch in ours:
         compiled = compile_ahead(launch, capability)
+        assert 0 < compiled.registers <= 255
+        assert compiled.registers * compiled.threads <= REGISTERS
         assert compiled.spilled == 0
         assert compiled.shared <= CARDS[capability]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from selnext_mm.mmcv_ext.numeric import exact
+from selnext_mm.ops import capabilities
 from selnext_mm.ops.capabilities import without_autocast
 
 MPS = torch.device('mps')
@@ -48,3 +49,9 @@ def test_autocast_is_switched_off_where_there_is_one(refused, monkeypatch):
     assert refused == ['cpu'] * 3
     with pytest.raises(RuntimeError, match='unsupported'):
         without_autocast('mps')
+
+
+def test_the_meta_device_has_no_autocast():
+    assert capabilities.autocast_dtype('meta') is None
+    with capabilities.without_autocast('meta'):
+        pass

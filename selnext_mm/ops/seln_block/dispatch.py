@@ -38,6 +38,7 @@ class Request(NamedTuple):
     compiling: bool
     allow_untimed: bool
     channels: int
+    dense: bool = True  # all weights of two dimensions are contiguous
 
 
 class Plan(NamedTuple):
@@ -91,6 +92,8 @@ def _gpu_supports(r: Request) -> bool:
     tf32 = tf32_is_allowed()
     if not (r.allow_untimed or gpu_reason(r.device, r.dtype, tf32)):
         return False
+    if not r.dense:
+        return False
     # For torch.compile a string is a constant, but a device is not.
     device = str(r.device) if r.compiling else r.device
     return gpu_block_works(device, r.dtype, r.channels, tf32)
@@ -102,11 +105,12 @@ def _run_on_gpu(call: Call) -> Tensor:
     block = gpu_operator.CompiledGpuBlock if is_compiling() else gpu_operator.GpuBlock
     if call.training:
         return block.apply(call.x, call.eps, call.branch_scale, call.dtype, *call.w)
-    arguments = (call.x, call.w, call.eps, call.branch_scale, call.dtype, call.slot)
+    options = call.eps, call.branch_scale, call.dtype
     with torch.no_grad():
         if is_compiling():
-            return torch.ops.selnext_mm.seln_block_gpu(call.x, list(call.w), *arguments[2:])
-        return gpu_operator.gpu_inference(*arguments)
+            # A recorded CUDA graph would go on with weights that were prepared before they changed.
+            return torch.ops.selnext_mm.seln_block_gpu(call.x, list(call.w), *options)
+        return gpu_operator.gpu_inference(call.x, call.w, *options, call.slot)
 
 
 def _recompute_supports(r: Request) -> bool:
@@ -153,7 +157,8 @@ def plan_block(x: Tensor, w: BlockWeights, allow_untimed: bool = False) -> Plan 
     if training and not (own == torch.float32 and all(t.requires_grad for t in w[:-1])):
         return None
     channels = w.b2.shape[0]  # read from a parameter, so that it is a constant for torch.compile
-    request = Request(device, own, dtype, training, is_compiling(), allow_untimed, channels)
+    dense = all(t.is_contiguous() for t in w if t.ndim == 2)
+    request = Request(device, own, dtype, training, is_compiling(), allow_untimed, channels, dense)
     for name, kernel in KERNELS.items():
         if kernel.supports(request):
             return Plan(name, dtype, training)

@@ -39,7 +39,7 @@ EXCITE_GRADIENT = Launcher(excite_gradient_kernel, num_warps=4)
 GATE_GRADIENTS = Launcher(gate_gradients_kernel, num_warps=8)
 GELU_GRADIENT = Launcher(gelu_gradient_kernel, num_warps=8)
 FIRST_LAYER = Launcher(first_layer_kernel, num_warps=4)
-SECOND_LAYER = Launcher(second_layer_kernel, num_warps=4)
+SECOND_LAYER = Launcher(second_layer_kernel, num_warps=8)
 
 
 def _scale_gradient(

@@ -49,8 +49,17 @@ def gpu_reason(device: torch.device, dtype: torch.dtype, tf32: bool) -> str | No
     return _reason(device.index, dtype, tf32)
 
 
-@functools.cache
 def _reason(index: int | None, dtype: torch.dtype, tf32: bool) -> str | None:
+    return _look_up_reason(index, dtype, tf32)
+
+
+# What torch.compiler.assume_constant_result does; that one would import the whole compiler. The
+# compiler does not see a mark on the wrapper of functools.cache.
+_reason._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _look_up_reason(index: int | None, dtype: torch.dtype, tf32: bool) -> str | None:
     capability = torch.cuda.get_device_capability(index)
     for reason in REASONS:
         if capability >= reason.capability and (dtype, tf32) == (reason.dtype, reason.tf32):
@@ -58,24 +67,29 @@ def _reason(index: int | None, dtype: torch.dtype, tf32: bool) -> str | None:
     return None
 
 
-_reason._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
 def interpreter_is_on() -> bool:
     """Whether Triton's kernels run in its interpreter, on a CPU."""
     return os.environ.get('TRITON_INTERPRET') == '1'
 
 
-@functools.cache
 def gpu_block_works(
     device: torch.device | str, dtype: torch.dtype, channels: int, tf32: bool
 ) -> bool:
     """Whether the kernels compile and give correct results there: tried once, on small maps."""
+    return _try_block(device, dtype, channels, tf32)
+
+
+gpu_block_works._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _try_block(device: torch.device | str, dtype: torch.dtype, channels: int, tf32: bool) -> bool:
     found = _tried(torch.device(device), dtype, channels, tf32)
     if found and Launcher.direct and can_relaunch():
         # Direct launches may not work with this version of Triton.
         Launcher.direct = False
         found = _tried(torch.device(device), dtype, channels, tf32)
+        Launcher.direct = bool(found)  # they are not the reason
     if found:
         print_log(
             f'the GPU kernels of SELNeXt do not work on {device} in {dtype} for {channels} '
@@ -100,10 +114,6 @@ def _tried(device: torch.device, dtype: torch.dtype, channels: int, tf32: bool) 
     return ''
 
 
-# What torch.compiler.assume_constant_result does; that one would import the whole compiler.
-gpu_block_works._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
 def _trial_error(
     device: torch.device, dtype: torch.dtype, channels: int, size: tuple[int, int]
 ) -> float:
@@ -111,11 +121,12 @@ def _trial_error(
     from .gpu_operator import GpuBlock
 
     eps = GATE_NORM_EPS
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator('cpu').manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
         fan = shape[-1] if len(shape) == 2 else 49 if len(shape) == 4 else 4
-        return (torch.randn(shape, generator=generator) * fan**-0.5).to(device)
+        # On the CPU also where the caller has set another default device.
+        return (torch.randn(shape, generator=generator, device='cpu') * fan**-0.5).to(device)
 
     wide, hidden = 4 * channels, max(1, channels // 4)
     w = BlockWeights(
@@ -123,7 +134,7 @@ def _trial_error(
         *(draw(hidden, wide), draw(hidden), draw(wide, hidden), draw(wide), draw(wide)),
         *(draw(wide), draw(channels, wide), draw(channels), draw(channels)),
     )
-    images = [torch.randn((2, channels, *size), generator=generator).to(device) for _ in '12']
+    images = [draw(2, channels, *size) * 7 for _ in '12']
 
     def both_passes(function, to: torch.dtype) -> list[Tensor]:
         leaves = [t.detach().to(to).requires_grad_() for t in (images[0], *w)]

@@ -66,7 +66,8 @@ def site_of(x: Tensor, w: BlockWeights, dtype: torch.dtype, branch_scale: Tensor
     wide, squeezed = len(w.b1), len(w.fc1_bias)
     family = (
         *(x.device, w.w1.dtype, dtype, x.shape[1], wide, squeezed),
-        *(branch_scale is None, are_aligned(x, branch_scale, *w)),
+        None if branch_scale is None else branch_scale.dtype,
+        are_aligned(x, branch_scale, *w),
     )
     shape: tuple[int, int, int, int] = x.shape
     return Site(family, current_stream(x.device), *shape, wide, squeezed)

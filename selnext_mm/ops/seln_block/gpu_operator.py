@@ -5,11 +5,13 @@ a compiler the same functions are called directly, which saves the dispatcher's 
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..capabilities import autocast_dtype, without_autocast
 from ..fake import fake_of
 from ..packed import PackedOnce
 from ..triton_launch import are_aligned, on_device
@@ -19,7 +21,14 @@ from .gpu_forward import LowWeights, gpu_forward, one, prepare_weights, site_of
 
 
 def _channels_last(x: Tensor, dtype: torch.dtype) -> Tensor:
-    return x.to(dtype, memory_format=torch.channels_last)
+    # to(memory_format=...) would leave slices of channels and crops as they are, with gaps.
+    return x.to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+def _own_dtypes(x: Tensor) -> AbstractContextManager:
+    """Within it products are in the dtype of their factors, also in a backward under autocast."""
+    device = x.device.type
+    return nullcontext() if autocast_dtype(device) is None else without_autocast(device)
 
 
 def gpu_inference(
@@ -33,8 +42,8 @@ def gpu_inference(
     """``slot`` is the number of a :class:`PackedOnce` that keeps the prepared weights, if any."""
     w = BlockWeights(*weights)
     cache = None if slot is None else PackedOnce.numbered(slot)
-    low = None if cache is None else cache.get(w, prepare_weights, dtype)
-    with on_device(x):
+    with on_device(x), _own_dtypes(x):
+        low = None if cache is None else cache.get(w, prepare_weights, dtype)
         low = low or prepare_weights(w, dtype)
         x = _channels_last(x, dtype)
         site = site_of(x, w, dtype, branch_scale)
@@ -46,7 +55,7 @@ def gpu_training(
 ) -> tuple[Tensor, list[Tensor | None]]:
     """The output and what the backward pass needs; None stands for an input of this function."""
     w = BlockWeights(*weights)
-    with on_device(x):
+    with on_device(x), _own_dtypes(x):
         low = prepare_weights(w, dtype)
         chosen = _channels_last(x, dtype)
         site = site_of(chosen, w, dtype, branch_scale)
@@ -73,7 +82,7 @@ def gpu_gradient(
     w = BlockWeights(*weights)
     chosen, y, h, state, taps, w1, w2, b1, factor, unit = saved
     chosen = x if chosen is None else chosen
-    with on_device(x):
+    with on_device(x), _own_dtypes(x):
         low = LowWeights(
             taps,
             *((w.w1, w.w2, w.b1) if w1 is None else (w1, w2, b1)),
