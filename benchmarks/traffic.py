@@ -4,8 +4,7 @@
     python benchmarks/traffic.py --batch 96 --precision bf16
 
 Counted, not run: the block's own code on tensors without memory, so no GPU is needed. Each launch
-takes max(bytes / bandwidth, operations / speed); a cache may make a kernel faster than that. The
-processor's time for the launches is beside it.
+takes max(bytes / bandwidth, operations / speed); a cache may make a kernel faster than that.
 """
 
 import argparse
