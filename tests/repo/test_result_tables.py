@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from selnext_mm.analysis.comparison.table import resolved
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'benchmarks' / 'results'
 
@@ -19,8 +21,17 @@ def lines_of(page):
 
 
 def test_the_quick_comparison():
-    lines = lines_of('results.md')
-    for row in rows_of('cifar10_quick.json'):
+    lines, rows = lines_of('results.md'), rows_of('cifar10_quick.json')
+    # What is significant, with the largest deviations that are rounded to those of the file.
+    bounds = []
+    for kind, half in (('top1', 0.0), ('distance_expansion', 5e-4), ('distance_block', 5e-4)):
+        with_std = [{f'{kind}_std': r[kind][1] + half, 'seeds': r['seeds']} for r in rows]
+        bounds.append(resolved(with_std, kind))
+    assert round(bounds[0], 1) == 1.5
+    assert max(bounds[1:]) <= 0.002
+    assert any('A difference of 1.5 points or more is significant' in line for line in lines)
+    assert any(line.startswith('0.002 in a distance') for line in lines)
+    for row in rows:
         kinds = ('top1', 1), ('distance_expansion', 3), ('distance_block', 3)
         cells = [f'{row[key][0]:.{n}f} ± {row[key][1]:.{n}f}' for key, n in kinds]
         assert f'| {row["model"]} | 0 1 2 | {" | ".join(cells)} |' in lines
