@@ -46,7 +46,14 @@ def register_modules() -> None:
 def __getattr__(name: str):
     if name not in EXPORTS:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(import_module(f'{__name__}.{EXPORTS[name]}'), name)
+    try:
+        module = import_module(f'{__name__}.{EXPORTS[name]}')
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f'selnext_mm.{name} needs {error.name}, which is not installed: '
+            "pip install 'selnext_mm[mm]'"
+        ) from error
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

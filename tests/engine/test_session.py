@@ -210,6 +210,15 @@ def test_public_names_are_listed_without_loading_them():
     assert set(selnext_mm.__all__) == names == set(selnext_mm.EXPORTS)
 
 
+def test_a_public_name_says_what_is_missing_without_the_stack(monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError("No module named 'mmengine'", name='mmengine')
+
+    monkeypatch.setattr(selnext_mm, 'import_module', missing)
+    with pytest.raises(ImportError, match=r"train needs mmengine.*pip install 'selnext_mm\[mm\]'"):
+        _ = selnext_mm.train
+
+
 def test_public_names_are_the_classes():
     assert selnext_mm.Session is Session
     assert issubclass(UserError, Exception)
