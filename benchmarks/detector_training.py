@@ -71,6 +71,8 @@ def session(args: argparse.Namespace) -> Session:
     loader = cfg.train_dataloader
     loader.batch_size, loader.num_workers = args.batch, args.workers
     loader.persistent_workers = args.workers > 0
+    # Batches are full also where there are fewer images, as the images per second suppose.
+    loader.sampler = dict(type='InfiniteSampler', shuffle=True)
     half = max(1, args.iterations // 2)
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=half)
     cfg.default_hooks.logger.interval = 1
