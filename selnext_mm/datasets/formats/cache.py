@@ -13,7 +13,7 @@ from pathlib import Path
 from selnext_mm.disk import fresh_folder, sync
 from selnext_mm.errors import UserError
 
-VERSION = 1  # increase it when the result of a conversion changes
+VERSION = 2  # increase it when the result of a conversion changes
 MANIFEST = 'dataset.json'
 BLOCK = 1 << 20
 OLD = 86_400.0  # seconds

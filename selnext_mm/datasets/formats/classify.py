@@ -6,7 +6,7 @@ from selnext_mm.datasets.class_folders import listed
 from selnext_mm.datasets.formats.convert import Parts
 from selnext_mm.datasets.formats.folders import FolderLabels
 from selnext_mm.datasets.formats.records import CLASSIFICATION, SPLITS, preview
-from selnext_mm.datasets.formats.stratify import choose_validation
+from selnext_mm.datasets.formats.stratify import choose_validation, lines_on_split
 from selnext_mm.errors import UserError
 
 
@@ -37,10 +37,7 @@ def list_classes(parts: Parts, folder: Path, fraction: float | None, seed: int) 
         chosen = choose_validation(present, fraction, seed)
         lists['val'] = {i: label for i, label in label_of.items() if i in chosen}
         lists['train'] = {i: label for i, label in label_of.items() if i not in chosen}
-        choices.append(
-            f'val split made: {len(chosen)} of {len(present)} images, every class by its share, '
-            f'seed {seed} (--val FRACTION or DIR gives another)'
-        )
+        choices += lines_on_split(present, chosen, seed)
     splits = {}
     for split in (s for s in SPLITS if s in lists):
         path = folder / f'{split}.txt'

@@ -15,7 +15,7 @@ from selnext_mm.datasets.formats.records import (
     preview,
 )
 from selnext_mm.datasets.formats.spool import Spool
-from selnext_mm.datasets.formats.stratify import choose_validation
+from selnext_mm.datasets.formats.stratify import choose_validation, lines_on_split
 from selnext_mm.datasets.formats.write import CocoWriter
 from selnext_mm.errors import UserError
 from selnext_mm.text import near
@@ -177,10 +177,7 @@ class Conversion:
         if 'val' not in outputs:
             present = self.spool.present['train']
             chosen = choose_validation(present, fraction, seed)
-            self.choices.append(
-                f'val split made: {len(chosen)} of {len(present)} images, every class by its '
-                f'share, seed {seed} (--val FRACTION or DIR gives another)'
-            )
+            self.choices += lines_on_split(present, chosen, seed)
             outputs['train'] = lambda name: 'val' if name in chosen else 'train'
         return outputs
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from selnext_mm.datasets.formats.stratify import choose_validation
+from selnext_mm.datasets.formats.stratify import choose_validation, lines_on_split
 from selnext_mm.errors import UserError
 
 
@@ -66,3 +66,69 @@ def test_two_images_are_enough_and_one_is_not():
         choose_validation({'a': ['x']})
     with pytest.raises(UserError, match='0 of 10 images leaves nothing for validation'):
         choose_validation({str(i): ['x'] for i in range(10)}, 0.01)
+
+
+def in_both(classes, chosen):
+    """Classes with an image in val, and those with one in train."""
+    return [
+        {label for name in names for label in classes[name]}
+        for names in (chosen, classes.keys() - chosen)
+    ]
+
+
+@pytest.mark.parametrize('fraction', [None, 0.05, 0.9])
+@pytest.mark.parametrize(('number', 'each'), [(10, 3), (100, 8), (100, 4), (37, 9), (15, 2)])
+def test_every_small_class_is_in_both_splits(number, each, fraction):
+    classes = {f'{c:03}/{i}': [f'c{c:03}'] for c in range(number) for i in range(each)}
+    chosen = choose_validation(classes, fraction)
+    val, train = in_both(classes, chosen)
+    assert len(val) == len(train) == number
+    share = fraction or 0.2
+    counts = Counter(classes[name][0] for name in chosen)
+    wanted = min(max(share * each, 1), each - 1)
+    assert set(counts.values()) <= {int(wanted), int(wanted) + 1}
+    assert len(chosen) >= min(round(share * len(classes)), (each - 1) * number)
+    assert len(chosen) <= max(round(share * len(classes)), number)
+
+
+def test_small_classes_take_nothing_from_a_large_one():
+    classes = {f's{c}/{i}': [f's{c:02}'] for c in range(100) for i in range(3)}
+    classes |= {f'large/{i}': ['large'] for i in range(300)}
+    chosen = choose_validation(classes)
+    assert sum(name.startswith('large') for name in chosen) == 60
+    assert len(chosen) == 160
+
+
+def test_what_rounding_leaves_goes_to_no_certain_letters():
+    classes = {f'{c:03}/{i}': [f'{c:03}'] for c in range(100) for i in range(8)}
+    second = []
+    for seed in range(3):
+        counts = Counter(classes[name][0] for name in choose_validation(classes, seed=seed))
+        assert sum(counts.values()) == 160
+        second.append({label for label, n in counts.items() if n == 2})
+    assert second[0] != second[1] != second[2]
+    assert all(20 < sum(label < '050' for label in found) < 40 for found in second)
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_small_classes_that_share_images_are_in_both_splits(seed):
+    rng = random.Random(seed)
+    labels = [f'{i:02}' for i in range(60)]
+    classes = {f'{i}.jpg': rng.sample(labels, rng.randint(0, 3)) for i in range(150)}
+    number = Counter(label for found in classes.values() for label in found)
+    chosen = choose_validation(classes, seed=seed)
+    val, train = in_both(classes, chosen)
+    assert {label for label, n in number.items() if n > 1} <= val
+    assert set(number) == train
+
+
+def test_a_class_that_a_split_lacks_is_named():
+    classes = {f'{i}': ['cat'] for i in range(9)} | {'a': ['owl'], 'b': ['ape', 'cat']}
+    chosen = choose_validation(classes)
+    first, second = lines_on_split(classes, chosen, 0)
+    assert first.startswith('val split made: 2 of 11 images, every class by its share, at least')
+    assert second.startswith('classes without an image in the val split')
+    assert second.endswith(': ape, owl')
+    assert not chosen & {'a', 'b'}
+    first, *rest = lines_on_split({'a': ['x'], 'b': ['y']}, {'b'}, 0)
+    assert [line.split(' split')[0].split()[-1] for line in rest] == ['val', 'train']
