@@ -8,10 +8,11 @@ from selnext_mm.datasets.coco_file import OTHERS
 from selnext_mm.datasets.formats.files import Tree, split_of
 
 HEAD = 1 << 16  # bytes of a file that are read
-# A list, or what may be in its place; not a path, as in the results of a run.
-KEYS = re.compile(r'"(?:images|annotations|categories)"\s*:\s*[\[{n]')
-# What may come before these keys and be long: licences, a description, a preview image.
-BEFORE = ('"info"', '"licenses"', '"licences"')
+# A list, or what may be in its place; not a path, as in the results of a run. Categories alone are
+# no labels: Label Studio's YOLO export has them in notes.json.
+KEYS = re.compile(r'"(?:images|annotations)"\s*:\s*[\[{n]')
+# What may come before these keys and be long: classes, licences, a description, a preview image.
+BEFORE = ('"categories"', '"info"', '"licenses"', '"licences"')
 DEPTH = 3  # levels below the root in which annotation files are searched
 LVIS_IMAGE = ('neg_category_ids', 'not_exhaustive_category_ids')  # read by its metric
 EXPORT = 'export the labels as COCO, YOLO or Pascal VOC'

@@ -166,7 +166,25 @@ def test_class_names_that_look_alike_are_told(tmp_path, cache):
     assert 'dog' not in text
 
 
+def test_categories_that_are_longer_than_the_head_come_before_the_images(tmp_path, cache):
+    def first(content):
+        categories = [dict(c, synonyms=['x' * 100_000]) for c in content.pop('categories')]
+        return dict(categories=categories, **content)
+
+    assert counts(find_dataset(rewrite(tmp_path, first), progress=False))['train'] == (4, 6)
+
+
 # YOLO.
+def test_label_studios_notes_beside_its_yolo_are_no_coco(tmp_path, cache):
+    plain = counts(find_dataset(write_yolo(SMALL, tmp_path / 'a', yaml=False), progress=False))
+    write_yolo(SMALL, tmp_path / 'b', yaml=False)
+    categories = [dict(id=i, name=name) for i, name in enumerate(('ape', 'cat', 'dog'))]
+    notes = dict(categories=categories, info=dict(year=2024, contributor='Label Studio'))
+    (tmp_path / 'b/notes.json').write_text(json.dumps(notes, indent=2))
+    info = find_dataset(tmp_path / 'b', progress=False)
+    assert (info.format, counts(info)) == ('yolo', plain)
+
+
 @pytest.mark.parametrize(
     ('text', 'words'),
     [
