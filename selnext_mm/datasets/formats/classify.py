@@ -58,7 +58,7 @@ def list_classes(parts: Parts, folder: Path, fraction: float | None, seed: int) 
         task=CLASSIFICATION,
         classes=classes,
         splits=splits,
-        choices=choices,
+        choices=list(dict.fromkeys(choices)),
     )
 
 

@@ -9,12 +9,12 @@ from selnext_mm.datasets.check.masks import finite
 from selnext_mm.datasets.coco_content import flag, is_id, number, numbers, plain_segmentation
 from selnext_mm.datasets.coco_file import read_coco
 from selnext_mm.datasets.formats.coco_files import LVIS_IMAGE, split_of_file
-from selnext_mm.datasets.formats.files import Tree, join, tails
+from selnext_mm.datasets.formats.coco_images import ImagePlaces
+from selnext_mm.datasets.formats.files import Tree, tails
 from selnext_mm.datasets.formats.records import LabelledObject, Labels, SplitLabels, Tally, preview
 from selnext_mm.errors import UserError
 from selnext_mm.text import counted, short
 
-SAMPLE = 50  # number of names with which the folder of the images is found
 MOSTLY = 0.5  # share of iscrowd from which on it is attributed to the tool and ignored
 LVIS_CATEGORY = ('synset', 'synonyms', 'def', 'frequency', 'image_count', 'instance_count')
 
@@ -37,6 +37,7 @@ class CocoLabels(Labels):
         self.names: list[str] = []  # in order, of all splits read
         self.listed: dict[str, list[str]] = {}  # split -> names
         self.fields: dict[str, dict] = {}
+        self.used: dict[str, set[str]] = {}  # folder of images -> paths of the listed ones
         self.parents: set[str] = set()  # names that are the supercategory of another category
 
     def _choose(self, files: Iterable[str]) -> dict[str, str]:
@@ -79,7 +80,11 @@ class CocoLabels(Labels):
         names = self._categories(content['categories'], path)
         self.listed[split] = list(names.values())
         records = self._images(content['images'], path)
-        image_root, found = self._locate(records, path, split)
+        spellings = {key: list(tails(file_name(record))) for key, record in records.items()}
+        image_root, found = ImagePlaces(self.tree, self.by_split[split]).locate(
+            spellings, self.choices
+        )
+        self._tell_unlisted(image_root, found.values())
         objects = self._objects(content['annotations'], names, records, path, tally)
         by_name = {found[key]: record for key, record in records.items()}
         objects = {found[key]: items for key, items in objects.items()}
@@ -108,6 +113,20 @@ class CocoLabels(Labels):
             size,
             extras,
         )
+
+    def _tell_unlisted(self, image_root: Path, names: Iterable[str]) -> None:
+        """Report the images beside the listed ones, when the last file has been read."""
+        folder = os.path.relpath(image_root, self.tree.root).replace(os.sep, '/')
+        prefix = '' if folder == '.' else f'{folder}/'
+        self.used.setdefault(prefix, set()).update(prefix + name for name in names)
+        if len(self.listed) < len(self.splits):
+            return
+        used = set().union(*self.used.values())
+        left = [i for i in self.tree.images if i not in used and i.startswith(tuple(self.used))]
+        if left:
+            self.choices.append(
+                f'images that no annotation file lists, left out: {len(left)} ({preview(left)})'
+            )
 
     def _categories(self, categories: list, path: Path) -> dict:
         pairs = []
@@ -150,7 +169,7 @@ class CocoLabels(Labels):
         records, twice = {}, []
         for record in images:
             key = record.get('id') if isinstance(record, dict) else None
-            name = _file_name(record) if isinstance(record, dict) else None
+            name = file_name(record) if isinstance(record, dict) else None
             if not is_id(key) or not name:
                 raise UserError(
                     f'{path}: the image record {short(record, 80)} has no id or no file_name; '
@@ -165,59 +184,6 @@ class CocoLabels(Labels):
                 'would be drawn on the other; give every image an id of its own'
             )
         return records
-
-    def _locate(self, records: dict, path: Path, split: str) -> tuple[Path, dict]:
-        """(image root, image id -> name below it)."""
-        tree, own = self.tree, self.by_split[split].rpartition('/')[0]
-
-        def rank(folder: str) -> int:
-            """Folders near the file first, then those named after the split, other splits last."""
-            if folder == own or (own and folder.startswith(f'{own}/')):
-                return 0
-            word = split_of_file(folder) if folder else ''
-            return 1 if word == split and word else 2 if not word else 3
-
-        folders = sorted(tree.folders(), key=rank)
-        spellings = {key: list(tails(_file_name(r))) for key, r in records.items()}
-        sample = list(spellings.values())[:: max(1, len(spellings) // SAMPLE)]
-
-        def hits(folder: str) -> int:
-            return sum(any(join(folder, s) in tree.image_set for s in names) for names in sample)
-
-        best, most = '', -1
-        for folder in folders:
-            n = hits(folder)
-            if n > most:
-                best, most = folder, n
-            if n == len(sample):
-                break
-        found, missing = {}, []
-        for key, names in spellings.items():
-            image = next((j for s in names if (j := join(best, s)) in tree.image_set), None)
-            if image is None:
-                same = tree.named(names[-1])
-                image = same[0] if len(same) == 1 else None
-            if image is None:
-                missing.append(names[0])
-            else:
-                found[key] = image
-        if missing:
-            raise UserError(
-                f'{len(missing)} of {len(records)} images that {path} lists are not below '
-                f'{tree.root} ({preview(missing)}){tree.like(missing[0])}; put them there, correct '
-                'their names, or remove their records'
-            )
-        twice = [name for name, n in Counter(found.values()).items() if n > 1]
-        if twice:
-            raise UserError(
-                f'{path} lists {counted(len(twice), "file")} as several images '
-                f'({preview(twice)}); list each '
-                'file once'
-            )
-        prefix = f'{best}/' if best else ''
-        if any(not name.startswith(prefix) for name in found.values()):
-            best, prefix = '', ''
-        return tree.path(best), {key: name[len(prefix) :] for key, name in found.items()}
 
     def _objects(self, annotations, names, records, path, tally) -> dict:
         """Image id -> its objects in the order of the file."""
@@ -286,7 +252,7 @@ def _quoted(key) -> str:
     return f'"{short(key, 40)}"' if isinstance(key, str) else short(key, 40)
 
 
-def _file_name(record: dict) -> str | None:
+def file_name(record: dict) -> str | None:
     """The name of an image; in LVIS it is only part of a URL."""
     name = record.get('file_name') or record.get('coco_url')
     return name if isinstance(name, str) else None

@@ -22,6 +22,7 @@ SUFFIXES = tuple(s for s in IMAGE_SUFFIXES if s != '.gif')
 OF_A_RUN = 'last_checkpoint'  # marks the folder of a run, which contains no labels
 UNREAD = ('.gif', *UNREAD_SUFFIXES)
 LABELS = ('.json', '.xml', '.txt', '.yaml', '.yml', '.names', '.csv')
+IMAGE_FOLDERS = ('JPEGImages', 'images', 'Images', 'imgs', 'img')
 MAX_YAML = 4 << 20  # bytes; LVIS's 1203 names take 40,000
 SPLIT_WORDS = {
     'train': 'train', 'training': 'train', 'trainval': 'train',

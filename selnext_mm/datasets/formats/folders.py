@@ -132,6 +132,7 @@ class FolderLabels(Labels):
         inner = {n: {i.split('/')[1] for i in found} for n, found in full.items()}
         alike = sorted(set.intersection(*inner.values())) if len(full) > 1 else []
         if len(alike) < 2 or any(i.count('/') < 2 for found in full.values() for i in found):
+            self._tell_insides(full)
             return
         inside = f'in {folder} each of {preview(list(full))} has the folders {preview(alike)}'
         if all(map(FOLD.fullmatch, full)):
@@ -145,6 +146,16 @@ class FolderLabels(Labels):
             f'{inside}: the outer ones are taken for the classes; if the inner ones are meant, '
             f'give each one folder, {alike[0]}/, {alike[1]}/, ..., with all of its images'
         )
+
+    def _tell_insides(self, classes: dict[str, list[str]]) -> None:
+        """Report folders inside class folders, unless all are called the same (``images``)."""
+        inner = {i.rpartition('/')[0] for found in classes.values() for i in found}
+        inner = {'/'.join(name.split('/')[:2]) for name in inner if '/' in name}
+        if len({name.partition('/')[2] for name in inner}) > 1:
+            self.choices.append(
+                f'folders inside class folders are no classes: {preview(sorted(inner))}; if they '
+                'are meant, move each one up, in place of the folder around it'
+            )
 
     def image_root(self, split: str) -> Path:
         return self.tree.root / self.roots[split]

@@ -16,6 +16,7 @@ from pathlib import Path
 from selnext_mm.datasets.coco_content import flag, number
 from selnext_mm.datasets.formats.coco_files import split_of_file
 from selnext_mm.datasets.formats.files import (
+    IMAGE_FOLDERS,
     SUFFIXES,
     Tree,
     join,
@@ -32,7 +33,6 @@ from selnext_mm.text import counted
 HEAD = 4096  # bytes of a file that are read
 ROOT = re.compile(rb'<([\w.-]+:)?annotation[\s/>]')
 LISTS = ('train', 'val', 'test', 'trainval')
-IMAGE_FOLDERS = ('JPEGImages', 'images', 'Images', 'imgs', 'img')
 CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 
 
@@ -85,6 +85,26 @@ class VocLabels(Labels):
             self.faults.stop()
             raise UserError(f'{tree.root}: no XML file belongs to an image')
         self.splits = tuple(self.pairs)
+        self._tell_left_out(xml)
+
+    def _tell_left_out(self, xml: list[str]) -> None:
+        """Report XML files that are not used, and images without one."""
+        pairs = [pair for found in self.pairs.values() for pair in found.items()]
+        used = {file for _, file in pairs}
+        unlisted = [n for n in xml if n not in used and looks_like_voc(self.tree.path(n))]
+        if unlisted:
+            why = 'that no list in ImageSets/Main names' if self.lists else 'of images with another'
+            self.choices.append(f'XML files {why}, left out: {len(unlisted)} ({preview(unlisted)})')
+        # By their names alone: maps of classes are named like the images that they belong to.
+        known = {os.path.splitext(n)[0].rpartition('/')[2] for n in xml}
+        known |= {os.path.splitext(image)[0].rpartition('/')[2] for image, _ in pairs}
+        bare = [
+            n for n in self.tree.images if os.path.splitext(n)[0].rpartition('/')[2] not in known
+        ]
+        if bare:
+            self.choices.append(
+                f'images without an XML file, left out: {len(bare)} ({preview(bare)})'
+            )
 
     def _from_lists(self, lists: list[str], xml: set[str]) -> None:
         kinds = {n.rpartition('/')[2][:-4] for n in lists}
