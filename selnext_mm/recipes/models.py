@@ -122,7 +122,7 @@ def default_detector(backbone: str, task: str, started: str | None = None) -> st
     return RCNNS[not masks and ModelName(None, backbone).slim, masks]
 
 
-def parse_model(name: str, task: str, started: str | None = None) -> ModelName:
+def parse_model(name: str, task: str, started: str | None = None, no_masks: str = '') -> ModelName:
     """The model that ``name`` refers to, for labels of a task.
 
     Args:
@@ -130,6 +130,7 @@ def parse_model(name: str, task: str, started: str | None = None) -> ModelName:
         task: ``classification``, ``boxes`` or ``masks``; if the name has no detector, this
         selects a classifier, Faster R-CNN (for a small backbone Cascade R-CNN) or Mask R-CNN.
         started: the detector whose weights are loaded, see :func:`default_detector`.
+        no_masks: why only the boxes are used of labels that have masks.
 
     Raises:
         UserError: for an unknown name, or a detector that does not fit the labels.
@@ -154,10 +155,14 @@ def parse_model(name: str, task: str, started: str | None = None) -> ModelName:
             f'({backbone}), which makes a classifier'
         )
     if DETECTORS[detector][1] and task == 'boxes':
+        other = f'{detector.replace("_mask", "").replace("mask_rcnn", "faster_rcnn")}/{backbone}'
+        if no_masks:
+            raise UserError(
+                f'{name} learns masks, but only the boxes of the labels are used: {no_masks}. For '
+                f'boxes use {other}'
+            )
         raise UserError(
-            f'{name} learns masks, but the labels are boxes only; use '
-            f'{detector.replace("_mask", "").replace("mask_rcnn", "faster_rcnn")}/{backbone}, or '
-            'label masks'
+            f'{name} learns masks, but the labels are boxes only; use {other}, or label masks'
         )
     return ModelName(detector, backbone)
 

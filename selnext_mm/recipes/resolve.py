@@ -115,7 +115,7 @@ def resolve(
         model = usual['model']
         lines.append(f'model {model}: the default, {where} (name another: {_some_models()})')
     start = start_of(options.weights)
-    name = parse_model(model, info.task, start.detector)
+    name = parse_model(model, info.task, start.detector, info.no_masks)
     classify = info.task == CLASSIFICATION
     masks = has_masks(name)
     kind = 'classifier' if classify else name.detector

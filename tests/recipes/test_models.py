@@ -88,6 +88,16 @@ def test_names_that_do_not_fit(name, task, words):
         parse_model(name, task)
 
 
+def test_a_detector_of_masks_for_labels_with_few_of_them_says_why():
+    why = 'only 3 of 4 objects have a mask; the others are in 1 image (a.png): give them masks'
+    with pytest.raises(UserError) as caught:
+        parse_model('mask_rcnn/selnext_t', 'boxes', no_masks=why)
+    assert str(caught.value) == (
+        'mask_rcnn/selnext_t learns masks, but only the boxes of the labels are used: '
+        f'{why}. For boxes use faster_rcnn/selnext_t'
+    )
+
+
 WIDTHS = {
     'selnext_atto': [40, 80, 160, 320],
     'convnext_b': [128, 256, 512, 1024],

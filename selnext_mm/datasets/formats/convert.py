@@ -18,7 +18,7 @@ from selnext_mm.datasets.formats.spool import Spool
 from selnext_mm.datasets.formats.stratify import choose_validation, lines_on_split
 from selnext_mm.datasets.formats.write import CocoWriter
 from selnext_mm.errors import UserError
-from selnext_mm.text import near
+from selnext_mm.text import counted, near
 
 MASK_SHARE = 0.99  # minimum share of objects with a mask for the task "masks"
 LINES = {
@@ -56,6 +56,7 @@ class Conversion:
         self.tally = Tally()
         self.spool = Spool(folder, self.tally)
         self.choices: list[str] = []
+        self.no_masks = ''
 
     def run(self, fraction: float | None, seed: int) -> dict:
         """Write the files; return their description for the manifest.
@@ -76,6 +77,7 @@ class Conversion:
         return dict(
             format=labels.format,
             task=MASKS if masks else BOXES,
+            no_masks=self.no_masks,
             classes=classes,
             splits=splits,
             choices=list(dict.fromkeys(self.choices)),
@@ -159,16 +161,21 @@ class Conversion:
         if not masks:
             return False
         total = masks + bare
+        counts, examples = self.spool.without_mask.counts, self.spool.without_mask.examples
+        number = counts['images']
+        where = f'{counted(number, "image")} ({preview(examples.get("images", []), number)})'
         if not self.spool.real_masks:
-            self.choices.append('boxes: every mask is just the four corners of its box')
-            return False
-        if masks < MASK_SHARE * total:
-            self.choices.append(
-                f'boxes: only {masks} of {total} objects have a mask; label all of them for masks'
+            self.no_masks = 'every mask is just the four corners of its box'
+        elif masks < MASK_SHARE * total:
+            self.no_masks = (
+                f'only {masks} of {total} objects have a mask; the others are in {where}: give '
+                'them masks, or remove them'
             )
+        if self.no_masks:
+            self.choices.append(f'boxes: {self.no_masks}')
             return False
         if bare:
-            self.choices.append(f'objects without a mask, left out: {bare} of {total}')
+            self.choices.append(f'objects without a mask, left out: {bare} of {total}, in {where}')
         return True
 
     def _outputs(self, fraction: float | None, seed: int) -> dict[str, Callable[[str], str]]:

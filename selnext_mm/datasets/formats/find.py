@@ -184,4 +184,5 @@ def _info(labels, manifest, choices, folder, kept) -> DatasetInfo:
         splits=splits,
         choices=(*first, *choices, *manifest['choices'], *last),
         cache=folder,
+        no_masks=manifest.get('no_masks', ''),
     )

@@ -154,6 +154,7 @@ class DatasetInfo:
         splits: ``train`` and ``val``, and ``test`` if there is one.
         choices: decisions that were made for the user, one line each.
         cache: the folder of the converted files.
+        no_masks: why only the boxes are used of labels that have masks; '' if that is not so.
     """
 
     root: Path
@@ -163,6 +164,7 @@ class DatasetInfo:
     splits: dict[str, Split]
     choices: tuple[str, ...]
     cache: Path
+    no_masks: str = ''
 
     def dataset_config(self, split: str, **fields) -> dict:
         """The dataset dict of a config: mmdet's ``CocoDataset`` or mmpretrain's ``CustomDataset``.

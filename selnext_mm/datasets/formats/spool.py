@@ -42,6 +42,7 @@ class Spool:
         used: split -> class -> objects to learn from, without crowds.
         present: split -> image -> its classes, if a validation split is to be made.
         masks, bare: objects with and without a mask.
+        without_mask: the images with an object without a mask: their number and the first ones.
         real_masks: objects whose mask is not just their box.
         roots: split -> folder of the images.
         crowds: objects marked as crowd.
@@ -57,6 +58,7 @@ class Spool:
         self.roots: dict[str, Path] = {}
         self.masks = self.bare = self.real_masks = 0
         self.stored = self.shown = self.crowds = 0
+        self.without_mask = Tally()
         self._learnt: set[int] = set()  # hashes of the paths of the training images
 
     def add(
@@ -101,6 +103,8 @@ class Spool:
                     self.tally.add('learnt', f'{name} of {split}')
                 for item in picture.objects:
                     self._count(item, used)
+                if any(not (o.mask or o.crowd) for o in picture.objects):
+                    self.without_mask.add('images', name)
                 if remember:
                     present[name] = tuple({o.label for o in picture.objects if not o.crowd})
         remedies = {

@@ -242,41 +242,6 @@ def test_one_class_is_allowed_and_told(tmp_path):
     assert 'one class only: cat' in info.choices
 
 
-def test_masks_that_are_only_boxes_are_boxes(tmp_path):
-    folder = write_coco2017(SMALL, tmp_path / 'set')
-    for path in (folder / 'annotations').iterdir():
-        content = json.loads(path.read_text())
-        for a in content['annotations']:
-            x, y, w, h = a['bbox']
-            a['segmentation'] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
-        path.write_text(json.dumps(content))
-    info = find_dataset(folder)
-    assert info.task == 'boxes'
-    assert 'boxes: every mask is just the four corners of its box' in info.choices
-
-
-def masked(tmp_path, without, of):
-    described = describe(
-        dict(train=[[('cat', 2, 2, 9, 9)]] * of, val=[[('cat', 2, 2, 9, 9)]]), ('cat',), masks=True
-    )
-    for a in described['train']['annotations'][:without]:
-        a['segmentation'] = []
-    return find_dataset(write_coco2017(described, tmp_path / 'set'))
-
-
-def test_some_masks_among_boxes_are_boxes(tmp_path):
-    info = masked(tmp_path, 3, 10)
-    assert info.task == 'boxes'
-    assert 'boxes: only 8 of 11 objects have a mask; label all of them for masks' in info.choices
-    assert 'segmentation' not in info.splits['train'].annotations.read_text()
-
-
-def test_single_objects_without_a_mask_are_left_out_of_masks(tmp_path):
-    info = masked(tmp_path, 1, 120)
-    assert (info.task, info.splits['train'].objects) == ('masks', 119)
-    assert 'objects without a mask, left out: 1 of 121' in info.choices
-
-
 def test_tools_that_mark_every_mask_as_crowd(tmp_path):
     described = describe(
         dict(train=[[('cat', 2, 2, 9, 9)]] * 3, val=[[('cat', 2, 2, 9, 9)]]), ('cat',), masks=True
