@@ -8,6 +8,7 @@ from pathlib import Path
 from selnext_mm.errors import UserError
 from selnext_mm.text import short
 
+NAME_ANOTHER = 'export the labels again as COCO, or name another file'
 KEYS = ('images', 'annotations', 'categories')
 # First bytes of files that are often given instead of a JSON file.
 OTHERS = {
@@ -68,7 +69,9 @@ def _parse(path: Path, data: bytes):
     except _RepeatedKeyError as error:
         raise UserError(f'{path}: {error}') from error
     except UnicodeDecodeError as error:
-        raise UserError(f'{path} is not a text file in UTF-8 ({error.reason})') from error
+        raise UserError(
+            f'{path} is not a text file in UTF-8 ({error.reason}); save it as UTF-8'
+        ) from error
     except json.JSONDecodeError as error:
         # A complete file with another error begins and ends like JSON, a truncated one only begins.
         whole = error.msg == 'Extra data' or (
@@ -81,10 +84,11 @@ def _parse(path: Path, data: bytes):
                 'export it again'
             ) from error
         raise UserError(
-            f'{path} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}'
+            f'{path} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}; '
+            f'{NAME_ANOTHER}'
         ) from error
     except (RecursionError, ValueError) as error:
-        raise UserError(f'{path} is not JSON that can be read: {error}') from error
+        raise UserError(f'{path} is not JSON that can be read: {error}; {NAME_ANOTHER}') from error
 
 
 def check_shape(content, path: str | os.PathLike, keys: Sequence[str] = KEYS) -> dict:
@@ -93,20 +97,23 @@ def check_shape(content, path: str | os.PathLike, keys: Sequence[str] = KEYS) ->
         kind = type(content).__name__
         hint = ' (COCO results, or a list of records?)' if isinstance(content, list) else ''
         raise UserError(
-            f'{path} is no COCO file: it holds a {kind}{hint}, not the dict with {", ".join(KEYS)}'
+            f'{path} is no COCO file: it holds a {kind}{hint}, not the dict with '
+            f'{", ".join(KEYS)}; {NAME_ANOTHER}'
         )
     missing = [key for key in keys if key not in content]
     if missing:
         found = ', '.join(map(str, list(content)[:6])) or 'nothing'
         raise UserError(
-            f'{path} is no COCO instances file: it lacks {", ".join(missing)} and has {found}'
+            f'{path} is no COCO instances file: it lacks {", ".join(missing)} and has {found}; '
+            f'{NAME_ANOTHER}'
         )
     for key in KEYS:
         value = content.get(key)
         if (key in keys or value is not None) and not isinstance(value, list):
             raise UserError(
-                f'{path}: {key} is a {type(value).__name__}; a COCO file has a list there'
+                f'{path}: {key} is a {type(value).__name__}; a COCO file has a list there: '
+                f'{NAME_ANOTHER}'
             )
     if 'images' in keys and not content['images']:
-        raise UserError(f'{path} lists no images')
+        raise UserError(f'{path} lists no images; {NAME_ANOTHER}')
     return content

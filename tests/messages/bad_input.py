@@ -553,7 +553,7 @@ DATA = {
     'annotations as pickle': Case(MINE, (ANN, 'pickle'), spoil_file(pickle.dumps({}))),
     'annotations as list': Case(MINE, (ANN, 'holds a list'), spoil(lambda c: [1])),
     'annotations without images': Case(
-        MINE, (ANN, 'lists no images'), spoil(lambda c: c['images'].clear())
+        MINE, (ANN, 'lists no images; export'), spoil(lambda c: c['images'].clear())
     ),
     'annotations without labels': Case(
         MINE, (ANN, 'no annotations'), spoil(lambda c: c['annotations'].clear())

@@ -16,13 +16,22 @@ def list_classes(parts: Parts, folder: Path, fraction: float | None, seed: int) 
     Labels are the alphabetical positions of the class folders of ``train``, in all splits.
 
     Raises:
-        UserError: for a split without images, or with other classes than ``train``.
+        UserError: for a split without images, or with other classes than ``train``, or for a
+        single class.
     """
     choices = []
     for labels in dict.fromkeys(labels for labels, _ in parts.values()):
         choices += labels.choices
     train = _images(parts, 'train')
     classes = [name for name, images in train.items() if images]
+    if len(classes) == 1:
+        labels, source = parts['train']
+        assert isinstance(labels, FolderLabels)
+        raise UserError(
+            f'one class only: the training images in {labels.image_root(source)} are all of '
+            f'{classes[0]}, so there is nothing to tell apart; add a folder for each other class, '
+            'such as one of images without it, or label boxes to train a detector'
+        )
     label_of = {
         image: label for label, name in enumerate(classes) for image in train[name]
     }  # fmt: skip
@@ -30,8 +39,6 @@ def list_classes(parts: Parts, folder: Path, fraction: float | None, seed: int) 
     for split in SPLITS[1:]:
         if split in parts:
             lists[split] = _labels(_images(parts, split), classes, split, choices)
-    if len(classes) == 1:
-        choices.append(f'one class only: {classes[0]}')
     if 'val' not in lists:
         present = {image: (classes[label],) for image, label in label_of.items()}
         chosen = choose_validation(present, fraction, seed)

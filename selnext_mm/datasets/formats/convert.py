@@ -104,7 +104,8 @@ class Conversion:
         if not used['train']:
             raise UserError(
                 f'no labels found: {self.spool.images["train"]} training images in '
-                f'{self.spool.roots["train"]} have no object that can be learnt' + self._reasons()
+                f'{self.spool.roots["train"]} have no object that can be learnt{self._reasons()}; '
+                'label them, or name the folder or file that has their labels'
             )
         if 'val' in used and not used['val']:
             raise UserError(

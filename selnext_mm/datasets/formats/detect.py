@@ -157,6 +157,11 @@ def _nothing(tree: Tree, format: str | None, problems: list[str]) -> str:
     """Why there are no labels, as far as known."""
     text = f'no labels found in {tree.root}' + (f' as {format}' if format else '')
     problems = [*problems, *_unread(tree), *_predicted(tree)]
+    if alone := folders.single_class(tree):
+        problems.append(
+            f'the images are in the one folder {alone}/, and class folders are two or more, one '
+            'for each class'
+        )
     seen = [counted(len(tree.images), 'image')]
     seen += [
         f'{counted(len(names), f"{suffix} file")} (e.g. {names[0]})'

@@ -172,7 +172,9 @@ def read_text(path: str | os.PathLike) -> str:
     try:
         return data.decode('utf-8-sig')
     except UnicodeDecodeError as error:
-        raise UserError(f'{path} is not a text file in UTF-8 ({error.reason})') from error
+        raise UserError(
+            f'{path} is not a text file in UTF-8 ({error.reason}); save it as UTF-8'
+        ) from error
 
 
 def _missing(package: str, error: ImportError) -> UserError:

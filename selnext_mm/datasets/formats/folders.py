@@ -11,11 +11,8 @@ from selnext_mm.errors import UserError
 from selnext_mm.text import counted
 
 
-def layout(tree: Tree) -> dict[str, str]:
-    """Split -> folder whose subfolders are classes; {} if the images are not in such folders.
-
-    Images beside the folders of splits or classes are ignored if they are the minority.
-    """
+def _top(tree: Tree) -> tuple[str, list[str], set[str]]:
+    """(first folder with more than one folder of images, names below it, these folders)."""
     root = ''
     while True:
         prefix = f'{root}/' if root else ''
@@ -24,8 +21,24 @@ def layout(tree: Tree) -> dict[str, str]:
         first = next(iter(tops), '')
         # A single nested folder, as unpacked from archives.
         if len(tops) != 1 or split_of(first) or not _mostly(below, 2):
-            break
+            return root, below, tops
         root = join(root, first)
+
+
+def single_class(tree: Tree) -> str:
+    """The folder that has the images, if one folder has most of them and is no split; else ''."""
+    root, below, tops = _top(tree)
+    first = next(iter(tops), '')
+    alone = len(tops) == 1 and _mostly(below, 1) and not split_of(first)
+    return join(root, first) if alone else ''
+
+
+def layout(tree: Tree) -> dict[str, str]:
+    """Split -> folder whose subfolders are classes; {} if the images are not in such folders.
+
+    Images beside the folders of splits or classes are ignored if they are the minority.
+    """
+    root, below, tops = _top(tree)
     if not _mostly(below, 1):
         return {}
     inside = {top: [n for n in below if n.startswith(f'{top}/')] for top in tops}
@@ -60,8 +73,10 @@ class FolderLabels(Labels):
         self.tree = tree
         self.roots = layout(tree)
         if not self.roots:
+            alone = single_class(tree)
+            one = f' but one ({alone})' if alone else ''
             raise UserError(
-                f'{tree.root} has no class folders: expected train/<class>/*.jpg and '
+                f'{tree.root} has no class folders{one}: expected train/<class>/*.jpg and '
                 'val/<class>/*.jpg, or <class>/*.jpg; leave out --format, if the labels are '
                 'of another kind'
             )

@@ -312,7 +312,7 @@ TABLE = {
     'JSON nested deep': Case(
         coco_text('{"images": ' + '[' * 100_000 + ']' * 100_000 + '}'), (TRAIN, 'not JSON')
     ),
-    'no images': Case(coco(lambda c: dict(c, images=[])), (TRAIN, 'lists no images')),
+    'no images': Case(coco(lambda c: dict(c, images=[])), (TRAIN, 'lists no images; export')),
     'no categories': Case(coco(lambda c: dict(c, categories=None)), (TRAIN, 'categories')),
     'images missing': Case(
         remove('train2017/train_00[01].png'),
@@ -346,7 +346,9 @@ TABLE = {
         pick('width', 640, 'images'),
         ('1 of 4 images', 'train_000.png is 64 x 48, labelled 640 x 48', 'misplaced'),
     ),
-    'no objects': Case(no_objects, ('no labels found', '2 training images')),
+    'no objects': Case(
+        no_objects, ('no labels found', '2 training images', 'learnt; label them, or name the')
+    ),
     'all objects outside': Case(all_outside, ('no labels found', 'outside their image', '1')),
     'an empty validation split': Case(empty_val, ('the val split is empty', '--val 0.2')),
     'other class names in val': Case(
@@ -365,7 +367,8 @@ TABLE = {
     'YAML of many MB': Case(long_names, ('data.yaml is 5 MB large', 'right file')),
     'YAML with a list': Case(yolo('- a\n- b\n'), ('data.yaml', 'no mapping')),
     'YAML in Latin-1': Case(
-        lambda f: put(f / 'data.yaml', 'names: [\xe4ffe]'.encode('latin-1')), ('not a text file',)
+        lambda f: put(f / 'data.yaml', 'names: [\xe4ffe]'.encode('latin-1')),
+        ('not a text file', 'save it as UTF-8'),
     ),
     'names missing': Case(yolo(f'{SPLITS}nc: 3\n'), ('data.yaml', 'no list of class names')),
     'names of another number': Case(
@@ -412,7 +415,7 @@ TABLE = {
     'a label file in UTF-16': Case(
         line('0 0.5 0.5 0.1 0.1'.encode('utf-16')), ('train_001.txt', 'UTF-16')
     ),
-    'a label file of bytes': Case(line(b'\x80\x81'), ('train_001.txt', 'UTF-8')),
+    'a label file of bytes': Case(line(b'\x80\x81'), ('train_001.txt', 'save it as UTF-8')),
     # Pascal VOC.
     'XML cut': Case(voc('<annotation><object>'), (XML, 'not XML that can be read')),
     'XML empty': Case(voc(''), (XML, 'not XML that can be read')),
@@ -464,6 +467,22 @@ TABLE = {
             Path(f, 'val/cat/3.png').rename(f / 'val/cat/3.txt'),
         )[0],
         ('the val split is empty', 'is made'),
+    ),
+    'one class in splits': Case(
+        folders(*(f'{s}/cat/{s}{i}.png' for s in ('train', 'val') for i in range(3))),
+        ('one class only', 'are all of cat', 'add a folder for each other class', 'label boxes'),
+    ),
+    'one class in a training folder': Case(
+        folders(*(f'train/cat/{i}.png' for i in range(6))), ('one class only', 'all of cat')
+    ),
+    'one class without splits': Case(
+        folders(*(f'set/cat/{i}.png' for i in range(6))),
+        ('no labels found', 'in the one folder set/cat/', 'two or more, one for each class'),
+    ),
+    'one class as class folders': Case(
+        folders(*(f'cat/{i}.png' for i in range(6))),
+        ('no class folders but one (cat)',),
+        dict(format='folders'),
     ),
     'no class folders': Case(only_images, ('no class folders',), dict(format='folders')),
 }
