@@ -101,31 +101,37 @@ class ImagePlaces:
 
     def _tell_doubles(self, spellings: dict, found: dict, choices: list[str]) -> None:
         """Report other folders that have images of the same names."""
+        same: dict[int, dict[str, list[str]]] = {}  # depth -> last parts of a path -> images
         others: dict[tuple[str, str], list[str]] = defaultdict(list)
         for key, image in found.items():
-            same = self.tree.named(image.rpartition('/')[2])
-            if len(same) == 1:
-                continue
             name = _common(image, spellings[key])
-            here = image[: len(image) - len(name)].rstrip('/')
-            for other in same:
-                if other != image and f'/{other}'.endswith(f'/{name}'):
-                    there = other[: len(other) - len(name)].rstrip('/')
+            depth = name.count('/') + 1
+            if depth not in same:
+                same[depth] = defaultdict(list)
+                for other in self.tree.images:
+                    same[depth]['/'.join(other.split('/')[-depth:])].append(other)
+            for other in same[depth][name]:
+                if other != image:
+                    here, there = (i[: len(i) - len(name)].rstrip('/') for i in (image, other))
                     others[here, there].append(name)
-        for (here, there), names in others.items():
+        told: dict[str, None] = {}
+        names: list[str] = []
+        for (here, there), twins in others.items():
             if self.rank(there) == OTHER_SPLIT and self.rank(here) < OTHER_SPLIT:
                 continue
-            where = [str(self.tree.path(folder)) for folder in (here, there)]
-            if self.rank(here) >= self.rank(there) and len(names) == len(found):
+            if self.rank(here) >= self.rank(there) and len(twins) == len(found):
                 raise UserError(
-                    f'the images that {self.path} lists are in {where[0]} and, under the same '
-                    f'names, in {where[1]} ({preview(names)}): labels would be drawn on the wrong '
-                    'ones; write the folder into each file_name, put the file into the folder '
-                    'that is meant, or remove the other folder'
+                    f'the images that {self.path} lists are in {self.tree.path(here)} and, under '
+                    f'the same names, in {self.tree.path(there)} ({preview(twins)}): labels would '
+                    'be drawn on the wrong ones; write the folder into each file_name, put the '
+                    'file into the folder that is meant, or remove the other folder'
                 )
+            told |= {f'{self.tree.path(here)}, not from {self.tree.path(there)}': None}
+            names += twins
+        if told:
             choices.append(
-                f'{self.path.name}: its images are taken from {where[0]}, not from {where[1]}, '
-                f'which has {counted(len(names), "image")} of the same names ({preview(names)})'
+                f'{self.path.name}: images of the same names are in several folders, they are '
+                f'taken from {preview(list(told))}: {len(names)} ({preview(names)})'
             )
 
 

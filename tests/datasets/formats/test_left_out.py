@@ -134,7 +134,7 @@ def test_images_of_one_name_in_two_folders_are_not_guessed(file, root, cache):
 def test_a_folder_that_fits_the_labels_is_taken_and_told(file, names, prefix, chosen, root, cache):
     doubled(root, file, *names, prefix=prefix)
     assert {name.partition('/')[0] for name in used(root)} == {chosen}
-    lines = said(root, 'of the same names')
+    lines = said(root, 'images of the same names')
     other = next(name for name in names if name != chosen)
     if prefix or other == 'val':  # the labels say which one
         assert not lines
