@@ -97,3 +97,12 @@ def test_slices_of_large_images():
         scores = [f'{row[kind][name]:.3f}' for kind in ('bbox', 'segm') for name in row['bbox']]
         cells = [str(row['slice'] or 'none'), *scores, f'{row["seconds"]:.0f}', str(row['mb'])]
         assert f'| {" | ".join(cells)} |' in lines
+
+
+def test_how_long_labels_take():
+    lines = lines_of('your_own_data.md')
+    names = dict(yolo='YOLO', voc='Pascal VOC', coco='COCO')
+    for row in rows_of('label_formats_cpu.json'):
+        cells = [f'{row[key]:.0f}' for key in ('seconds', 'again_seconds', 'peak_mb')]
+        assert f'| {names[row["format"]]} | {" | ".join(cells)} |' in lines
+        assert row['images_kept'] == row['boxes_exact'] == 1
