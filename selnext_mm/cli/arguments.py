@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+from collections.abc import Iterable
 from typing import Any
 
 NUMBERS = {'none': None, 'true': True, 'false': False}
@@ -27,6 +28,20 @@ class Options(argparse.Action):
             except (ValueError, RecursionError) as error:
                 parser.error(f'argument {option_string}: {word} cannot be read: {error}')
         setattr(namespace, self.dest, options)
+
+
+def given_options(args: argparse.Namespace, names: Iterable[str], **defaults) -> list[str]:
+    """The options among ``names`` as the words of a command; those at their default are left out.
+
+    The default is that of ``defaults``, else None, or False for a switch. A zero is a value.
+    """
+    words = []
+    for name in names:
+        value = getattr(args, name)
+        if value is None or value is False or (name in defaults and value == defaults[name]):
+            continue
+        words += [f'--{name.replace("_", "-")}', *([] if value is True else [str(value)])]
+    return words
 
 
 def value_of(text: str) -> Any:

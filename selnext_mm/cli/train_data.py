@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 
+from selnext_mm.cli.arguments import given_options
 from selnext_mm.cli.parser import Parser
 from selnext_mm.cli.run_options import add_run_options, called_as
 from selnext_mm.datasets.formats import FORMATS
@@ -122,13 +123,18 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+# What the next run, from the weights of this one, repeats: options of the data, the model and the
+# form of its input. With another split it would validate on images that the weights have seen.
+REPEATED = (
+    *('format', 'val', 'seed', 'image_size', 'multi_scale', 'mix'),
+    *('batch_size', 'workers', 'gpus', 'freeze', 'drop_path', 'amp'),
+)
+
+
 def same_model(args: argparse.Namespace) -> list[str]:
-    """The arguments that choose the data, the model and the form of its input."""
+    """The arguments that choose the data, its split, the model and the form of its input."""
     words = ['--data', args.data, *([args.model] if args.model else [])]
-    for name in ('format', 'val', 'image_size', 'batch_size', 'workers', 'gpus'):
-        if (value := getattr(args, name)) is not None:
-            words += [f'--{name.replace("_", "-")}', str(value)]
-    return words
+    return words + given_options(args, REPEATED, seed=0)
 
 
 def main(argv: list[str]) -> int:

@@ -4,6 +4,7 @@ import argparse
 import shlex
 from pathlib import Path
 
+from selnext_mm.cli.arguments import given_options
 from selnext_mm.cli.parser import Parser
 from selnext_mm.datasets.formats import FORMATS
 from selnext_mm.disk import check_folder
@@ -59,8 +60,11 @@ def main(argv: list[str] | None = None) -> int:
     picture = draw(result)
     best = result.best
     folder = result.folder / f'trial_{best.number:03d}'
+    so_far = ' so far' if result.running else ''
     print(
-        f'\nbest: trial {best.number}, {result.metric} {best.score:.4f} on the val split\n\n'
+        f'\nbest{so_far}: trial {best.number}, {result.metric} {best.score:.4f} on the val split\n'
+        + (others(result.running) if result.running else '')
+        + '\n'
         f'  weights and config  {folder}\n'
         f'  all trials          {result.folder / "trials.json"}\n'
         + (f'  plot                {picture}\n' if picture else '')
@@ -70,13 +74,20 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def others(running: list[int]) -> str:
+    """A warning that this is not the end of the search."""
+    numbers = ', '.join(map(str, running))
+    return (
+        f'trial {numbers}: still running in other processes. If one is better, its weights '
+        'replace these; the process that ends last names the best of all\n'
+    )
+
+
 def command(args: argparse.Namespace, settings: dict[str, float]) -> str:
     """The command that trains with ``settings``, and with what the user has set for all trials."""
     words = ['selnext-mm', 'train', '--data', args.data, *([args.model] if args.model else [])]
-    for name in ('format', 'val', *FIXED):
-        value = getattr(args, name)
-        if value not in (None, 0) and name not in settings:
-            words += [f'--{name.replace("_", "-")}', str(value)]
+    names = [name for name in ('format', 'val', *FIXED) if name not in settings]
+    words += given_options(args, names, seed=0)
     for name, value in settings.items():
         words += [f'--{name.replace("_", "-")}', f'{value:.4g}']
     return shlex.join(words)

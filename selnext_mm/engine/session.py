@@ -114,6 +114,10 @@ class Session:
         self.written: list[Path] = []
         self._lock = WorkDirLock(cfg.work_dir)
 
+    def use_lock(self, lock: WorkDirLock) -> None:
+        """Train under ``lock``, which the caller holds on the work dir and releases."""
+        self._lock = lock
+
     @contextmanager
     def lock(self, patience: float | None = None) -> Iterator[None]:
         """Keep other trainings out of the work dir, if it exists; may be nested.

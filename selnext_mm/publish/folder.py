@@ -21,6 +21,7 @@ from selnext_mm.export.graphs import preprocessing
 from selnext_mm.export.pipeline import plain_steps
 from selnext_mm.inference.loading import LoadedModel, load_for_inference, refuse_segmentor
 from selnext_mm.publish.card import model_card
+from selnext_mm.recipes.resolve import WRITTEN_BY
 from selnext_mm.recipes.run import best_checkpoint
 from selnext_mm.report.work_dir import read_run
 from selnext_mm.text import short
@@ -31,7 +32,6 @@ FILES = (WEIGHTS, CONFIG, CARD, PREPROCESSOR, ABOUT)
 ONNX = 'model.onnx'
 COMPARED = 'weights.pth'
 DTYPES = {'float32': None, 'float16': torch.float16}
-WRITTEN_BY = '# Written by: '  # how a config from ``train --data`` begins
 # Keys of a run that have no meaning elsewhere.
 LOCAL_KEYS = ('work_dir', 'load_from', 'resume', 'launcher')
 

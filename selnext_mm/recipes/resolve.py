@@ -52,6 +52,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 EPOCHS = (12, 300)  # minimum and maximum of the default
 CLASSIFIER_BATCHES = 8  # and this many times more per batch
 FINE_TUNING_SHARE = 0.5  # of the number of epochs from random weights
+WRITTEN_BY = '# Written by: '  # how a config of a run begins; the command follows
 HEADS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'head.')
 
 
@@ -292,7 +293,7 @@ def write_config(cfg: Config, lines: list[str], folder: str | os.PathLike, comma
     folder.mkdir(parents=True, exist_ok=True)
     cfg.work_dir = str(folder)
     path = folder / OWN_CONFIG
-    comments = [f'Written by: {command}', *lines]
-    comments = [f'# {" ".join(line.split())}' for line in comments]
+    comments = [f'{WRITTEN_BY}{" ".join(command.split())}']
+    comments += [f'# {" ".join(line.split())}' for line in lines]
     write_text(path, '\n'.join(comments) + '\n' + cfg.pretty_text)
     return path

@@ -2,28 +2,27 @@
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import get_type_hints
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from selnext_mm.config_files import OWN_CONFIG
 from selnext_mm.datasets.formats import DatasetInfo, find_dataset
 from selnext_mm.disk import write_text
 from selnext_mm.engine.distributed.collectives import from_first
-from selnext_mm.engine.distributed.launch import started_again
-from selnext_mm.engine.resume.lineage import last_checkpoint
 from selnext_mm.engine.session import Session
 from selnext_mm.errors import UserError, check_types, typed
 from selnext_mm.ranks import is_first_process
+from selnext_mm.recipes.folder import POINTER, claimed, folder_of_run, refuse_another_split
 from selnext_mm.recipes.options import Options
 from selnext_mm.recipes.resolve import resolve, write_config
 from selnext_mm.text import did_you_mean
 
-POINTER = 'last_checkpoint'
-PREDICTIONS = 'results.json'
+METRICS = 'results.json'  # the predictions are beside it
 # metrics of the last lines -> their names
 SHOWN = {
     'coco/bbox_mAP': 'box AP',
@@ -43,7 +42,8 @@ class TrainResult:
         split: which of the two.
         checkpoint: the best one by the metric of the task.
         config: the resolved, self-contained config.
-        predictions: metrics and per-class AP; COCO results are beside it.
+        predictions: their files: boxes and masks in COCO's form, or the best classes per image.
+        metrics_file: the metrics, and those of every class.
         report: an HTML page; None without the library for it.
         work_dir: the folder of all of these.
     """
@@ -52,57 +52,10 @@ class TrainResult:
     split: str
     checkpoint: Path
     config: Path
-    predictions: Path
+    predictions: tuple[Path, ...]
+    metrics_file: Path
     report: Path | None
     work_dir: Path
-
-
-def run_folder(data: Path, model: str | None, resume: bool) -> Path:
-    """``work_dirs/<data>_<model>``, followed by a number if a run exists there.
-
-    With ``resume`` it is the newest of these that contains a checkpoint.
-
-    Raises:
-        UserError: if there is nothing to resume.
-    """
-    name = data.resolve().stem if data.is_file() else data.resolve().name
-    base = Path('work_dirs', f'{name or "data"}_{(model or "default").replace("/", "_")}')
-    number, folder, newest = 1, base, None
-    while (folder / POINTER).exists() or last_checkpoint(folder):
-        newest, number = folder, number + 1
-        folder = base.with_name(f'{base.name}_{number}')
-    if not resume:
-        return folder
-    if newest is None:
-        raise UserError(
-            f'--resume: no checkpoint in {base}; give the folder of the run with --out DIR, or '
-            'drop --resume to start from scratch'
-        )
-    return newest
-
-
-def refuse_labels_folder(folder: Path, data: str | Path) -> None:
-    """Raise :class:`UserError` if ``folder``, from ``--out``, is the folder of the labels."""
-    if folder.resolve() == Path(data).expanduser().resolve():
-        raise UserError(
-            f'--out {folder} is the folder of the labels, in which nothing is written; name '
-            f'another, as {folder / "run"}'
-        )
-
-
-def folder_of_run(
-    data: str | Path, model: str | None, out: str | Path | None, resume: bool
-) -> Path:
-    """``out``, or the default of :func:`run_folder`; without ``resume`` it must not contain a run.
-
-    Raises:
-        UserError: if it does.
-    """
-    folder = Path(out).expanduser() if out else run_folder(Path(data).expanduser(), model, resume)
-    refuse_labels_folder(folder, data)
-    if not resume:
-        refuse_earlier_run(folder)
-    return folder
 
 
 def best_checkpoint(folder: Path) -> Path:
@@ -141,7 +94,7 @@ def _best_for_all(folder: Path) -> Path:
 def _config_of_a_run(folder: Path) -> Iterator[list[Session]]:
     """Remove ``config.py`` again if a mistake is found before a session has a runner."""
     path, sessions = folder / OWN_CONFIG, list[Session]()
-    there, before = folder.is_dir(), path.read_text('utf-8') if path.is_file() else None
+    before = path.read_text('utf-8') if path.is_file() else None
     try:
         yield sessions
     except UserError:
@@ -150,47 +103,31 @@ def _config_of_a_run(folder: Path) -> Iterator[list[Session]]:
                 write_text(path, before)
             else:
                 path.unlink(missing_ok=True)
-                if not there:
-                    with suppress(OSError):  # the folder is not empty
-                        folder.rmdir()
         raise
 
 
-def refuse_earlier_run(folder: Path) -> None:
-    """Raise :class:`UserError` if ``folder`` contains a run, unless this job was restarted."""
-    newest = None if started_again() else last_checkpoint(folder)
-    if newest:
-        raise UserError(
-            f'{folder} holds a run, whose last checkpoint is {newest.name}; --resume goes on from '
-            'it, or give another --out'
-        )
-
-
-def prepare(
+def plan(
     data: str | Path,
     model: str | None,
     options: Options,
-    out: str | Path | None = None,
-    resume: bool = False,
     format: str | None = None,
     val: float | str | Path | None = None,
-    command: str = 'selnext_mm.train',
     say: Callable[[str], None] = print,
-) -> tuple[Path, DatasetInfo]:
-    """Find the labels, resolve and write the config; return its path, and what was found.
+    resumed: Path | None = None,
+) -> tuple[Config, list[str], DatasetInfo]:
+    """Find the labels and resolve the config; return it, the choices made, and what was found.
 
-    Every choice that was made for the user is passed to ``say``, one line each.
+    Every choice that was made for the user is passed to ``say``, one line each. ``resumed`` is the
+    folder of the run that will go on, whose split of the labels is kept.
     """
     options.check()
-    folder = folder_of_run(data, model, out, resume)
     info = find_dataset(data, format=format, val=val, seed=options.seed)
+    warning = refuse_another_split(resumed, info) if resumed else None
     cfg, lines = resolve(info, model, options)
     lines = [*info.choices, *lines]
-    for line in lines:
+    for line in [*lines, *([warning] if warning else [])]:
         say(f'  {line}')
-    config = write_config(cfg, lines, folder.absolute(), command)
-    say(f'  config with all of this: {config}')
-    return config, info
+    return cfg, lines, info
 
 
 def closing(result: TrainResult, again: Sequence[str]) -> str:
@@ -202,6 +139,7 @@ def closing(result: TrainResult, again: Sequence[str]) -> str:
     """
     quote = shlex.quote
     config, weights = quote(str(result.config)), quote(str(result.checkpoint))
+    predictions = [('predictions' if i == 0 else '', p) for i, p in enumerate(result.predictions)]
     score = ', '.join(
         f'{name} {result.metrics[key]:.3f}' for key, name in SHOWN.items() if key in result.metrics
     )
@@ -210,7 +148,8 @@ def closing(result: TrainResult, again: Sequence[str]) -> str:
         f'\n{score} on the {result.split} split, by the best checkpoint\n\n'
         f'  best weights  {result.checkpoint}\n'
         f'{report}'
-        f'  predictions   {result.predictions}\n'
+        + ''.join(f'  {name:12}  {path}\n' for name, path in predictions)
+        + f'  metrics       {result.metrics_file}\n'
         f'  config        {result.config}\n\n'
         'What to do next\n'
         f'  selnext-mm predict {config} {weights} IMAGES --out predictions\n'
@@ -286,20 +225,31 @@ def train(
         options['weights'] = str(options['weights'])
     check_types('train', get_type_hints(Options), options)
     chosen = Options(**options)
-    out = folder_of_run(data, model, out, resume)
-    with _config_of_a_run(out) as sessions:
-        config, info = prepare(data, model, chosen, out, resume, format, val, command, say)
-        session = Session(config)
-        sessions.append(session)
-        session.train(
-            resume='auto' if resume else None,
-            amp=amp,
-            loggers=loggers,
-            show_predictions=show_predictions,
-        )
-    folder = config.parent
-    checkpoint, predictions = _best_for_all(folder), folder / PREDICTIONS
-    metrics = session.test(checkpoint, out=predictions)
+    folder = folder_of_run(data, model, out, resume)  # told before the labels are read
+    cfg, lines, info = plan(
+        *(data, model, chosen, format, val, say),
+        resumed=folder if resume else None,
+    )
+    with claimed(data, model, out, resume) as (folder, lock):
+        folder = folder.absolute()
+        with _config_of_a_run(folder) as sessions:
+            config = write_config(cfg, lines, folder, command)
+            say(f'  config with all of this: {config}')
+            session = Session(config)
+            session.use_lock(lock)
+            sessions.append(session)
+            session.train(
+                resume='auto' if resume else None,
+                amp=amp,
+                loggers=loggers,
+                show_predictions=show_predictions,
+            )
+        checkpoint = _best_for_all(folder)
+        metrics = session.test(checkpoint, out=folder / METRICS)
+        metrics_file, *predictions = from_first(session.written)
+        report = add_report(folder, say) if is_main_process() else None
     split = 'test' if 'test' in info.splits else 'val'
-    report = add_report(folder, say) if is_main_process() else None
-    return TrainResult(metrics, split, checkpoint, config, predictions, report, folder)
+    return TrainResult(
+        *(metrics, split, checkpoint, config),
+        *(tuple(predictions), metrics_file, report, folder),
+    )

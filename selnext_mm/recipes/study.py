@@ -98,8 +98,10 @@ class Study:
             pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1),
         )
         former = self.study.user_attrs.get(SETTINGS)
-        if former is not None and former != settings:
-            changed = [k for k in settings if settings[k] != former.get(k)]
+        self.is_new = former is None
+        former = settings if former is None else former
+        changed = [k for k in settings if settings[k] != former.get(k)]
+        if changed:
             raise UserError(
                 f'{folder} holds a study with other settings: '
                 + ', '.join(
@@ -107,8 +109,8 @@ class Study:
                 )
                 + '; name another --out'
             )
-        self.is_new = former is None
-        self.study.set_user_attr(SETTINGS, settings)
+        if self.is_new:
+            self.study.set_user_attr(SETTINGS, settings)
         self._take_back(say)
 
     def _take_back(self, say: Callable[[str], None]) -> None:
@@ -127,6 +129,18 @@ class Study:
         counted = ('COMPLETE', 'PRUNED', 'RUNNING')
         trials = self.study.get_trials(deepcopy=False)
         return sum(t.state.name in counted or REFUSED in t.user_attrs for t in trials)
+
+    def running(self) -> list[int]:
+        """Numbers of the trials that other processes, which live, are training."""
+        state = self.optuna.trial.TrialState
+        trials = self.study.get_trials(deepcopy=False, states=[state.RUNNING])
+        return [t.number for t in trials if _alive(t.user_attrs.get(OWNER, ':0'))]
+
+    def cut_off(self) -> list[int]:
+        """Numbers of the trials of dead processes, whose settings are tried again."""
+        state = self.optuna.trial.TrialState
+        trials = self.study.get_trials(deepcopy=False, states=[state.FAIL])
+        return [t.number for t in trials if REFUSED not in t.user_attrs]
 
     def ask(self):
         trial = self.study.ask()

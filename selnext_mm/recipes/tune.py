@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from mmengine.device import get_device
 from selnext_mm.disk import write_json
 from selnext_mm.engine.session import Session
 from selnext_mm.errors import UserError
+from selnext_mm.recipes.folder import refuse_labels_folder
 from selnext_mm.recipes.options import Options
-from selnext_mm.recipes.resolve import DEFAULTS
-from selnext_mm.recipes.run import prepare, refuse_labels_folder
+from selnext_mm.recipes.resolve import DEFAULTS, write_config
+from selnext_mm.recipes.run import plan
 from selnext_mm.recipes.study import Current, Study, Trial, current_trials, load_optuna
 from selnext_mm.text import counted, did_you_mean
 
@@ -23,12 +24,22 @@ STEP = 32  # pixels between two image sizes
 
 @dataclass(frozen=True)
 class TuneResult:
-    """``best`` is None if no trial has a score."""
+    """The results of a search.
+
+    Attributes:
+        metric: its name.
+        trials: those that have ended, best first.
+        best: the first of them; None if no trial has a score.
+        folder: of the study and of the trials.
+        running: numbers of the trials that other processes are still training; one of them may
+            become the best, and the weights of ``best`` are then removed.
+    """
 
     metric: str
     trials: list[Trial]
     best: Trial | None
     folder: Path
+    running: list[int] = field(default_factory=list)
 
 
 def check_names(names: Iterable[str], usual: dict[str, float]) -> list[str]:
@@ -122,23 +133,19 @@ def tune(
     load_optuna()
 
     def session_of(chosen: Options, name: str) -> Session:
-        config, _ = prepare(
-            *(data, model, chosen, folder / name),
-            format=format,
-            val=val,
-            command='selnext-mm tune',
-            say=lambda text: None,
-        )
-        return Session(config)
+        cfg, lines, _ = plan(data, model, chosen, format, val, say=lambda text: None)
+        return Session(write_config(cfg, lines, folder / name, 'selnext-mm tune'))
 
     first = session_of(base, 'recipe')
     metric = first.cfg.default_hooks.checkpoint.save_best
     usual = recipes_own(first.cfg, base)
     names = check_names(over, usual)
     common = dict(data=str(Path(data).expanduser().absolute()), model=model, over=names)
+    common |= dict(format=format, val=None if val is None else str(val))
     study = Study(folder, json.loads(json.dumps(common | asdict(base))), say)
     if study.is_new:
         study.study.enqueue_trial({name: usual[name] for name in names})
+    _keep_the_best(folder, study, say)  # an interrupted trial has left its weights
     while study.begun() < trials:
         trial = study.ask()
         settings = suggest(trial, names, usual)
@@ -163,15 +170,26 @@ def tune(
         end = ' (stopped early)' if current.pruned else ''
         score = 'no score' if current.best is None else f'{metric} {current.best:.4f}'
         say(f'trial {trial.number}: {score} after {counted(current.epochs, "epoch")}{end}')
-        _keep_the_best(folder, study.trials())
+        _keep_the_best(folder, study, say, trial.number)
+    running = study.running()  # first: a trial that ends now is in both lists, not in none
     rows = study.trials()
-    result = TuneResult(metric, rows, next((r for r in rows if r.score is not None), None), folder)
+    best = next((row for row in rows if row.score is not None), None)
+    result = TuneResult(metric, rows, best, folder, running)
     write_json(folder / 'trials.json', dict(metric=metric, trials=[asdict(row) for row in rows]))
     return result
 
 
-def _keep_the_best(folder: Path, rows: list[Trial]) -> None:
-    """Remove the weights of finished trials that are not the best."""
-    for row in rows[1:]:
-        for path in (folder / f'trial_{row.number:03d}').glob('*.pth'):
+def _keep_the_best(
+    folder: Path, study: Study, say: Callable[[str], None], ended: int | None = None
+) -> None:
+    """Remove the weights of trials that are not the best, after trial ``ended``.
+
+    Those of a former best are named: another process may have shown them to the user.
+    """
+    rows = study.trials()
+    for number in [*study.cut_off(), *(row.number for row in rows[1:])]:
+        paths = list((folder / f'trial_{number:03d}').glob('*.pth'))
+        for path in paths:
             path.unlink(missing_ok=True)
+        if paths and rows and number != ended:
+            say(f'removed the weights of trial {number}; the best is trial {rows[0].number}')

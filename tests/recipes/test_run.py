@@ -12,7 +12,7 @@ import selnext_mm
 from selnext_mm.__main__ import main
 from selnext_mm.errors import UserError
 from selnext_mm.evaluation.class_predictions import read_class_results
-from selnext_mm.recipes.run import best_checkpoint, run_folder
+from selnext_mm.recipes.run import best_checkpoint
 from tests.datasets.formats.writers import SMALL, write_voc
 
 
@@ -34,8 +34,10 @@ def test_labels_to_predictions_and_on_from_there(labels, capsys, tmp_path):
     work = tmp_path / 'work_dirs' / 'boxes_selnext_atto'
     assert result.work_dir == work
     assert set(result.metrics) >= {'coco/bbox_mAP', 'coco/bbox_mAP_50'}
-    assert result.predictions.is_file()
-    assert (work / 'results.bbox.json').is_file()
+    # The bug: these were named as the predictions, and are the metrics.
+    assert json.loads(result.metrics_file.read_text())['metrics'] == result.metrics
+    assert result.predictions == (work / 'results.bbox.json',)
+    assert json.loads(result.predictions[0].read_text())[0].keys() >= {'bbox', 'score'}
     assert result.config == work / 'config.py'
     assert result.report is None or result.report.is_file()
     scalars = [p.read_text() for p in work.glob('*/vis_data/scalars.json')]
@@ -68,6 +70,9 @@ def test_labels_to_predictions_and_on_from_there(labels, capsys, tmp_path):
     assert (work / 'epoch_2.pth').is_file()
     assert f'selnext-mm predict {work}/config.py {work}/best_' in text
     assert 'box AP' in text
+    assert (
+        f'  predictions   {work}/results.bbox.json\n  metrics       {work}/results.json\n' in text
+    )
     form = f'--data {labels} selnext_atto --image-size 64 --batch-size 2 --workers 0'
     assert f'selnext-mm train {form} --weights {work}/best_' in text
 
@@ -103,7 +108,8 @@ def test_class_folders_to_a_classifier(folders, tmp_path, monkeypatch):
     assert 0 <= result.metrics['accuracy/top1'] <= 100
     said = read_class_results(result.work_dir / 'results.classes.json')
     assert 100 * said.right.mean() == pytest.approx(result.metrics['accuracy/top1'])
-    written = json.loads(result.predictions.read_text())
+    assert result.predictions == (result.work_dir / 'results.classes.json',)
+    written = json.loads(result.metrics_file.read_text())
     assert written['results'] == {'classes': 'results.classes.json'}
     assert result.report is None or 'id="classification"' in result.report.read_text()
     # The bug: the test at the end wrote its own config over this one, with the paths of its files
@@ -115,25 +121,6 @@ def test_class_folders_to_a_classifier(folders, tmp_path, monkeypatch):
     selnext_mm.Session(result.config).test(result.checkpoint, out=out)
     assert result.config.read_text() == config
     assert sorted(p.name for p in out.parent.iterdir()) == ['again.classes.json', 'again.json']
-
-
-def test_folders_of_runs_count_up(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    data = tmp_path / 'cells'
-    data.mkdir()
-
-    def folder(resume=False):
-        return str(run_folder(data, 'faster_rcnn/selnext_t', resume))
-
-    assert folder() == 'work_dirs/cells_faster_rcnn_selnext_t'
-    with pytest.raises(UserError, match='--resume: no checkpoint in work_dirs/cells_faster'):
-        folder(resume=True)
-    for number in ('', '_2'):
-        path = tmp_path / f'work_dirs/cells_faster_rcnn_selnext_t{number}'
-        path.mkdir(parents=True)
-        (path / 'last_checkpoint').write_text('x')
-    assert folder() == 'work_dirs/cells_faster_rcnn_selnext_t_3'
-    assert folder(resume=True) == 'work_dirs/cells_faster_rcnn_selnext_t_2'
 
 
 def test_the_best_checkpoint_is_the_newest_of_the_best(tmp_path):

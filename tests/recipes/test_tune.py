@@ -1,6 +1,7 @@
 """Trials on real labels: what is sampled, stopped early, kept, resumed and refused."""
 
 import json
+import socket
 import subprocess
 import sys
 
@@ -91,21 +92,90 @@ def test_a_trial_below_the_median_is_stopped(tmp_path):
     ]
 
 
+def dead_process():
+    words = [sys.executable, '-c', 'import os; print(os.getpid())']
+    return subprocess.run(words, capture_output=True, text=True).stdout.strip()
+
+
 def test_what_a_dead_process_tried_is_tried_again(tmp_path):
     trials, _ = study(tmp_path)
     trial = trials.ask()
     rate = trial.suggest_float('lr', 1e-4, 1e-2, log=True)
     _, said = study(tmp_path)
     assert said == []  # its process, this one, lives
-    dead = subprocess.run(
-        [sys.executable, '-c', 'import os; print(os.getpid())'], capture_output=True, text=True
-    ).stdout.strip()
+    dead = dead_process()
     trial.set_user_attr(OWNER, f'{trial.user_attrs[OWNER].partition(":")[0]}:{dead}')
     again, said = study(tmp_path)
     assert said == ['trial 0 was cut off; its settings are tried again']
     assert again.begun() == 0
     assert again.trials() == []
     assert again.ask().suggest_float('lr', 1e-4, 1e-2, log=True) == rate
+
+
+def ended(trials, folder, score):
+    """A trial with this score, and weights."""
+    trial = trials.ask()
+    current = Current(trial, 'score', best=score)
+    trials.tell(trial, current)
+    weights(folder, trial.number)
+
+
+def weights(folder, number):
+    path = folder / f'trial_{number:03d}' / 'best_score.pth'
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b'')
+
+
+def kept(folder):
+    return sorted(path.parent.name for path in folder.glob('trial_*/*.pth'))
+
+
+def test_weights_of_a_killed_trial_are_removed_when_the_search_goes_on(tmp_path):
+    """The bug: they stayed for good."""
+    trials, _ = study(tmp_path)
+    ended(trials, tmp_path, 0.5)
+    trials.ask().set_user_attr(OWNER, f'{socket.gethostname()}:{dead_process()}')
+    weights(tmp_path, 1)
+    again, said = study(tmp_path)
+    module._keep_the_best(tmp_path, again, said.append)
+    assert kept(tmp_path) == ['trial_000']
+    assert said[1:] == ['removed the weights of trial 1; the best is trial 0']
+
+
+def test_a_search_that_goes_on_elsewhere_is_no_end(labels, tmp_path, monkeypatch, capsys):
+    """The bug: the process that ended first named a best, whose weights the other removed."""
+    folder = tmp_path / 'found'
+    line = ['tune', '--data', str(labels), 'selnext_atto', '--trials', '2', '--out', 'found']
+
+    class Trained(module.Session):
+        def train(self, **kwargs):
+            (current,) = module.current_trials
+            current.best, current.epochs = 0.5, 1
+            weights(folder, current.trial.number)
+            other = Study(folder, {}, print).ask()  # begins meanwhile
+            other.set_user_attr(OWNER, 'elsewhere:1')
+            other.suggest_float('lr', 1e-4, 1e-2, log=True)
+
+    monkeypatch.setattr(module, 'Session', Trained)
+    assert main([*line, '--epochs', '1']) == 0
+    out = capsys.readouterr().out
+    assert 'best so far: trial 0, coco/bbox_mAP 0.5000 on the val split\ntrial 1: still' in out
+    assert 'running in other processes. If one is better, its weights replace these' in out
+    # The other one says so.
+    other, said = study(folder)
+    trial = optuna.trial.Trial(other.study, other.study.get_trials()[1]._trial_id)
+    other.tell(trial, Current(trial, 'score', best=0.7))
+    weights(folder, 1)
+    module._keep_the_best(folder, other, said.append, 1)
+    assert kept(folder) == ['trial_001']
+    assert said == ['removed the weights of trial 0; the best is trial 1']
+    assert main([*line, '--epochs', '1']) == 0
+    out = capsys.readouterr().out
+    assert '\nbest: trial 1' in out
+    assert 'still running' not in out
+    # Another split of the labels is another search.
+    assert main([*line, '--epochs', '1', '--val', '0.3']) == 2
+    assert 'val None, now' in capsys.readouterr().err
 
 
 def test_another_machines_trial_is_left_to_it(tmp_path):
@@ -143,10 +213,11 @@ def test_names_of_settings_are_checked():
 
 def test_the_command_has_the_best_and_what_was_fixed():
     line = '--data d retinanet/na_resnet50 --epochs 3 --image-size 64 --workers 0 --val 0.2'
+    line += ' --patience 0'  # zeros are values, too
     args = parse_args(line.split())
     assert command(args, dict(lr=0.00071234567, image_size=96)) == (
         'selnext-mm train --data d retinanet/na_resnet50 --val 0.2 --epochs 3 '
-        '--lr 0.0007123 --image-size 96'
+        '--workers 0 --patience 0 --lr 0.0007123 --image-size 96'
     )
     assert command(parse_args(['--data', 'my d']), {}) == "selnext-mm train --data 'my d'"
 

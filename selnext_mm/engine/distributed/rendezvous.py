@@ -11,7 +11,7 @@ processes; this name is the prefix of all keys of the attempt.
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from torch.distributed import PrefixStore, Store
@@ -72,6 +72,25 @@ def agree(store: Store, rank: int, world_size: int, timeout: timedelta) -> str:
         if missing:
             time.sleep(PAUSE)
     return name
+
+
+def agreed(topic: str, choose: Callable[[], str]) -> str:
+    """What the first process of a run chose, in every process, before there is a process group.
+
+    Processes that torchrun has started again get what those before them chose. Without torchrun's
+    own store, each process chooses for itself.
+
+    Args:
+        topic: key in the store; one run asks once.
+        choose: called in the first process.
+    """
+    if not _agent_store() or os.environ.get('WORLD_SIZE', '1') == '1':
+        return choose()
+    store, rank, _ = next(torch_rendezvous('env://', timeout=default_pg_timeout))
+    store = PrefixStore(SCHEME, store)
+    if rank == 0 and not store.check([topic]):
+        store.set(topic, choose())
+    return store.get(topic).decode()
 
 
 def _handler(

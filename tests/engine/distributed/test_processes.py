@@ -10,8 +10,10 @@ import torch
 
 from selnext_mm.cli.run_options import LOGGERS
 from selnext_mm.config import visualizer
+from selnext_mm.config_files import config_root
 from selnext_mm.engine.distributed import processes
 from selnext_mm.engine.distributed.processes import start_processes
+from selnext_mm.engine.resume.work_dir_lock import WorkDirLock
 from selnext_mm.errors import UserError
 from tests.datasets.formats.writers import SMALL, write_voc
 from tests.processes import finish
@@ -61,22 +63,32 @@ def test_both_lists_of_loggers_agree():
 @pytest.mark.integration
 def test_two_processes_train_on_labels_from_another_folder(tmp_path):
     labels = write_voc(SMALL, tmp_path / 'boxes')
+    taken = tmp_path / 'work_dirs' / 'boxes_selnext_atto'
+    taken.mkdir(parents=True)
+    other = WorkDirLock(taken)  # of a run that began a moment ago
+    other.acquire()
     done = finish(
         [
             *(sys.executable, '-m', 'selnext_mm', 'train', '--data', labels, 'selnext_atto'),
             *('--gpus', 2, '--epochs', 1, '--image-size', 64, '--workers', 0, '--batch-size', 2),
-            *('--out', 'run'),
         ],
         cwd=tmp_path,
-        env=dict(OMP_NUM_THREADS='1', SELNEXT_MM_CACHE=str(tmp_path / 'cache')),
+        env=dict(
+            OMP_NUM_THREADS='1',
+            SELNEXT_MM_CACHE=str(tmp_path / 'cache'),
+            PYTHONPATH=str(config_root().parent),  # this checkout, whatever is installed
+        ),
     )
+    other.release()
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    assert not list(taken.iterdir()), 'the second process took another folder than the first'
+    run = tmp_path / 'work_dirs' / 'boxes_selnext_atto_2'
     assert done.stdout.count('2 processes: 4 images in each update') == 1
     assert done.stdout.count('What to do next') == 1
     assert 'start from scratch' not in done.stderr
-    facts = (tmp_path / 'run' / 'config.py').read_text()
+    facts = (run / 'config.py').read_text()
     assert 'lr=0.001' in facts.replace(' ', '')  # of a batch of 4, the base
-    metrics = json.loads((tmp_path / 'run' / 'results.json').read_text())['metrics']
+    metrics = json.loads((run / 'results.json').read_text())['metrics']
     assert 'coco/bbox_mAP' in metrics
 
 
