@@ -33,6 +33,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--format', choices=FORMATS, help='of the labels; found by looking')
     parser.add_argument(
+        '--val', metavar='FRACTION|DIR', help='of labels: what train --data would validate on'
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, metavar='N', help='of labels: of this choice; default: 0'
+    )
+    parser.add_argument(
         '--no-duplicates', action='store_true', help='of a folder: do not look for duplicate images'
     )
     parser.add_argument('--data-root', help='folder of the data set: moves all data sets there')
@@ -79,6 +85,8 @@ def main(argv: list[str] | None = None) -> int:
             args.config,
             splits=args.splits,
             format=args.format,
+            val=args.val,
+            seed=args.seed,
             data_root=args.data_root,
             options=args.cfg_options,
             images=args.images,

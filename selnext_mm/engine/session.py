@@ -112,11 +112,7 @@ class Session:
         self.cfg, self.check_data = cfg, check_data
         self.runner: Runner | None = None
         self.written: list[Path] = []
-        self._lock = WorkDirLock(cfg.work_dir)
-
-    def use_lock(self, lock: WorkDirLock) -> None:
-        """Train under ``lock``, which the caller holds on the work dir and releases."""
-        self._lock = lock
+        self.work_dir_lock = WorkDirLock(cfg.work_dir)
 
     @contextmanager
     def lock(self, patience: float | None = None) -> Iterator[None]:
@@ -125,13 +121,13 @@ class Session:
         Raises:
             WorkDirBusyError: if another one still holds it after ``patience`` seconds.
         """
-        mine = not self._lock.held
-        self._lock.acquire(patience)
+        mine = not self.work_dir_lock.held
+        self.work_dir_lock.acquire(patience)
         try:
             yield
         finally:
             if mine:
-                self._lock.release()
+                self.work_dir_lock.release()
 
     @typed('Session.train')
     def train(

@@ -1,4 +1,4 @@
-"""From labels, a model's name and a few options to a self-contained config, and to a run.
+"""From labels, a model's name and a few options to a whole config, and to a run.
 
 Not here: reading labels (``datasets/formats/``), the training itself (``engine/``).
 """

@@ -81,6 +81,8 @@ def check_data(
     source: str | Path,
     splits: Sequence[str] = SPLITS,
     format: str | None = None,
+    val: float | str | Path | None = None,
+    seed: int = 0,
     data_root: str | None = None,
     options: dict | None = None,
     images: bool = False,
@@ -97,6 +99,7 @@ def check_data(
         source: a config (file or name), or labels: a folder, a COCO .json or a YOLO data.yaml.
         splits: which splits; those that the labels do not have are left out.
         format: of labels; None detects it.
+        val, seed: of labels: what to validate on, and the seed of its choice, as in training.
         data_root: of a config: moves all data sets there.
         options: of a config: values to override.
         images: also read every image.
@@ -110,10 +113,11 @@ def check_data(
     """
     info, labels = None, is_labels(source)
     of_config = {'--data-root': data_root, '--cfg-options': options}
-    of_labels = {'--format': format, '--no-duplicates': not duplicates}
+    of_labels = {'--format': format, '--no-duplicates': not duplicates, '--val': val}
+    of_labels['--seed'] = seed
     refuse_foreign(source, labels, of_labels, of_config)
     if labels:
-        info = find_dataset(source, format=format)
+        info = find_dataset(source, format=format, val=val, seed=seed)
         cfg = labels_config(info)
         there = [split for split in splits if split in info.splits]
         if not there:

@@ -281,7 +281,7 @@ def _start_line(start: Start) -> str:
 
 
 def write_config(cfg: Config, lines: list[str], folder: str | os.PathLike, command: str) -> Path:
-    """Write a self-contained ``config.py`` for train and test into the run's folder.
+    """Write ``config.py``, which has no base, for train and test into the run's folder.
 
     Args:
         cfg: from :func:`resolve`.

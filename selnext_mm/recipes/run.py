@@ -41,7 +41,7 @@ class TrainResult:
         metrics: of the best checkpoint on the test split, or on val if there is none.
         split: which of the two.
         checkpoint: the best one by the metric of the task.
-        config: the resolved, self-contained config.
+        config: the resolved config, without a base; its labels are in the cache.
         predictions: their files: boxes and masks in COCO's form, or the best classes per image.
         metrics_file: the metrics, and those of every class.
         report: an HTML page; None without the library for it.
@@ -236,7 +236,7 @@ def train(
             config = write_config(cfg, lines, folder, command)
             say(f'  config with all of this: {config}')
             session = Session(config)
-            session.use_lock(lock)
+            session.work_dir_lock = lock  # held until the report is written
             sessions.append(session)
             session.train(
                 resume='auto' if resume else None,

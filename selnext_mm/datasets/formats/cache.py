@@ -70,6 +70,11 @@ def folder_of(root: Path, key: str) -> Path:
     return cache_root() / f'{name[:40]}-{key}'
 
 
+def is_conversion(folder: Path) -> bool:
+    """Whether ``folder``, which may be missing, has the name of one in a cache of labels."""
+    return re.fullmatch('.+-[0-9a-f]{32}', folder.name) is not None
+
+
 def read_manifest(folder: Path) -> dict | None:
     """The manifest of a conversion; None if it is missing or incomplete."""
     try:

@@ -5,8 +5,14 @@ from pathlib import Path
 from mmengine.config import Config
 
 from selnext_mm.config.walk import iter_datasets, iter_evaluators
+from selnext_mm.datasets.formats.cache import is_conversion
 from selnext_mm.errors import UserError
 from selnext_mm.text import near
+
+REMEDY = (
+    'Give its folder with --data-root DIR: it holds annotations/ and the image folders (COCO), '
+    'train/ and val/ (ImageNet) or annotations/ and images/ (ADE20K)'
+)
 
 
 def _join(root: str | None, path: str) -> Path:
@@ -30,6 +36,7 @@ def check_paths(cfg: Config, loaders: tuple[str, ...]) -> None:
     """
     wanted: dict[Path, str] = {}
     hints: dict[Path, str] = {}
+    absolute: set[Path] = set()  # --data-root does not move these
     for loader, dataset in iter_datasets(cfg, loaders):
         root = dataset.get('data_root')
         if '://' in str(root or ''):
@@ -39,10 +46,12 @@ def check_paths(cfg: Config, loaders: tuple[str, ...]) -> None:
             wanted.setdefault(root, f'data_root of {loader}')
             hints.setdefault(root, _neighbour(root))
             continue
+        prefix = dataset.get('data_prefix')
+        prefixes = list(prefix.values() if isinstance(prefix, dict) else [prefix])
+        named = (Path(name) for name in [dataset.get('ann_file'), *prefixes] if name)
+        absolute |= {path for path in named if path.is_absolute()}
         if dataset.get('ann_file'):
             wanted.setdefault(_join(root, dataset['ann_file']), f'ann_file of {loader}')
-        prefix = dataset.get('data_prefix')
-        prefixes = prefix.values() if isinstance(prefix, dict) else [prefix]
         for value in filter(None, prefixes):
             wanted.setdefault(_join(root, value), f'data_prefix of {loader}')
         # Of mmpretrain's classes with a split, only ImageNet names a folder after the split.
@@ -53,16 +62,23 @@ def check_paths(cfg: Config, loaders: tuple[str, ...]) -> None:
         ann_file = evaluator.get('ann_file')
         if name.split('_')[0] in {x.split('_')[0] for x in loaders} and ann_file:
             wanted.setdefault(Path(ann_file).expanduser(), f'ann_file of {name}')
+    converted = {path.parent for path in wanted if is_conversion(path.parent)}
+    if gone := sorted(folder for folder in converted if not folder.is_dir()):
+        raise UserError(
+            f'the labels of this config were converted to {gone[0]}, which is gone; '
+            '"selnext-mm check-data DIR" writes them again, DIR being the folder of the labels, '
+            'with the --format, --val and --seed of the training'
+        )
     missing = [
         f'{path} ({what}){hints.get(path, "")}'
         for path, what in wanted.items()
         if not path.exists()
     ]
     if missing:
+        inside = any(not path.exists() and path not in absolute for path in wanted)
         raise UserError(
             'the data set is not where the config says; looked for '
             + ', '.join(missing)
-            + f', from {Path.cwd()}. Give its folder with --data-root DIR: it holds '
-            'annotations/ and the image folders (COCO), train/ and val/ (ImageNet) or annotations/ '
-            'and images/ (ADE20K)'
+            + f', from {Path.cwd()}. '
+            + (REMEDY if inside else 'Change it there; --data-root moves no absolute paths')
         )
