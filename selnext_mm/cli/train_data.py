@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+from dataclasses import fields
 
 from selnext_mm.cli.arguments import given_options
 from selnext_mm.cli.parser import Parser
@@ -137,9 +138,29 @@ def same_model(args: argparse.Namespace) -> list[str]:
     return words + given_options(args, REPEATED, seed=0)
 
 
+def look_ahead(args: argparse.Namespace) -> None:
+    """Find mistakes before there are processes: torchrun would add its own report of each."""
+    from selnext_mm.recipes.folder import folder_of_run
+    from selnext_mm.recipes.models import refuse_a_checkpoint
+    from selnext_mm.recipes.options import Options
+    from selnext_mm.recipes.run import plan
+
+    if args.model:
+        refuse_a_checkpoint(args.model)
+    folder = folder_of_run(args.data, args.model, args.out, args.resume)
+    plan(
+        *(args.data, args.model),
+        Options(**{field.name: getattr(args, field.name) for field in fields(Options)}),
+        *(args.format, args.val),
+        say=lambda line: None,
+        resumed=folder if args.resume else None,
+    )
+
+
 def main(argv: list[str]) -> int:
     args = parse_args(argv)
     if args.gpus is not None and not in_process_group():
+        look_ahead(args)
         return start_processes('train', argv, args.gpus)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.out:

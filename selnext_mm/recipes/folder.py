@@ -51,11 +51,7 @@ def run_folder(data: Path, model: str | None, resume: bool) -> Path:
         elif not folder.exists():  # a folder without a checkpoint may be of a run that began later
             break
     if newest is None:
-        base = next(_default_folders(data, model))
-        raise UserError(
-            f'--resume: no checkpoint in {base}; give the folder of the run with --out DIR, or '
-            'drop --resume to start from scratch'
-        )
+        raise _nothing_to_resume(next(_default_folders(data, model)))
     return newest
 
 
@@ -80,7 +76,16 @@ def folder_of_run(
     refuse_labels_folder(folder, data)
     if not resume:
         refuse_earlier_run(folder)
+    elif not _holds_run(folder):
+        raise _nothing_to_resume(folder)
     return folder
+
+
+def _nothing_to_resume(folder: Path) -> UserError:
+    return UserError(
+        f'--resume: no checkpoint in {folder}; give the folder of the run with --out DIR, or drop '
+        '--resume to start from scratch'
+    )
 
 
 def refuse_earlier_run(folder: Path) -> None:

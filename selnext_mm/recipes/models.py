@@ -3,12 +3,14 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 
+from selnext_mm.checkpoints.hub import CHECKPOINTS
 from selnext_mm.config.build import quiet
 from selnext_mm.config_files import config_root
 from selnext_mm.errors import UserError
@@ -122,6 +124,17 @@ def default_detector(backbone: str, task: str, started: str | None = None) -> st
     return RCNNS[not masks and ModelName(None, backbone).slim, masks]
 
 
+def refuse_a_checkpoint(name: str) -> None:
+    """Raise :class:`UserError` for a file of weights in place of a model."""
+    path = Path(name)
+    if path.suffix in CHECKPOINTS or path.is_file():
+        raise UserError(
+            f'{name} is a file in the place of MODEL; to start from its weights: --weights {name}. '
+            '--resume takes no file: it goes on from the newest checkpoint of --out DIR, as '
+            f'--resume --out {path.parent}'
+        )
+
+
 def parse_model(name: str, task: str, started: str | None = None, no_masks: str = '') -> ModelName:
     """The model that ``name`` refers to, for labels of a task.
 
@@ -135,6 +148,7 @@ def parse_model(name: str, task: str, started: str | None = None, no_masks: str 
     Raises:
         UserError: for an unknown name, or a detector that does not fit the labels.
     """
+    refuse_a_checkpoint(name)
     detector, slash, backbone = name.rpartition('/')
     if backbone not in BACKBONES:
         near = did_you_mean(backbone, BACKBONES)

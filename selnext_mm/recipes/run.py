@@ -18,6 +18,7 @@ from selnext_mm.engine.session import Session
 from selnext_mm.errors import UserError, check_types, typed
 from selnext_mm.ranks import is_first_process
 from selnext_mm.recipes.folder import POINTER, claimed, folder_of_run, refuse_another_split
+from selnext_mm.recipes.models import refuse_a_checkpoint
 from selnext_mm.recipes.options import Options
 from selnext_mm.recipes.resolve import resolve, write_config
 from selnext_mm.text import did_you_mean
@@ -225,6 +226,8 @@ def train(
         options['weights'] = str(options['weights'])
     check_types('train', get_type_hints(Options), options)
     chosen = Options(**options)
+    if model:
+        refuse_a_checkpoint(model)
     folder = folder_of_run(data, model, out, resume)  # told before the labels are read
     cfg, lines, info = plan(
         *(data, model, chosen, format, val, say),
@@ -251,5 +254,5 @@ def train(
     split = 'test' if 'test' in info.splits else 'val'
     return TrainResult(
         *(metrics, split, checkpoint, config),
-        *(tuple(predictions), metrics_file, report, folder),
+        *(tuple(sorted(predictions)), metrics_file, report, folder),
     )

@@ -34,6 +34,10 @@ def test_every_cell_runs(tmp_path, monkeypatch):
     said = ''.join(o.text for c in cells for o in outputs(c, 'stream') if o.name == 'stdout')
     assert '4 images on ' in said
     work = tmp_path / 'work_dirs' / 'notebook'
+    assert "{'coco/bbox_mAP': " in said
+    own = tmp_path / 'work_dirs' / 'data_selnext_atto'
+    files = ('results.bbox.json', 'results.segm.json', 'results.json')
+    assert ''.join(f'{own / name}\n' for name in files) in said
     assert (work / 'run' / 'epoch_1.pth').is_file()
     assert (work / 'test.json').is_file()
     assert len(list((work / 'predicted' / 'pictures').iterdir())) == 4

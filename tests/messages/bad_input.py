@@ -945,6 +945,17 @@ TABLE |= {
     'labels: nothing to resume': Case(
         'train --data DATA --resume', ('--resume: no checkpoint in work_dirs', 'drop --resume')
     ),
+    'labels: nothing to resume in a folder': Case(
+        'train --data DATA --resume --out w',
+        ('--resume: no checkpoint in w;', '--out DIR, or drop --resume'),
+    ),
+    'labels: a file to resume': Case(
+        'train --data DATA --resume CKPT',
+        ('CKPT', 'is a file in the place of MODEL', '--weights', '--resume takes no file', '--out'),
+    ),
+    'labels: a checkpoint of none as the model': Case(
+        'train --data DATA w/epoch_1.pth', ('--weights w/epoch_1.pth', '--resume --out w')
+    ),
     'labels: a share that is none': Case(
         'train --data DATA --val 1.5', ('--val 1.5 is not between 0 and 1', 'such as 0.2')
     ),

@@ -55,12 +55,13 @@ def resolve_resume(work_dir: str, resume: str) -> Newest | None:
             if earlier and not gone:
                 raise UserError(
                     f'--resume: {work_dir} has no checkpoint of its last run, which had started '
-                    f'from scratch; {earlier.name} is of an earlier one: --resume {earlier} goes '
-                    'on from it'
+                    f'from scratch; {earlier.name} is of an earlier one: train CONFIG --resume '
+                    f'{earlier} goes on from it'
                 )
             raise UserError(
-                f'--resume: no checkpoint in {work_dir}{gone}; name one (--resume PATH), give the '
-                "run's folder (--work-dir DIR), or drop --resume to start from scratch"
+                f'--resume: no checkpoint in {work_dir}{gone}; name one (train CONFIG --resume '
+                "PATH), give the run's folder (--work-dir DIR), or drop --resume to start from "
+                'scratch'
             )
         return newest
     path = Path(resume)

@@ -167,7 +167,7 @@ def find_newest(work_dir: str | Path) -> Newest | None:
     listed = '; '.join(f'{path.name}: {reason}' for path, reason in of_this_run)
     raise UserError(
         f'no checkpoint in {work_dir} can be resumed from ({listed}). Name another file with '
-        '--resume PATH, or move these away and start without --resume'
+        '--resume PATH (of train CONFIG), or move these away and start without --resume'
     )
 
 

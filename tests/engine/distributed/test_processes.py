@@ -8,6 +8,8 @@ import sys
 import pytest
 import torch
 
+from selnext_mm.__main__ import main
+from selnext_mm.cli import train_data
 from selnext_mm.cli.run_options import LOGGERS
 from selnext_mm.config import visualizer
 from selnext_mm.config_files import config_root
@@ -92,8 +94,28 @@ def test_two_processes_train_on_labels_from_another_folder(tmp_path):
     assert 'coco/bbox_mAP' in metrics
 
 
-def test_a_launcher_beside_it_is_a_contradiction(capsys):
-    from selnext_mm.__main__ import main
+def test_bad_labels_are_told_before_processes_start(tmp_path, monkeypatch, capsys):
+    """The bug: after our message torchrun added an error of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('SELNEXT_MM_CACHE', str(tmp_path / 'cache'))
+    monkeypatch.setattr(train_data, 'start_processes', lambda *args: pytest.fail('they started'))
+    labels = write_voc(SMALL, tmp_path / 'boxes')
+    for options, message in (
+        (['selnext_atto', '--epochs', '0'], '--epochs 0'),
+        (['mask_rcnn/selnext_atto'], 'the labels are boxes only'),
+        (['w.pth'], 'in the place of MODEL'),
+        (['--resume'], '--resume: no checkpoint'),
+    ):
+        assert main(['train', '--data', str(labels), '--gpus', '2', *options]) == 2
+        assert message in capsys.readouterr().err
+    next(labels.rglob('*.xml')).write_text('<annotation>')
+    assert main(['train', '--data', str(labels), '--gpus', '2']) == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if 'error' in x.lower()]
+    assert line.startswith('error: ')
+    assert '.xml' in line
+    assert not (tmp_path / 'work_dirs').exists()
 
+
+def test_a_launcher_beside_it_is_a_contradiction(capsys):
     assert main(['train', 'any.py', '--gpus', '2', '--launcher', 'slurm']) == 2
     assert 'leave out --launcher slurm, or --gpus' in capsys.readouterr().err
