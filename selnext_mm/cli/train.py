@@ -79,7 +79,7 @@ def parse_args(argv: list[str] | None):
         '--patience',
         type=int,
         metavar='N',
-        help='stop after this many evaluations without improvement; 0: never',
+        help='stop after this many evaluations without improvement (with --data: epochs); 0: never',
     )
     add('--weights', metavar='FILE|URL', help='start from a backbone or a whole model')
     for option, (value, _) in OF_LABELS.items():

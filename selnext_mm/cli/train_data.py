@@ -93,8 +93,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--patience',
         type=int,
         metavar='EPOCHS',
-        help='stop after this many without improvement; 0: never; default: half of --epochs, at '
-        'least 10',
+        help='stop after this many epochs without improvement, up to a whole evaluation (train '
+        'CONFIG counts evaluations); 0: never; default: half of --epochs, at least 10',
     )
     add(
         '--weights', metavar='FILE|URL', help='start from a backbone or a detector; hf://OWNER/REPO'

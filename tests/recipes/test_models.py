@@ -1,11 +1,15 @@
 """Names of models, and that each can be built."""
 
+import re
+
 import pytest
 import torch
 from mmengine.registry import MODELS
 
 from selnext_mm.config.build import build_model
+from selnext_mm.config_files import config_root
 from selnext_mm.errors import UserError
+from selnext_mm.models.backbones.selnext import ARCHS
 from selnext_mm.recipes.models import (
     BACKBONES,
     DETECTORS,
@@ -175,6 +179,16 @@ def test_anchors_and_levels_follow_the_size_of_the_images(size, factor):
         for role in ('bbox', 'mask'):
             if extractor := model.roi_head.get(f'{role}_roi_extractor'):
                 assert extractor.get('finest_scale', 56) == 56 * factor
+
+
+def test_the_table_of_sizes_is_the_code():
+    page = (config_root().parent / 'docs' / 'your_own_data.md').read_text()
+    row = re.compile(r'^\| `(\w+)` \| `(\w+)` \| ([\d, ]+) \| ([\d, ]+) \|$', re.MULTILINE)
+    numbers = {}
+    for name, arch, *lists in row.findall(page):
+        assert BACKBONES[f'selnext_{name}']['arch'] == BACKBONES[f'convnext_{name}']['arch'] == arch
+        numbers[arch] = tuple(tuple(map(int, text.split(', '))) for text in lists)
+    assert numbers == ARCHS
 
 
 def test_heads_are_as_narrow_as_their_backbone_is_small():

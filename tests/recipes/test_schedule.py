@@ -5,6 +5,7 @@ import torch
 from mmengine.registry import HOOKS, PARAM_SCHEDULERS
 
 import selnext_mm.engine.hooks.early_stopping  # noqa: F401 - registers the hook
+from selnext_mm.cli import train, train_data
 from selnext_mm.recipes.resolve import default_epochs
 from selnext_mm.recipes.schedule import scaled_lr, schedule_config
 
@@ -61,6 +62,19 @@ def test_patience_counts_evaluations():
     assert make(patience=0)['custom_hooks'][0]['type'] == 'EMAHook'
     stop = make(epochs=40, patience=10)['custom_hooks'][-1]
     assert (stop['type'], stop['patience']) == ('ResumableEarlyStoppingHook', 3)  # every 4 epochs
+
+
+@pytest.mark.parametrize(
+    ('command', 'counted'),
+    [
+        (train_data, 'this many epochs without improvement, up to a whole evaluation'),
+        (train, 'this many evaluations without improvement (with --data: epochs)'),
+    ],
+)
+def test_the_help_says_what_patience_counts(command, counted, capsys):
+    with pytest.raises(SystemExit):
+        command.parse_args(['--help'])
+    assert counted in ' '.join(capsys.readouterr().out.split())
 
 
 def test_a_run_that_still_gets_better_is_not_stopped():
