@@ -126,12 +126,10 @@ def default_detector(backbone: str, task: str, started: str | None = None) -> st
 
 def refuse_a_checkpoint(name: str) -> None:
     """Raise :class:`UserError` for a file of weights in place of a model."""
-    path = Path(name)
-    if path.suffix in CHECKPOINTS or path.is_file():
+    if (path := Path(name)).suffix in CHECKPOINTS or path.is_file():
         raise UserError(
             f'{name} is a file in the place of MODEL; to start from its weights: --weights {name}. '
-            '--resume takes no file: it goes on from the newest checkpoint of --out DIR, as '
-            f'--resume --out {path.parent}'
+            f'--resume takes no file: name the folder of the run, --resume --out {path.parent}'
         )
 
 
