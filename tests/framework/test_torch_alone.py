@@ -129,7 +129,7 @@ CASES_OF_MORE = {
         'read by mmengine, which is not installed'
     ),
     '__import__("selnext_mm.torchvision")': 'not installed: pip install torchvision',
-    'selnext_mm.Session': "No module named 'mmengine'",
+    'selnext_mm.Session': "needs mmengine, which is not installed: pip install 'selnext_mm[mm]'",
 }
 
 
