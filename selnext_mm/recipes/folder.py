@@ -17,6 +17,7 @@ from selnext_mm.engine.resume.work_dir_lock import WorkDirBusyError, WorkDirLock
 from selnext_mm.errors import UserError
 from selnext_mm.ranks import is_first_process
 from selnext_mm.recipes.resolve import WRITTEN_BY
+from selnext_mm.text import counted
 
 POINTER = 'last_checkpoint'
 
@@ -188,8 +189,12 @@ def refuse_another_split(folder: Path, info: DatasetInfo) -> str | None:
         return None
     old = _split_files(config)
     new = [info.splits[split].annotations for split in ('train', 'val')]
-    pairs = list(zip(old, new, strict=False))
-    if len(old) != len(new) or all(_same(*pair) for pair in pairs):
+    if len(old) != len(new):
+        return (
+            f'WARNING: {config} names {counted(len(old), "label file")}, not one to train and one '
+            'to validate on: whether they are those of this command cannot be seen'
+        )
+    if all(_same(*pair) for pair in zip(old, new, strict=True)):
         return None
     if not all(path.is_file() for path in old):
         return (

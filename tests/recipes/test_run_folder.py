@@ -109,6 +109,15 @@ def test_copied_labels_are_the_same_split(labels, tmp_path, monkeypatch):
     assert refuse_another_split(tmp_path / 'none', new) is None
 
 
+def test_a_config_with_other_data_sets_is_not_taken_for_the_same_split(labels, tmp_path):
+    config, info = prepared(labels, tmp_path / 'run')
+    text = config.read_text(encoding='utf-8')
+    config.write_text(f'{text}\nval_dataloader = None\n', encoding='utf-8')
+    said = refuse_another_split(tmp_path / 'run', info)
+    assert said.startswith('WARNING')
+    assert 'names 1 label file, ' in said
+
+
 def test_the_next_command_keeps_the_split_and_the_model():
     """The bug: without --seed, weights were validated on images that they had been trained on."""
     line = '--data d selnext_t --val 0.3 --seed 3 --format coco --workers 0 --freeze 0 --mix --lr 1'
